@@ -1,0 +1,59 @@
+"""The value every case is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+Step = Callable[[], None]
+
+#: A case is in the full profile always, and in the quick one if it says so.
+PROFILES = ("quick", "full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(ABC):
+    """One thing measured, all its parameters fixed.
+
+    A case is built outside the timed part: :meth:`build` allocates everything and returns a step that
+    launches work and returns nothing.
+    """
+
+    #: A changed workload counts up: results of another version are another history and are never compared.
+    version: int = 1
+    quick: bool = True
+
+    family: ClassVar[str]
+    #: Which gates judge the case (see ``judge/gates.py``).
+    gates: ClassVar[tuple[str, ...]]
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """The readable name, such as ``op/batch_norm2d/fwd+bwd/f32/nchw/32x256x14x14``."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int | None:
+        """Bytes that one step must move at the least, or None where that says nothing."""
+
+    @property
+    def dataset(self) -> str | None:
+        """The data set the case needs, by its name in ``cases/data.py``."""
+        return None
+
+    @property
+    def rounds(self) -> int | None:
+        """How many rounds one launch times, or None to fill a time budget."""
+        return None
+
+    @abstractmethod
+    def build(self, device: str, seed: int = 0) -> Step:
+        """Allocate everything on `device` and return the step to be timed."""
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The profiles that hold this case."""
+        return PROFILES if self.quick else PROFILES[1:]

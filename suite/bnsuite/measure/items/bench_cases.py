@@ -1,0 +1,58 @@
+"""Every case of the catalogue as a pytest-benchmark item."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from bnsuite.measure import clock, memory
+from bnsuite.measure.control import Controls
+from bnsuite.measure.plugin import MEASURED
+
+if TYPE_CHECKING:
+    import pytest
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from bnsuite.cases import Case, Step
+
+#: A round is long enough for the clock, a case short enough for the quick profile.
+ROUND_S = 1e-3
+CASE_S = 0.25
+MIN_ROUNDS, MAX_ROUNDS = 7, 50
+WARM_UP_S = {"cpu": 0.02, "cuda": 0.5}
+
+
+def test_case(
+    case: Case, measured_device: str, benchmark: BenchmarkFixture, request: pytest.FixtureRequest
+) -> None:
+    ticks = clock.for_device(measured_device)
+    # What warms up is not what is timed: a training starts its rounds untrained.
+    step_s = _warm_up(case.build(measured_device), measured_device)
+    step = case.build(measured_device)
+    iterations = 1 if case.rounds else max(1, round(ROUND_S / step_s))
+    rounds = case.rounds or min(MAX_ROUNDS, max(MIN_ROUNDS, int(CASE_S / (step_s * iterations))))
+
+    controls = Controls(case.nbytes, measured_device, ticks)
+    controls.sample()
+    benchmark.extra_info.update(case=case.id, version=case.version, device=measured_device)
+    benchmark.pedantic(step, rounds=rounds, iterations=iterations)
+    if benchmark.disabled:  # --benchmark-disable: whoever asks for it wants the step run once, no more
+        return
+    controls.sample()
+    request.node.stash[MEASURED] = {
+        "samples_s": list(benchmark.stats.stats.data),
+        "iterations": iterations,
+        "controls_s": controls.samples,
+        "memory": memory.measure(step, measured_device),
+    }
+
+
+def _warm_up(step: Step, device: str) -> float:
+    """Run `step` until it has settled and return about how many seconds one takes."""
+    ticks = clock.for_device(device)
+    step()  # the first step pays for loading and tuning
+    step_s = min(clock.time_rounds(step, ticks, 2))
+    end = perf_counter() + WARM_UP_S[device.partition(":")[0]]
+    while perf_counter() < end:
+        step_s = min(step_s, *clock.time_rounds(step, ticks, 2))
+    return max(step_s, 1e-9)

@@ -1,0 +1,69 @@
+"""The most memory a step holds at once, in a pass of its own."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from bnsuite.measure import nvml
+
+if TYPE_CHECKING:
+    from bnsuite.cases import Step
+
+
+def measure(step: Step, device: str) -> dict[str, int | None]:
+    """Bytes the step holds at its peak above what it found: in torch's allocator, and as seen from outside."""
+    if device.startswith("cuda"):
+        return _on_gpu(step, device)
+    return {"allocated_peak_bytes": _on_cpu(step), "rss_peak_bytes": _rss_peak_bytes()}
+
+
+def _on_cpu(step: Step) -> int:
+    """Peak of live bytes in torch's CPU allocator, exact: the profiler sees every allocation.
+
+    The first pass settles what one step leaves for the next (gradients that are freed on zero_grad); the second
+    counts.
+    """
+    _profiled(step)
+    live = peak = 0
+    for nbytes in _profiled(step):
+        live += nbytes
+        peak = max(peak, live)
+    return peak
+
+
+def _profiled(step: Callable[[], None]) -> list[int]:
+    """Sizes of the step's allocations (positive) and releases (negative), in order."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    inner = profiler.profiler
+    assert inner is not None
+    assert inner.kineto_results is not None
+    records = [event for event in inner.kineto_results.events() if event.name() == "[memory]"]
+    records.sort(key=lambda event: event.start_ns())
+    return [event.nbytes() for event in records]
+
+
+def _on_gpu(step: Step, device: str) -> dict[str, int | None]:
+    import torch
+
+    step()
+    torch.cuda.synchronize(device)
+    uuid = str(torch.cuda.get_device_properties(device).uuid)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    step()
+    torch.cuda.synchronize(device)
+    return {
+        "allocated_peak_bytes": torch.cuda.max_memory_allocated(device) - before,
+        "reserved_peak_bytes": torch.cuda.max_memory_reserved(device),
+        "gpu_used_bytes": nvml.used_bytes(uuid),
+        "rss_peak_bytes": _rss_peak_bytes(),
+    }
+
+
+def _rss_peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,125 @@
+"""pytest's side of a timing launch: options, fixtures and the outcome of every item.
+
+Loaded by the conftest for ``pytest suite --device cpu`` and with ``-p`` by the outer half, which passes a file
+descriptor for outcomes and a file with the ids to be measured.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bnsuite.cases import Case, by_id, profile
+from bnsuite.cases.case import PROFILES
+from bnsuite.measure import clock, device
+from bnsuite.measure.channel import Channel
+
+if TYPE_CHECKING:
+    from pytest import Config, Item, Metafunc, Parser, TestReport
+
+_DEVICE: pytest.StashKey[str] = pytest.StashKey()
+_CHANNEL: pytest.StashKey[Channel | None] = pytest.StashKey()
+#: Under this key an item leaves what it measured, for the report hook to send.
+MEASURED: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: Parser) -> None:
+    group = parser.getgroup("bnsuite")
+    group.addoption("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    group.addoption("--profile", default="quick", choices=PROFILES, help="which cases to collect")
+    group.addoption("--bnsuite-ids", metavar="FILE", help="collect just the case ids in FILE, one a line")
+    group.addoption("--bnsuite-events", metavar="FD", type=int, help="send the outcome of every case there")
+
+
+def pytest_configure(config: Config) -> None:
+    config.addinivalue_line("markers", "bnsuite_case: a case of bnsuite's catalogue")
+    descriptor = config.getoption("--bnsuite-events")
+    config.stash[_CHANNEL] = None if descriptor is None else Channel(descriptor)
+
+
+def _measured_device(config: Config) -> str:
+    """The device all items of this session are measured on, found out once."""
+    if _DEVICE not in config.stash:
+        try:
+            config.stash[_DEVICE] = device.resolve(config.getoption("--device"))
+        except device.DeviceError as error:
+            raise pytest.UsageError(str(error)) from None
+        if config.stash[_DEVICE] != "cpu":
+            import torch
+
+            torch.cuda.set_device(config.stash[_DEVICE])
+    return config.stash[_DEVICE]
+
+
+def _cases(config: Config) -> list[Case]:
+    listed = config.getoption("--bnsuite-ids")
+    if listed is None:
+        return profile(config.getoption("--profile"))
+    return [by_id[line] for line in Path(listed).read_text(encoding="utf-8").splitlines()]
+
+
+def pytest_generate_tests(metafunc: Metafunc) -> None:
+    if "case" not in metafunc.fixturenames:
+        return
+    options = {"timer": clock.for_device(_measured_device(metafunc.config)), "disable_gc": True}
+    metafunc.parametrize(
+        "case",
+        [
+            pytest.param(case, id=case.id, marks=[pytest.mark.benchmark(group=case.family, **options), pytest.mark.bnsuite_case])
+            for case in _cases(metafunc.config)
+        ],
+    )
+
+
+@pytest.fixture
+def measured_device(request: pytest.FixtureRequest) -> str:
+    """The device under measurement, "cpu" or "cuda:N"."""
+    return _measured_device(request.config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: Item) -> None:
+    _send(item, {"event": "begin", "case": _case_of(item)})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: TestReport = yield  # type: ignore[misc]  # pytest's wrapper protocol sends the report in
+    if report.when == "call" or report.outcome != "passed":
+        outcome: dict[str, Any] = {"event": "end", "case": _case_of(item)}
+        if report.outcome == "passed":
+            outcome |= {"status": "measured", **item.stash[MEASURED]}
+        else:
+            outcome |= {"status": "failed", "reason": _reason(call)}
+        _send(item, outcome)
+    return report  # type: ignore[return-value]  # and takes it back as the hook's result
+
+
+def _case_of(item: Item) -> str | None:
+    callspec = getattr(item, "callspec", None)
+    case = callspec.params.get("case") if callspec else None
+    return case.id if isinstance(case, Case) else None
+
+
+def _send(item: Item, message: dict[str, Any]) -> None:
+    channel = item.config.stash[_CHANNEL]
+    if channel is not None and message["case"] is not None:
+        channel.send(message)
+
+
+def _reason(call: pytest.CallInfo[None]) -> str:
+    """The exception in one line, as the reader of a verdict wants it."""
+    error = call.excinfo.value if call.excinfo else None
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def pytest_sessionstart() -> None:
+    """Take one core, if the outer half gave one, before torch makes its threads."""
+    cores = os.environ.get("BNSUITE_CORES")
+    if cores:
+        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})

@@ -1,0 +1,101 @@
+"""The worker process: one JSON request a line on stdin, one JSON answer a line on stdout.
+
+Started as ``python -m bnsuite.measure.worker`` in the environment that is judged. It needs torch and the
+standard library only, and imports torch when a request first needs it. Whatever the measured code prints goes
+to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bnsuite.measure.channel import Channel
+
+Request = dict[str, Any]
+Answer = dict[str, Any]
+
+
+def _catalogue(request: Request) -> Answer:
+    """The cases of a profile, as the outer half plans with them."""
+    from bnsuite.cases import profile
+
+    return {
+        "cases": [
+            {
+                "id": case.id,
+                "family": case.family,
+                "version": case.version,
+                "gates": list(case.gates),
+                "profiles": list(case.profiles),
+                "nbytes": case.nbytes,
+                "dataset": case.dataset,
+                "target": getattr(case, "target", None),
+            }
+            for case in profile(request["profile"])
+        ]
+    }
+
+
+def _environment(request: Request) -> Answer:
+    """The device that was asked for, made sure of, and what surrounds it."""
+    from bnsuite.measure import device, environment
+
+    try:
+        found = device.resolve(request["device"])
+    except device.DeviceError as error:
+        return {"refused": str(error)}
+    return {"device": found, "environment": environment.describe(found)}
+
+
+def _stage(request: Request) -> Answer:
+    """Make data sets into a folder."""
+    from bnsuite.cases import data
+
+    data.stage(request["datasets"], Path(request["folder"]))
+    return {}
+
+
+def _curve(request: Request) -> Answer:
+    """One training, followed from its first epoch to its last."""
+    import torch
+
+    from bnsuite.cases import TrainCase, by_id
+    from bnsuite.cases.train import follow
+
+    case = by_id[request["case"]]
+    assert isinstance(case, TrainCase)
+    if request["device"] != "cpu":
+        torch.cuda.set_device(request["device"])
+    return {"curve": {"seed": request["seed"], **asdict(follow(case, request["device"], request["seed"]))}}
+
+
+ANSWERS: dict[str, Callable[[Request], Answer]] = {
+    "catalogue": _catalogue,
+    "environment": _environment,
+    "stage": _stage,
+    "curve": _curve,
+}
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    answers = Channel(os.dup(1))
+    os.dup2(2, 1)  # a print in the measured code must not look like an answer
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = ANSWERS[request["do"]](request)
+        except Exception as error:
+            text = str(error).strip().splitlines()
+            answer = {"failed": f"{type(error).__name__}: {text[0]}" if text else type(error).__name__}
+        answers.send(answer)
+
+
+if __name__ == "__main__":
+    main()
