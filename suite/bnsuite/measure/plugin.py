@@ -6,7 +6,6 @@ descriptor for outcomes and a file with the ids to be measured.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import pytest
 
 from bnsuite.cases import Case, by_id, profile
 from bnsuite.cases.case import PROFILES
-from bnsuite.measure import clock, device
+from bnsuite.measure import clock, cores, device
 from bnsuite.measure.channel import Channel
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ def pytest_addoption(parser: Parser) -> None:
 
 def pytest_configure(config: Config) -> None:
     config.addinivalue_line("markers", "bnsuite_case: a case of bnsuite's catalogue")
+    cores.take()
     descriptor = config.getoption("--bnsuite-events")
     config.stash[_CHANNEL] = None if descriptor is None else Channel(descriptor)
 
@@ -90,12 +90,11 @@ def pytest_runtest_setup(item: Item) -> None:
 def pytest_runtest_makereport(item: Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report: TestReport = yield  # type: ignore[misc]  # pytest's wrapper protocol sends the report in
     if report.when == "call" or report.outcome != "passed":
-        outcome: dict[str, Any] = {"event": "end", "case": _case_of(item)}
-        if report.outcome == "passed":
-            outcome |= {"status": "measured", **item.stash[MEASURED]}
-        else:
-            outcome |= {"status": "failed", "reason": _reason(call)}
-        _send(item, outcome)
+        case = _case_of(item)
+        if report.outcome != "passed":
+            _send(item, {"event": "failed", "case": case, "reason": _reason(call)})
+        elif MEASURED in item.stash:
+            _send(item, {"event": "measured", "case": case, "timing": item.stash[MEASURED]})
     return report  # type: ignore[return-value]  # and takes it back as the hook's result
 
 
@@ -117,9 +116,3 @@ def _reason(call: pytest.CallInfo[None]) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
-
-def pytest_sessionstart() -> None:
-    """Take one core, if the outer half gave one, before torch makes its threads."""
-    cores = os.environ.get("BNSUITE_CORES")
-    if cores:
-        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bnsuite.measure import cores
 from bnsuite.measure.channel import Channel
 
 Request = dict[str, Any]
@@ -49,8 +50,8 @@ def _environment(request: Request) -> Answer:
     try:
         found = device.resolve(request["device"])
     except device.DeviceError as error:
-        return {"refused": str(error)}
-    return {"device": found, "environment": environment.describe(found)}
+        return {"device": None, "environment": None, "refused": str(error)}
+    return {"refused": None, "device": found, "environment": environment.describe(found)}
 
 
 def _stage(request: Request) -> Answer:
@@ -85,12 +86,13 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
 
 def main() -> None:
     """Answer requests until stdin ends."""
+    cores.take()
     answers = Channel(os.dup(1))
     os.dup2(2, 1)  # a print in the measured code must not look like an answer
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = ANSWERS[request["do"]](request)
+            answer = {"done": ANSWERS[request["do"]](request)}
         except Exception as error:
             text = str(error).strip().splitlines()
             answer = {"failed": f"{type(error).__name__}: {text[0]}" if text else type(error).__name__}

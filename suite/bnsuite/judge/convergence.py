@@ -1,0 +1,161 @@
+"""The convergence gate: does every training still learn as fast and as far as its accepted curves?
+
+Seeds pair: the same seed starts the same training everywhere. Curves that are equal to the last bit pass at once.
+Otherwise each metric is compared seed by seed with a paired t, two-sided, since a loss that got better for no
+reason is a change as well; Holm's correction holds the metrics of a case together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
+from bnsuite.judge.statistics import Estimate, holm, paired
+from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.reference import CurveReference, Reference
+from bnsuite.record.schema import CaseResult, Curve, Run, Status
+
+GATE = "convergence"
+
+#: False alarms of one case, over all its metrics.
+ALPHA = 0.01
+#: PASS is given where the interval of this level lies inside the margin, for every metric.
+LEVEL = 0.90
+#: A loss below this is compared as if it were this large: 0.0006 against 0.0009 is no 50 % change.
+LEAST_LOSS = 0.01
+LEAST_EPOCHS = 0.1
+
+
+def epochs_to_target(curve: Curve, target: float) -> float | None:
+    """After how many epochs the validation loss first met `target`, between epochs by interpolation."""
+    before = None
+    for epoch, loss in enumerate(curve.val_loss):
+        if loss is not None and loss <= target:
+            if before is None:
+                return float(epoch)
+            return epoch - 1 + (before - target) / (before - loss)
+        before = loss
+    return None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a curve, less is better; `margin` is the relative change that is let pass."""
+
+    name: str
+    margin: float
+    least: float
+    of: Callable[[Curve, float], float | None]
+
+
+METRICS = (
+    Metric("epochs to target", 0.02, LEAST_EPOCHS, epochs_to_target),
+    Metric("early loss", 0.03, LEAST_LOSS, lambda curve, _: curve.early_loss),
+    Metric("final training loss", 0.03, LEAST_LOSS, lambda curve, _: curve.train_loss[-1]),
+    Metric("final validation loss", 0.03, LEAST_LOSS, lambda curve, _: curve.val_loss[-1]),
+)
+
+
+def judge(run: Run, reference: Reference) -> list[Finding]:
+    """One finding for each case with a convergence gate."""
+    return [_judge_case(one, reference) for one in run.cases if GATE in one.outcomes]
+
+
+def _judge_case(result: CaseResult, reference: Reference) -> Finding:
+    def finding(verdict: Verdict, summary: str) -> Finding:
+        return Finding(case=result.id, gate=GATE, verdict=verdict, summary=summary)
+
+    outcome = result.outcomes[GATE]
+    if outcome.status is Status.SKIPPED:
+        return finding(Verdict.SKIPPED, outcome.reason or "no reason given")
+    if outcome.status is Status.FAILED:
+        return finding(Verdict.FAILED, outcome.reason or "no reason given")
+    if not result.curves:
+        return finding(Verdict.FAILED, "not measured: the run ended before")
+    stored = reference.convergence.get(result.id)
+    if stored is None:
+        return finding(Verdict.NO_BASELINE, f"not in {reference.name}")
+    if stored.version != result.case.version:
+        return finding(
+            Verdict.NO_BASELINE,
+            f"the baseline is of version {stored.version} of this workload, the run of {result.case.version}",
+        )
+    return _compare(result, stored, finding)
+
+
+def _compare(
+    result: CaseResult, stored: CurveReference, finding: Callable[[Verdict, str], Finding]
+) -> Finding:
+    accepted = {curve.seed: curve for curve in stored.curves}
+    pairs = [(curve, accepted[curve.seed]) for curve in result.curves if curve.seed in accepted]
+    if not pairs:
+        return finding(Verdict.NO_BASELINE, "the baseline has none of the seeds of this run")
+    if all(new == old for new, old in pairs):
+        return finding(Verdict.PASS, f"curves equal to the last bit, {len(pairs)} seeds")
+    target = result.case.target or 0.0
+    for metric in METRICS:
+        lost = [new.seed for new, old in pairs if metric.of(new, target) is None]
+        if lost and all(metric.of(old, target) is not None for _, old in pairs):
+            return finding(
+                Verdict.REGRESSED,
+                f"{metric.name}: never on seeds {lost}, where the baseline has it on each"
+                if metric.name == "epochs to target"
+                else f"{metric.name}: not finite on seeds {lost}, where the baseline's is on each",
+            )
+    if len(pairs) < 2:
+        return finding(Verdict.INCONCLUSIVE, "one seed differs from the baseline's, and one can't tell by how much")
+    return _compare_metrics(pairs, target, finding)
+
+
+def _compare_metrics(
+    pairs: list[tuple[Curve, Curve]], target: float, finding: Callable[[Verdict, str], Finding]
+) -> Finding:
+    estimates: dict[Metric, Estimate] = {}
+    for metric in METRICS:
+        both = [(metric.of(new, target), metric.of(old, target)) for new, old in pairs]
+        changes = [(a - b) / max(b, metric.least) for a, b in both if a is not None and b is not None and b >= 0]
+        if len(changes) > 1:
+            estimates[metric] = paired(changes)
+    p_values = holm([estimate.p_two_sided() for estimate in estimates.values()])
+    changed = {
+        metric: estimate
+        for (metric, estimate), p in zip(estimates.items(), p_values, strict=True)
+        if p < ALPHA and abs(estimate.mean) > metric.margin
+    }
+    worse = {metric: estimate for metric, estimate in changed.items() if estimate.mean > 0}
+    open_ones = [
+        metric
+        for metric, estimate in estimates.items()
+        if max(abs(bound) for bound in estimate.interval(LEVEL)) > metric.margin
+    ]
+    shown = max(worse or changed or estimates, key=lambda metric: abs(estimates[metric].mean) / metric.margin)
+    said = "; ".join(f"{metric.name} {estimates[metric].mean:+.1%}" for metric in (worse or changed or [shown]))
+    if worse:
+        verdict, text = Verdict.REGRESSED, said
+    elif changed:
+        verdict, text = Verdict.IMPROVED, f"{said}: better, and to be acknowledged with `bnsuite accept`"
+    elif not open_ones:
+        verdict, text = Verdict.PASS, f"every metric within its margin, the furthest: {said}"
+    else:
+        names = ", ".join(metric.name for metric in open_ones)
+        verdict, text = Verdict.INCONCLUSIVE, f"{len(pairs)} seeds can't settle {names}; more can: --profile full"
+    low, high = estimates[shown].interval(LEVEL)
+    return finding(verdict, text).model_copy(
+        update={
+            "change": estimates[shown].mean,
+            "low": low,
+            "high": high,
+            "evidence": {"metric": shown.name, "seeds": len(pairs), **_means(pairs, target)},
+        }
+    )
+
+
+def _means(pairs: list[tuple[Curve, Curve]], target: float) -> dict[str, float | None]:
+    """Each metric's mean over the seeds, in the run and in the reference."""
+    means: dict[str, float | None] = {}
+    for metric in METRICS:
+        for side, who in ((0, "run"), (1, "baseline")):
+            values = [value for pair in pairs if (value := metric.of(pair[side], target)) is not None]
+            means[f"{metric.name} ({who})"] = fmean(values) if values else None
+    return means

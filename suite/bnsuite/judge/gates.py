@@ -1,0 +1,46 @@
+"""The gates there are, and a run held against a reference by all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bnsuite.judge import convergence, timing
+from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.reference import CurveReference, Reference, TimingReference
+from bnsuite.record.schema import Run
+from bnsuite.record.select import matcher
+
+Gate = Callable[[Run, Reference], list[Finding]]
+
+#: A new gate is a line here, a module beside this one, and its name in the cases it judges.
+GATES: dict[str, Gate] = {timing.GATE: timing.judge, convergence.GATE: convergence.judge}
+
+
+def judge(run: Run, reference: Reference) -> list[Finding]:
+    """All findings, in the order of the run's cases; then what the reference has and the run has not."""
+    findings = [finding for gate in GATES.values() for finding in gate(run, reference)]
+    order = {result.id: place for place, result in enumerate(run.cases)}
+    findings.sort(key=lambda finding: order[finding.case])
+    return findings + _missing(run, reference)
+
+
+def _missing(run: Run, reference: Reference) -> list[Finding]:
+    """Cases that the reference has, and that the run's profile and selection should have had."""
+    has = {(result.id, gate) for result in run.cases for gate in result.outcomes}
+    selected = matcher(run.asked.select) if run.asked.select else lambda _: True
+
+    def lost(gate: str, stored: Iterable[TimingReference | CurveReference]) -> list[Finding]:
+        return [
+            Finding(
+                case=one.id,
+                gate=gate,
+                verdict=Verdict.MISSING,
+                summary=f"in {reference.name}, but not a case of this bnsuite; if that is meant, remove it there",
+            )
+            for one in stored
+            if (one.id, gate) not in has and run.asked.profile in one.profiles and selected(one.id)
+        ]
+
+    return lost(timing.GATE, reference.timing.values()) + lost(
+        convergence.GATE, reference.convergence.values()
+    )

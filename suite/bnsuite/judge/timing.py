@@ -1,0 +1,178 @@
+"""The timing gate against a stored baseline of the same machine: coarse by nature, since a machine drifts.
+
+A launch is one value: the logarithm of a case's median over a control's median in the same process. Two controls
+ride along, and a change counts only as far as neither of them shows it: against the *linear* control alone, a
+neighbour that fills the memory bus made batch norm look up to 28 % slower, against the *copy* control alone it
+looked up to 39 % faster; the smaller of the two changes stayed under 6 % (two shared virtual cores, 12 quiet and 6
+disturbed launches).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import expm1, log, sqrt
+from statistics import fmean, median, stdev
+
+from bnsuite.judge.statistics import Estimate, benjamini_hochberg
+from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.reference import LaunchValue, Reference, TimingReference, condense
+from bnsuite.record.schema import CaseResult, Run, Status
+
+GATE = "timing"
+
+#: A change smaller than this is never called a regression: the floor for a number stored on another day.
+FLOOR = 0.10
+#: The baseline's own launches must not reach the threshold: it lies this many of their deviations away.
+DEVIATIONS = 3.0
+#: False alarms are held under this share, over all cases of a run (Benjamini-Hochberg).
+ALPHA = 0.01
+#: The two-sided interval that is shown; PASS is given where its upper end lies under the threshold.
+LEVEL = 0.90
+#: Launches of one run vary at least this much (log scale), whatever three of them happen to show.
+LEAST_DEVIATION = 0.01
+#: From one run to the next a machine drifts about this much (log scale), until several accepted runs tell better.
+DRIFT = 0.03
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    #: The change (log scale) against the control that was quietest in the baseline.
+    change: Estimate
+    #: The part of the change that every control leaves unexplained.
+    agreed: float
+    threshold: float
+    #: What the controls themselves did since the baseline, as relative changes.
+    controls: dict[str, float]
+
+    @property
+    def p(self) -> float:
+        return self.change.p_two_sided()
+
+    @property
+    def direction(self) -> int:
+        """1 for slower than the threshold allows, -1 for faster, 0 for neither."""
+        return (self.agreed > self.threshold) - (self.agreed < -self.threshold)
+
+
+def judge(run: Run, reference: Reference) -> list[Finding]:
+    """One finding for each case with a timing gate."""
+    findings: dict[str, Finding] = {}
+    compared: dict[str, tuple[CaseResult, _Comparison]] = {}
+    for result in run.cases:
+        if GATE not in result.outcomes:
+            continue
+        stored = reference.timing.get(result.id)
+        if result.timings and stored is not None and stored.version == result.case.version:
+            compared[result.id] = result, _compare([condense(one) for one in result.timings], stored)
+        else:
+            findings[result.id] = _without_comparison(result, stored, reference)
+    adjusted = benjamini_hochberg([one.p for _, one in compared.values()])
+    for (name, (result, comparison)), p in zip(compared.items(), adjusted, strict=True):
+        findings[name] = _verdict(result, comparison, p, run.asked.launches, reference.timing[name])
+    return [findings[result.id] for result in run.cases if result.id in findings]
+
+
+def _compare(launches: list[LaunchValue], stored: TimingReference) -> _Comparison:
+    names = sorted(set(launches[0].controls_s) & set(stored.runs[0][0].controls_s))
+    spread = {name: _deviation(_values(stored, name)) for name in names}
+    quietest = min(names, key=spread.__getitem__)
+    changes = {name: _change(launches, stored, name) for name in names}
+    means = [change.mean for change in changes.values()]
+    same_sign = min(means) > 0 or max(means) < 0
+    return _Comparison(
+        change=changes[quietest],
+        agreed=min(means, key=abs) if same_sign else 0.0,
+        threshold=max(log(1 + FLOOR), DEVIATIONS * spread[quietest]),
+        controls={name: _control_change(launches, stored, name) for name in names},
+    )
+
+
+def _change(launches: list[LaunchValue], stored: TimingReference, control: str) -> Estimate:
+    """How much slower (log scale) than stored, with the error that launches and the drift between runs make."""
+    new = [_value(launch, control) for launch in launches]
+    runs = _values(stored, control)
+    count = sum(map(len, runs))
+    within = max(LEAST_DEVIATION, _deviation([new, *runs]))
+    between = stdev([median(one) for one in runs]) if len(runs) > 2 else DRIFT
+    error = sqrt(between**2 * (1 + 1 / len(runs)) + within**2 * (1 / len(new) + 1 / count))
+    freedom = max(1, len(new) + count - len(runs) - 1)
+    return Estimate(median(new) - median(value for one in runs for value in one), error, freedom)
+
+
+def _values(stored: TimingReference, control: str) -> list[list[float]]:
+    return [[_value(launch, control) for launch in one] for one in stored.runs]
+
+
+def _value(launch: LaunchValue, control: str) -> float:
+    return log(launch.median_s / launch.controls_s[control])
+
+
+def _control_change(launches: list[LaunchValue], stored: TimingReference, control: str) -> float:
+    new = median(launch.controls_s[control] for launch in launches)
+    return new / median(launch.controls_s[control] for one in stored.runs for launch in one) - 1
+
+
+def _deviation(groups: list[list[float]]) -> float:
+    """The deviation inside groups, each about its own mean; zero where no group has two values."""
+    squares = sum(sum((value - fmean(group)) ** 2 for value in group) for group in groups)
+    freedom = sum(len(group) - 1 for group in groups)
+    return sqrt(squares / freedom) if freedom else 0.0
+
+
+def _verdict(result: CaseResult, comparison: _Comparison, p: float, asked: int, stored: TimingReference) -> Finding:
+    change, threshold = comparison.change, comparison.threshold
+    low, high = change.interval(LEVEL)
+    limit = expm1(threshold)
+    if p < ALPHA and comparison.direction > 0 and _holds_in_fresh_launches(result, stored, asked):
+        verdict = Verdict.REGRESSED
+        text = f"slower by {expm1(change.mean):.0%}, where the baseline allows {limit:.0%}"
+    elif p < ALPHA and comparison.direction < 0:
+        verdict, text = Verdict.IMPROVED, f"faster by {-expm1(change.mean):.0%}"
+    elif high < threshold:
+        verdict, text = Verdict.PASS, f"within {limit:.0%} of the baseline"
+    else:
+        verdict, text = Verdict.INCONCLUSIVE, f"not shown to be within {limit:.0%} of the baseline"
+    if verdict is not Verdict.PASS:
+        moved = ", ".join(f"{name} {share:+.0%}" for name, share in comparison.controls.items())
+        text += f"; controls since then: {moved}"
+    outcome = result.outcomes[GATE]
+    if outcome.status is Status.FAILED and verdict is not Verdict.REGRESSED:
+        verdict, text = Verdict.FAILED, f"after {len(result.timings)} launches: {outcome.reason}"
+    return Finding(
+        case=result.id,
+        gate=GATE,
+        verdict=verdict,
+        summary=text,
+        change=expm1(change.mean),
+        low=expm1(low),
+        high=expm1(high),
+        evidence={
+            "threshold": limit,
+            "p": p,
+            "unexplained_by_controls": expm1(comparison.agreed),
+            **{f"control_{name}": share for name, share in comparison.controls.items()},
+        },
+    )
+
+
+def _holds_in_fresh_launches(result: CaseResult, stored: TimingReference, asked: int) -> bool:
+    """Whether the launches added after the first look are slower too; True if there are none."""
+    fresh = result.timings[asked:]
+    if not fresh:
+        return True
+    again = _compare([condense(one) for one in fresh], stored)
+    return again.p < ALPHA and again.direction > 0
+
+
+def _without_comparison(result: CaseResult, stored: TimingReference | None, reference: Reference) -> Finding:
+    outcome = result.outcomes[GATE]
+    if outcome.status is Status.SKIPPED:
+        verdict, text = Verdict.SKIPPED, outcome.reason or "no reason given"
+    elif not result.timings:
+        verdict, text = Verdict.FAILED, outcome.reason or "not measured: the run ended before"
+    elif stored is not None:
+        verdict = Verdict.NO_BASELINE
+        text = f"the baseline is of version {stored.version} of this workload, the run of {result.case.version}"
+    else:
+        verdict, text = Verdict.NO_BASELINE, reference.no_timing or f"not in {reference.name}"
+    return Finding(case=result.id, gate=GATE, verdict=verdict, summary=text)

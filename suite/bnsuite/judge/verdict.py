@@ -1,0 +1,87 @@
+"""Verdicts, findings and the exit status they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum, IntEnum
+
+from pydantic import Field
+
+from bnsuite.record.schema import Value
+
+SCHEMA = 1
+"""Of ``findings.json``. History: 1 is the first."""
+
+
+class Verdict(str, Enum):
+    """What one gate says of one case; the worst come first."""
+
+    REGRESSED = "REGRESSED"
+    FAILED = "FAILED"
+    MISSING = "MISSING"
+    INVALID = "INVALID"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NO_BASELINE = "NO_BASELINE"
+    SKIPPED = "SKIPPED"
+    IMPROVED = "IMPROVED"
+    PASS = "PASS"  # noqa: S105  # a verdict, not a password
+
+
+#: Worst first, as they are declared.
+WORST_FIRST = tuple(Verdict)
+
+NOT_MEASURED = frozenset({Verdict.FAILED, Verdict.MISSING, Verdict.INVALID})
+UNDECIDED = frozenset({Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.SKIPPED})
+
+
+class Finding(Value):
+    """One case seen by one gate.
+
+    `change` is the estimated relative change against the reference (0.1: ten per cent more), `low` and `high`
+    bound it.
+    """
+
+    case: str
+    gate: str
+    verdict: Verdict
+    #: The evidence in one line.
+    summary: str
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    evidence: dict[str, float | int | str | None] = {}
+
+
+class ExitStatus(IntEnum):
+    """What the process says at its end; 1 wins over 3."""
+
+    FINE = 0
+    REGRESSED = 1
+    UNUSABLE = 2
+    NOT_MEASURED = 3
+
+
+def worst(findings: Iterable[Finding]) -> Verdict:
+    """The worst verdict of some findings, of which there is at least one."""
+    return min((finding.verdict for finding in findings), key=WORST_FIRST.index)
+
+
+def exit_status(findings: Iterable[Finding], *, finished: bool, strict: bool) -> ExitStatus:
+    """The exit status of a judged run; a run that measured nothing is never fine."""
+    verdicts = {finding.verdict for finding in findings}
+    if Verdict.REGRESSED in verdicts:
+        return ExitStatus.REGRESSED
+    if not finished or not verdicts or verdicts & NOT_MEASURED:
+        return ExitStatus.NOT_MEASURED
+    if strict and verdicts & UNDECIDED:
+        return ExitStatus.NOT_MEASURED
+    return ExitStatus.FINE
+
+
+class Judgement(Value):
+    """A run's findings, as they stand in ``findings.json``."""
+
+    schema_version: int = Field(SCHEMA, alias="schema")
+    reference: str
+    status: ExitStatus
+    findings: tuple[Finding, ...]

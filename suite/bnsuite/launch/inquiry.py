@@ -1,0 +1,50 @@
+"""What the inner half is asked before anything is measured."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from bnsuite.launch.messages import Catalogue, Place, Staged
+from bnsuite.launch.worker import Worker
+from bnsuite.record.errors import InputError
+from bnsuite.record.schema import Environment, PlannedCase
+from bnsuite.record.select import matcher
+
+#: Answering where it is or what it holds takes a process no longer than this, imports included.
+ANSWER_S = 180.0
+
+
+def catalogue(profile: str, select: str | None) -> list[PlannedCase]:
+    """The cases of a profile that `select` (an expression as for -k) matches; InputError if there are none."""
+    with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
+        worker = Worker(Path(scratch), "catalogue", threads=1)
+        try:
+            cases = worker.ask({"do": "catalogue", "profile": profile}, Catalogue, ANSWER_S).cases
+        finally:
+            worker.end()
+    match = matcher(select) if select is not None else lambda _: True
+    chosen = [case for case in cases if match(case.id)]
+    if not chosen:
+        raise InputError(f"-k {select!r} matches none of the {len(cases)} cases; `bnsuite list` shows them")
+    return chosen
+
+
+def ask_place(device: str, worker: Worker) -> tuple[str, Environment]:
+    """The device that `device` means here and what surrounds it; InputError, with the reason, if there is none."""
+    try:
+        place = worker.ask({"do": "environment", "device": device}, Place, ANSWER_S)
+    finally:
+        worker.end()
+    if place.device is None or place.environment is None:
+        raise InputError(place.refused or f"--device {device}: refused without a reason")
+    return place.device, place.environment
+
+
+def ask_stage(names: Iterable[str], folder: Path, worker: Worker) -> None:
+    """Make the data sets `names` into `folder`."""
+    try:
+        worker.ask({"do": "stage", "datasets": list(names), "folder": str(folder)}, Staged, ANSWER_S)
+    finally:
+        worker.end()

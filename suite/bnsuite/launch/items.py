@@ -1,0 +1,85 @@
+"""A timing launch: one fresh pytest process over the items, which tells the outcome of each as it comes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import bnsuite
+from bnsuite.launch import quiet
+from bnsuite.launch.child import Child, ChildError, Silent
+from bnsuite.launch.messages import EVENT, Begin, Failed, Measured, understand
+from bnsuite.record.schema import Outcome, Status, Timing
+
+#: What starting Python, torch and pytest may take on a cold machine, and what writing the JSON may.
+START_UP_S = 180.0
+CLOSE_DOWN_S = 60.0
+
+ITEMS = Path(bnsuite.__file__).parent / "measure" / "items" / "bench_cases.py"
+
+Results = Generator[tuple[str, Timing | Outcome], None, None]
+
+
+def launch(
+    ids: list[str],
+    *,
+    device: str,
+    threads: int,
+    timeout_s: float,
+    scratch: Path,
+    stage: Path,
+    cores: list[int],
+    benchmark_json: Path,
+) -> Results:
+    """Measure `ids` in one fresh process and yield each case's timing, or its failure, as it comes.
+
+    A case that hangs or kills the process is yielded as failed, and ends the launch: the cases not yielded were
+    not measured. Raises ChildError if the process ends before it has begun any case.
+    """
+    wanted = scratch / "ids.txt"
+    wanted.write_text("\n".join(ids), encoding="utf-8")
+    more = {"BNSUITE_STAGE": str(stage), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    if cores:
+        more["BNSUITE_CORES"] = ",".join(map(str, cores))
+    child = Child(
+        [
+            *(sys.executable, "-m", "pytest", str(ITEMS), "-q", "-c", "/dev/null", f"--rootdir={ITEMS.parent}"),
+            *("-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin", "-p", "bnsuite.measure.plugin"),
+            *("--device", device, "--bnsuite-ids", str(wanted), "--bnsuite-events", "{fd}"),
+            *("--benchmark-json", str(benchmark_json)),
+        ],
+        environment=quiet.environment(threads, **more),
+        folder=scratch,
+        log=scratch / "launch.txt",
+        own_pipe=True,
+    )
+    running: str | None = None
+    try:
+        while True:
+            try:
+                line = child.receive(START_UP_S if running is None else timeout_s)
+                if line is None:
+                    break
+                event = understand(line, EVENT)
+            except ChildError as error:
+                if running is None:
+                    raise
+                reason = f"no result after {timeout_s:g} s, the limit that --timeout sets"
+                yield running, _failed(reason if isinstance(error, Silent) else str(error))
+                return
+            running = event.case if isinstance(event, Begin) else None
+            if isinstance(event, Measured):
+                yield event.case, event.timing
+            elif isinstance(event, Failed):
+                yield event.case, _failed(event.reason)
+        if running is not None:
+            yield running, _failed(child.last_words())
+        elif child.wait(CLOSE_DOWN_S) not in (0, 1):  # 1: some item failed, which has been told
+            raise ChildError(child.last_words())
+    finally:
+        child.end()
+
+
+def _failed(reason: str) -> Outcome:
+    return Outcome(status=Status.FAILED, reason=reason)

@@ -1,0 +1,72 @@
+"""What measured processes say. Their output is never trusted: every message is checked before it is used."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from bnsuite.launch.child import ChildError
+from bnsuite.record.schema import Curve, Environment, PlannedCase, Timing, Value
+from bnsuite.record.store import first_problem
+
+
+class Catalogue(Value):
+    """Answer to "catalogue"."""
+
+    cases: tuple[PlannedCase, ...]
+
+
+class Place(Value):
+    """Answer to "environment": the device that will be measured and what surrounds it, or why it can't be."""
+
+    device: str | None
+    environment: Environment | None
+    refused: str | None
+
+
+class Staged(Value):
+    """Answer to "stage": the data sets lie where they were asked for."""
+
+
+class Followed(Value):
+    """Answer to "curve"."""
+
+    curve: Curve
+
+
+class Begin(Value):
+    """A timing launch has begun a case."""
+
+    event: Literal["begin"]
+    case: str
+
+
+class Measured(Value):
+    """A timing launch has measured a case."""
+
+    event: Literal["measured"]
+    case: str
+    timing: Timing
+
+
+class Failed(Value):
+    """A case raised in a timing launch; the reason is the exception in one line."""
+
+    event: Literal["failed"]
+    case: str
+    reason: str
+
+
+Event = Annotated[Begin | Measured | Failed, Field(discriminator="event")]
+EVENT: TypeAdapter[Begin | Measured | Failed] = TypeAdapter(Event)
+
+T = TypeVar("T")
+
+
+def understand(line: str, kind: TypeAdapter[T]) -> T:
+    """`line` as a `kind`; ChildError with the first problem if it isn't one."""
+    try:
+        return kind.validate_json(line)
+    except ValidationError as error:
+        raise ChildError(f"sent an unusable message: {first_problem(error)}") from error

@@ -1,0 +1,39 @@
+"""How much each profile measures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bnsuite.record.errors import InputError
+from bnsuite.record.schema import Asked
+from bnsuite.record.select import matcher
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often a case is timed in a fresh process, and how many seeds of a training are followed."""
+
+    launches: int
+    seeds: int
+
+
+PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=10, seeds=10)}
+
+
+def asked(*, device: str, profile: str, select: str | None, threads: int, timeout_s: float) -> Asked:
+    """The options of a run, checked as far as can be without starting anything; raises InputError."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise InputError(f"--device {device}: no such device; choose auto, cpu, cuda or cuda:N")
+    if select is not None:
+        matcher(select)
+    plan = PLANS[profile]
+    return Asked(
+        device=device,
+        profile=profile,
+        select=select,
+        launches=plan.launches,
+        seeds=tuple(range(plan.seeds)),
+        threads=threads,
+        timeout_s=timeout_s,
+    )

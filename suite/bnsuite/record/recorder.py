@@ -1,0 +1,67 @@
+"""The run in the making: takes results as they come and saves the whole after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+from bnsuite.record import store
+from bnsuite.record.schema import CaseResult, Curve, Outcome, Run, Status, Timing
+
+MEASURED = Outcome(status=Status.MEASURED)
+
+
+class Recorder:
+    """Holds the run of one session; every change is on disk when the call returns."""
+
+    def __init__(self, run: Run, folder: Path, began: float) -> None:
+        self.run, self._folder, self._began = run, folder, began
+        self._save()
+
+    def ids(self, gate: str) -> list[str]:
+        """The cases that `gate` judges and that have not failed."""
+        return [
+            result.id
+            for result in self.run.cases
+            if gate in result.outcomes and result.outcomes[gate].status is not Status.FAILED
+        ]
+
+    def add_timing(self, name: str, timing: Timing) -> None:
+        """One more launch of a case."""
+        self._change(
+            name,
+            lambda old: {
+                "timings": (*old.timings, timing),
+                "outcomes": {**old.outcomes, "timing": MEASURED},
+            },
+        )
+
+    def add_curve(self, name: str, curve: Curve) -> None:
+        """One more seed of a training; curves are kept in the order of their seeds."""
+        self._change(
+            name,
+            lambda old: {
+                "curves": tuple(sorted((*old.curves, curve), key=lambda one: one.seed)),
+                "outcomes": {**old.outcomes, "convergence": MEASURED},
+            },
+        )
+
+    def fail(self, name: str, gate: str, reason: str) -> None:
+        """What `gate` needs of a case could not be measured; what was measured before is kept."""
+        failed = Outcome(status=Status.FAILED, reason=reason)
+        self._change(name, lambda old: {"outcomes": {**old.outcomes, gate: failed}})
+
+    def end(self, ended_by: str | None = None) -> None:
+        """The session is over: finished, or ended by what `ended_by` names."""
+        self.run = self.run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
+        self._save()
+
+    def _change(self, name: str, change: Callable[[CaseResult], dict[str, object]]) -> None:
+        cases = tuple(one.model_copy(update=change(one)) if one.id == name else one for one in self.run.cases)
+        self.run = self.run.model_copy(update={"cases": cases})
+        self._save()
+
+    def _save(self) -> None:
+        self.run = self.run.model_copy(update={"wall_s": monotonic() - self._began})
+        store.save(self.run, self._folder)

@@ -1,0 +1,83 @@
+"""What a run is held against: accepted baselines, or another run, in one form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import median
+
+from bnsuite.record.key import MachineKey, differences, machine_key
+from bnsuite.record.schema import CaseResult, Curve, Run, Seconds, Timing, Value
+
+
+class LaunchValue(Value):
+    """One launch of one case, condensed: the medians of its samples and of its controls."""
+
+    median_s: Seconds
+    controls_s: dict[str, Seconds]
+
+
+def condense(timing: Timing) -> LaunchValue:
+    """The launch value of a timing."""
+    return LaunchValue(
+        median_s=median(timing.samples_s),
+        controls_s={name: median(samples) for name, samples in timing.controls_s.items()},
+    )
+
+
+class TimingReference(Value):
+    """A case's accepted launches, run by run: between runs a machine drifts more than between launches."""
+
+    id: str
+    version: int
+    profiles: tuple[str, ...]
+    runs: tuple[tuple[LaunchValue, ...], ...]
+
+
+class CurveReference(Value):
+    """A training's accepted curves, a seed each."""
+
+    id: str
+    version: int
+    profiles: tuple[str, ...]
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Everything that is known of what a run should be, by case id."""
+
+    #: How the reference is called in a sentence, such as "baselines/".
+    name: str
+    timing: dict[str, TimingReference] = field(default_factory=dict)
+    convergence: dict[str, CurveReference] = field(default_factory=dict)
+    #: Why there is no timing to compare with, if there is none.
+    no_timing: str | None = None
+
+
+def from_run(run: Run, name: str, key: MachineKey) -> Reference:
+    """Another run as the reference for one measured on the machine `key`."""
+    apart = differences(machine_key(run), key)
+    return Reference(
+        name=name,
+        timing={} if apart else {one.id: timing_reference(one, [run]) for one in run.cases if one.timings},
+        convergence={one.id: curve_reference(one) for one in run.cases if one.curves},
+        no_timing=f"{name} was measured on another machine: {'; '.join(apart)}" if apart else None,
+    )
+
+
+def timing_reference(result: CaseResult, runs: list[Run]) -> TimingReference:
+    """What `runs` say of a case's time, those of them that measured it."""
+    same = [one for run in runs for one in run.cases if one.id == result.id and one.timings]
+    return TimingReference(
+        id=result.id,
+        version=result.case.version,
+        profiles=result.case.profiles,
+        runs=tuple(tuple(condense(timing) for timing in one.timings) for one in same),
+    )
+
+
+def curve_reference(result: CaseResult) -> CurveReference:
+    """What a result says of a case's learning."""
+    return CurveReference(
+        id=result.id, version=result.case.version, profiles=result.case.profiles, curves=result.curves
+    )

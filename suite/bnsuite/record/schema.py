@@ -1,0 +1,174 @@
+"""The run and its parts, as they stand in ``run.json``. Seconds and bytes; raw samples, never rounded or trimmed.
+
+History of the schema, a line a bump; every bump has a migration in ``store.py``:
+
+1. 0.1.0: the first.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = 1
+
+Seconds = Annotated[float, Field(gt=0)]
+Bytes = Annotated[int, Field(ge=0)]
+Loss = float | None
+"""None where the loss was not finite."""
+
+
+class Value(BaseModel):
+    """A frozen record; an unknown field, a wrong type, NaN or infinity in it is an error."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Status(str, Enum):
+    """How far a measurement came."""
+
+    PENDING = "pending"
+    MEASURED = "measured"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Memory(Value):
+    """The most a step held at once, above what it found; the GPU's use is of all processes together."""
+
+    allocated_peak_bytes: int | None
+    reserved_peak_bytes: Bytes | None = None
+    gpu_used_bytes: Bytes | None = None
+    rss_peak_bytes: Bytes | None = None
+
+
+class Timing(Value):
+    """One case in one launch: seconds a step, a value a round, and the controls measured around it."""
+
+    samples_s: tuple[Seconds, ...] = Field(min_length=1)
+    iterations: Annotated[int, Field(ge=1)]
+    controls_s: dict[str, Annotated[tuple[Seconds, ...], Field(min_length=1)]]
+    memory: Memory
+
+
+class Curve(Value):
+    """How one seed learnt: training loss an epoch, validation loss and accuracy before the first and after each."""
+
+    seed: int
+    train_loss: tuple[Loss, ...] = Field(min_length=1)
+    val_loss: tuple[Loss, ...] = Field(min_length=1)
+    val_accuracy: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(min_length=1)
+    early_loss: Loss
+
+
+class PlannedCase(Value):
+    """A case as the catalogue describes it."""
+
+    id: str
+    family: str
+    version: int
+    gates: tuple[str, ...]
+    profiles: tuple[str, ...]
+    nbytes: Bytes | None
+    dataset: str | None
+    target: float | None
+
+
+class Outcome(Value):
+    """How far one kind of measurement of a case came, and what stopped it."""
+
+    status: Status
+    reason: str | None = None
+
+
+class CaseResult(Value):
+    """A case and everything that was measured of it; `outcomes` has one entry a gate of the case."""
+
+    case: PlannedCase
+    outcomes: dict[str, Outcome]
+    timings: tuple[Timing, ...] = ()
+    curves: tuple[Curve, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.case.id
+
+
+class NvmlGpu(Value):
+    name: str
+    uuid: str
+    memory_total_bytes: Bytes
+    power_limit_w: float | None
+    mig: bool | None
+
+
+class Gpu(Value):
+    """The GPU as torch sees it, and as the driver does."""
+
+    name: str
+    count: int
+    capability: str
+    memory_total_bytes: Bytes
+    driver: str | None
+    nvml: NvmlGpu | None
+
+
+class Environment(Value):
+    """Where the measured processes ran: what is judged (versions) and what must match (machine, flags)."""
+
+    python: str
+    implementation: str
+    system: str
+    libc: str
+    packages: dict[str, str]
+    torch_git: str | None
+    cuda: str | None
+    cudnn: int | None
+    cpu: str
+    cpu_capability: str
+    cores_given: int
+    threads: int
+    gpu: Gpu | None
+    flags: dict[str, bool]
+    variables: dict[str, str]
+
+
+class Quiet(Value):
+    """What was done to keep the measured processes undisturbed, and what could not be."""
+
+    variables: dict[str, str]
+    #: The cores of the timed processes; none if they were not fixed.
+    timed_cores: tuple[int, ...]
+    not_done: tuple[str, ...] = ()
+
+
+class Asked(Value):
+    """The run as it was asked for."""
+
+    device: str
+    profile: str
+    select: str | None
+    launches: int
+    seeds: tuple[int, ...]
+    threads: int
+    timeout_s: float
+
+
+class Run(Value):
+    """All samples of one environment."""
+
+    schema_version: int = Field(SCHEMA, alias="schema")
+    bnsuite: str
+    revision: str | None
+    started: str
+    wall_s: float
+    finished: bool
+    #: Why a run that is not finished ended, such as "interrupted".
+    ended_by: str | None = None
+    asked: Asked
+    device: str
+    environment: Environment
+    quiet: Quiet
+    cases: tuple[CaseResult, ...]

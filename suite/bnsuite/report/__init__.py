@@ -1,0 +1,1 @@
+"""How findings are shown; the only place that scales units. Functions here return text and write nothing."""

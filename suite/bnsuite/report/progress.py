@@ -1,0 +1,71 @@
+"""How far a run is: a bar with the time left on a terminal, a plain line a stage elsewhere."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from bnsuite.report import units
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+
+class Step(Protocol):
+    """What is told after every measurement."""
+
+    @property
+    def stage(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+
+
+class Lines:
+    """For a log: one line when a stage begins."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._stage, self._began = stream, "", monotonic()
+
+    def __call__(self, step: Step) -> None:
+        if step.stage == self._stage:
+            return
+        self._stage = step.stage
+        passed = units.duration(monotonic() - self._began)
+        print(f"{step.stage} ({step.done - 1} of {step.total} done, {passed})", file=self._stream, flush=True)
+
+
+class LiveBar:
+    """For a terminal: a bar, what came last, and the time left."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._task: TaskID = bar.add_task("starting", total=None)
+
+    def __call__(self, step: Step) -> None:
+        self._bar.update(
+            self._task, description=f"{step.stage}: {step.label}", completed=step.done, total=step.total
+        )
+
+
+def listener(stream: TextIO) -> tuple[AbstractContextManager[object], Lines | LiveBar]:
+    """What listens to a session and writes to `stream`, and the context it lives in."""
+    if not stream.isatty():
+        return nullcontext(), Lines(stream)
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}", markup=False),
+        console=Console(file=stream),
+        transient=True,
+    )
+    return bar, LiveBar(bar)

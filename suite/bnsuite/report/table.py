@@ -1,0 +1,139 @@
+"""The verdict table, its reasons and its one-line summary, for a terminal and for ``report.md``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from statistics import median, quantiles
+
+from tabulate import tabulate
+
+from bnsuite.judge.verdict import WORST_FIRST, ExitStatus, Finding, Verdict, worst
+from bnsuite.record.baselines import Change
+from bnsuite.record.schema import CaseResult, PlannedCase, Run
+from bnsuite.report import units
+
+HEADERS = ("case", "median", "spread", "against baseline", "memory", "verdict")
+ALIGN = ("left", "right", "right", "left", "right", "left")
+NOTHING = "–"
+
+#: These need no word of explanation below the table.
+SELF_EXPLANATORY = frozenset({Verdict.PASS})
+
+
+def terminal(run: Run, findings: list[Finding], status: ExitStatus) -> str:
+    """Table, reasons and summary as plain text."""
+    return "\n".join([_heading(run), "", _table(run, findings, "simple"), *_reasons(findings), "", summary(run, findings, status)])
+
+
+def markdown(run: Run, findings: list[Finding], status: ExitStatus) -> str:
+    """The same as Markdown."""
+    reasons = [f"- {line.strip()}" if line else line for line in _reasons(findings)]
+    return "\n".join(
+        ["# bnsuite", "", _heading(run), "", _table(run, findings, "github"), *reasons, "", f"**{summary(run, findings, status)}**", ""]
+    )
+
+
+def summary(run: Run, findings: list[Finding], status: ExitStatus) -> str:
+    """One line that says it all: what was found, over how much, in which time, and the exit status."""
+    counts = Counter(finding.verdict for finding in findings)
+    said = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in WORST_FIRST if counts[verdict])
+    head = {
+        ExitStatus.FINE: "nothing wrong",
+        ExitStatus.REGRESSED: "REGRESSED",
+        ExitStatus.NOT_MEASURED: "not measured as asked",
+        ExitStatus.UNUSABLE: "unusable",
+    }[status]
+    if not run.finished:
+        head += f" ({run.ended_by or 'the run did not come to its end'})"
+    return f"{head}: {said or 'nothing measured'} in {len(run.cases)} cases, {units.duration(run.wall_s)} (exit status {status.value})"
+
+
+def cases(planned: Iterable[PlannedCase]) -> str:
+    """The catalogue: what each case moves, which gates judge it, and what it needs."""
+    rows = [
+        [
+            case.id,
+            case.family,
+            ", ".join(case.gates),
+            "quick, full" if "quick" in case.profiles else "full",
+            units.nbytes(case.nbytes) if case.nbytes else NOTHING,
+            case.dataset or NOTHING,
+        ]
+        for case in planned
+    ]
+    return tabulate(
+        rows, headers=("case", "family", "gates", "profiles", "bytes moved", "data"), disable_numparse=True
+    ) + f"\n{len(rows)} cases"
+
+
+def changes(accepted: Iterable[Change]) -> str:
+    """What accepting changes, a line a case and gate."""
+    return tabulate([[one.case, one.gate, one.what] for one in accepted], headers=("case", "gate", "baseline"))
+
+
+def _heading(run: Run) -> str:
+    environment = run.environment
+    where = environment.gpu.name if environment.gpu else f"{environment.cpu}, {environment.cores_given} cores given"
+    packages = environment.packages
+    cuda = f", CUDA {environment.cuda}, cuDNN {environment.cudnn}" if environment.gpu else ""
+    return (
+        f"bnsuite {run.bnsuite} · {run.asked.profile} · {run.device} · torch {packages.get('torch', '?')}{cuda} · "
+        f"Python {environment.python} · {environment.threads} thread{'s' if environment.threads > 1 else ''} · {where}"
+    )
+
+
+def _table(run: Run, findings: list[Finding], style: str) -> str:
+    by_case: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_case.setdefault(finding.case, []).append(finding)
+    results = {result.id: result for result in run.cases}
+    rows = [_row(name, results.get(name), by_case[name]) for name in by_case]
+    return tabulate(rows, headers=HEADERS, tablefmt=style, colalign=ALIGN, disable_numparse=True)
+
+
+def _row(name: str, result: CaseResult | None, findings: list[Finding]) -> list[str]:
+    changes = {finding.gate: finding.change for finding in findings if finding.change is not None}
+    verdicts = {finding.gate: finding.verdict for finding in findings}
+    against = units.change(changes["timing"]) if "timing" in changes else NOTHING
+    if "convergence" in verdicts:
+        against += f", loss {_loss(findings)}"
+    return [name, *_time(result), against, _memory(result), worst(findings).value]
+
+
+def _loss(findings: Iterable[Finding]) -> str:
+    finding = next(one for one in findings if one.gate == "convergence")
+    if finding.change is not None:
+        return units.change(finding.change)
+    return "identical" if finding.verdict is Verdict.PASS else NOTHING
+
+
+def _time(result: CaseResult | None) -> tuple[str, str]:
+    """Median over launches of the launch medians, and half the spread of the middle half of all samples."""
+    if result is None or not result.timings:
+        return NOTHING, NOTHING
+    samples = [sample for timing in result.timings for sample in timing.samples_s]
+    middle = median(median(timing.samples_s) for timing in result.timings)
+    if len(samples) < 2:
+        return units.seconds(middle), NOTHING
+    lower, _, upper = quantiles(samples, n=4)
+    return units.seconds(middle), units.spread((upper - lower) / 2 / middle)
+
+
+def _memory(result: CaseResult | None) -> str:
+    peaks = [one.memory.allocated_peak_bytes for one in result.timings] if result else []
+    known = [peak for peak in peaks if peak is not None]
+    return units.nbytes(max(known)) if known else NOTHING
+
+
+def _reasons(findings: list[Finding]) -> list[str]:
+    """A line for each finding that needs explaining; equal reasons are told once."""
+    cases_by_reason: dict[tuple[Verdict, str, str], list[str]] = {}
+    for finding in findings:
+        if finding.verdict not in SELF_EXPLANATORY:
+            cases_by_reason.setdefault((finding.verdict, finding.gate, finding.summary), []).append(finding.case)
+    lines = []
+    for (verdict, gate, reason), cases in sorted(cases_by_reason.items(), key=lambda one: WORST_FIRST.index(one[0][0])):
+        who = cases[0] if len(cases) == 1 else f"{len(cases)} cases"
+        lines.append(f"  {verdict.value} {gate}, {who}: {reason}")
+    return ["", *lines] if lines else []
