@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has left, as `head` does
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the last resort: still one line and the right status
         text = str(error).strip().splitlines()
         return _fail(error, 3, debug, f"{type(error).__name__}: {text[0] if text else ''}; --debug shows where")
 
@@ -100,7 +100,9 @@ def _fail(error: BaseException, status: int, debug: bool, text: str | None = Non
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument("--profile", default="quick", choices=tuple(PLANS), help="how much is measured (default: quick)")
+    parser.add_argument(
+        "--profile", default="quick", choices=tuple(PLANS), help="how much is measured (default: quick)"
+    )
     parser.add_argument("-k", metavar="EXPR", help="only the cases whose id matches, as in 'batch_norm2d and not nhwc'")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: results/TIME)")
     parser.add_argument("--threads", type=_positive(int), default=1, metavar="N", help="CPU threads (default: 1)")
@@ -252,7 +254,9 @@ def _accept(options: argparse.Namespace) -> int:
 
 
 def _list_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="full", choices=tuple(PLANS), help="the cases of a profile (default: full)")
+    parser.add_argument(
+        "--profile", default="full", choices=tuple(PLANS), help="the cases of a profile (default: full)"
+    )
     parser.add_argument("-k", metavar="EXPR", help="only the cases whose id matches")
 
 
@@ -267,7 +271,7 @@ def _list(options: argparse.Namespace) -> int:
 # What several verbs share
 
 
-def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
+def _positive(kind: type[int | float]) -> Callable[[str], int | float]:
     def parse(text: str) -> int | float:
         try:
             value = kind(text)
@@ -345,5 +349,3 @@ VERBS: dict[str, tuple[str, Verb, AddOptions]] = {
     "accept": ("make runs the baseline, after showing what changes", _accept, _accept_options),
     "show": ("a run's verdict table again", _show, _show_options),
 }
-
-

@@ -17,8 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
     import numpy as np
     import torch
+
+    Arrays: TypeAlias = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 #: Where staged files lie; unset, a process makes what it needs by itself.
 STAGE_VARIABLE = "BNSUITE_STAGE"
@@ -38,7 +42,7 @@ class Split:
     y_val: torch.Tensor
 
 
-def _synthetic() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _synthetic() -> Arrays:
     """The first article's data: 800 + 200 standardised samples of 20 features, two classes."""
     from sklearn.datasets import make_classification
     from sklearn.model_selection import train_test_split
@@ -57,7 +61,7 @@ def _synthetic() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-def _digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _digits() -> Arrays:
     """The 1,797 real 8x8 digits that scikit-learn carries, as (N, 1, 8, 8) in [0, 1], ten classes."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -70,7 +74,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return x_train, y_train, x_val, y_val
 
 
-SETS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]] = {
+SETS: dict[str, Callable[[], Arrays]] = {
     "synthetic": _synthetic,
     "digits": _digits,
 }

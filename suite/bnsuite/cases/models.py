@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import nn
 
 
@@ -9,7 +11,7 @@ def mlp(norm: str) -> nn.Module:
     """The first article's pair: SimpleMLP (`norm` "none") and MLPWithBN ("bn"), (N, 20) -> (N,) logits."""
     layers: list[nn.Module] = []
     widths = (20, 128, 64)
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers.append(nn.Linear(inputs, outputs))  # (N, inputs) -> (N, outputs)
         if norm == "bn":
             layers.append(nn.BatchNorm1d(outputs))

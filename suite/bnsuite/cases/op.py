@@ -75,7 +75,7 @@ class OpCase(Case):
 
 
 def _op_cases() -> list[OpCase]:
-    tensors = [("batch_norm1d", "nc", (64, 128))]
+    tensors: list[tuple[str, str, tuple[int, ...]]] = [("batch_norm1d", "nc", (64, 128))]
     for shape in ((32, 256, 14, 14), (16, 64, 56, 56)):
         tensors += [("batch_norm2d", layout, shape) for layout in ("nchw", "nhwc")]
     return [

@@ -79,9 +79,7 @@ class Training:
         if case.optimizer == "adam":
             self._optimizer = torch.optim.Adam(self.model.parameters(), lr=case.lr, fused=True)
         else:
-            self._optimizer = torch.optim.SGD(
-                self.model.parameters(), lr=case.lr, momentum=case.momentum, fused=True
-            )
+            self._optimizer = torch.optim.SGD(self.model.parameters(), lr=case.lr, momentum=case.momentum, fused=True)
         two_classes = self._data.y_train.is_floating_point()
         self._loss: Any = functional.binary_cross_entropy_with_logits if two_classes else functional.cross_entropy
         #: The batch losses of the last epoch, on the device.

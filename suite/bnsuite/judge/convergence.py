@@ -1,4 +1,4 @@
-"""The convergence gate: does every training still learn as fast and as far as its accepted curves?
+"""The convergence gate: every training still learns as fast and as far as its accepted curves.
 
 Seeds pair: the same seed starts the same training everywhere. Curves that are equal to the last bit pass at once.
 Otherwise each metric is compared seed by seed with a paired t, two-sided, since a loss that got better for no
@@ -84,9 +84,7 @@ def _judge_case(result: CaseResult, reference: Reference) -> Finding:
     return _compare(result, stored, finding)
 
 
-def _compare(
-    result: CaseResult, stored: CurveReference, finding: Callable[[Verdict, str], Finding]
-) -> Finding:
+def _compare(result: CaseResult, stored: CurveReference, finding: Callable[[Verdict, str], Finding]) -> Finding:
     accepted = {curve.seed: curve for curve in stored.curves}
     pairs = [(curve, accepted[curve.seed]) for curve in result.curves if curve.seed in accepted]
     if not pairs:

@@ -41,6 +41,4 @@ def _missing(run: Run, reference: Reference) -> list[Finding]:
             if (one.id, gate) not in has and run.asked.profile in one.profiles and selected(one.id)
         ]
 
-    return lost(timing.GATE, reference.timing.values()) + lost(
-        convergence.GATE, reference.convergence.values()
-    )
+    return lost(timing.GATE, reference.timing.values()) + lost(convergence.GATE, reference.convergence.values())

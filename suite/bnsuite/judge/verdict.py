@@ -49,7 +49,7 @@ class Finding(Value):
     change: float | None = None
     low: float | None = None
     high: float | None = None
-    evidence: dict[str, float | int | str | None] = {}
+    evidence: dict[str, float | int | str | None] = Field(default_factory=dict)
 
 
 class ExitStatus(IntEnum):

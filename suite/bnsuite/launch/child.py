@@ -21,7 +21,7 @@ class ChildError(NotMeasuredError):
     """The measured process ended, fell silent or talked nonsense; the message says which, in one line."""
 
 
-class Silent(ChildError):
+class SilentError(ChildError):
     """No message came in time."""
 
 
@@ -65,13 +65,13 @@ class Child:
             raise ChildError(self.last_words()) from None
 
     def receive(self, timeout_s: float) -> str | None:
-        """The next line, or None when the child has closed its end; Silent if none comes in time."""
+        """The next line, or None when the child has closed its end; SilentError if none comes in time."""
         deadline = monotonic() + timeout_s
         while b"\n" not in self._buffer:
             if len(self._buffer) > LONGEST_LINE_BYTES:
                 raise ChildError("sent a line without end")
             if not self._selector.select(max(0.0, deadline - monotonic())):
-                raise Silent(f"said nothing for {timeout_s:g} s")
+                raise SilentError(f"said nothing for {timeout_s:g} s")
             more = os.read(self._read_end, 1 << 16)
             if not more:
                 return None

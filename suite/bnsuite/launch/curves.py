@@ -9,41 +9,60 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bnsuite.launch.child import ChildError
 from bnsuite.launch.messages import Followed
-from bnsuite.launch.worker import RequestFailed, Worker
+from bnsuite.launch.worker import RequestFailedError, Worker
 from bnsuite.record.schema import Curve
 
 #: A case, and one seed's curve or why there is none.
 Result = tuple[str, Curve | str]
 
 
-def follow(jobs: list[tuple[str, int]], workers: list[Worker], device: str, timeout_s: float) -> Generator[Result, None, None]:
+class _Jobs:
+    """The trainings still to be followed, shared by the threads that speak to the workers."""
+
+    def __init__(self, jobs: list[tuple[str, int]]) -> None:
+        self._jobs, self._failed, self._lock = list(reversed(jobs)), set[str](), threading.Lock()
+
+    def take(self) -> tuple[str, int] | None:
+        with self._lock:
+            while self._jobs:
+                name, seed = self._jobs.pop()
+                if name not in self._failed:
+                    return name, seed
+            return None
+
+    def drop(self, name: str) -> bool:
+        """Try `name` no more; False if that was known."""
+        with self._lock:
+            known = name in self._failed
+            self._failed.add(name)
+            return not known
+
+    def stop(self) -> None:
+        with self._lock:
+            self._jobs.clear()
+
+
+def follow(
+    jobs: list[tuple[str, int]], workers: list[Worker], device: str, timeout_s: float
+) -> Generator[Result, None, None]:
     """Train each (case, seed) of `jobs` and yield the results as they come.
 
-    A case that failed on one seed is not tried on the others, and is yielded once. Closing the iterator ends the
-    workers at once.
+    A case that failed on one seed is not tried on the others, and its failure is yielded once. Closing the
+    iterator ends the workers at once.
     """
-    waiting: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
-    for job in jobs:
-        waiting.put(job)
+    waiting = _Jobs(jobs)
     results: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
-    failed: set[str] = set()
-    stop = threading.Event()
 
     def work(worker: Worker) -> None:
         try:
-            while not stop.is_set():
-                try:
-                    name, seed = waiting.get_nowait()
-                except queue.Empty:
-                    return
-                if name in failed:
-                    continue
+            while job := waiting.take():
+                name, seed = job
                 request = {"do": "curve", "case": name, "seed": seed, "device": device}
                 try:
                     results.put((name, worker.ask(request, Followed, timeout_s).curve))
-                except (ChildError, RequestFailed) as error:
-                    failed.add(name)
-                    results.put((name, f"seed {seed}: {error}"))
+                except (ChildError, RequestFailedError) as error:
+                    if waiting.drop(name):
+                        results.put((name, f"seed {seed}: {error}"))
         finally:
             results.put(None)
 
@@ -54,7 +73,7 @@ def follow(jobs: list[tuple[str, int]], workers: list[Worker], device: str, time
                 while (result := results.get()) is not None:
                     yield result
         finally:
-            stop.set()
+            waiting.stop()
             for worker in workers:
                 worker.kill()
         for thread in threads:

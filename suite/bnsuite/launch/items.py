@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bnsuite
 from bnsuite.launch import quiet
-from bnsuite.launch.child import Child, ChildError, Silent
+from bnsuite.launch.child import Child, ChildError, SilentError
 from bnsuite.launch.messages import EVENT, Begin, Failed, Measured, understand
 from bnsuite.record.schema import Outcome, Status, Timing
 
@@ -66,7 +66,7 @@ def launch(
                 if running is None:
                     raise
                 reason = f"no result after {timeout_s:g} s, the limit that --timeout sets"
-                yield running, _failed(reason if isinstance(error, Silent) else str(error))
+                yield running, _failed(reason if isinstance(error, SilentError) else str(error))
                 return
             running = event.case if isinstance(event, Begin) else None
             if isinstance(event, Measured):

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from bnsuite import __version__
 from bnsuite.launch import curves, items, quiet
@@ -21,6 +22,9 @@ from bnsuite.launch.revision import revision
 from bnsuite.launch.worker import Worker
 from bnsuite.record.recorder import Recorder
 from bnsuite.record.schema import SCHEMA, Asked, CaseResult, Outcome, Quiet, Run, Status, Timing
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Session:
         #: What went wrong without spoiling a measurement.
         self.warnings: list[str] = []
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -190,4 +194,3 @@ class Session:
     def _tell(self, stage: str, label: str) -> None:
         self._done += 1
         self._listen(Progress(stage, label, self._done, self._total))
-

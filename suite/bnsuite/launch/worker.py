@@ -10,13 +10,13 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from bnsuite.launch import quiet
-from bnsuite.launch.child import Child, ChildError, Silent
+from bnsuite.launch.child import Child, ChildError, SilentError
 from bnsuite.launch.messages import understand
 
 T = TypeVar("T")
 
 
-class RequestFailed(Exception):
+class RequestFailedError(Exception):
     """The request raised inside the worker, which lives on; the message is the exception in one line."""
 
 
@@ -42,7 +42,7 @@ class Worker:
     def ask(self, request: dict[str, Any], kind: type[T], timeout_s: float) -> T:
         """The answer to `request`, as a `kind`.
 
-        Raises RequestFailed if it raised in the worker, and ChildError if the worker died, hung or answered
+        Raises RequestFailedError if it raised in the worker, and ChildError if the worker died, hung or answered
         nonsense; the next request then starts a new one.
         """
         if self._child is None:
@@ -58,15 +58,15 @@ class Worker:
             line = self._child.receive(timeout_s)
             if line is None:
                 raise ChildError(self._child.last_words())
-            answer = understand(line, TypeAdapter(_Answer[kind]))  # type: ignore[valid-type]  # made at run time
-        except Silent:
+            answer: _Answer[T] = understand(line, TypeAdapter(_Answer[kind]))  # type: ignore[valid-type]  # made at run time
+        except SilentError:
             self.end()
             raise ChildError(f"no answer after {timeout_s:g} s, the limit that --timeout sets") from None
         except ChildError:
             self.end()
             raise
         if answer.done is None:
-            raise RequestFailed(answer.failed or "no reason given")
+            raise RequestFailedError(answer.failed or "no reason given")
         return answer.done
 
     def kill(self) -> None:

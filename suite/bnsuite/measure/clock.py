@@ -20,7 +20,7 @@ class CudaMark:
 
     def __sub__(self, earlier: CudaMark) -> float:
         self._event.synchronize()
-        return earlier._event.elapsed_time(self._event) / 1e3  # milliseconds to seconds
+        return float(earlier._event.elapsed_time(self._event)) / 1e3  # milliseconds to seconds
 
 
 def cuda_event() -> CudaMark:
@@ -37,9 +37,7 @@ def for_device(device: str) -> Callable[[], Any]:
     return cuda_event if device.startswith("cuda") else perf_counter
 
 
-def time_rounds(
-    step: Callable[[], None], clock: Callable[[], Any], rounds: int, iterations: int = 1
-) -> list[float]:
+def time_rounds(step: Callable[[], None], clock: Callable[[], Any], rounds: int, iterations: int = 1) -> list[float]:
     """Seconds a step took, one value a round of `iterations` steps."""
     samples = []
     for _ in range(rounds):

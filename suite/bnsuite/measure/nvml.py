@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,20 +19,25 @@ class Gpu:
     mig: bool | None
 
 
+class NvmlError(Exception):
+    """NVML can't answer: the binding or the driver is missing, or a call failed."""
+
+
 @contextmanager
 def _library() -> Iterator[Any]:
-    """The initialised binding; raises ImportError or pynvml.NVMLError."""
-    import pynvml
-
-    pynvml.nvmlInit()
+    """The initialised binding; whatever goes wrong with it inside the context is an NvmlError."""
     try:
-        yield pynvml
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _trouble(error: Exception) -> str:
-    return f"NVML: {error}"
+        import pynvml
+    except ImportError as error:
+        raise NvmlError("nvidia-ml-py is not installed") from error
+    try:
+        pynvml.nvmlInit()
+        try:
+            yield pynvml
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise NvmlError(f"NVML: {error}") from error
 
 
 def driver_version() -> tuple[str | None, str]:
@@ -40,8 +45,8 @@ def driver_version() -> tuple[str | None, str]:
     try:
         with _library() as library:
             return _text(library.nvmlSystemGetDriverVersion()), ""
-    except Exception as error:  # the binding may be missing, or any NVML call fail: both are an answer here
-        return None, _trouble(error)
+    except NvmlError as error:
+        return None, str(error)
 
 
 def describe(uuid: str) -> Gpu | None:
@@ -49,14 +54,16 @@ def describe(uuid: str) -> Gpu | None:
     try:
         with _library() as library:
             handle = _handle(library, uuid)
+            power_mw = _optional(library, library.nvmlDeviceGetEnforcedPowerLimit, handle)
+            mig = _optional(library, library.nvmlDeviceGetMigMode, handle)
             return Gpu(
                 name=_text(library.nvmlDeviceGetName(handle)),
                 uuid=_text(library.nvmlDeviceGetUUID(handle)),
                 memory_total_bytes=int(library.nvmlDeviceGetMemoryInfo(handle).total),
-                power_limit_w=_optional(lambda: library.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
-                mig=_optional(lambda: bool(library.nvmlDeviceGetMigMode(handle)[0])),
+                power_limit_w=None if power_mw is None else power_mw / 1e3,
+                mig=None if mig is None else bool(mig[0]),
             )
-    except Exception:
+    except NvmlError:
         return None
 
 
@@ -65,7 +72,7 @@ def used_bytes(uuid: str) -> int | None:
     try:
         with _library() as library:
             return int(library.nvmlDeviceGetMemoryInfo(_handle(library, uuid)).used)
-    except Exception:
+    except NvmlError:
         return None
 
 
@@ -74,10 +81,11 @@ def _handle(library: Any, uuid: str) -> Any:
     return library.nvmlDeviceGetHandleByUUID(f"{prefix}{uuid}".encode())
 
 
-def _optional(read: Any) -> Any:
+def _optional(library: Any, call: Callable[[Any], Any], handle: Any) -> Any:
+    """What a call answers, or None where the driver or the GPU doesn't know it."""
     try:
-        return read()
-    except Exception:  # NotSupported and FunctionNotFound: an older driver or another kind of GPU
+        return call(handle)
+    except (library.NVMLError_NotSupported, library.NVMLError_FunctionNotFound):
         return None
 
 

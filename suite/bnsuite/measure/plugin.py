@@ -6,9 +6,9 @@ descriptor for outcomes and a file with the ids to be measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,16 +17,13 @@ from bnsuite.cases.case import PROFILES
 from bnsuite.measure import clock, cores, device
 from bnsuite.measure.channel import Channel
 
-if TYPE_CHECKING:
-    from pytest import Config, Item, Metafunc, Parser, TestReport
-
 _DEVICE: pytest.StashKey[str] = pytest.StashKey()
 _CHANNEL: pytest.StashKey[Channel | None] = pytest.StashKey()
 #: Under this key an item leaves what it measured, for the report hook to send.
 MEASURED: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 
 
-def pytest_addoption(parser: Parser) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bnsuite")
     group.addoption("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     group.addoption("--profile", default="quick", choices=PROFILES, help="which cases to collect")
@@ -34,14 +31,14 @@ def pytest_addoption(parser: Parser) -> None:
     group.addoption("--bnsuite-events", metavar="FD", type=int, help="send the outcome of every case there")
 
 
-def pytest_configure(config: Config) -> None:
+def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "bnsuite_case: a case of bnsuite's catalogue")
     cores.take()
     descriptor = config.getoption("--bnsuite-events")
     config.stash[_CHANNEL] = None if descriptor is None else Channel(descriptor)
 
 
-def _measured_device(config: Config) -> str:
+def _measured_device(config: pytest.Config) -> str:
     """The device all items of this session are measured on, found out once."""
     if _DEVICE not in config.stash:
         try:
@@ -55,21 +52,23 @@ def _measured_device(config: Config) -> str:
     return config.stash[_DEVICE]
 
 
-def _cases(config: Config) -> list[Case]:
+def _cases(config: pytest.Config) -> list[Case]:
     listed = config.getoption("--bnsuite-ids")
     if listed is None:
         return profile(config.getoption("--profile"))
     return [by_id[line] for line in Path(listed).read_text(encoding="utf-8").splitlines()]
 
 
-def pytest_generate_tests(metafunc: Metafunc) -> None:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" not in metafunc.fixturenames:
         return
     options = {"timer": clock.for_device(_measured_device(metafunc.config)), "disable_gc": True}
     metafunc.parametrize(
         "case",
         [
-            pytest.param(case, id=case.id, marks=[pytest.mark.benchmark(group=case.family, **options), pytest.mark.bnsuite_case])
+            pytest.param(
+                case, id=case.id, marks=[pytest.mark.benchmark(group=case.family, **options), pytest.mark.bnsuite_case]
+            )
             for case in _cases(metafunc.config)
         ],
     )
@@ -82,29 +81,31 @@ def measured_device(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: Item) -> None:
+def pytest_runtest_setup(item: pytest.Item) -> None:
     _send(item, {"event": "begin", "case": _case_of(item)})
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report: TestReport = yield  # type: ignore[misc]  # pytest's wrapper protocol sends the report in
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     if report.when == "call" or report.outcome != "passed":
         case = _case_of(item)
         if report.outcome != "passed":
             _send(item, {"event": "failed", "case": case, "reason": _reason(call)})
         elif MEASURED in item.stash:
             _send(item, {"event": "measured", "case": case, "timing": item.stash[MEASURED]})
-    return report  # type: ignore[return-value]  # and takes it back as the hook's result
+    return report
 
 
-def _case_of(item: Item) -> str | None:
+def _case_of(item: pytest.Item) -> str | None:
     callspec = getattr(item, "callspec", None)
     case = callspec.params.get("case") if callspec else None
     return case.id if isinstance(case, Case) else None
 
 
-def _send(item: Item, message: dict[str, Any]) -> None:
+def _send(item: pytest.Item, message: dict[str, Any]) -> None:
     channel = item.config.stash[_CHANNEL]
     if channel is not None and message["case"] is not None:
         channel.send(message)
@@ -115,4 +116,3 @@ def _reason(call: pytest.CallInfo[None]) -> str:
     error = call.excinfo.value if call.excinfo else None
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-

@@ -118,9 +118,7 @@ def _accept_timing(runs: list[Run], folder: Path, key: MachineKey, changes: list
         launches = sum(map(len, one.runs))
         what = f"{'replaced' if name in cases else 'new'}: {len(one.runs)} runs, {launches} launches"
         changes.append(Change(name, "timing", what))
-    file = TimingFile(
-        schema=SCHEMA, machine=key, origin=_origin(runs[-1]), cases=tuple((cases | new).values())
-    )
+    file = TimingFile(schema=SCHEMA, machine=key, origin=_origin(runs[-1]), cases=tuple((cases | new).values()))
     plain = file.model_dump(mode="json", by_alias=True)
     lines = ",\n".join("  " + json.dumps(case) for case in plain.pop("cases"))
     head = json.dumps(plain, indent=1).removesuffix("\n}")
@@ -137,20 +135,19 @@ def _accept_curves(runs: list[Run], folder: Path, changes: list[Change]) -> dict
     files = {}
     for workload in sorted({_workload(name) for name in new}):
         path = _curve_path(folder, workload)
-        lines = {line_id: lines for line_id, lines in _lines_by_case(path)}
+        lines = dict(_lines_by_case(path))
         for name, one in new.items():
             if _workload(name) != workload:
                 continue
             old = {line.curve.seed: line for line in lines.get(name, [])}
             same_version = all(line.version == one.version for line in old.values())
-            if same_version and all(
-                curve.seed in old and old[curve.seed].curve == curve for curve in one.curves
-            ):
+            if same_version and all(curve.seed in old and old[curve.seed].curve == curve for curve in one.curves):
                 changes.append(Change(name, "convergence", "unchanged"))
                 continue
             if same_version and len(one.curves) < len(old):
                 raise InputError(
-                    f"{name}: the run has {len(one.curves)} seeds, the baseline {len(old)}; accept a run of --profile full"
+                    f"{name}: the run has {len(one.curves)} seeds, the baseline {len(old)}; "
+                    "accept a run of --profile full"
                 )
             changes.append(Change(name, "convergence", f"{'replaced' if old else 'new'}: {len(one.curves)} seeds"))
             lines[name] = [_curve_line(one, curve, sources[name]) for curve in one.curves]
@@ -199,9 +196,10 @@ def _read_timing(folder: Path, key: MachineKey) -> TimingFile | None:
 
 def _nearest(folder: Path, key: MachineKey) -> str:
     """Why there is no timing baseline: none at all, or none for this machine."""
-    machines = []
-    for path in sorted((folder / "timing").glob("*.json")):
-        machines.append(parse(TimingFile, read_text(path, "timing baseline"), path).machine)
+    machines = [
+        parse(TimingFile, read_text(path, "timing baseline"), path).machine
+        for path in sorted((folder / "timing").glob("*.json"))
+    ]
     if not machines:
         return f"{folder}/timing holds no baseline; make one with `bnsuite accept`"
     nearest = min((differences(machine, key) for machine in machines), key=len)

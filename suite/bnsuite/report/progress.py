@@ -48,9 +48,7 @@ class LiveBar:
         self._task: TaskID = bar.add_task("starting", total=None)
 
     def __call__(self, step: Step) -> None:
-        self._bar.update(
-            self._task, description=f"{step.stage}: {step.label}", completed=step.done, total=step.total
-        )
+        self._bar.update(self._task, description=f"{step.stage}: {step.label}", completed=step.done, total=step.total)
 
 
 def listener(stream: TextIO) -> tuple[AbstractContextManager[object], Lines | LiveBar]:

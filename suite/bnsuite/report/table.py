@@ -23,14 +23,26 @@ SELF_EXPLANATORY = frozenset({Verdict.PASS})
 
 def terminal(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     """Table, reasons and summary as plain text."""
-    return "\n".join([_heading(run), "", _table(run, findings, "simple"), *_reasons(findings), "", summary(run, findings, status)])
+    return "\n".join(
+        [_heading(run), "", _table(run, findings, "simple"), *_reasons(findings), "", summary(run, findings, status)]
+    )
 
 
 def markdown(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     """The same as Markdown."""
     reasons = [f"- {line.strip()}" if line else line for line in _reasons(findings)]
     return "\n".join(
-        ["# bnsuite", "", _heading(run), "", _table(run, findings, "github"), *reasons, "", f"**{summary(run, findings, status)}**", ""]
+        [
+            "# bnsuite",
+            "",
+            _heading(run),
+            "",
+            _table(run, findings, "github"),
+            *reasons,
+            "",
+            f"**{summary(run, findings, status)}**",
+            "",
+        ]
     )
 
 
@@ -46,7 +58,8 @@ def summary(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     }[status]
     if not run.finished:
         head += f" ({run.ended_by or 'the run did not come to its end'})"
-    return f"{head}: {said or 'nothing measured'} in {len(run.cases)} cases, {units.duration(run.wall_s)} (exit status {status.value})"
+    took = units.duration(run.wall_s)
+    return f"{head}: {said or 'nothing measured'} in {len(run.cases)} cases, {took} (exit status {status.value})"
 
 
 def cases(planned: Iterable[PlannedCase]) -> str:
@@ -62,9 +75,10 @@ def cases(planned: Iterable[PlannedCase]) -> str:
         ]
         for case in planned
     ]
-    return tabulate(
-        rows, headers=("case", "family", "gates", "profiles", "bytes moved", "data"), disable_numparse=True
-    ) + f"\n{len(rows)} cases"
+    return (
+        tabulate(rows, headers=("case", "family", "gates", "profiles", "bytes moved", "data"), disable_numparse=True)
+        + f"\n{len(rows)} cases"
+    )
 
 
 def changes(accepted: Iterable[Change]) -> str:
@@ -93,19 +107,19 @@ def _table(run: Run, findings: list[Finding], style: str) -> str:
 
 
 def _row(name: str, result: CaseResult | None, findings: list[Finding]) -> list[str]:
-    changes = {finding.gate: finding.change for finding in findings if finding.change is not None}
-    verdicts = {finding.gate: finding.verdict for finding in findings}
-    against = units.change(changes["timing"]) if "timing" in changes else NOTHING
-    if "convergence" in verdicts:
-        against += f", loss {_loss(findings)}"
-    return [name, *_time(result), against, _memory(result), worst(findings).value]
+    return [name, *_time(result), _against(findings), _memory(result), worst(findings).value]
 
 
-def _loss(findings: Iterable[Finding]) -> str:
-    finding = next(one for one in findings if one.gate == "convergence")
-    if finding.change is not None:
-        return units.change(finding.change)
-    return "identical" if finding.verdict is Verdict.PASS else NOTHING
+def _against(findings: Iterable[Finding]) -> str:
+    """What moved against the baseline: the time, and for a training how it learnt."""
+    parts = []
+    for finding in findings:
+        what = "loss " if finding.gate == "convergence" else ""
+        if finding.change is not None:
+            parts.append(what + units.change(finding.change))
+        elif what and finding.verdict is Verdict.PASS:
+            parts.append("loss identical")
+    return ", ".join(parts) or NOTHING
 
 
 def _time(result: CaseResult | None) -> tuple[str, str]:

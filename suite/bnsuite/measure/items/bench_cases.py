@@ -22,9 +22,7 @@ MIN_ROUNDS, MAX_ROUNDS = 7, 50
 WARM_UP_S = {"cpu": 0.02, "cuda": 0.5}
 
 
-def test_case(
-    case: Case, measured_device: str, benchmark: BenchmarkFixture, request: pytest.FixtureRequest
-) -> None:
+def test_case(case: Case, measured_device: str, benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> None:
     ticks = clock.for_device(measured_device)
     # What warms up is not what is timed: a training starts its rounds untrained.
     step_s = _warm_up(case.build(measured_device), measured_device)
@@ -36,11 +34,12 @@ def test_case(
     controls.sample()
     benchmark.extra_info.update(case=case.id, version=case.version, device=measured_device)
     benchmark.pedantic(step, rounds=rounds, iterations=iterations)
-    if benchmark.disabled:  # --benchmark-disable: whoever asks for it wants the step run once, no more
+    timed = benchmark.stats
+    if timed is None:  # --benchmark-disable: whoever asks for it wants the step run once, no more
         return
     controls.sample()
     request.node.stash[MEASURED] = {
-        "samples_s": list(benchmark.stats.stats.data),
+        "samples_s": list(timed.stats.data),
         "iterations": iterations,
         "controls_s": controls.samples,
         "memory": memory.measure(step, measured_device),

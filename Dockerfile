@@ -1,0 +1,42 @@
+# The suite with everything it measures pinned: Python by the base image, PyTorch, CUDA and cuDNN by the hashed lock.
+#
+#   docker build -t bnsuite .
+#   docker run --rm bnsuite --device cpu
+#   docker run --rm --gpus all -v "$PWD/results:/results" --user "$(id -u):$(id -g)" bnsuite
+ARG BASE_IMAGE=python:3.12-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+WORKDIR /build
+RUN python3 -m venv /opt/bnsuite
+ENV PATH=/opt/bnsuite/bin:${PATH}
+COPY requirements/bench.txt requirements/
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/bench.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY suite suite
+RUN pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation .
+
+FROM ${BASE_IMAGE}
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="bnsuite" \
+      org.opencontainers.image.description="Benchmark and regression suite for batch normalization" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /opt/bnsuite /opt/bnsuite
+COPY baselines /usr/share/bnsuite/baselines
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin bnsuite \
+ && install -d -o bnsuite -g bnsuite -m 0755 /results
+# What NVIDIA's container runtime reads; no compiler is installed, since no case compiles.
+ENV PATH=/opt/bnsuite/bin:${PATH} \
+    PYTHONUNBUFFERED=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    BNSUITE_BASELINES=/usr/share/bnsuite/baselines \
+    BNSUITE_OUT=/results \
+    BNSUITE_REVISION=${REVISION} \
+    HOME=/tmp
+USER bnsuite
+WORKDIR /results
+VOLUME /results
+ENTRYPOINT ["bnsuite"]
