@@ -6,6 +6,8 @@
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
+# By this label the stage can be pruned where a build leaves it behind.
+LABEL org.opencontainers.image.title="bnsuite-build"
 WORKDIR /build
 RUN python3 -m venv /opt/bnsuite
 ENV PATH=/opt/bnsuite/bin:${PATH}

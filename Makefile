@@ -13,7 +13,7 @@ RUN ?= results/latest
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' suite/bnsuite/__init__.py)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-test bench test check lint types image image-run accept lock clean
+.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead accept lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,12 @@ image-run: ## run the image on the CPU, cut off from everything; results in resu
 	mkdir -p results/image
 	docker run --rm --network none --read-only --tmpfs /tmp --user "$$(id -u):$$(id -g)" \
 	  -v "$(CURDIR)/results/image:/results" $(IMAGE) --device cpu
+
+image-test: setup-test ## run the tests of the image
+	BNSUITE_IMAGE=$(IMAGE) $(BIN)/pytest tests/test_image.py
+
+overhead: setup-test ## print what the harness adds to a step
+	$(BIN)/pytest -q -s tests/overhead.py
 
 accept: setup ## make a run the baseline (RUN, default: the last one)
 	$(BIN)/bnsuite accept $(RUN)

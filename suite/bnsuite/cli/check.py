@@ -1,0 +1,30 @@
+"""``bnsuite check``: judge a run again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bnsuite.cli.options import add_baselines, add_run, add_verdicts
+
+SUMMARY = "judge a run again, against baselines or another run"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    against = parser.add_mutually_exclusive_group()
+    add_baselines(against)
+    against.add_argument("--against", type=Path, metavar="RUN", help="another run instead of the baselines")
+    add_verdicts(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    from bnsuite.cli.conclude import conclude, reference_for
+    from bnsuite.record import store
+    from bnsuite.record.key import machine_key
+    from bnsuite.record.reference import from_run
+
+    run = store.load(options.run)
+    if options.against is None:
+        return conclude(run, reference_for(run, options), options)
+    return conclude(run, from_run(store.load(options.against), str(options.against), machine_key(run)), options)

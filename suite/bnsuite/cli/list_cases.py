@@ -1,0 +1,25 @@
+"""``bnsuite list``: the cases there are."""
+
+from __future__ import annotations
+
+import argparse
+
+from bnsuite.cli.options import add_select
+from bnsuite.launch.plan import PLANS
+
+SUMMARY = "the cases there are"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile", default="full", choices=tuple(PLANS), help="the cases of a profile (default: full)"
+    )
+    add_select(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    from bnsuite.launch.inquiry import catalogue
+    from bnsuite.report.table import cases as cases_table
+
+    print(cases_table(catalogue(options.profile, options.k)))
+    return 0

@@ -1,0 +1,216 @@
+"""What several test files share: the real command, faulty cases for it, and runs made by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bnsuite.record.schema import (
+    Asked,
+    CaseResult,
+    Curve,
+    Environment,
+    Memory,
+    Outcome,
+    PlannedCase,
+    Quiet,
+    Run,
+    Status,
+    Timing,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Put on the path of every process of a run, it adds cases that misbehave to the real catalogue.
+FAULTY = """
+import os, signal, time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bnsuite.cases import catalogue
+from bnsuite.cases.case import Case
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faulty(Case):
+    how: str
+    family: ClassVar[str] = "faulty"
+    gates: ClassVar[tuple[str, ...]] = ("timing",)
+    nbytes: ClassVar[int] = 64
+
+    @property
+    def id(self):
+        return f"faulty/{self.how}"
+
+    def build(self, device, seed=0):
+        return globals()[self.how]
+
+
+def fine():
+    sum(range(1000))
+
+
+def raises():
+    raise RuntimeError("CUDA error: an illegal memory access was encountered\\nsecond line")
+
+
+def hangs():
+    time.sleep(600)
+
+
+def dies():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def prints():
+    os.write(1, b'{"event": "measured"}\\n')
+
+
+def slow():
+    time.sleep(0.3)
+
+
+catalogue.CATALOGUE += tuple(Faulty(how=how) for how in ("fine", "raises", "hangs", "dies", "prints", "slow"))
+catalogue.by_id.update({case.id: case for case in catalogue.CATALOGUE})
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the real command in a folder of its own, with the faulty cases in its catalogue."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(FAULTY, encoding="utf-8")
+    for name in ("BNSUITE_OUT", "BNSUITE_BASELINES", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "path")}
+
+    def launch(*arguments: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bnsuite", *arguments],
+            cwd=tmp_path,
+            env={**environment, **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    return launch
+
+
+@pytest.fixture
+def bnsuite(start: Callable[..., subprocess.Popen[str]]) -> Command:
+    """Runs the real command to its end."""
+
+    def run(*arguments: str, **more: str) -> Finished:
+        process = start(*arguments, **more)
+        out, err = process.communicate(timeout=300)
+        return Finished(process.returncode, out, err)
+
+    return run
+
+
+def timing(median_s: float, control_s: float = 1e-4, copy_s: float | None = None) -> Timing:
+    """A launch whose samples have this median."""
+    return Timing(
+        samples_s=(median_s * 0.98, median_s, median_s * 1.03),
+        iterations=1,
+        controls_s={"copy": (copy_s or control_s,), "linear": (control_s,)},
+        memory=Memory(allocated_peak_bytes=1 << 20, rss_peak_bytes=1 << 28),
+    )
+
+
+def curve(seed: int, *, target_at: float = 3.0, final: float = 0.1, early: float = 0.4, epochs: int = 10) -> Curve:
+    """A curve that falls in a straight line through 0.2 after `target_at` epochs and ends at `final`."""
+    val = (*(max(final, 1.0 - 0.8 * epoch / target_at) for epoch in range(epochs)), final)
+    return Curve(
+        seed=seed,
+        train_loss=(*(max(final, value) for value in val[1:-1]), final),
+        val_loss=val,
+        val_accuracy=(0.5,) * (epochs + 1),
+        early_loss=early,
+    )
+
+
+def result(
+    name: str,
+    *,
+    timings: tuple[Timing, ...] = (),
+    curves: tuple[Curve, ...] = (),
+    version: int = 1,
+    outcomes: dict[str, Outcome] | None = None,
+) -> CaseResult:
+    """A case with what was measured of it."""
+    gates = ("timing", "convergence") if name.startswith("train") else ("timing",)
+    measured = {"timing": timings, "convergence": curves}
+    return CaseResult(
+        case=PlannedCase(
+            id=name,
+            family=name.split("/", 1)[0],
+            version=version,
+            gates=gates,
+            profiles=("quick", "full"),
+            nbytes=1 << 20,
+            dataset=None,
+            target=0.2 if "convergence" in gates else None,
+        ),
+        outcomes=outcomes
+        or {gate: Outcome(status=Status.MEASURED if measured[gate] else Status.PENDING) for gate in gates},
+        timings=timings,
+        curves=curves,
+    )
+
+
+def make_run(*results: CaseResult, threads: int = 1, finished: bool = True, select: str | None = None) -> Run:
+    """A finished quick CPU run of these cases."""
+    return Run(
+        schema=1,
+        bnsuite="0.1.0",
+        revision="0123456789ab",
+        started="2026-01-02T03:04:05+00:00",
+        wall_s=42.0,
+        finished=finished,
+        ended_by=None if finished else "interrupted",
+        asked=Asked(
+            device="cpu", profile="quick", select=select, launches=3, seeds=(0, 1, 2), threads=threads, timeout_s=60.0
+        ),
+        device="cpu",
+        environment=Environment(
+            python="3.12.1",
+            implementation="cpython",
+            system="Linux x86_64",
+            libc="glibc 2.36",
+            packages={"torch": "2.14.1"},
+            torch_git=None,
+            cuda=None,
+            cudnn=None,
+            cpu="Some CPU (1/2/3)",
+            cpu_capability="AVX2",
+            cores_given=2,
+            threads=threads,
+            gpu=None,
+            flags={"cudnn_enabled": True},
+            variables={},
+        ),
+        quiet=Quiet(variables={}, timed_cores=(1,)),
+        cases=results,
+    )

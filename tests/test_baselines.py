@@ -1,0 +1,160 @@
+"""Baselines: portable curves, timings of one machine, and what accepting does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bnsuite.record import baselines
+from bnsuite.record.errors import InputError
+from bnsuite.record.key import machine_key
+from bnsuite.record.schema import Run
+from conftest import ROOT, curve, make_run, result, timing
+
+CURVES = tuple(curve(seed) for seed in range(3))
+
+
+def run(median_s: float = 1e-3, curves: tuple = CURVES, version: int = 1, threads: int = 1) -> Run:
+    return make_run(
+        result("op/a", timings=(timing(median_s),) * 3),
+        result("train/w/bn/x", timings=(timing(1e-2),), curves=curves, version=version),
+        threads=threads,
+    )
+
+
+def accept(folder: Path, *runs: Run) -> list[str]:
+    changes, files = baselines.accept(list(runs), folder)
+    baselines.write(files)
+    return [f"{change.case} {change.gate}: {change.what}" for change in changes]
+
+
+def test_accepted_is_loaded(tmp_path: Path) -> None:
+    """Timings of several runs stay run by run; curves come back to the last bit."""
+    assert accept(tmp_path, run(1e-3), run(1.1e-3)) == [
+        "op/a timing: new: 2 runs, 6 launches",
+        "train/w/bn/x timing: new: 2 runs, 2 launches",
+        "train/w/bn/x convergence: new: 3 seeds",
+    ]
+    reference = baselines.load(tmp_path, run())
+    assert [[one.median_s for one in launches] for launches in reference.timing["op/a"].runs] == [
+        [1e-3] * 3,
+        [1.1e-3] * 3,
+    ]
+    assert reference.convergence["train/w/bn/x"].curves == CURVES
+    assert reference.no_timing is None
+
+
+def test_files_are_made_for_review(tmp_path: Path) -> None:
+    """A case a line, a seed a line, so that a change of one is a change of one line."""
+    accept(tmp_path, run())
+    (path,) = (tmp_path / "timing").iterdir()
+    assert sum(line.startswith('  {"id"') for line in path.read_text().splitlines()) == 2
+    assert len((tmp_path / "convergence" / "w.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_partial_run_replaces_only_its_cases(tmp_path: Path) -> None:
+    accept(tmp_path, run())
+    assert accept(tmp_path, make_run(result("op/a", timings=(timing(2e-3),)))) == [
+        "op/a timing: replaced: 1 runs, 1 launches"
+    ]
+    reference = baselines.load(tmp_path, run())
+    assert reference.timing["op/a"].runs[0][0].median_s == 2e-3
+    assert "train/w/bn/x" in reference.timing
+
+
+def test_curves_are_kept_unless_they_changed(tmp_path: Path) -> None:
+    """A quick run with equal curves leaves the ten seeds of a full one; different ones must be as many."""
+    accept(tmp_path, run(curves=tuple(curve(seed) for seed in range(10))))
+    assert "train/w/bn/x convergence: unchanged" in accept(tmp_path, run())
+    assert len(baselines.load(tmp_path, run()).convergence["train/w/bn/x"].curves) == 10
+    with pytest.raises(InputError, match="the run has 3 seeds, the baseline 10; accept a run of --profile full"):
+        accept(tmp_path, run(curves=tuple(curve(seed, final=0.15) for seed in range(3))))
+
+
+def test_a_new_version_starts_anew(tmp_path: Path) -> None:
+    accept(tmp_path, run(curves=tuple(curve(seed) for seed in range(10))))
+    accept(tmp_path, run(version=2))
+    stored = baselines.load(tmp_path, run()).convergence["train/w/bn/x"]
+    assert (stored.version, len(stored.curves)) == (2, 3)
+
+
+def test_another_machine_has_no_timing_but_the_same_curves(tmp_path: Path) -> None:
+    """Timings belong to one machine, and the reason says what differs; curves are portable."""
+    accept(tmp_path, run())
+    elsewhere = baselines.load(tmp_path, run(threads=2))
+    assert elsewhere.timing == {}
+    assert (
+        elsewhere.no_timing
+        == "no baseline for this machine (the nearest has threads 1, not 2); make one with `bnsuite accept`"
+    )
+    assert "train/w/bn/x" in elsewhere.convergence
+
+
+def test_runs_of_two_machines_are_not_accepted_together(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="threads 2, not 1"):
+        accept(tmp_path, run(), run(threads=2))
+
+
+def test_what_measured_nothing_is_not_accepted(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no measurement"):
+        accept(tmp_path, make_run(result("op/a")))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "said"),
+    [
+        ("timing", lambda _: "", "the file is empty"),
+        ("timing", lambda text: text[:300], "not JSON, or cut off"),
+        ("timing", lambda text: text.replace('"schema": 1', '"schema": 7'), "has schema 7"),
+        (
+            "timing",
+            lambda text: text.replace('"threads": 1', '"threads": 9'),
+            "belongs to another machine (threads 9, not 1)",
+        ),
+        ("timing", lambda text: text.replace('"median_s": 0.001', '"median_s": "fast"'), "wrong field cases.0"),
+        ("convergence", lambda _: "", "the file is empty"),
+        ("convergence", lambda text: text[:-40], "line 3: not JSON, or cut off"),
+        (
+            "convergence",
+            lambda text: text.replace('"early_loss":0.4', '"early_loss":"low"'),
+            "wrong field curve.early_loss",
+        ),
+    ],
+)
+def test_a_broken_baseline_is_named(tmp_path: Path, name: str, spoil: Callable[[str], str], said: str) -> None:
+    """One line with the file and the mend."""
+    accept(tmp_path, run())
+    (path,) = (tmp_path / name).iterdir()
+    path.write_text(spoil(path.read_text()))
+    with pytest.raises(InputError) as caught:
+        baselines.load(tmp_path, run())
+    assert said in str(caught.value)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_key_names_the_machine_and_not_the_subject() -> None:
+    """torch may change under the same key, threads may not; the name can be read."""
+    one = run()
+    other_torch = one.model_copy(
+        update={"environment": one.environment.model_copy(update={"packages": {"torch": "2.99"}, "python": "3.13.0"})}
+    )
+    assert machine_key(one) == machine_key(other_torch)
+    assert machine_key(one) != machine_key(run(threads=2))
+    assert machine_key(one).name.startswith("cpu-some-cpu-1-2-3-2-cores-1-threads-")
+
+
+def test_the_committed_baselines_can_be_read() -> None:
+    """Every file in baselines/ is valid, and every training of the catalogue has ten accepted seeds."""
+    from bnsuite.cases import CATALOGUE
+
+    reference = baselines.load(ROOT / "baselines", run())
+    trainings = {case.id: case.version for case in CATALOGUE if "convergence" in case.gates}
+    assert {name: one.version for name, one in reference.convergence.items()} == trainings
+    assert {len(one.curves) for one in reference.convergence.values()} == {10}
+    for path in (ROOT / "baselines" / "timing").glob("*.json"):
+        file = baselines.parse(baselines.TimingFile, path.read_text(), path)
+        assert path.stem == file.machine.name
+        assert {one.id for one in file.cases} == {case.id for case in CATALOGUE}

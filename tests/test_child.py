@@ -1,0 +1,168 @@
+"""Measured processes: listened to, limited in time, ended with all they started."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bnsuite.launch import quiet
+from bnsuite.launch.child import Child, ChildError, SilentError
+from bnsuite.launch.messages import Catalogue, Followed, Place
+from bnsuite.launch.worker import RequestFailedError, Worker
+
+Make = Callable[..., Child]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    children: list[Child] = []
+
+    def start(code: str, *, own_pipe: bool = True) -> Child:
+        command = [
+            sys.executable,
+            "-c",
+            f"import os, sys, time\nfd = int(sys.argv[1]) if len(sys.argv) > 1 else 1\n{code}",
+        ]
+        child = Child(
+            [*command, "{fd}"] if own_pipe else command,
+            environment=dict(os.environ),
+            folder=tmp_path,
+            log=tmp_path / "log.txt",
+            own_pipe=own_pipe,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.end()
+
+
+def test_messages_come_line_by_line_and_prints_do_not_disturb(make: Make) -> None:
+    child = make("print('{noise}'); os.write(fd, b'one\\ntwo\\nthr'); time.sleep(.1); os.write(fd, b'ee\\n')")
+    assert [child.receive(10) for _ in range(4)] == ["one", "two", "three", None]
+    assert child.wait(10) == 0
+
+
+def test_silence_has_a_limit(make: Make) -> None:
+    child = make("time.sleep(600)")
+    with pytest.raises(SilentError):
+        child.receive(0.2)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", "ended by SIGKILL; the kernel ends processes so when memory runs out"),
+        ("os.kill(os.getpid(), 11)", "ended by SIGSEGV"),
+        ("sys.exit('it went wrong')", "ended with status 1: it went wrong"),
+        ("sys.exit(7)", "ended with status 7"),
+    ],
+)
+def test_how_it_ended_is_told(make: Make, code: str, said: str) -> None:
+    child = make(code)
+    assert child.receive(10) is None
+    assert said in child.last_words()
+
+
+def test_a_line_without_end_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnsuite.launch.child.LONGEST_LINE_BYTES", 1 << 16)
+    child = make("while True: os.write(fd, b'x' * 4096)")
+    with pytest.raises(ChildError, match="a line without end"):
+        child.receive(10)
+
+
+def test_grandchildren_end_with_it(make: Make) -> None:
+    """Data loaders and compilers that a measured process started are ended as well."""
+    child = make(
+        "import subprocess; p = subprocess.Popen(['sleep', '600']); os.write(fd, b'%d\\n' % p.pid); time.sleep(600)"
+    )
+    grandchild = int(child.receive(10) or 0)
+    child.end()
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{grandchild}/stat").read_text().split()[2]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.05)
+    pytest.fail("the grandchild lives on")
+
+
+def test_writing_to_a_dead_child_is_its_error(make: Make) -> None:
+    child = make("sys.exit(3)", own_pipe=False)
+    assert child.wait(10) == 3
+    with pytest.raises(ChildError, match="status 3"):
+        child.send("x" * 1_000_000)
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    worker = Worker(tmp_path, "worker", threads=1)
+    yield worker
+    worker.end()
+
+
+def test_a_worker_answers(worker: Worker) -> None:
+    """Catalogue, place and a training, from one process; a refusal and a failure leave it alive."""
+    assert len(worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60).cases) == 21
+    place = worker.ask({"do": "environment", "device": "cpu"}, Place, 120)
+    assert place.device == "cpu"
+    assert place.environment is not None
+    assert place.environment.threads == 1
+    assert place.environment.variables["OMP_NUM_THREADS"] == "1"
+    with pytest.raises(RequestFailedError, match="KeyError: 'no/such/case'"):
+        worker.ask({"do": "curve", "case": "no/such/case", "seed": 0, "device": "cpu"}, Followed, 60)
+    request = {"do": "curve", "case": "train/synthetic-mlp/bn/lr=0.01", "seed": 3, "device": "cpu"}
+    curve = worker.ask(request, Followed, 120).curve
+    assert (curve.seed, len(curve.train_loss)) == (3, 25)
+
+
+def test_a_worker_that_dies_is_replaced(worker: Worker) -> None:
+    """The request that it died of fails; the next one is answered by a new process."""
+    worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60)
+    worker.kill()
+    with pytest.raises(ChildError, match="SIGKILL"):
+        worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60)
+    assert worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60).cases
+
+
+def test_nonsense_is_refused(worker: Worker) -> None:
+    """An answer of the wrong shape is an error that names the field, not a result."""
+    with pytest.raises(ChildError, match=r"sent an unusable message: wrong field done\.curve"):
+        worker.ask({"do": "catalogue", "profile": "quick"}, Followed, 60)
+
+
+def test_quiet_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heap is kept, threads are fixed, and a user's pytest options do not leak in."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--pdb")
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    made = quiet.environment(1, MORE="x")
+    assert "PYTEST_ADDOPTS" not in made
+    assert made["OMP_NUM_THREADS"] == "1"
+    assert made["MORE"] == "x"
+    assert int(made["MALLOC_MMAP_THRESHOLD_"]) > 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("threads", "given", "taken"),
+    [(1, [0, 1], [1]), (1, [5], []), (2, [0, 1], []), (2, [0, 1, 2, 3], [2, 3]), (1, [4, 7], [7])],
+)
+def test_the_coordinator_keeps_a_core(threads: int, given: list[int], taken: list[int]) -> None:
+    """Timed processes get the last cores, if one is left over; else nobody is fixed."""
+    assert quiet.timed_cores(threads, given) == taken
+
+
+def test_the_coordinator_steps_aside_and_comes_back() -> None:
+    given = quiet.cores()
+    if len(given) < 2:
+        pytest.skip("one core")
+    with quiet.coordinator_apart(given[-1:], given):
+        assert quiet.cores() == given[:-1]
+    assert quiet.cores() == given

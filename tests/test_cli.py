@@ -1,0 +1,152 @@
+"""The command line: wrong input is one line that names the thing, the cause and the mend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bnsuite import __version__
+from bnsuite.cli.command import VERBS, main
+from bnsuite.record import store
+from conftest import curve, make_run, result, timing
+
+RUN = make_run(
+    result("op/a", timings=(timing(1e-3), timing(1e-3), timing(1.01e-3))),
+    result("train/w/bn/x", timings=(timing(1e-2),) * 3, curves=tuple(curve(seed) for seed in range(3))),
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own, with one run in it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("BNSUITE_OUT", "BNSUITE_BASELINES"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "run").mkdir()
+    store.save(RUN, tmp_path / "run")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bench"], "'bench' is not a verb; choose from run, list, check, accept, show"),
+        (["--devise", "cpu"], "unrecognized arguments: --devise cpu; see `bnsuite --help`"),
+        (["show", "--strict"], "unrecognized arguments: --strict; see `bnsuite show --help`"),
+        (["--device", "gpu"], "--device gpu: no such device; choose auto, cpu, cuda or cuda:N"),
+        (["--device"], "argument --device: expected one argument"),
+        (["--profile", "nightly"], "argument --profile: invalid choice: 'nightly' (choose from"),
+        (["--timeout", "-1"], "argument --timeout: '-1' is not a positive number"),
+        (["--timeout", "inf"], "argument --timeout: 'inf' is not a positive number"),
+        (["--threads", "two"], "argument --threads: 'two' is not a positive whole number"),
+        (["--device", "cpu", "-k", "a or"], "-k 'a or': a word is missing at the end"),
+        (["--device", "cpu", "-k", "no_such_case"], "-k 'no_such_case' matches none of the 21 cases; `bnsuite list`"),
+        (["list", "-k", "no_such_case"], "-k 'no_such_case' matches none of the 21 cases"),
+        (["--out", "run/run.json"], "run/run.json: cannot be written to: File exists"),
+        (["--out", "run/run.json/x"], "run/run.json/x: cannot be written to: Not a directory"),
+        (["--out", "/proc/x"], "/proc/x: cannot be written to: No such file or directory; choose another folder"),
+        (["--baselines", "nowhere"], "--baselines nowhere: there is no such folder; `bnsuite accept` makes one"),
+        (["check", "nowhere"], "nowhere: there is no run there; name the folder that a run wrote"),
+        (["check", "run", "--against", "nowhere"], "nowhere: there is no run there"),
+        (["check", "run", "--against", "run", "--baselines", "x"], "not allowed with argument"),
+        (["check", "run", "--baselines", "nowhere"], "--baselines nowhere: there is no such folder"),
+        (["check"], "results/latest: there is no run there"),
+        (["show", "run"], "run/findings.json: there are no verdicts yet; make them with `bnsuite check run`"),
+        (["accept", "nowhere"], "nowhere: there is no run there"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2, nothing on stdout, no traceback."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("bnsuite: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "nowhere", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the summary, and on `bnsuite --help` all verbs and exit statuses."""
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert VERBS[verb].SUMMARY in said
+    if verb == "run":
+        assert all(f"  {name}" in said for name in VERBS)
+        assert "exit status: 0 nothing wrong" in said
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"bnsuite {__version__}\n"
+
+
+def test_list_names_the_cases(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "-k", "batch_norm1d"]) == 0
+    said = capsys.readouterr().out
+    assert "op/batch_norm1d/fwd+bwd/f32/nc/64x128" in said
+    assert said.endswith("3 cases\n")
+
+
+def test_accept_shows_and_writes_and_check_judges(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """First a dry run, then the real one, then the run against itself."""
+    assert main(["accept", "run", "--dry-run"]) == 0
+    assert "nothing written" in capsys.readouterr().out
+    assert not (folder / "baselines").exists()
+    assert main(["accept", "run"]) == 0
+    assert "wrote baselines/convergence/w.jsonl" in capsys.readouterr().out
+    assert main(["check", "run", "--json"]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert judged["schema"] == 1
+    assert {(one["case"], one["gate"]): one["verdict"] for one in judged["findings"]}[
+        "train/w/bn/x", "convergence"
+    ] == "PASS"
+
+
+def test_check_against_another_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half as fast is status 1, and the last line says so."""
+    slow = make_run(result("op/a", timings=(timing(2e-3), timing(2.02e-3), timing(2e-3))), RUN.cases[1])
+    (folder / "slow").mkdir()
+    store.save(slow, folder / "slow")
+    assert main(["check", "slow", "--against", "run"]) == 1
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("REGRESSED: 1 REGRESSED, ")
+    assert last.endswith("(exit status 1)")
+
+
+def test_strict_asks_for_more(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a baseline a run is fine, unless --strict."""
+    assert main(["check", "run"]) == 0
+    assert main(["check", "run", "--strict"]) == 3
+    assert "there is no baselines/ here; name it with --baselines" in capsys.readouterr().out
+
+
+def test_a_run_of_another_machine_has_no_timing_verdict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "other").mkdir()
+    store.save(make_run(*RUN.cases, threads=2), folder / "other")
+    assert main(["check", "run", "--against", "other"]) == 0
+    assert "other was measured on another machine: threads 2, not 1" in capsys.readouterr().out
+
+
+def test_an_unexpected_error_is_still_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bug of ours is status 3, so that no caller takes it for a verdict."""
+
+    def broken(_: object) -> int:
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr(VERBS["show"], "main", broken)
+    assert main(["show"]) == 3
+    assert capsys.readouterr().err == "bnsuite: RuntimeError: first line; --debug shows where\n"

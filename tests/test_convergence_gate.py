@@ -1,0 +1,153 @@
+"""The convergence gate: equal curves pass at once, others are compared seed by seed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from bnsuite.judge import convergence as gate
+from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.reference import CurveReference, Reference
+from bnsuite.record.schema import Curve, Outcome, Status
+from conftest import curve, make_run, result
+
+CASE = "train/w/bn/x"
+chance = random.Random(0)
+ACCEPTED = [
+    curve(
+        seed, target_at=3 + 0.2 * chance.random(), final=0.1 + 0.05 * chance.random(), early=0.4 + 0.1 * chance.random()
+    )
+    for seed in range(10)
+]
+
+
+def judge(curves: list[Curve], accepted: list[Curve] = ACCEPTED, **more: object) -> Finding:
+    stored = CurveReference(id=CASE, version=1, profiles=("quick", "full"), curves=tuple(accepted))
+    run = make_run(result(CASE, curves=tuple(curves), **more))
+    (finding,) = gate.judge(run, Reference(name="baselines/", convergence={CASE: stored}))
+    return finding
+
+
+def scaled(one: Curve, share: float) -> Curve:
+    """The curve with every loss changed by `share`."""
+    return one.model_copy(
+        update={
+            "train_loss": tuple(loss and loss * (1 + share) for loss in one.train_loss),
+            "val_loss": tuple(loss and loss * (1 + share) for loss in one.val_loss),
+            "early_loss": one.early_loss and one.early_loss * (1 + share),
+        }
+    )
+
+
+def test_epochs_to_target_are_interpolated() -> None:
+    """Between two epochs by the straight line, at once if it starts there, never if it never comes."""
+    falling = curve(0).model_copy(update={"val_loss": (1.0, 0.6, 0.2, 0.1)})
+    assert gate.epochs_to_target(falling, 0.4) == pytest.approx(1.5)
+    assert gate.epochs_to_target(falling, 0.2) == pytest.approx(2.0)
+    assert gate.epochs_to_target(falling, 1.0) == 0.0
+    assert gate.epochs_to_target(falling, 0.05) is None
+    diverged = curve(0).model_copy(update={"val_loss": (None, None, 0.1)})
+    assert gate.epochs_to_target(diverged, 0.4) == 2.0
+
+
+def test_equal_curves_pass_at_once() -> None:
+    """Three seeds of ten are enough, if they are the same to the last bit."""
+    finding = judge(ACCEPTED[:3])
+    assert (finding.verdict, finding.summary) == (Verdict.PASS, "curves equal to the last bit, 3 seeds")
+
+
+def test_rounding_is_no_change() -> None:
+    """Another CPU rounds differently: a few parts in ten thousand, either way, pass by equivalence."""
+    rounded = [scaled(one, chance.gauss(0, 3e-4)) for one in ACCEPTED]
+    assert judge(rounded).verdict is Verdict.PASS
+    assert judge(rounded[:3]).verdict is Verdict.PASS
+
+
+def test_worse_losses_regress() -> None:
+    """Ten per cent on every seed, beyond the margin of three."""
+    finding = judge([scaled(one, 0.10 + chance.gauss(0, 0.01)) for one in ACCEPTED])
+    assert finding.verdict is Verdict.REGRESSED
+    assert "final validation loss +1" in finding.summary
+
+
+def test_slower_learning_regresses() -> None:
+    """The same final losses, reached 8 % later."""
+    later = [
+        curve(one.seed, target_at=3.4 + 0.05 * chance.random(), final=one.val_loss[-1] or 0, early=one.early_loss or 0)
+        for one in ACCEPTED
+    ]
+    finding = judge(later)
+    assert finding.verdict is Verdict.REGRESSED
+    assert "epochs to target" in finding.summary
+
+
+def test_better_is_a_change_too() -> None:
+    """A loss that got better for no reason is shown, to be acknowledged."""
+    finding = judge([scaled(one, -0.10 + chance.gauss(0, 0.01)) for one in ACCEPTED])
+    assert finding.verdict is Verdict.IMPROVED
+    assert "bnsuite accept" in finding.summary
+
+
+def test_a_worse_early_loss_is_not_outweighed_by_a_better_final_one() -> None:
+    """Statistics detached in the backward pass look so: 3 % better at the end, 12 % worse at step 100."""
+    curves = [
+        scaled(one, -0.04 + chance.gauss(0, 0.003)).model_copy(
+            update={"early_loss": (one.early_loss or 0) * (1.12 + chance.gauss(0, 0.01))}
+        )
+        for one in ACCEPTED
+    ]
+    finding = judge(curves)
+    assert finding.verdict is Verdict.REGRESSED
+    assert "early loss" in finding.summary
+
+
+def test_few_noisy_seeds_settle_nothing() -> None:
+    """Three seeds that differ by 20 % either way are INCONCLUSIVE, and the way out is named."""
+    finding = judge([scaled(one, share) for one, share in zip(ACCEPTED, (0.2, -0.2, 0.1), strict=False)])
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert "--profile full" in finding.summary
+
+
+def test_missing_the_target_regresses() -> None:
+    """Every accepted seed learnt; one of three now does not."""
+    lost = curve(1, final=0.5, early=ACCEPTED[1].early_loss or 0)
+    finding = judge([ACCEPTED[0], lost, ACCEPTED[2]])
+    assert finding.verdict is Verdict.REGRESSED
+    assert "never on seeds [1]" in finding.summary
+
+
+def test_divergence_regresses() -> None:
+    """A loss that is not finite, where the baseline's is."""
+    gone = ACCEPTED[2].model_copy(update={"train_loss": (*ACCEPTED[2].train_loss[:-1], None)})
+    finding = judge([*ACCEPTED[:2], gone])
+    assert finding.verdict is Verdict.REGRESSED
+    assert "final training loss: not finite on seeds [2]" in finding.summary
+
+
+def test_a_target_the_baseline_missed_as_well_is_no_news() -> None:
+    """Without batch norm, at ten times the learning rate, some seeds never learn: nothing to hold against a run."""
+    accepted = [curve(seed, final=0.5) for seed in range(3)]
+    again = [scaled(one, 1e-5 * (one.seed - 1)) for one in accepted]
+    assert judge(again, accepted).verdict is Verdict.PASS
+
+
+def test_without_anything_to_compare_it_says_why() -> None:
+    (unknown,) = gate.judge(make_run(result(CASE, curves=tuple(ACCEPTED))), Reference(name="baselines/"))
+    assert (unknown.verdict, unknown.summary) == (Verdict.NO_BASELINE, "not in baselines/")
+    assert judge(ACCEPTED, version=2).verdict is Verdict.NO_BASELINE
+    assert judge([curve(99)]).summary == "the baseline has none of the seeds of this run"
+    assert judge([curve(0)]).verdict is Verdict.INCONCLUSIVE
+    failed = {"convergence": Outcome(status=Status.FAILED, reason="seed 0: it raised")}
+    assert judge(ACCEPTED, outcomes=failed).verdict is Verdict.FAILED
+    assert judge([]).verdict is Verdict.FAILED
+
+
+def test_error_rates() -> None:
+    """Resampled seed noise of 3 %: under 1 % false alarms at 10 seeds, and 10 % worse losses found 95 times in 100."""
+
+    def night(share: float) -> Finding:
+        return judge([scaled(one, share + chance.gauss(0, 0.03)) for one in ACCEPTED])
+
+    assert sum(night(0.0).verdict is Verdict.REGRESSED for _ in range(400)) <= 4
+    assert sum(night(0.10).verdict is Verdict.REGRESSED for _ in range(100)) >= 95

@@ -1,0 +1,134 @@
+"""The real image, through the docker SDK: `make image image-test`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import DockerException, ImageNotFound
+
+from bnsuite import __version__
+from conftest import ROOT
+
+#: As a cluster would run it: no network, nothing writable but /tmp.
+LOCKED_UP: dict[str, Any] = {"network_mode": "none", "read_only": True, "tmpfs": {"/tmp": ""}, "detach": True}  # noqa: S108
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[docker.DockerClient]:
+    try:
+        client = docker.from_env()
+        client.ping()
+    except DockerException as error:
+        pytest.skip(f"no Docker engine answers: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def image(client: docker.DockerClient) -> Any:
+    name = os.environ.get("BNSUITE_IMAGE")
+    if not name:
+        pytest.skip("BNSUITE_IMAGE names no image; `make image image-test` builds and tests one")
+    try:
+        return client.images.get(name)
+    except ImageNotFound:
+        pytest.fail(f"there is no image {name}; `make image` builds one")
+
+
+@pytest.fixture
+def run(client: docker.DockerClient, image: Any) -> Iterator[Any]:
+    """Runs the image to its end: exit status, stdout, stderr."""
+    containers = []
+
+    def to_end(*arguments: str, **more: Any) -> tuple[int, str, str]:
+        container = client.containers.run(image.id, list(arguments), **{**LOCKED_UP, **more})
+        containers.append(container)
+        status = container.wait(timeout=600)["StatusCode"]
+        out, err = (container.logs(stdout=first, stderr=not first).decode() for first in (True, False))
+        return status, out, err
+
+    yield to_end
+    for container in containers:
+        container.remove(force=True, v=True)
+
+
+def test_the_quick_check(run: Any) -> None:
+    """`docker run bnsuite --device cpu`, locked up: the table, nothing wrong, accepted curves to the last bit."""
+    status, out, err = run("--device", "cpu")
+    print(out)
+    assert status == 0, out + err
+    assert "nothing wrong: " in out.splitlines()[-1]
+    assert out.count("loss identical") + out.count("loss +") + out.count("loss -") == 6
+
+
+def test_results_leave_through_a_mount(run: Any, tmp_path: Path) -> None:
+    """-v DIR:/results, as the user who owns DIR."""
+    mount = {str(tmp_path): {"bind": "/results", "mode": "rw"}}
+    status, out, err = run("--device", "cpu", "-k", "batch_norm1d", volumes=mount, user=f"{os.getuid()}:{os.getgid()}")
+    assert status == 0, out + err
+    recorded = json.loads((tmp_path / "run.json").read_text())
+    assert recorded["revision"] == os.environ.get("BNSUITE_REVISION", recorded["revision"])
+    assert recorded["environment"]["packages"]["torch"] == "2.14.1"
+    assert recorded["environment"]["cuda"] == "13.0"
+    assert (tmp_path / "report.md").exists()
+
+
+def test_a_mount_that_cannot_be_written_is_told(run: Any, tmp_path: Path) -> None:
+    mount = {str(tmp_path): {"bind": "/results", "mode": "ro"}}
+    status, out, err = run("--device", "cpu", volumes=mount)
+    assert (status, out) == (2, "")
+    assert re.fullmatch(r"bnsuite: /results: cannot be written to: Read-only file system; mount it writable .*\n", err)
+
+
+def test_no_gpu_is_told_in_one_line(run: Any) -> None:
+    """Why, and what to do: the driver, the toolkit, --gpus all."""
+    status, out, err = run("--device", "cuda")
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    for word in ("driver", "NVIDIA Container Toolkit", "--gpus all", "--device cpu"):
+        assert word in err
+
+
+def test_docker_stop_ends_it_in_order(client: docker.DockerClient, image: Any) -> None:
+    """SIGTERM is Ctrl-C: status 3, and the table of what there was."""
+    container = client.containers.run(image.id, ["--device", "cpu", "--profile", "full"], **LOCKED_UP)
+    try:
+        for line in container.logs(stream=True, stderr=True):
+            if b"timing" in line:
+                break
+        container.stop(timeout=20)
+        assert container.wait()["StatusCode"] == 3
+        assert "not measured as asked (interrupted)" in container.logs(stderr=False).decode()
+    finally:
+        container.remove(force=True, v=True)
+
+
+def test_what_it_is_made_of(image: Any) -> None:
+    """A user without rights, labels, what NVIDIA's runtime reads, no shell between `docker run` and the command."""
+    config = image.attrs["Config"]
+    assert config["User"] == "bnsuite"
+    assert config["Entrypoint"] == ["bnsuite"]
+    assert config["Labels"]["org.opencontainers.image.version"] == __version__
+    assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", config["Labels"]["org.opencontainers.image.revision"])
+    environment = dict(entry.split("=", 1) for entry in config["Env"])
+    assert environment["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert environment["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+
+
+def test_its_packages_are_those_of_the_lock(client: docker.DockerClient, image: Any) -> None:
+    """Every version in the image is the lock's, and nothing else is installed."""
+    code = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}'.lower() for d in m.distributions()))"
+    said = client.containers.run(image.id, ["-c", code], entrypoint="python", remove=True, user="nobody").decode()
+    installed = {name.replace("_", "-") for name in said.split()}
+    lock = (ROOT / "requirements" / "bench.txt").read_text()
+    locked = set(re.findall(r"^([a-z0-9._-]+==[^ ;]+)", lock, re.MULTILINE))
+    assert {name for name in installed if not name.startswith(("bnsuite==", "pip=="))} <= locked
+    assert {"torch==2.14.1", "torchvision==0.29.1"} <= installed
+    assert any(name.startswith("nvidia-cudnn-cu13==9.24.") for name in installed)

@@ -1,0 +1,53 @@
+"""`pytest suite`: the cases for people who only know pytest-benchmark."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT
+
+
+def pytest_suite(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "suite", "-p", "no:cacheprovider", *arguments],
+        cwd=ROOT,
+        env={**environment, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_plain_pytest_benchmark(tmp_path: Path) -> None:
+    """Options, -k and --benchmark-json as everywhere; the ids and the timer stand in the JSON."""
+    out = tmp_path / "out.json"
+    done = pytest_suite(
+        tmp_path, "--device", "cpu", "-k", "batch_norm1d or (cnn and none)", f"--benchmark-json={out}", "-q"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {one["param"]: one for one in json.loads(out.read_text())["benchmarks"]}
+    assert next(iter(found)) == "op/batch_norm1d/fwd-train/f32/nc/64x128"
+    training = found["train/cnn/none/data=digits"]
+    assert training["stats"]["rounds"] == 10
+    assert training["stats"]["iterations"] == 1
+    assert training["extra_info"] == {"case": "train/cnn/none/data=digits", "version": 1, "device": "cpu"}
+    assert training["options"]["timer"] == "perf_counter"
+    assert training["options"]["disable_gc"]
+
+
+def test_without_benchmarking_the_steps_just_run(tmp_path: Path) -> None:
+    done = pytest_suite(tmp_path, "--device", "cpu", "-k", "batch_norm1d", "--benchmark-disable", "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+
+
+def test_an_unusable_device_ends_at_once(tmp_path: Path) -> None:
+    """A usage error of pytest's own kind, in one line."""
+    done = pytest_suite(tmp_path, "--device", "gpu", "-q")
+    assert done.returncode == 4
+    assert "--device gpu: no such device; choose auto, cpu, cuda or cuda:N" in done.stdout + done.stderr

@@ -1,0 +1,89 @@
+"""What a person reads: the table, its reasons, the last line, and the progress."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+
+from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.launch.session import Progress
+from bnsuite.report import progress, table
+from conftest import curve, make_run, result, timing
+
+RUN = make_run(
+    result("op/a", timings=(timing(1e-3), timing(1e-3))),
+    result("train/w/bn/x", timings=(timing(4e-2),), curves=(curve(0),)),
+)
+FINDINGS = [
+    Finding(case="op/a", gate="timing", verdict=Verdict.REGRESSED, summary="slower by 25%", change=0.25),
+    Finding(case="train/w/bn/x", gate="timing", verdict=Verdict.NO_BASELINE, summary="not in baselines/"),
+    Finding(case="train/w/bn/x", gate="convergence", verdict=Verdict.PASS, summary="equal"),
+    Finding(case="op/gone", gate="timing", verdict=Verdict.MISSING, summary="in baselines/, but gone"),
+]
+
+
+def test_the_table_reads_at_a_glance() -> None:
+    """Case, median, spread, against baseline, memory, verdict; a case of the baseline that vanished has its row."""
+    lines = table.terminal(RUN, FINDINGS, ExitStatus.REGRESSED).splitlines()
+    assert lines[0].startswith("bnsuite 0.1.0 · quick · cpu · torch 2.14.1")
+    assert lines[2].split("  ")[0] == "case"
+    rows = {line.split()[0]: line for line in lines if line.startswith(("op/", "train/"))}
+    assert rows["op/a"].split() == ["op/a", "1.00", "ms", "±", "2.1", "%", "+25.0", "%", "1.00", "MiB", "REGRESSED"]
+    assert "loss identical" in rows["train/w/bn/x"]
+    assert rows["op/gone"].split() == ["op/gone", "–", "–", "–", "–", "MISSING"]
+
+
+def test_the_reasons_come_worst_first_and_once() -> None:
+    """Twenty cases with the same reason are one line."""
+    many = [Finding(case=f"op/{n}", gate="timing", verdict=Verdict.NO_BASELINE, summary="not there") for n in range(20)]
+    text = table.terminal(RUN, [*many, *FINDINGS], ExitStatus.REGRESSED)
+    reasons = [line for line in text.splitlines() if line.startswith("  ")]
+    assert reasons[0] == "  REGRESSED timing, op/a: slower by 25%"
+    assert "  NO_BASELINE timing, 20 cases: not there" in reasons
+    assert len(reasons) == 4
+
+
+def test_the_last_line_says_it_all() -> None:
+    text = table.summary(RUN, FINDINGS, ExitStatus.REGRESSED)
+    assert text == "REGRESSED: 1 REGRESSED, 1 MISSING, 1 NO_BASELINE, 1 PASS in 2 cases, 42 s (exit status 1)"
+    ended = table.summary(make_run(finished=False), [], ExitStatus.NOT_MEASURED)
+    assert ended == "not measured as asked (interrupted): nothing measured in 0 cases, 42 s (exit status 3)"
+
+
+def test_markdown_is_the_same() -> None:
+    """A heading, a table that GitHub draws, the reasons as a list, the summary in bold."""
+    text = table.markdown(RUN, FINDINGS, ExitStatus.REGRESSED)
+    assert text.startswith("# bnsuite\n")
+    assert "| op/a         |" in text
+    assert "- REGRESSED timing, op/a: slower by 25%" in text
+    assert text.rstrip().endswith("(exit status 1)**")
+
+
+STEPS = [Progress("training", "train/w", n, 4) for n in (1, 2)] + [
+    Progress("timing, launch 1", "op/a", n, 4) for n in (3, 4)
+]
+
+
+def test_a_log_gets_a_line_a_stage() -> None:
+    stream = io.StringIO()
+    shown, listen = progress.listener(stream)
+    with shown:
+        for step in STEPS:
+            listen(step)
+    assert [line.split(" (")[0] for line in stream.getvalue().splitlines()] == ["training", "timing, launch 1"]
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    """A count, the time left and what came last, on one line that is gone at the end."""
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as stream:
+        shown, listen = progress.listener(stream)
+        with shown:
+            for step in STEPS:
+                listen(step)
+        stream.flush()
+        seen = os.read(leader, 1 << 16).decode()
+    os.close(leader)
+    assert "4/4" in seen
+    assert "timing, launch 1: op/a" in seen

@@ -1,0 +1,136 @@
+"""`bnsuite run`: real measured processes, with cases that fail in every way a kernel can."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Command
+
+
+def outcomes(folder: Path) -> dict[str, str]:
+    run = json.loads((folder / "run.json").read_text())
+    return {case["case"]["id"]: case["outcomes"]["timing"]["status"] for case in run["cases"]}
+
+
+def test_measures_judges_prints_and_writes(bnsuite: Command, tmp_path: Path) -> None:
+    """The way every user walks: a table, a one-line summary, and four kinds of files in the results folder."""
+    done = bnsuite("--device", "cpu", "-k", "batch_norm1d or (synthetic-mlp and bn and 0.01)", "--out", "out")
+    assert done.status == 0, done.err
+    assert "train/synthetic-mlp/bn/lr=0.01" in done.out
+    assert done.out.strip().splitlines()[-1].startswith("nothing wrong: ")
+    out = tmp_path / "out"
+    assert (out / "report.md").read_text().startswith("# bnsuite")
+    findings = json.loads((out / "findings.json").read_text())
+    assert {one["verdict"] for one in findings["findings"]} == {"NO_BASELINE"}
+    assert findings["status"] == 0
+    run = json.loads((out / "run.json").read_text())
+    assert run["finished"]
+    training = next(case for case in run["cases"] if case["case"]["family"] == "train")
+    assert [curve["seed"] for curve in training["curves"]] == [0, 1, 2]
+    assert len(training["timings"]) == 3
+    assert [len(launch["samples_s"]) for launch in training["timings"]] == [25, 25, 25]  # whole epochs
+    compared = subprocess.run(
+        ["pytest-benchmark", "compare", *map(str, sorted((out / "pytest-benchmark").iterdir()))],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert "op/batch_norm1d/fwd+bwd/f32/nc/64x128" in compared.stdout
+
+
+def test_accept_then_check_passes_on_curves(bnsuite: Command, tmp_path: Path) -> None:
+    """What was accepted is what the next run is held against, and equal curves pass at once."""
+    assert bnsuite("--device", "cpu", "-k", "cnn and bn", "--out", "a").status == 0
+    accepted = bnsuite("accept", "a", "--baselines", "base")
+    assert "new: 3 seeds" in accepted.out
+    assert bnsuite("--device", "cpu", "-k", "cnn and bn", "--out", "b", "--baselines", "base").status == 0
+    shown = json.loads(bnsuite("show", "b", "--json").out)
+    verdicts = {one["gate"]: one for one in shown["findings"]}
+    assert verdicts["convergence"]["verdict"] == "PASS"
+    assert verdicts["convergence"]["summary"] == "curves equal to the last bit, 3 seeds"
+    assert verdicts["timing"]["verdict"] in {"PASS", "INCONCLUSIVE", "IMPROVED"}
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("raises", "RuntimeError: CUDA error: an illegal memory access was encountered"),
+        ("hangs", "no result after 3 s, the limit that --timeout sets"),
+        ("dies", "the process was ended by SIGKILL"),
+    ],
+)
+def test_a_case_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path, how: str, reason: str) -> None:
+    """A step that raises, hangs or kills its process is FAILED with the reason; the other cases go on; status 3."""
+    done = bnsuite(
+        "--device", "cpu", "-k", f"faulty/{how} or faulty/fine or faulty/prints", "--timeout", "3", "--out", "o"
+    )
+    assert done.status == 3
+    assert reason in done.out
+    assert "Traceback" not in done.out + done.err
+    assert outcomes(tmp_path / "o") == {
+        "faulty/fine": "measured",
+        f"faulty/{how}": "failed",
+        "faulty/prints": "measured",
+    }
+
+
+def test_a_run_in_which_everything_failed_is_never_fine(bnsuite: Command) -> None:
+    """Nothing measured, status 3."""
+    assert bnsuite("--device", "cpu", "-k", "faulty/dies", "--out", "o").status == 3
+
+
+@pytest.mark.parametrize("with_what", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_keeps_and_shows_what_it_has(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, with_what: signal.Signals
+) -> None:
+    """Ctrl-C (or `docker stop`) ends every process at once; what was measured is on disk and in the table."""
+    process = start("--device", "cpu", "-k", "faulty/fine or faulty/hangs", "--out", "o")
+    path = tmp_path / "o" / "run.json"
+    for _ in range(600):
+        if path.exists() and '"measured"' in path.read_text():
+            break
+        time.sleep(0.1)
+    process.send_signal(with_what)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 3, err
+    assert "not measured as asked (interrupted)" in out
+    assert "Traceback" not in out + err
+    assert outcomes(tmp_path / "o")["faulty/fine"] == "measured"
+    assert json.loads(path.read_text())["ended_by"] == "interrupted"
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert left.stdout == ""
+
+
+def test_a_full_disk_is_told_in_one_line(bnsuite: Command, tmp_path: Path) -> None:
+    """What was measured is shown, the line names the file and the mend, and the status is 2."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], check=False)
+    if mounted.returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    try:
+        done = bnsuite("--device", "cpu", "-k", "batch_norm", "--out", "small/o")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert done.status == 2
+    assert "No space left on device; free some space" in done.err
+    assert "Traceback" not in done.err
+    assert "op/batch_norm1d" in done.out
+
+
+def test_a_missing_gpu_is_told_in_one_line(bnsuite: Command) -> None:
+    """--device cuda never falls back to the CPU."""
+    done = bnsuite("--device", "cuda", CUDA_VISIBLE_DEVICES="")
+    assert done.status == 2
+    assert done.err.count("\n") == 1
+    assert "--device cuda: " in done.err
+    assert "--device cpu" in done.err or "CUDA_VISIBLE_DEVICES" in done.err

@@ -1,0 +1,35 @@
+"""-k: words, and, or, not, parentheses."""
+
+from __future__ import annotations
+
+import pytest
+
+from bnsuite.record.errors import InputError
+from bnsuite.record.select import matcher
+
+IDS = ["op/batch_norm2d/fwd+bwd/f32/nhwc/2x3", "op/batch_norm2d/fwd-eval/f32/nchw/2x3", "train/cnn/bn/lr=0.01"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "chosen"),
+    [
+        ("batch_norm2d", [0, 1]),
+        ("BATCH_norm2d and not nhwc", [1]),
+        ("fwd+bwd or lr=0.01", [0, 2]),
+        ("not (nhwc or nchw)", [2]),
+        ("not not train", [2]),
+        ("op and nhwc or train", [0, 2]),
+        ("op and (nhwc or train)", [0]),
+    ],
+)
+def test_chooses(expression: str, chosen: list[int]) -> None:
+    """An expression chooses as pytest's own -k would, ids being plain text."""
+    match = matcher(expression)
+    assert [place for place, name in enumerate(IDS) if match(name)] == chosen
+
+
+@pytest.mark.parametrize("expression", ["", "  ", "and", "a and", "a or or b", "(a", "a)", "not", "a b", "()"])
+def test_refuses(expression: str) -> None:
+    """What is not an expression is refused in one line that names the option."""
+    with pytest.raises(InputError, match=r"^-k"):
+        matcher(expression)

@@ -1,0 +1,43 @@
+"""The statistics against scipy.stats, and their error rates by running."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from scipy import stats
+
+from bnsuite.judge.statistics import Estimate, benjamini_hochberg, holm, paired
+
+
+def test_paired_is_the_paired_t_test() -> None:
+    """Estimate, p-values and interval are those of scipy's one-sample t."""
+    differences = [0.03, -0.01, 0.04, 0.02, 0.05]
+    estimate, theirs = paired(differences), stats.ttest_1samp(differences, 0)
+    assert estimate.p_two_sided() == pytest.approx(theirs.pvalue)
+    assert estimate.interval(0.9) == pytest.approx(tuple(theirs.confidence_interval(0.9)))
+    above = stats.ttest_1samp(differences, 0.01, alternative="greater")
+    assert estimate.p_above(0.01) == pytest.approx(above.pvalue)
+
+
+def test_no_spread_is_certainty() -> None:
+    """Equal differences have no error: zero is zero, and anything else is sure."""
+    assert paired([0.0, 0.0, 0.0]).p_two_sided() == 1
+    assert paired([0.1, 0.1, 0.1]).p_two_sided() == 0
+    assert Estimate(0.1, 0.0, 2).p_above(0.05) == 0
+    assert Estimate(0.1, 0.0, 2).p_above(0.2) == 1
+
+
+def test_corrections_against_known_values() -> None:
+    """Holm and Benjamini-Hochberg, as scipy and the papers have them."""
+    p = [0.01, 0.04, 0.03, 0.005]
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert benjamini_hochberg(p) == pytest.approx(list(stats.false_discovery_control(p)))
+    assert holm([]) == benjamini_hochberg([]) == []
+
+
+def test_holm_keeps_the_family_error() -> None:
+    """Of 4,000 families of four true nulls, about one in a hundred rings at the 1 % level, not one in twenty-five."""
+    chance = random.Random(0)
+    rings = sum(min(holm([chance.random() for _ in range(4)])) < 0.01 for _ in range(4000))
+    assert rings < 4000 * 0.016

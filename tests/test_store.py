@@ -1,0 +1,112 @@
+"""Runs on disk: what is saved is loaded, and what is broken is named in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bnsuite.record import store
+from bnsuite.record.errors import InputError
+from bnsuite.record.recorder import Recorder
+from bnsuite.record.schema import Run, Status
+from conftest import curve, make_run, result, timing
+
+RUN = make_run(
+    result("op/a", timings=(timing(1e-3), timing(1.1e-3))),
+    result("train/w/bn/x", timings=(timing(1e-2),), curves=(curve(0), curve(1))),
+)
+
+
+def broken(**change: object) -> str:
+    plain = RUN.model_dump(mode="json", by_alias=True)
+    return json.dumps({**plain, **change})
+
+
+def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Every sample to the last bit, from the folder as from the file."""
+    store.save(RUN, tmp_path)
+    assert store.load(tmp_path) == RUN
+    assert store.load(tmp_path / "run.json") == RUN
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the file is empty"),
+        ("  \n", "the file is empty"),
+        ("torch went here", "not JSON, or cut off"),
+        (broken()[:400], "not JSON, or cut off"),
+        ("[1, 2]", 'it has no whole number under "schema"'),
+        ("{}", 'it has no whole number under "schema"'),
+        (broken(schema="1"), 'it has no whole number under "schema"'),
+        (broken(schema=99), "has schema 99, this bnsuite reads up to 1; use a newer bnsuite"),
+        (broken(schema=0), "has schema 0, which no bnsuite has written"),
+        (broken(wall_s="42"), "wrong field wall_s"),
+        (broken(cases=None), "wrong field cases"),
+        (broken(surprise=1), "wrong field surprise"),
+        (broken(wall_s=float("nan")), "wrong field wall_s"),
+    ],
+)
+def test_what_is_broken_is_named(tmp_path: Path, text: str, said: str) -> None:
+    """One line with the file, the cause and the mend; never a traceback, never a guess."""
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        store.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_negative_time_is_refused(tmp_path: Path) -> None:
+    """A time under zero is a broken measurement, wherever it comes from; the line says which sample."""
+    plain = RUN.model_dump(mode="json", by_alias=True)
+    plain["cases"][0]["timings"][1]["samples_s"][2] = -1e-3
+    (tmp_path / "run.json").write_text(json.dumps(plain))
+    with pytest.raises(InputError, match=r"cases\.0\.timings\.1\.samples_s\.2"):
+        store.load(tmp_path)
+
+
+def test_binary_and_missing_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="it is not text"):
+        store.load(tmp_path)
+    with pytest.raises(InputError, match="there is no run there"):
+        store.load(tmp_path / "nowhere")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash between two saves loses the newer, never both."""
+    store.save(RUN, tmp_path)
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bnsuite.record.files.os.fsync", fail)
+    with pytest.raises(InputError, match="No space left on device; free some space"):
+        store.save(make_run(), tmp_path)
+    assert store.load(tmp_path) == RUN
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_every_result_is_on_disk_at_once(tmp_path: Path) -> None:
+    """The recorder saves after each change; a failure keeps what was measured before it."""
+    planned = make_run(result("op/a"), result("train/w/bn/x"), finished=False)
+    recorder = Recorder(planned, tmp_path, began=0.0)
+
+    def on_disk() -> Run:
+        return store.load(tmp_path)
+
+    recorder.add_timing("op/a", timing(1e-3))
+    assert len(on_disk().cases[0].timings) == 1
+    recorder.add_curve("train/w/bn/x", curve(1))
+    recorder.add_curve("train/w/bn/x", curve(0))
+    assert [one.seed for one in on_disk().cases[1].curves] == [0, 1]
+    recorder.fail("op/a", "timing", "it broke")
+    assert on_disk().cases[0].outcomes["timing"].status is Status.FAILED
+    assert len(on_disk().cases[0].timings) == 1
+    assert recorder.ids("timing") == ["train/w/bn/x"]
+    recorder.end()
+    assert on_disk().finished
