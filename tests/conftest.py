@@ -129,13 +129,22 @@ def bnsuite(start: Callable[..., subprocess.Popen[str]]) -> Command:
     return run
 
 
-def timing(median_s: float, control_s: float = 1e-4, copy_s: float | None = None) -> Timing:
+def timing(
+    median_s: float,
+    control_s: float = 1e-4,
+    copy_s: float | None = None,
+    *,
+    cpu_share: float | None = 1.0,
+    confirms: bool = False,
+) -> Timing:
     """A launch whose samples have this median."""
     return Timing(
         samples_s=(median_s * 0.98, median_s, median_s * 1.03),
         iterations=1,
         controls_s={"copy": (copy_s or control_s,), "linear": (control_s,)},
+        cpu_share=cpu_share,
         memory=Memory(allocated_peak_bytes=1 << 20, rss_peak_bytes=1 << 28),
+        confirms=confirms,
     )
 
 

@@ -29,7 +29,7 @@ def test_the_table_reads_at_a_glance() -> None:
     assert lines[0].startswith("bnsuite 0.1.0 · quick · cpu · torch 2.14.1")
     assert lines[2].split("  ")[0] == "case"
     rows = {line.split()[0]: line for line in lines if line.startswith(("op/", "train/"))}
-    assert rows["op/a"].split() == ["op/a", "1.00", "ms", "±", "2.1", "%", "+25.0", "%", "1.00", "MiB", "REGRESSED"]
+    assert rows["op/a"].split() == ["op/a", "1.00", "ms", "±", "2.5", "%", "+25.0", "%", "1.00", "MiB", "REGRESSED"]
     assert "loss identical" in rows["train/w/bn/x"]
     assert rows["op/gone"].split() == ["op/gone", "–", "–", "–", "–", "MISSING"]
 

@@ -88,7 +88,7 @@ def _measure(session: Session, options: argparse.Namespace) -> None:
     run = session.time()
     slower = {one.case for one in judge(run, reference) if (one.gate, one.verdict) == ("timing", Verdict.REGRESSED)}
     if slower:  # a slowdown is only believed when fresh launches show it again
-        session.time(slower)
+        session.confirm(slower)
     session.end()
 
 

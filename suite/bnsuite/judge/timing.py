@@ -62,13 +62,14 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
         if GATE not in result.outcomes:
             continue
         stored = reference.timing.get(result.id)
-        if result.timings and stored is not None and stored.version == result.case.version:
-            compared[result.id] = result, _compare([condense(one) for one in result.timings], stored)
+        launches = [condense(one) for one in result.undisturbed]
+        if len(launches) >= _enough(run) and stored is not None and stored.version == result.case.version:
+            compared[result.id] = result, _compare(launches, stored)
         else:
-            findings[result.id] = _without_comparison(result, stored, reference)
+            findings[result.id] = _without_comparison(result, stored, reference, _enough(run))
     adjusted = benjamini_hochberg([one.p for _, one in compared.values()])
     for (name, (result, comparison)), p in zip(compared.items(), adjusted, strict=True):
-        findings[name] = _verdict(result, comparison, p, run.asked.launches, reference.timing[name])
+        findings[name] = _verdict(result, comparison, p, reference.timing[name])
     return [findings[result.id] for result in run.cases if result.id in findings]
 
 
@@ -119,11 +120,11 @@ def _deviation(groups: list[list[float]]) -> float:
     return sqrt(squares / freedom) if freedom else 0.0
 
 
-def _verdict(result: CaseResult, comparison: _Comparison, p: float, asked: int, stored: TimingReference) -> Finding:
+def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: TimingReference) -> Finding:
     change, threshold = comparison.change, comparison.threshold
     low, high = change.interval(LEVEL)
     limit = expm1(threshold)
-    if p < ALPHA and comparison.direction > 0 and _holds_in_fresh_launches(result, stored, asked):
+    if p < ALPHA and comparison.direction > 0 and _holds_when_repeated(result, stored):
         verdict = Verdict.REGRESSED
         text = f"slower by {expm1(change.mean):.0%}, where the baseline allows {limit:.0%}"
     elif p < ALPHA and comparison.direction < 0:
@@ -155,24 +156,45 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, asked: int, 
     )
 
 
-def _holds_in_fresh_launches(result: CaseResult, stored: TimingReference, asked: int) -> bool:
-    """Whether the launches added after the first look are slower too; True if there are none."""
-    fresh = result.timings[asked:]
-    if not fresh:
+def _holds_when_repeated(result: CaseResult, stored: TimingReference) -> bool:
+    """Whether the launches made to confirm a regression are slower too; True if none were made."""
+    if not any(one.confirms for one in result.timings):
         return True
-    again = _compare([condense(one) for one in fresh], stored)
+    fresh = [condense(one) for one in result.undisturbed if one.confirms]
+    if not fresh:
+        return False
+    again = _compare(fresh, stored)
     return again.p < ALPHA and again.direction > 0
 
 
-def _without_comparison(result: CaseResult, stored: TimingReference | None, reference: Reference) -> Finding:
+def _enough(run: Run) -> int:
+    """How many undisturbed launches a verdict needs: more than half of those asked for."""
+    return run.asked.launches // 2 + 1
+
+
+def _without_comparison(
+    result: CaseResult, stored: TimingReference | None, reference: Reference, enough: int
+) -> Finding:
     outcome = result.outcomes[GATE]
     if outcome.status is Status.SKIPPED:
         verdict, text = Verdict.SKIPPED, outcome.reason or "no reason given"
-    elif not result.timings:
+    elif outcome.status is Status.FAILED or not result.timings:
         verdict, text = Verdict.FAILED, outcome.reason or "not measured: the run ended before"
-    elif stored is not None:
+    elif len(result.undisturbed) < enough and any(one.disturbed for one in result.timings):
+        verdict, text = Verdict.INVALID, _disturbance(result)
+    elif stored is None:
+        verdict, text = Verdict.NO_BASELINE, reference.no_timing or f"not in {reference.name}"
+    elif stored.version != result.case.version:
         verdict = Verdict.NO_BASELINE
         text = f"the baseline is of version {stored.version} of this workload, the run of {result.case.version}"
     else:
-        verdict, text = Verdict.NO_BASELINE, reference.no_timing or f"not in {reference.name}"
+        verdict, text = Verdict.FAILED, f"only {len(result.timings)} launches: the run ended before"
     return Finding(case=result.id, gate=GATE, verdict=verdict, summary=text)
+
+
+def _disturbance(result: CaseResult) -> str:
+    disturbed = sum(one.disturbed for one in result.timings)
+    return (
+        f"something else had the core in {disturbed} of {len(result.timings)} launches; "
+        "end it, or give bnsuite a core of its own (taskset, docker run --cpuset-cpus)"
+    )

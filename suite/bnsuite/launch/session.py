@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,6 +25,10 @@ from bnsuite.record.schema import SCHEMA, Asked, CaseResult, Outcome, Quiet, Run
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+#: How many more launches a run makes for cases that were disturbed.
+REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -125,28 +129,42 @@ class Session:
         for worker in workers:
             worker.end()
 
-    def time(self, names: Iterable[str] | None = None) -> Run:
-        """Time the cases `names` (all that have a timing gate) in as many fresh launches as were asked for.
+    def time(self) -> Run:
+        """Time every case that has a timing gate in as many fresh launches as were asked for.
 
-        Returns the run as it is then.
+        What was disturbed is repeated, in at most REPEATS more launches. Returns the run as it is then.
         """
-        recorder = self._ready()
-        chosen = None if names is None else set(names)
-        if chosen is not None:
-            self._total += len(chosen) * self._asked.launches
+        return self._time(self._ready().ids("timing"), confirms=False)
+
+    def confirm(self, names: Collection[str]) -> Run:
+        """Time the cases `names` in as many fresh launches again, to see whether what they showed holds."""
+        self._total += len(names) * self._asked.launches
+        return self._time([name for name in self._ready().ids("timing") if name in names], confirms=True)
+
+    def _time(self, names: list[str], *, confirms: bool) -> Run:
+        recorder, wanted = self._ready(), self._asked.launches
         with quiet.coordinator_apart(self._timed_cores, self._cores):
-            for _ in range(self._asked.launches):
-                self._launches += 1
-                self._launch([name for name in recorder.ids("timing") if chosen is None or name in chosen])
+            for launch in range(wanted + REPEATS):
+                if launch >= wanted:
+                    names = [name for name in names if recorder.undisturbed(name, confirms=confirms) < wanted]
+                    self._total += len(names)
+                alive = set(recorder.ids("timing"))
+                names = [name for name in names if name in alive]
+                if not names:
+                    break
+                self._launch(names, confirms=confirms)
         return recorder.run
 
     def end(self, ended_by: str | None = None) -> None:
         """Record that the session is over: finished, or ended by what `ended_by` names."""
         self._ready().end(ended_by)
 
-    def _launch(self, names: list[str]) -> None:
+    def _launch(self, names: Iterable[str], *, confirms: bool) -> None:
         """One launch; a case that ends the process is recorded as failed and the rest goes on in another one."""
         recorder = self._ready()
+        self._launches += 1
+        stage = f"{'confirming' if confirms else 'timing'}, launch {self._launches}"
+        names = list(names)
         part = 0
         while names:
             part += 1
@@ -157,10 +175,10 @@ class Session:
                     for name, outcome in outcomes:
                         names.remove(name)
                         if isinstance(outcome, Timing):
-                            recorder.add_timing(name, outcome)
+                            recorder.add_timing(name, outcome.model_copy(update={"confirms": confirms}))
                         else:
                             recorder.fail(name, "timing", outcome.reason or "no reason given")
-                        self._tell(f"timing, launch {self._launches}", name)
+                        self._tell(stage, name)
             except ChildError as error:
                 if names and len(names) == before:  # it dies before it measures anything: more of it won't help
                     for name in names:

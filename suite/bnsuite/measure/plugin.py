@@ -38,6 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_CHANNEL] = None if descriptor is None else Channel(descriptor)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Make sure of the device before anything is collected: here a usage error is told as one."""
+    _measured_device(session.config)
+
+
 def _measured_device(config: pytest.Config) -> str:
     """The device all items of this session are measured on, found out once."""
     if _DEVICE not in config.stash:

@@ -108,7 +108,7 @@ def _accept_timing(runs: list[Run], folder: Path, key: MachineKey, changes: list
     new: dict[str, TimingReference] = {}
     for run in runs:
         for result in run.cases:
-            if result.timings and result.id not in new:
+            if result.undisturbed and result.id not in new:
                 new[result.id] = timing_reference(result, runs)
     if not new:
         return {}

@@ -27,6 +27,11 @@ class Recorder:
             if gate in result.outcomes and result.outcomes[gate].status is not Status.FAILED
         ]
 
+    def undisturbed(self, name: str, *, confirms: bool) -> int:
+        """How many launches of a case count, of those made to confirm or of the others."""
+        (result,) = (one for one in self.run.cases if one.id == name)
+        return sum(timing.confirms is confirms for timing in result.undisturbed)
+
     def add_timing(self, name: str, timing: Timing) -> None:
         """One more launch of a case."""
         self._change(

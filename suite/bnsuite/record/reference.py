@@ -59,7 +59,7 @@ def from_run(run: Run, name: str, key: MachineKey) -> Reference:
     apart = differences(machine_key(run), key)
     return Reference(
         name=name,
-        timing={} if apart else {one.id: timing_reference(one, [run]) for one in run.cases if one.timings},
+        timing={} if apart else {one.id: timing_reference(one, [run]) for one in run.cases if one.undisturbed},
         convergence={one.id: curve_reference(one) for one in run.cases if one.curves},
         no_timing=f"{name} was measured on another machine: {'; '.join(apart)}" if apart else None,
     )
@@ -67,12 +67,12 @@ def from_run(run: Run, name: str, key: MachineKey) -> Reference:
 
 def timing_reference(result: CaseResult, runs: list[Run]) -> TimingReference:
     """What `runs` say of a case's time, those of them that measured it."""
-    same = [one for run in runs for one in run.cases if one.id == result.id and one.timings]
+    same = [one for run in runs for one in run.cases if one.id == result.id and one.undisturbed]
     return TimingReference(
         id=result.id,
         version=result.case.version,
         profiles=result.case.profiles,
-        runs=tuple(tuple(condense(timing) for timing in one.timings) for one in same),
+        runs=tuple(tuple(condense(timing) for timing in one.undisturbed) for one in same),
     )
 
 

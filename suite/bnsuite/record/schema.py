@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA = 1
 
+#: Alone on its core a timed process ran 99.7 to 100 % of the time, beside a busy one 49 to 52 %.
+UNDISTURBED_SHARE = 0.95
+
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(ge=0)]
 Loss = float | None
@@ -50,7 +53,16 @@ class Timing(Value):
     samples_s: tuple[Seconds, ...] = Field(min_length=1)
     iterations: Annotated[int, Field(ge=1)]
     controls_s: dict[str, Annotated[tuple[Seconds, ...], Field(min_length=1)]]
+    #: Processor time over wall time while the rounds ran; None on a GPU.
+    cpu_share: Annotated[float, Field(ge=0)] | None
     memory: Memory
+    #: Whether this launch was made to confirm a regression that earlier ones showed.
+    confirms: bool = False
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether something else had the core for a part of the time, which makes the samples worthless."""
+        return self.cpu_share is not None and self.cpu_share < UNDISTURBED_SHARE
 
 
 class Curve(Value):
@@ -90,6 +102,11 @@ class CaseResult(Value):
     outcomes: dict[str, Outcome]
     timings: tuple[Timing, ...] = ()
     curves: tuple[Curve, ...] = ()
+
+    @property
+    def undisturbed(self) -> tuple[Timing, ...]:
+        """The launches that count."""
+        return tuple(timing for timing in self.timings if not timing.disturbed)
 
     @property
     def id(self) -> str:

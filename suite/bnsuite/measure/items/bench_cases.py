@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING
 
 from bnsuite.measure import clock, memory
@@ -33,7 +33,9 @@ def test_case(case: Case, measured_device: str, benchmark: BenchmarkFixture, req
     controls = Controls(case.nbytes, measured_device, ticks)
     controls.sample()
     benchmark.extra_info.update(case=case.id, version=case.version, device=measured_device)
+    begin_s, begin_cpu_s = perf_counter(), thread_time()
     benchmark.pedantic(step, rounds=rounds, iterations=iterations)
+    wall_s, cpu_s = perf_counter() - begin_s, thread_time() - begin_cpu_s
     timed = benchmark.stats
     if timed is None:  # --benchmark-disable: whoever asks for it wants the step run once, no more
         return
@@ -42,6 +44,8 @@ def test_case(case: Case, measured_device: str, benchmark: BenchmarkFixture, req
         "samples_s": list(timed.stats.data),
         "iterations": iterations,
         "controls_s": controls.samples,
+        # On a CPU this thread works all the time; where it did not, something else had its core.
+        "cpu_share": cpu_s / wall_s if measured_device == "cpu" else None,
         "memory": memory.measure(step, measured_device),
     }
 
