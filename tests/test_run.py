@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_measures_judges_prints_and_writes(bnsuite: Command, tmp_path: Path) -> 
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
     assert "op/batch_norm1d/fwd+bwd/f32/nc/64x128" in compared.stdout
 
@@ -81,6 +82,26 @@ def test_a_case_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path, h
         f"faulty/{how}": "failed",
         "faulty/prints": "measured",
     }
+
+
+def test_a_core_that_is_shared_gives_no_verdict(bnsuite: Command, tmp_path: Path) -> None:
+    """Beside a busy process on every core times are twice as long: INVALID after repeats, and never a regression."""
+    assert bnsuite("--device", "cpu", "-k", "batch_norm1d and fwd-eval", "--out", "a").status == 0
+    assert bnsuite("accept", "a", "--baselines", "base").status == 0
+    busy = [
+        subprocess.Popen([sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"])
+        for core in os.sched_getaffinity(0)
+    ]
+    try:
+        done = bnsuite("--device", "cpu", "-k", "batch_norm1d and fwd-eval", "--out", "b", "--baselines", "base")
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert done.status == 3, done.out
+    assert "INVALID timing, op/batch_norm1d/fwd-eval/f32/nc/64x128: something else had the core in" in done.out
+    run = json.loads((tmp_path / "b" / "run.json").read_text())
+    assert len(run["cases"][0]["timings"]) == 6  # three, and three repeats
 
 
 def test_a_run_in_which_everything_failed_is_never_fine(bnsuite: Command) -> None:
