@@ -1,9 +1,10 @@
-# The suite with everything it measures pinned: Python by the base image, PyTorch, CUDA and cuDNN by the hashed lock.
+# The suite with everything it measures pinned: Python by the base image; PyTorch, CUDA and cuDNN by the hashed lock.
 #
 #   docker build -t bnsuite .
 #   docker run --rm bnsuite --device cpu
+#   mkdir -p results
 #   docker run --rm --gpus all -v "$PWD/results:/results" --user "$(id -u):$(id -g)" bnsuite
-ARG BASE_IMAGE=python:3.12-slim-bookworm
+ARG BASE_IMAGE=python:3.12.12-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 # By this label the stage can be pruned where a build leaves it behind.

@@ -65,15 +65,16 @@ clean: ## remove what make made: environment, results, caches
 	rm -rf $(VENV) results build .pytest_cache .mypy_cache .ruff_cache suite/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-	  || { echo "make: $(PYTHON) is older than 3.10; name another with PYTHON=python3.x" >&2; exit 2; }
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "make: $(PYTHON) is not Python 3.10 to 3.13; name another with PYTHON=python3.x" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "make: $(PYTHON) cannot make a virtual environment; apt install python3-venv" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
 # The stamps hold back a second installation; the lock and the package's own metadata call for one.
-$(VENV)/.%: requirements/%.txt pyproject.toml | $(BIN)/python
+$(VENV)/.%: requirements/%.txt pyproject.toml | $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -101,7 +101,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subp
     (tmp_path / "path" / "sitecustomize.py").write_text(FAULTY, encoding="utf-8")
     for name in ("BNSUITE_OUT", "BNSUITE_BASELINES", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "path")}
+    (tmp_path / "scratch").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "path"), "TMPDIR": str(tmp_path / "scratch")}
 
     def launch(*arguments: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

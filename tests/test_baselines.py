@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bnsuite.record import accept as accepting
 from bnsuite.record import baselines
 from bnsuite.record.errors import InputError
 from bnsuite.record.key import machine_key
-from bnsuite.record.schema import Run
+from bnsuite.record.schema import Outcome, Run, Status
 from conftest import ROOT, curve, make_run, result, timing
 
 CURVES = tuple(curve(seed) for seed in range(3))
@@ -24,9 +25,12 @@ def run(median_s: float = 1e-3, curves: tuple = CURVES, version: int = 1, thread
     )
 
 
-def accept(folder: Path, *runs: Run) -> list[str]:
-    changes, files = baselines.accept(list(runs), folder)
-    baselines.write(files)
+BOTH = ("timing", "convergence")
+
+
+def accept(folder: Path, *runs: Run, keep: tuple[str, ...] = (), gates: tuple[str, ...] = BOTH) -> list[str]:
+    changes, files = accepting.accept(list(runs), folder, gates=gates, keep=keep)
+    accepting.write(files)
     return [f"{change.case} {change.gate}: {change.what}" for change in changes]
 
 
@@ -57,7 +61,7 @@ def test_files_are_made_for_review(tmp_path: Path) -> None:
 def test_a_partial_run_replaces_only_its_cases(tmp_path: Path) -> None:
     accept(tmp_path, run())
     assert accept(tmp_path, make_run(result("op/a", timings=(timing(2e-3),)))) == [
-        "op/a timing: replaced: 1 runs, 1 launches"
+        "op/a timing: replaced: 1 runs, 1 launches, +100.0 %"
     ]
     reference = baselines.load(tmp_path, run())
     assert reference.timing["op/a"].runs[0][0].median_s == 2e-3
@@ -71,6 +75,52 @@ def test_curves_are_kept_unless_they_changed(tmp_path: Path) -> None:
     assert len(baselines.load(tmp_path, run()).convergence["train/w/bn/x"].curves) == 10
     with pytest.raises(InputError, match="the run has 3 seeds, the baseline 10; accept a run of --profile full"):
         accept(tmp_path, run(curves=tuple(curve(seed, final=0.15) for seed in range(3))))
+
+
+def test_curves_that_pass_are_kept(tmp_path: Path) -> None:
+    """Another machine rounds differently: what passes against the accepted curves does not replace them."""
+    accept(tmp_path, run())
+    rounded = run(curves=tuple(curve(seed, final=0.1001) for seed in range(3)))
+    said = accept(tmp_path, rounded, keep=("train/w/bn/x",))
+    assert "train/w/bn/x convergence: kept: the run passes against it" in said
+    assert baselines.load(tmp_path, run()).convergence["train/w/bn/x"].curves == CURVES
+    accept(tmp_path, rounded)
+    assert baselines.load(tmp_path, run()).convergence["train/w/bn/x"].curves == rounded.cases[1].curves
+
+
+def test_times_alone(tmp_path: Path) -> None:
+    assert [line.split()[1] for line in accept(tmp_path, run(), gates=("timing",))] == ["timing:", "timing:"]
+    assert not (tmp_path / "convergence").exists()
+
+
+def test_versions_are_not_mixed(tmp_path: Path) -> None:
+    """Of runs of two versions the newest run's is accepted, and only its launches."""
+    accept(tmp_path, run(1e-3), run(2e-3, version=2))
+    stored = baselines.load(tmp_path, run())
+    assert stored.convergence["train/w/bn/x"].version == 2
+    assert (stored.timing["train/w/bn/x"].version, len(stored.timing["train/w/bn/x"].runs)) == (2, 1)
+
+
+def test_a_run_counts_once(tmp_path: Path) -> None:
+    """Named twice, as results/* and results/latest do, it is still one."""
+    assert "op/a timing: new: 1 runs, 3 launches" in accept(tmp_path, run(), run())
+
+
+def test_unfinished_and_failed_is_not_accepted(tmp_path: Path) -> None:
+    unfinished = make_run(*run().cases, finished=False)
+    with pytest.raises(InputError, match="did not come to its end"):
+        accept(tmp_path, unfinished)
+    failed = {"timing": Outcome(status=Status.FAILED, reason="it died")}
+    some = make_run(run().cases[1], result("op/a", timings=(timing(1e-3),), outcomes=failed))
+    assert "op/a timing: left out: not measured undisturbed" in accept(tmp_path, some)
+    assert "op/a" not in baselines.load(tmp_path, run()).timing
+
+
+def test_an_id_is_no_path(tmp_path: Path) -> None:
+    """A run from elsewhere can't choose where a baseline is written."""
+    for name in ("train/../../evil", "train", "train//x"):
+        with pytest.raises(InputError, match="is not the id of a training"):
+            accept(tmp_path, make_run(result(name, curves=CURVES)))
 
 
 def test_a_new_version_starts_anew(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bnsuite.cases import data
 from bnsuite.launch import quiet
 from bnsuite.launch.child import Child, ChildError, SilentError
 from bnsuite.launch.messages import Catalogue, Followed, Place
@@ -84,15 +87,20 @@ def test_grandchildren_end_with_it(make: Make) -> None:
     )
     grandchild = int(child.receive(10) or 0)
     child.end()
+    assert gone(grandchild)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within a few seconds."""
     for _ in range(100):
         try:
-            state = Path(f"/proc/{grandchild}/stat").read_text().split()[2]
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except FileNotFoundError:
-            return
-        if state == "Z":
-            return
+            return True
+        if state in "ZX":
+            return True
         time.sleep(0.05)
-    pytest.fail("the grandchild lives on")
+    return False
 
 
 def test_writing_to_a_dead_child_is_its_error(make: Make) -> None:
@@ -104,19 +112,20 @@ def test_writing_to_a_dead_child_is_its_error(make: Make) -> None:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
-    worker = Worker(tmp_path, "worker", threads=1)
+    worker = Worker(tmp_path, "worker", threads=1, stage=tmp_path / "data", cores=[], torch_first=False)
     yield worker
     worker.end()
 
 
-def test_a_worker_answers(worker: Worker) -> None:
-    """Catalogue, place and a training, from one process; a refusal and a failure leave it alive."""
+def test_a_worker_answers(worker: Worker, tmp_path: Path) -> None:
+    """Catalogue, place and a training; after a failure a new process answers the next request."""
     assert len(worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60).cases) == 21
     place = worker.ask({"do": "environment", "device": "cpu"}, Place, 120)
     assert place.device == "cpu"
     assert place.environment is not None
     assert place.environment.threads == 1
     assert place.environment.variables["OMP_NUM_THREADS"] == "1"
+    data.stage(["synthetic"], tmp_path / "data")
     with pytest.raises(RequestFailedError, match="KeyError: 'no/such/case'"):
         worker.ask({"do": "curve", "case": "no/such/case", "seed": 0, "device": "cpu"}, Followed, 60)
     request = {"do": "curve", "case": "train/synthetic-mlp/bn/lr=0.01", "seed": 3, "device": "cpu"}
@@ -127,10 +136,36 @@ def test_a_worker_answers(worker: Worker) -> None:
 def test_a_worker_that_dies_is_replaced(worker: Worker) -> None:
     """The request that it died of fails; the next one is answered by a new process."""
     worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60)
-    worker.kill()
+    assert worker._child is not None
+    worker._child.kill()
     with pytest.raises(ChildError, match="SIGKILL"):
         worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60)
     assert worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60).cases
+
+
+def test_a_closed_worker_is_not_started_again(worker: Worker) -> None:
+    """Ctrl-C ends the workers while other threads may be about to ask."""
+    worker.close()
+    with pytest.raises(ChildError, match="the run is over"):
+        worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60)
+
+
+def test_a_measured_process_does_not_outlive_the_coordinator(tmp_path: Path) -> None:
+    """Even one that hangs ends when the coordinator is killed outright."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom bnsuite.launch.worker import Worker\n"
+        "from bnsuite.launch.messages import Catalogue\n"
+        "w = Worker(Path(sys.argv[1]), 'w', threads=1, stage=Path('x'), cores=[], torch_first=False)\n"
+        "w.ask({'do': 'catalogue', 'profile': 'quick'}, Catalogue, 60)\n"
+        "print(w._child._process.pid, flush=True)\nimport time; time.sleep(600)"
+    )
+    coordinator = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert coordinator.stdout is not None
+    worker = int(coordinator.stdout.readline())
+    os.kill(worker, signal.SIGSTOP)  # a stopped process can't notice that its stdin ended
+    coordinator.kill()
+    coordinator.wait()
+    assert gone(worker)
 
 
 def test_nonsense_is_refused(worker: Worker) -> None:
@@ -139,11 +174,11 @@ def test_nonsense_is_refused(worker: Worker) -> None:
         worker.ask({"do": "catalogue", "profile": "quick"}, Followed, 60)
 
 
-def test_quiet_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The heap is kept, threads are fixed, and a user's pytest options do not leak in."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--pdb")
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
-    made = quiet.environment(1, MORE="x")
+    made = quiet.environment(1, tmp_path, MORE="x")
     assert "PYTEST_ADDOPTS" not in made
     assert made["OMP_NUM_THREADS"] == "1"
     assert made["MORE"] == "x"
@@ -157,6 +192,25 @@ def test_quiet_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_coordinator_keeps_a_core(threads: int, given: list[int], taken: list[int]) -> None:
     """Timed processes get the last cores, if one is left over; else nobody is fixed."""
     assert quiet.timed_cores(threads, given) == taken
+
+
+@pytest.mark.parametrize(
+    ("threads", "given", "quota", "workers"),
+    [
+        (1, [0, 1], None, [[0], [1]]),
+        (2, [0, 1, 2, 3], None, [[0, 1], [2, 3]]),
+        (2, [0], None, [[0]]),
+        (4, [0, 1], None, [[0, 1]]),
+        (1, list(range(64)), None, [[n] for n in range(8)]),
+        (1, [0, 1, 2, 3], 1.5, [[0]]),
+    ],
+)
+def test_workers_have_cores_for_their_threads(
+    monkeypatch: pytest.MonkeyPatch, threads: int, given: list[int], quota: float | None, workers: list[list[int]]
+) -> None:
+    """Side by side, `threads` cores each, no more than the container's share of time and eight in all."""
+    monkeypatch.setattr(quiet, "_cpu_quota", lambda: quota)
+    assert quiet.side_by_side(threads, given) == workers
 
 
 def test_the_coordinator_steps_aside_and_comes_back() -> None:

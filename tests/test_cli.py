@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,7 +56,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["check", "run", "--against", "run", "--baselines", "x"], "not allowed with argument"),
         (["check", "run", "--baselines", "nowhere"], "--baselines nowhere: there is no such folder"),
         (["check"], "results/latest: there is no run there"),
-        (["show", "run"], "run/findings.json: there are no verdicts yet; make them with `bnsuite check run`"),
+        (["show", "run"], "run/findings.json: there are no verdicts yet; `bnsuite check run` judges it"),
+        (["show", "x" * 300], "cannot be looked at: File name too long"),
         (["accept", "nowhere"], "nowhere: there is no run there"),
     ],
 )
@@ -65,6 +69,36 @@ def test_wrong_input_is_one_line(arguments: list[str], said: str, capsys: pytest
     assert err.startswith("bnsuite: ")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_mistyped_variable_does_not_turn_the_gates_off(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BNSUITE_BASELINES", "nowhere")
+    assert main(["check", "run"]) == 2
+    assert "BNSUITE_BASELINES nowhere: there is no such folder" in capsys.readouterr().err
+
+
+def test_deep_json_is_no_crash(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "run" / "run.json").write_text("[" * 100_000)
+    assert main(["check", "run"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_reader_that_leaves_changes_no_verdict(folder: Path) -> None:
+    """`bnsuite check | head` of a regression is still status 1."""
+    slow = make_run(result("op/a", timings=(timing(2e-3), timing(2.02e-3), timing(2e-3))), RUN.cases[1])
+    (folder / "slow").mkdir()
+    store.save(slow, folder / "slow")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "bnsuite", "check", "slow", "--against", "run"]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=False)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, b"")
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, check=False, env=ascii_only)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,36 @@ def test_missing_the_target_regresses() -> None:
     assert "never on seeds [1]" in finding.summary
 
 
+def test_losing_everything_regresses_though_the_baseline_misses_some() -> None:
+    """One accepted seed in ten never learnt; now none does: far beyond chance."""
+    accepted = [curve(0, final=0.5), *ACCEPTED[1:]]
+    never = [scaled(one, 9.0).model_copy(update={"early_loss": one.early_loss}) for one in accepted]
+    assert judge(never, accepted).verdict is Verdict.REGRESSED
+    dead = [
+        one.model_copy(update={"train_loss": (None,) * 10, "val_loss": (None,) * 11, "early_loss": None})
+        for one in accepted
+    ]
+    assert judge(dead, accepted).verdict is Verdict.REGRESSED
+    assert judge(dead[:1], accepted).verdict is not Verdict.PASS
+
+
+def test_one_more_lost_seed_is_no_pass() -> None:
+    """Where the baseline misses one of three by itself, another one lost is not settled either way."""
+    accepted = [curve(0, final=0.5), *ACCEPTED[1:3]]
+    run = [accepted[0], curve(1, final=0.5, early=ACCEPTED[1].early_loss or 0), accepted[2]]
+    assert judge(run, accepted).verdict is Verdict.INCONCLUSIVE
+
+
+def test_nothing_in_common_is_no_crash() -> None:
+    """Diverged on both sides, and different all the same."""
+    gone = [
+        one.model_copy(update={"train_loss": (None,) * 10, "val_loss": (None,) * 11, "early_loss": None})
+        for one in ACCEPTED[:3]
+    ]
+    other = [one.model_copy(update={"val_accuracy": (0.4,) * 11}) for one in gone]
+    assert judge(other, gone).verdict is Verdict.INCONCLUSIVE
+
+
 def test_divergence_regresses() -> None:
     """A loss that is not finite, where the baseline's is."""
     gone = ACCEPTED[2].model_copy(update={"train_loss": (*ACCEPTED[2].train_loss[:-1], None)})

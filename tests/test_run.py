@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -82,6 +83,10 @@ def test_a_case_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path, h
         f"faulty/{how}": "failed",
         "faulty/prints": "measured",
     }
+    assert left_over(tmp_path) == []
+    if how == "raises":  # the traceback is kept where the line on stderr says
+        assert "what the measured processes printed is in o/log/" in done.err
+        assert "def raises" in (tmp_path / "o" / "log" / "launch.txt").read_text()
 
 
 def test_a_core_that_is_shared_gives_no_verdict(bnsuite: Command, tmp_path: Path) -> None:
@@ -127,8 +132,46 @@ def test_interrupted_it_keeps_and_shows_what_it_has(
     assert "Traceback" not in out + err
     assert outcomes(tmp_path / "o")["faulty/fine"] == "measured"
     assert json.loads(path.read_text())["ended_by"] == "interrupted"
-    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert left.stdout == ""
+    assert left_over(tmp_path) == []
+
+
+def left_over(folder: Path) -> list[str]:
+    """Processes that know of `folder`, and scratch folders that lie about in its TMPDIR."""
+    processes = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has just ended, or is somebody else's
+            if str(folder / "path").encode() in path.read_bytes():
+                processes.append(path.parent.name)
+    return [*processes, *(str(path) for path in (folder / "scratch").iterdir())]
+
+
+def test_interrupted_before_anything_is_measured(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    """Ctrl-C while it is still looking around ends it at once, and leaves nothing behind."""
+    process = start("--device", "cpu")
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (3, "bnsuite: interrupted\n")
+    assert left_over(tmp_path) == []
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_a_pytest_that_says_nothing_ends_the_run(bnsuite: Command, tmp_path: Path) -> None:
+    """Each case is FAILED with what is known, and the run comes to its end."""
+    (tmp_path / "path" / "pytest.py").write_text("raise SystemExit(0)")
+    done = bnsuite("--device", "cpu", "-k", "faulty/fine", "--out", "o")
+    assert done.status == 3
+    assert "the timing process: it ended without a word of any case" in done.out
+
+
+def test_a_second_run_into_the_same_folder_leaves_no_old_verdicts(bnsuite: Command, tmp_path: Path) -> None:
+    """In a container every run goes to /results."""
+    (tmp_path / "o" / "pytest-benchmark").mkdir(parents=True)
+    for old in ("findings.json", "report.md", "pytest-benchmark/launch-7.json"):
+        (tmp_path / "o" / old).write_text("old")
+    assert bnsuite("--device", "cpu", "-k", "faulty/fine", "--out", "o").status == 0
+    assert (tmp_path / "o" / "findings.json").read_text() != "old"
+    assert not (tmp_path / "o" / "pytest-benchmark" / "launch-7.json").exists()
 
 
 def test_a_full_disk_is_told_in_one_line(bnsuite: Command, tmp_path: Path) -> None:

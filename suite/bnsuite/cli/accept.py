@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bnsuite.cli.options import LATEST, add_baselines, baselines_folder
+from bnsuite.cli.output import say
 
 SUMMARY = "make runs the baseline, after showing what changes"
 
@@ -20,19 +21,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"folders of runs of one machine; several tell how it drifts (default: {LATEST})",
     )
     add_baselines(parser)
+    parser.add_argument("--only", choices=("timing", "convergence"), help="accept one of the two")
     parser.add_argument("--dry-run", action="store_true", help="show what would change and write nothing")
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.record import baselines, store
+    from bnsuite.judge import convergence
+    from bnsuite.judge.verdict import Verdict
+    from bnsuite.record import accept, baselines, store
     from bnsuite.report.table import changes as changes_table
 
-    changes, files = baselines.accept([store.load(path) for path in options.runs], baselines_folder(options))
-    print(changes_table(changes))
+    folder = baselines_folder(options)
+    runs = [store.load(path) for path in options.runs]
+    gates = [options.only] if options.only else ["timing", "convergence"]
+    passing: set[str] = set()
+    if "convergence" in gates:  # accepted curves are portable: another machine's, if they pass, don't replace them
+        judged = [finding for run in runs for finding in convergence.judge(run, baselines.load_curves(folder))]
+        changed = {finding.case for finding in judged if finding.verdict is not Verdict.PASS}
+        passing = {finding.case for finding in judged} - changed
+    changes, files = accept.accept(runs, folder, gates=gates, keep=passing)
+    say(changes_table(changes))
     if options.dry_run:
-        print("nothing written (--dry-run)")
+        say("nothing written (--dry-run)")
         return 0
-    baselines.write(files)
+    accept.write(files)
     for path in files:
-        print(f"wrote {path}")
+        say(f"wrote {path}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,8 +10,8 @@ from types import ModuleType
 from typing import NoReturn
 
 from bnsuite import __version__
-from bnsuite.cli import accept, check, list_cases, run, show
-from bnsuite.record.errors import InputError, NotMeasuredError
+from bnsuite.cli import accept, check, list_cases, output, run, show
+from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 
 #: A verb is a module with SUMMARY, add_options(parser) and main(options) -> exit status; without a verb: run.
 VERBS: dict[str, ModuleType] = {"run": run, "list": list_cases, "check": check, "accept": accept, "show": show}
@@ -54,13 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status (see ``judge/verdict.py``)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `docker stop` ends a run as Ctrl-C does
+    output.prepare()
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # `docker stop` and a closed terminal end a run as Ctrl-C does
+        if signal.getsignal(ending) is not signal.SIG_IGN:
+            signal.signal(ending, signal.default_int_handler)
     try:
         verb = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "run"
         if verb not in VERBS:
             raise InputError(f"{verb!r} is not a verb; choose from {', '.join(VERBS)}, see `bnsuite --help`")
         status: int = VERBS[verb].main(_parser(verb).parse_args(arguments))
-        sys.stdout.flush()
         return status
     except InputError as error:
         return _fail(error, 2, debug)
@@ -68,12 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, 3, debug)
     except KeyboardInterrupt as error:
         return _fail(error, 3, debug, "interrupted")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has left, as `head` does
-        return 0
     except Exception as error:  # noqa: BLE001  # the last resort: still one line and a status that is no verdict
-        text = str(error).strip().splitlines()
-        return _fail(error, 3, debug, f"{type(error).__name__}: {text[0] if text else ''}; --debug shows where")
+        return _fail(error, 3, debug, f"{one_line(error)}; --debug shows where")
 
 
 def _fail(error: BaseException, status: int, debug: bool, text: str | None = None) -> int:
@@ -81,5 +78,5 @@ def _fail(error: BaseException, status: int, debug: bool, text: str | None = Non
         import traceback
 
         traceback.print_exception(error)
-    print(f"bnsuite: {text or error}", file=sys.stderr)
+    output.remark(text or str(error))
     return status

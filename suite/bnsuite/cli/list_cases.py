@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bnsuite.cli.options import add_select
+from bnsuite.cli.output import say
 from bnsuite.launch.plan import PLANS
 
 SUMMARY = "the cases there are"
@@ -21,5 +22,5 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.launch.inquiry import catalogue
     from bnsuite.report.table import cases as cases_table
 
-    print(cases_table(catalogue(options.profile, options.k)))
+    say(cases_table(catalogue(options.profile, options.k)))
     return 0

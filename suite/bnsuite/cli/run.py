@@ -10,12 +10,23 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsuite.cli.options import LATEST, RESULTS, add_baselines, add_select, add_verdicts, baselines_folder, positive
+from bnsuite.cli.options import (
+    FINDINGS,
+    LATEST,
+    REPORT,
+    RESULTS,
+    add_baselines,
+    add_select,
+    add_verdicts,
+    positive,
+)
+from bnsuite.cli.output import remark
 from bnsuite.launch.plan import PLANS, asked
-from bnsuite.record.errors import InputError
+from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from bnsuite.launch.session import Session
+    from bnsuite.record.reference import Reference
 
 SUMMARY = "measure, judge and print the verdict table"
 
@@ -36,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.cli.conclude import conclude, reference_for
+    from bnsuite.cli.conclude import conclude, make_sure_of_baselines, reference_for
     from bnsuite.launch.session import Session
     from bnsuite.record.files import make_folder
     from bnsuite.report.progress import listener
@@ -48,42 +59,42 @@ def main(options: argparse.Namespace) -> int:
         threads=options.threads,
         timeout_s=options.timeout,
     )
-    if options.baselines is not None and not baselines_folder(options).is_dir():
-        raise InputError(f"--baselines {options.baselines}: there is no such folder; `bnsuite accept` makes one")
+    make_sure_of_baselines(options)
     folder, new = _folder(options)
     make_folder(folder)
     shown, listen = listener(sys.stderr)
-    unwritable: InputError | None = None
+    trouble: Exception | None = None
     with Session(request, folder, listen) as session:
         try:
+            reference = reference_for(session.prepare(), options)  # unusable baselines are found before the measuring
+        except BaseException:
+            if new:
+                _remove_if_bare(folder)
+            raise
+        _remove_old_verdicts(folder)
+        try:
             with shown:
-                _measure(session, options)
+                _measure(session, reference)
         except KeyboardInterrupt:
-            if session.run is None:
-                raise
             session.end("interrupted")
-        except InputError as error:
-            if session.run is None:
-                raise
-            unwritable = error
-        run = session.run
-        assert run is not None
-        for warning in session.warnings:
-            print(f"bnsuite: {warning}", file=sys.stderr)
+        except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
+            trouble = error
+            session.end(str(error) if isinstance(error, InputError) else one_line(error))
+        run = session.measured
     if new:
         _point_latest_to(folder)
-    status = conclude(run, reference_for(run, options), options, None if unwritable else folder)
-    if unwritable is not None:
-        raise unwritable
-    return status
+    for warning in session.warnings:
+        remark(warning)
+    status = conclude(run, reference, options, None if isinstance(trouble, InputError) else folder)
+    if trouble is None or status == 1:
+        return status
+    raise trouble
 
 
-def _measure(session: Session, options: argparse.Namespace) -> None:
-    from bnsuite.cli.conclude import reference_for
+def _measure(session: Session, reference: Reference) -> None:
     from bnsuite.judge.gates import judge
     from bnsuite.judge.verdict import Verdict
 
-    reference = reference_for(session.prepare(), options)  # unusable baselines are found before the measuring
     session.follow_curves()
     run = session.time()
     slower = {one.case for one in judge(run, reference) if (one.gate, one.verdict) == ("timing", Verdict.REGRESSED)}
@@ -99,6 +110,22 @@ def _folder(options: argparse.Namespace) -> tuple[Path, bool]:
     if "BNSUITE_OUT" in os.environ:
         return Path(os.environ["BNSUITE_OUT"]), False
     return RESULTS / datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), True
+
+
+def _remove_if_bare(folder: Path) -> None:
+    """Take away a folder in which nothing was measured."""
+    from bnsuite.record.store import RUN_FILE
+
+    with contextlib.suppress(OSError):
+        (folder / RUN_FILE).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _remove_old_verdicts(folder: Path) -> None:
+    """Verdicts and pytest-benchmark files of a run that lay here before must not stand beside the new one."""
+    with contextlib.suppress(OSError):
+        for old in (folder / FINDINGS, folder / REPORT, *(folder / "pytest-benchmark").glob("launch-*.json")):
+            old.unlink(missing_ok=True)
 
 
 def _point_latest_to(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bnsuite.cli.options import FINDINGS, add_run
+from bnsuite.cli.output import say
 from bnsuite.record.errors import InputError
 
 SUMMARY = "a run's verdict table again"
@@ -24,8 +25,8 @@ def main(options: argparse.Namespace) -> int:
     run = store.load(options.run)
     path = (options.run if options.run.is_dir() else options.run.parent) / FINDINGS
     if not path.exists():
-        raise InputError(f"{path}: there are no verdicts yet; make them with `bnsuite check {options.run}`")
+        raise InputError(f"{path}: there are no verdicts yet; `bnsuite check {options.run}` judges it")
     text = read_text(path, "verdicts")
     judgement = store.parse(Judgement, text, path)
-    print(text.rstrip() if options.json else terminal(run, list(judgement.findings), judgement.status))
+    say(text.rstrip() if options.json else terminal(run, list(judgement.findings), judgement.status))
     return 0

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
-from bnsuite.judge.statistics import Estimate, holm, paired
+from bnsuite.judge.statistics import Estimate, holm, p_lost, paired
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.reference import CurveReference, Reference
 from bnsuite.record.schema import CaseResult, Curve, Run, Status
@@ -45,15 +45,18 @@ class Metric:
 
     name: str
     margin: float
+    #: A baseline under this is compared as if it were this large.
     least: float
+    #: How it is said that there is no number.
+    absent: str
     of: Callable[[Curve, float], float | None]
 
 
 METRICS = (
-    Metric("epochs to target", 0.02, LEAST_EPOCHS, epochs_to_target),
-    Metric("early loss", 0.03, LEAST_LOSS, lambda curve, _: curve.early_loss),
-    Metric("final training loss", 0.03, LEAST_LOSS, lambda curve, _: curve.train_loss[-1]),
-    Metric("final validation loss", 0.03, LEAST_LOSS, lambda curve, _: curve.val_loss[-1]),
+    Metric("epochs to target", 0.02, LEAST_EPOCHS, "never", epochs_to_target),
+    Metric("early loss", 0.03, LEAST_LOSS, "not finite", lambda curve, _: curve.early_loss),
+    Metric("final training loss", 0.03, LEAST_LOSS, "not finite", lambda curve, _: curve.train_loss[-1]),
+    Metric("final validation loss", 0.03, LEAST_LOSS, "not finite", lambda curve, _: curve.val_loss[-1]),
 )
 
 
@@ -91,30 +94,38 @@ def _compare(result: CaseResult, stored: CurveReference, finding: Callable[[Verd
         return finding(Verdict.NO_BASELINE, "the baseline has none of the seeds of this run")
     if all(new == old for new, old in pairs):
         return finding(Verdict.PASS, f"curves equal to the last bit, {len(pairs)} seeds")
-    target = result.case.target or 0.0
-    for metric in METRICS:
-        lost = [new.seed for new, old in pairs if metric.of(new, target) is None]
-        if lost and all(metric.of(old, target) is not None for _, old in pairs):
-            return finding(
-                Verdict.REGRESSED,
-                f"{metric.name}: never on seeds {lost}, where the baseline has it on each"
-                if metric.name == "epochs to target"
-                else f"{metric.name}: not finite on seeds {lost}, where the baseline's is on each",
-            )
-    if len(pairs) < 2:
-        return finding(Verdict.INCONCLUSIVE, "one seed differs from the baseline's, and one can't tell by how much")
-    return _compare_metrics(pairs, target, finding)
+    return _compare_metrics(pairs, result.case.target or 0.0, finding)
+
+
+def _lost(pairs: list[tuple[Curve, Curve]], metric: Metric, target: float) -> tuple[list[int], bool]:
+    """The seeds on which the baseline has the metric and the run has not, and whether that is beyond chance.
+
+    Where the baseline has it on every seed, one is enough; where it misses some by itself, a sign test decides.
+    """
+    has = [(new.seed, metric.of(new, target) is not None, metric.of(old, target) is not None) for new, old in pairs]
+    lost = [seed for seed, new, old in has if old and not new]
+    gained = [seed for seed, new, old in has if new and not old]
+    always = all(old for _, _, old in has)
+    return lost, bool(lost) and (always or p_lost(len(lost), len(gained)) < ALPHA)
 
 
 def _compare_metrics(
     pairs: list[tuple[Curve, Curve]], target: float, finding: Callable[[Verdict, str], Finding]
 ) -> Finding:
     estimates: dict[Metric, Estimate] = {}
+    open_ones: list[Metric] = []
     for metric in METRICS:
+        lost, surely = _lost(pairs, metric, target)
+        if surely:
+            return finding(Verdict.REGRESSED, f"{metric.name}: {metric.absent} on seeds {lost}, unlike the baseline")
         both = [(metric.of(new, target), metric.of(old, target)) for new, old in pairs]
-        changes = [(a - b) / max(b, metric.least) for a, b in both if a is not None and b is not None and b >= 0]
+        changes = [(a - b) / max(b, metric.least) for a, b in both if a is not None and b is not None]
         if len(changes) > 1:
             estimates[metric] = paired(changes)
+        if lost or (len(changes) < 2 and any(old is not None for _, old in both)):
+            open_ones.append(metric)
+    if not estimates:
+        return finding(Verdict.INCONCLUSIVE, f"{len(pairs)} seeds differ from the baseline's; more are needed to judge")
     p_values = holm([estimate.p_two_sided() for estimate in estimates.values()])
     changed = {
         metric: estimate
@@ -122,22 +133,22 @@ def _compare_metrics(
         if p < ALPHA and abs(estimate.mean) > metric.margin
     }
     worse = {metric: estimate for metric, estimate in changed.items() if estimate.mean > 0}
-    open_ones = [
+    open_ones += [
         metric
         for metric, estimate in estimates.items()
-        if max(abs(bound) for bound in estimate.interval(LEVEL)) > metric.margin
+        if metric not in open_ones and max(abs(bound) for bound in estimate.interval(LEVEL)) > metric.margin
     ]
     shown = max(worse or changed or estimates, key=lambda metric: abs(estimates[metric].mean) / metric.margin)
     said = "; ".join(f"{metric.name} {estimates[metric].mean:+.1%}" for metric in (worse or changed or [shown]))
     if worse:
         verdict, text = Verdict.REGRESSED, said
-    elif changed:
-        verdict, text = Verdict.IMPROVED, f"{said}: better, and to be acknowledged with `bnsuite accept`"
-    elif not open_ones:
-        verdict, text = Verdict.PASS, f"every metric within its margin, the furthest: {said}"
-    else:
+    elif open_ones and not changed:
         names = ", ".join(metric.name for metric in open_ones)
         verdict, text = Verdict.INCONCLUSIVE, f"{len(pairs)} seeds can't settle {names}; more can: --profile full"
+    elif changed:
+        verdict, text = Verdict.IMPROVED, f"{said}: better, and to be acknowledged with `bnsuite accept`"
+    else:
+        verdict, text = Verdict.PASS, f"every metric within its margin, the furthest: {said}"
     low, high = estimates[shown].interval(LEVEL)
     return finding(verdict, text).model_copy(
         update={

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import comb, sqrt
 from statistics import fmean, stdev
 
 
@@ -34,14 +34,6 @@ class Estimate:
             return 1.0 if self.mean == 0 else 0.0
         return 2 * float(stdtr(self.freedom, -abs(self.mean) / self.error))
 
-    def p_above(self, floor: float) -> float:
-        """The probability of a mean at least this large, were the true one `floor`."""
-        from scipy.special import stdtr
-
-        if self.error == 0:
-            return 0.0 if self.mean > floor else 1.0
-        return float(stdtr(self.freedom, -(self.mean - floor) / self.error))
-
 
 def paired(differences: Sequence[float]) -> Estimate:
     """The mean of paired differences; at least two."""
@@ -49,9 +41,16 @@ def paired(differences: Sequence[float]) -> Estimate:
     return Estimate(fmean(differences), stdev(differences) / sqrt(n), n - 1)
 
 
-def spread(values: Sequence[float]) -> float:
-    """The standard deviation, or infinity where one value can't tell."""
-    return stdev(values) if len(values) > 1 else inf
+def satterthwaite(*parts: tuple[float, float]) -> float:
+    """The degrees of freedom of a sum of variances, each given with its own (Satterthwaite 1946)."""
+    total = sum(variance for variance, _ in parts)
+    return float(total**2 / sum(variance**2 / freedom for variance, freedom in parts))
+
+
+def p_lost(lost: int, gained: int) -> float:
+    """The probability of so many losses among changed pairs, were loss and gain equally likely (sign test)."""
+    changed = lost + gained
+    return sum(comb(changed, k) for k in range(lost, changed + 1)) / 2.0**changed
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

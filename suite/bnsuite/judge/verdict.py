@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum, IntEnum
+from typing import ClassVar
 
 from pydantic import Field
 
-from bnsuite.record.schema import Value
-
-SCHEMA = 1
-"""Of ``findings.json``. History: 1 is the first."""
+from bnsuite.record.schema import Value, Versioned
 
 
 class Verdict(str, Enum):
@@ -78,10 +76,11 @@ def exit_status(findings: Iterable[Finding], *, finished: bool, strict: bool) ->
     return ExitStatus.FINE
 
 
-class Judgement(Value):
-    """A run's findings, as they stand in ``findings.json``."""
+class Judgement(Versioned):
+    """A run's findings, as they stand in ``findings.json``. History of the schema: 1 is the first."""
 
-    schema_version: int = Field(SCHEMA, alias="schema")
+    SCHEMA: ClassVar[int] = 1
+
     reference: str
     status: ExitStatus
     findings: tuple[Finding, ...]

@@ -109,7 +109,8 @@ class Child:
         if self._read_end < 0:
             return
         self.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in the driver can't be waited for
+            self._process.wait(timeout=10)
         stdin = self._process.stdin
         assert stdin is not None
         with contextlib.suppress(OSError):  # what it still held back can't be delivered any more

@@ -75,6 +75,6 @@ def follow(
         finally:
             waiting.stop()
             for worker in workers:
-                worker.kill()
+                worker.close()
         for thread in threads:
             thread.result()

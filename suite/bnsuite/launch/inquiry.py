@@ -19,7 +19,8 @@ ANSWER_S = 180.0
 def catalogue(profile: str, select: str | None) -> list[PlannedCase]:
     """The cases of a profile that `select` (an expression as for -k) matches; InputError if there are none."""
     with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
-        worker = Worker(Path(scratch), "catalogue", threads=1)
+        folder = Path(scratch)
+        worker = Worker(folder, "catalogue", threads=1, stage=folder, cores=[], torch_first=False)
         try:
             cases = worker.ask({"do": "catalogue", "profile": profile}, Catalogue, ANSWER_S).cases
         finally:

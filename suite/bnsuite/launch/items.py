@@ -34,14 +34,13 @@ def launch(
 ) -> Results:
     """Measure `ids` in one fresh process and yield each case's timing, or its failure, as it comes.
 
-    A case that hangs or kills the process is yielded as failed, and ends the launch: the cases not yielded were
-    not measured. Raises ChildError if the process ends before it has begun any case.
+    A case that raises, hangs or kills the process is yielded as failed, and ends the launch, since a GPU's context
+    may be worth nothing after an error: the cases not yielded were not measured. Raises ChildError if the process
+    ends before it has begun any case.
     """
     wanted = scratch / "ids.txt"
     wanted.write_text("\n".join(ids), encoding="utf-8")
-    more = {"BNSUITE_STAGE": str(stage), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    if cores:
-        more["BNSUITE_CORES"] = ",".join(map(str, cores))
+    more = {"BNSUITE_STAGE": str(stage), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **quiet.taking(cores)}
     child = Child(
         [
             *(sys.executable, "-m", "pytest", str(ITEMS), "-q", "-c", "/dev/null", f"--rootdir={ITEMS.parent}"),
@@ -49,7 +48,7 @@ def launch(
             *("--device", device, "--bnsuite-ids", str(wanted), "--bnsuite-events", "{fd}"),
             *("--benchmark-json", str(benchmark_json)),
         ],
-        environment=quiet.environment(threads, **more),
+        environment=quiet.environment(threads, scratch, **more),
         folder=scratch,
         log=scratch / "launch.txt",
         own_pipe=True,
@@ -75,7 +74,7 @@ def launch(
                 yield event.case, _failed(event.reason)
         if running is not None:
             yield running, _failed(child.last_words())
-        elif child.wait(CLOSE_DOWN_S) not in (0, 1):  # 1: some item failed, which has been told
+        elif child.wait(CLOSE_DOWN_S) not in (0, 2):  # 2: it stopped after a failed case, which has been told
             raise ChildError(child.last_words())
     finally:
         child.end()

@@ -25,6 +25,10 @@ class Place(Value):
     refused: str | None
 
 
+class Started(Value):
+    """Answer to "start": torch is imported."""
+
+
 class Staged(Value):
     """Answer to "stage": the data sets lie where they were asked for."""
 

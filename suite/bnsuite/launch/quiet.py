@@ -8,15 +8,28 @@ measured process do not take turns on one.
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-#: Large enough that no tensor of the catalogue is ever given back to the kernel between two steps.
-KEEP_HEAP = {
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
+
+def keep_heap() -> dict[str, str]:
+    """Settings under which glibc gives no tensor of the catalogue back to the kernel between two steps.
+
+    Before 2.35 glibc refused a threshold above 32 MiB, and kept its small default.
+    """
+    version = tuple(int(part) for part in platform.libc_ver()[1].split(".")[:2] if part.isdigit())
+    threshold = 4 << 30 if version >= (2, 35) else 32 << 20
+    return {
+        "MALLOC_MMAP_THRESHOLD_": str(threshold),
+        "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+        "MALLOC_TOP_PAD_": str(64 << 20),
+    }
+
+
+#: Each worker holds a torch of its own in memory.
+MOST_WORKERS = 8
 
 #: Set in a user's shell these would change what the launched pytest does.
 REMOVED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
@@ -25,22 +38,44 @@ REMOVED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
 def variables(threads: int) -> dict[str, str]:
     """What is set for every measured process."""
     return {
-        **KEEP_HEAP,
+        **keep_heap(),
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "PYTHONHASHSEED": "0",
     }
 
 
-def environment(threads: int, **more: str) -> dict[str, str]:
-    """This process's environment, made quiet."""
+def environment(threads: int, scratch: Path, **more: str) -> dict[str, str]:
+    """This process's environment, made quiet; what a measured process leaves in its TMPDIR goes with `scratch`."""
     kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
-    return {**kept, **variables(threads), **more}
+    return {**kept, **variables(threads), "TMPDIR": str(scratch), **more}
+
+
+def taking(cores: list[int]) -> dict[str, str]:
+    """What tells a measured process that it is one, and which cores to stay on (none: any)."""
+    return {"BNSUITE_CORES": ",".join(map(str, cores))}
 
 
 def cores() -> list[int]:
     """The cores this process may use, lowest first."""
     return sorted(os.sched_getaffinity(0))
+
+
+def side_by_side(threads: int, given: list[int]) -> list[list[int]]:
+    """The cores of each of the workers that fit beside one another, `threads` to each, at most MOST_WORKERS."""
+    quota = _cpu_quota()
+    room = len(given) if quota is None else max(1, min(len(given), int(quota)))
+    workers = max(1, min(MOST_WORKERS, room // threads))
+    return [given[n * threads : (n + 1) * threads] for n in range(workers)]
+
+
+def _cpu_quota() -> float | None:
+    """How many cores' worth of time the container may use, where that is limited (cgroup v2)."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
+        return int(quota) / int(period)
+    except (OSError, ValueError):  # another cgroup version, or "max"
+        return None
 
 
 def timed_cores(threads: int, given: list[int]) -> list[int]:

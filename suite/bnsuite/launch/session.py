@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from bnsuite.launch.child import ChildError
 from bnsuite.launch.inquiry import ask_place, ask_stage, catalogue
 from bnsuite.launch.revision import revision
 from bnsuite.launch.worker import Worker
+from bnsuite.record.errors import InputError
+from bnsuite.record.files import make_folder
 from bnsuite.record.recorder import Recorder
-from bnsuite.record.schema import SCHEMA, Asked, CaseResult, Outcome, Quiet, Run, Status, Timing
+from bnsuite.record.schema import Asked, CaseResult, Outcome, Quiet, Run, Status, Timing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,6 +57,7 @@ class Session:
         self._timed_cores = quiet.timed_cores(asked.threads, self._cores)
         self._launches = self._done = self._total = 0
         self._recorder: Recorder | None = None
+        self._troubled = False
         #: What went wrong without spoiling a measurement.
         self.warnings: list[str] = []
 
@@ -65,30 +69,39 @@ class Session:
     ) -> None:
         for worker in self._workers:
             worker.end()
+        if self._troubled:
+            with contextlib.suppress(OSError):
+                log = self._folder / "log"
+                log.mkdir(exist_ok=True)
+                for words in self._scratch.glob("*.txt"):
+                    shutil.copy(words, log / words.name)
+                self.warnings.append(f"what the measured processes printed is in {log}/")
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     @property
-    def run(self) -> Run | None:
-        """What was measured so far, or None while nothing is planned."""
-        return self._recorder.run if self._recorder else None
+    def measured(self) -> Run:
+        """What was measured so far."""
+        return self._ready().run
 
     def prepare(self) -> Run:
         """Choose the cases, make sure of the device and make the data; returns the run, still empty.
 
-        Raises InputError if that can't be, and ChildError if a process that should answer dies.
+        Raises InputError if that can't be, and NotMeasuredError if a process that should answer fails.
         """
         asked = self._asked
+        asked_where = self._worker("environment")
         with ThreadPoolExecutor(1) as aside:
-            answer = aside.submit(ask_place, asked.device, self._worker("environment"))
+            answer = aside.submit(ask_place, asked.device, asked_where)
             try:
                 plan = catalogue(asked.profile, asked.select)
-                names = sorted({case.dataset for case in plan if case.dataset})
-                ask_stage(names, self._stage, self._worker("stage"))
-            finally:
+                ask_stage(sorted({case.dataset for case in plan if case.dataset}), self._stage, self._worker("stage"))
                 device, environment = answer.result()
+            except BaseException:
+                asked_where.close()
+                raise
         not_done = () if self._timed_cores else (f"no core to spare for timing: {len(self._cores)} given",)
         run = Run(
-            schema=SCHEMA,
+            schema=Run.SCHEMA,
             bnsuite=__version__,
             revision=revision(),
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -117,12 +130,12 @@ class Session:
         if not jobs:
             return
         on_cpu = recorder.run.device == "cpu"
-        sides = self._cores[:: self._asked.threads] if on_cpu else [None]
-        workers = [self._worker(f"train-{n}", core=core) for n, core in enumerate(sides[: len(jobs)])]
+        sides = quiet.side_by_side(self._asked.threads, self._cores) if on_cpu else [[]]
+        workers = [self._worker(f"train-{n}", cores, torch_first=True) for n, cores in enumerate(sides[: len(jobs)])]
         with closing(curves.follow(jobs, workers, recorder.run.device, self._asked.timeout_s)) as results:
             for name, result in results:
                 if isinstance(result, str):
-                    recorder.fail(name, "convergence", result)
+                    self._fail(name, "convergence", result)
                 else:
                     recorder.add_curve(name, result)
                 self._tell("training", name)
@@ -157,38 +170,56 @@ class Session:
 
     def end(self, ended_by: str | None = None) -> None:
         """Record that the session is over: finished, or ended by what `ended_by` names."""
-        self._ready().end(ended_by)
-
-    def _launch(self, names: Iterable[str], *, confirms: bool) -> None:
-        """One launch; a case that ends the process is recorded as failed and the rest goes on in another one."""
         recorder = self._ready()
+        if ended_by is None:
+            recorder.end()
+        else:
+            with contextlib.suppress(InputError):  # the end may be that nothing can be written any more
+                recorder.end(ended_by)
+
+    def _launch(self, names: list[str], *, confirms: bool) -> None:
+        """One launch; a case that ends the process is recorded as failed and the rest goes on in another one."""
         self._launches += 1
-        stage = f"{'confirming' if confirms else 'timing'}, launch {self._launches}"
-        names = list(names)
         part = 0
         while names:
             part += 1
-            name_of_json = f"launch-{self._launches}{'' if part == 1 else f'-part-{part}'}.json"
-            before = len(names)
+            told: set[str] = set()
             try:
-                with closing(self._outcomes(names, name_of_json)) as outcomes:
+                with closing(self._outcomes(names, part)) as outcomes:
                     for name, outcome in outcomes:
-                        names.remove(name)
-                        if isinstance(outcome, Timing):
-                            recorder.add_timing(name, outcome.model_copy(update={"confirms": confirms}))
-                        else:
-                            recorder.fail(name, "timing", outcome.reason or "no reason given")
-                        self._tell(stage, name)
+                        self._take(name, outcome, told, confirms=confirms)
+                if not told:
+                    raise ChildError("it ended without a word of any case")
             except ChildError as error:
-                if names and len(names) == before:  # it dies before it measures anything: more of it won't help
+                self._troubled = True
+                if not told:  # it ends before it measures anything: more of it won't help
                     for name in names:
-                        recorder.fail(name, "timing", f"the timing process could not start: {error}")
+                        self._fail(name, "timing", f"the timing process: {error}")
                     return
                 self.warnings.append(f"launch {self._launches}: {error}; its pytest-benchmark JSON may be missing")
+            names = [name for name in names if name not in told]
 
-    def _outcomes(self, names: list[str], name_of_json: str) -> items.Results:
+    def _take(self, name: str, outcome: Timing | Outcome, told: set[str], *, confirms: bool) -> None:
+        """Record what a launch tells of a case; a failure may follow on a result, as it does in pytest's teardown."""
+        recorder = self._ready()
+        if name not in recorder.ids("timing"):
+            raise ChildError(f"told of {name!r}, which it was not asked for")
+        if isinstance(outcome, Outcome):
+            self._fail(name, "timing", outcome.reason or "no reason given")
+        elif name not in told:
+            recorder.add_timing(name, outcome.model_copy(update={"confirms": confirms}))
+        if name not in told:
+            self._tell(f"{'confirming' if confirms else 'timing'}, launch {self._launches}", name)
+        told.add(name)
+
+    def _fail(self, name: str, gate: str, reason: str) -> None:
+        self._troubled = True
+        self._ready().fail(name, gate, reason)
+
+    def _outcomes(self, names: list[str], part: int) -> items.Results:
         folder = self._folder / "pytest-benchmark"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
+        name_of_json = f"launch-{self._launches}{'' if part == 1 else f'-part-{part}'}.json"
         return items.launch(
             names.copy(),
             device=self._ready().run.device,
@@ -200,8 +231,15 @@ class Session:
             benchmark_json=(folder / name_of_json).resolve(),
         )
 
-    def _worker(self, name: str, core: int | None = None) -> Worker:
-        worker = Worker(self._scratch, name, self._asked.threads, self._stage, core)
+    def _worker(self, name: str, cores: Sequence[int] = (), *, torch_first: bool = False) -> Worker:
+        worker = Worker(
+            self._scratch,
+            name,
+            threads=self._asked.threads,
+            stage=self._stage,
+            cores=list(cores),
+            torch_first=torch_first,
+        )
         self._workers.append(worker)
         return worker
 

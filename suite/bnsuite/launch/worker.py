@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -11,13 +12,17 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from bnsuite.launch import quiet
 from bnsuite.launch.child import Child, ChildError, SilentError
-from bnsuite.launch.messages import understand
+from bnsuite.launch.messages import Started, understand
+from bnsuite.record.errors import NotMeasuredError
 
 T = TypeVar("T")
 
+#: What starting Python and torch may take on a cold machine.
+START_UP_S = 180.0
 
-class RequestFailedError(Exception):
-    """The request raised inside the worker, which lives on; the message is the exception in one line."""
+
+class RequestFailedError(NotMeasuredError):
+    """The request raised inside the worker; the message is the exception in one line."""
 
 
 class _Answer(BaseModel, Generic[T]):
@@ -28,55 +33,74 @@ class _Answer(BaseModel, Generic[T]):
 
 
 class Worker:
-    """A worker in this interpreter's environment, started by its first request."""
+    """A worker in this interpreter's environment, started by its first request and again after a failed one.
+
+    With `torch_first` it imports torch as it starts, outside the time limit of any request.
+    """
 
     def __init__(
-        self, scratch: Path, name: str, threads: int, stage: Path | None = None, core: int | None = None
+        self, scratch: Path, name: str, *, threads: int, stage: Path, cores: list[int], torch_first: bool
     ) -> None:
-        self._scratch, self._name, self._threads = scratch, name, threads
-        self._more = {"BNSUITE_STAGE": str(stage)} if stage else {}
-        if core is not None:
-            self._more["BNSUITE_CORES"] = str(core)
+        self._log, self._scratch, self._torch_first = scratch / f"{name}.txt", scratch, torch_first
+        self._environment = quiet.environment(threads, scratch, BNSUITE_STAGE=str(stage), **quiet.taking(cores))
         self._child: Child | None = None
+        self._closed = False
+        self._lock = threading.Lock()
 
     def ask(self, request: dict[str, Any], kind: type[T], timeout_s: float) -> T:
         """The answer to `request`, as a `kind`.
 
         Raises RequestFailedError if it raised in the worker, and ChildError if the worker died, hung or answered
-        nonsense; the next request then starts a new one.
+        nonsense. Either way the process is ended: after an error its GPU context may be worth nothing.
         """
-        if self._child is None:
-            self._child = Child(
-                [sys.executable, "-m", "bnsuite.measure.worker"],
-                environment=quiet.environment(self._threads, **self._more),
-                folder=self._scratch,
-                log=self._scratch / f"{self._name}.txt",
-                own_pipe=False,
-            )
         try:
-            self._child.send(json.dumps(request))
-            line = self._child.receive(timeout_s)
-            if line is None:
-                raise ChildError(self._child.last_words())
-            answer: _Answer[T] = understand(line, TypeAdapter(_Answer[kind]))  # type: ignore[valid-type]  # made at run time
+            if self._child is None:
+                child = self._start()
+                if self._torch_first:
+                    self._exchange(child, {"do": "start"}, Started, START_UP_S)
+            assert self._child is not None
+            return self._exchange(self._child, request, kind, timeout_s)
         except SilentError:
             self.end()
             raise ChildError(f"no answer after {timeout_s:g} s, the limit that --timeout sets") from None
-        except ChildError:
+        except NotMeasuredError:
             self.end()
             raise
-        if answer.done is None:
-            raise RequestFailedError(answer.failed or "no reason given")
-        return answer.done
 
-    def kill(self) -> None:
-        """End the process from another thread than the one that asks; a request under way raises ChildError."""
-        child = self._child
-        if child is not None:
-            child.kill()
+    def close(self) -> None:
+        """End the process for good, from whichever thread; a request under way raises ChildError."""
+        with self._lock:
+            self._closed = True
+            if self._child is not None:
+                self._child.kill()
 
     def end(self) -> None:
         """End the process, if one runs."""
-        if self._child is not None:
-            self._child.end()
-            self._child = None
+        with self._lock:
+            if self._child is not None:
+                self._child.end()
+                self._child = None
+
+    def _start(self) -> Child:
+        with self._lock:
+            if self._closed:
+                raise ChildError("the run is over")
+            self._child = Child(
+                [sys.executable, "-m", "bnsuite.measure.worker"],
+                environment=self._environment,
+                folder=self._scratch,
+                log=self._log,
+                own_pipe=False,
+            )
+            return self._child
+
+    @staticmethod
+    def _exchange(child: Child, request: dict[str, Any], kind: type[T], timeout_s: float) -> T:
+        child.send(json.dumps(request))
+        line = child.receive(timeout_s)
+        if line is None:
+            raise ChildError(child.last_words())
+        answer: _Answer[T] = understand(line, TypeAdapter(_Answer[kind]))  # type: ignore[valid-type]  # made at run time
+        if answer.done is None:
+            raise RequestFailedError(answer.failed or "no reason given")
+        return answer.done

@@ -39,6 +39,14 @@ def resolve(asked: str) -> str:
     return f"cuda:{index}"
 
 
+def uuid(device: str) -> str | None:
+    """The UUID of a GPU, by which NVML knows it; None where torch is too old (2.4) to tell."""
+    import torch
+
+    found = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return None if found is None else str(found)
+
+
 def _why_no_cuda(built_for: str | None) -> str:
     if built_for is None:
         return "this torch is built without CUDA; install a CUDA build, or use --device cpu"

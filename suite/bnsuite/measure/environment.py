@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsuite.measure import nvml
+from bnsuite.measure.device import uuid as device_uuid
 
 #: Packages whose version is recorded if they are installed; none is imported for it.
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "pytest", "pytest-benchmark", "nvidia-ml-py")
@@ -90,7 +91,7 @@ def _gpu(device: str) -> dict[str, Any]:
     import torch
 
     properties = torch.cuda.get_device_properties(device)
-    seen = nvml.describe(str(properties.uuid))
+    seen = nvml.describe(device_uuid(device))
     driver, _ = nvml.driver_version()
     return {
         "name": properties.name,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bnsuite.measure import nvml
+from bnsuite.measure.device import uuid
 
 if TYPE_CHECKING:
     from bnsuite.cases import Step
@@ -52,7 +53,6 @@ def _on_gpu(step: Step, device: str) -> dict[str, int | None]:
 
     step()
     torch.cuda.synchronize(device)
-    uuid = str(torch.cuda.get_device_properties(device).uuid)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     step()
@@ -60,7 +60,7 @@ def _on_gpu(step: Step, device: str) -> dict[str, int | None]:
     return {
         "allocated_peak_bytes": torch.cuda.max_memory_allocated(device) - before,
         "reserved_peak_bytes": torch.cuda.max_memory_reserved(device),
-        "gpu_used_bytes": nvml.used_bytes(uuid),
+        "gpu_used_bytes": nvml.used_bytes(uuid(device)),
         "rss_peak_bytes": _rss_peak_bytes(),
     }
 

@@ -49,8 +49,10 @@ def driver_version() -> tuple[str | None, str]:
         return None, str(error)
 
 
-def describe(uuid: str) -> Gpu | None:
+def describe(uuid: str | None) -> Gpu | None:
     """The GPU with this UUID (as torch gives it, without "GPU-"), or None where NVML can't say."""
+    if uuid is None:
+        return None
     try:
         with _library() as library:
             handle = _handle(library, uuid)
@@ -67,8 +69,10 @@ def describe(uuid: str) -> Gpu | None:
         return None
 
 
-def used_bytes(uuid: str) -> int | None:
+def used_bytes(uuid: str | None) -> int | None:
     """Memory in use on the whole GPU, by whatever process, or None where NVML can't say."""
+    if uuid is None:
+        return None
     try:
         with _library() as library:
             return int(library.nvmlDeviceGetMemoryInfo(_handle(library, uuid)).used)
@@ -77,8 +81,12 @@ def used_bytes(uuid: str) -> int | None:
 
 
 def _handle(library: Any, uuid: str) -> Any:
-    prefix = "" if uuid.startswith(("GPU-", "MIG-")) else "GPU-"
-    return library.nvmlDeviceGetHandleByUUID(f"{prefix}{uuid}".encode())
+    """The GPU, or the MIG slice, of this UUID."""
+    bare = uuid.removeprefix("GPU-").removeprefix("MIG-")
+    try:
+        return library.nvmlDeviceGetHandleByUUID(f"GPU-{bare}".encode())
+    except library.NVMLError_NotFound:
+        return library.nvmlDeviceGetHandleByUUID(f"MIG-{bare}".encode())
 
 
 def _optional(library: Any, call: Callable[[Any], Any], handle: Any) -> Any:

@@ -50,9 +50,9 @@ def _measured_device(config: pytest.Config) -> str:
             config.stash[_DEVICE] = device.resolve(config.getoption("--device"))
         except device.DeviceError as error:
             raise pytest.UsageError(str(error)) from None
-        if config.stash[_DEVICE] != "cpu":
-            import torch
+        import torch  # here, so that no case is charged for it
 
+        if config.stash[_DEVICE] != "cpu":
             torch.cuda.set_device(config.stash[_DEVICE])
     return config.stash[_DEVICE]
 
@@ -99,6 +99,8 @@ def pytest_runtest_makereport(
         case = _case_of(item)
         if report.outcome != "passed":
             _send(item, {"event": "failed", "case": case, "reason": _reason(call)})
+            if item.config.stash[_CHANNEL] is not None:
+                item.session.shouldstop = f"{case} failed; the others are measured in a fresh process"
         elif MEASURED in item.stash:
             _send(item, {"event": "measured", "case": case, "timing": item.stash[MEASURED]})
     return report

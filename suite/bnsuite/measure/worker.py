@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -49,9 +50,19 @@ def _environment(request: Request) -> Answer:
 
     try:
         found = device.resolve(request["device"])
+        return {"refused": None, "device": found, "environment": environment.describe(found)}
     except device.DeviceError as error:
-        return {"device": None, "environment": None, "refused": str(error)}
-    return {"refused": None, "device": found, "environment": environment.describe(found)}
+        refused = str(error)
+    except RuntimeError as error:  # a GPU that is busy, lost or in exclusive use says so when it is first touched
+        refused = f"--device {request['device']}: {str(error).strip().splitlines()[0]}; see `nvidia-smi`"
+    return {"refused": refused, "device": None, "environment": None}
+
+
+def _start(_: Request) -> Answer:
+    """Import what every measurement needs, so that no case is charged for it."""
+    import torch  # noqa: F401
+
+    return {}
 
 
 def _stage(request: Request) -> Answer:
@@ -79,6 +90,7 @@ def _curve(request: Request) -> Answer:
 ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "catalogue": _catalogue,
     "environment": _environment,
+    "start": _start,
     "stage": _stage,
     "curve": _curve,
 }
@@ -95,6 +107,7 @@ def main() -> None:
         try:
             answer = {"done": ANSWERS[request["do"]](request)}
         except Exception as error:  # noqa: BLE001  # whatever the measured code raises is an answer
+            traceback.print_exc()
             text = str(error).strip().splitlines()
             answer = {"failed": f"{type(error).__name__}: {text[0]}" if text else type(error).__name__}
         answers.send(answer)

@@ -7,3 +7,9 @@ class InputError(Exception):
 
 class NotMeasuredError(Exception):
     """Nothing could be measured, through no fault of the command line; the message has the cause."""
+
+
+def one_line(error: BaseException) -> str:
+    """An unexpected exception in one line: its type and the first line of what it says."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 
 from bnsuite.record.errors import InputError
 
+OUT, BASELINES = "--out", "--baselines"
+"""The options that choose where something is written: an error names the one that helps."""
 
-def write_atomically(path: Path, text: str) -> None:
+_UMASK = os.umask(0)  # read once, while there is one thread: it can't be read without being set
+os.umask(_UMASK)
+
+
+def write_atomically(path: Path, text: str, option: str = OUT) -> None:
     """Put `text` at `path`, so that a reader or a crash sees the old file or the new one, never a part."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -18,23 +25,23 @@ def write_atomically(path: Path, text: str) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o666 & ~_umask())
+            Path(temporary).chmod(0o666 & ~_UMASK)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; {_mend(error)}") from error
+        raise InputError(f"{path}: cannot be written: {error.strerror}; {_mend(error, option)}") from error
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, option: str = OUT) -> None:
     """Make sure that `path` is a folder that can be written to."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise InputError(f"{path}: cannot be written to: {error.strerror}; {_mend(error)}") from error
+        raise InputError(f"{path}: cannot be written to: {error.strerror}; {_mend(error, option)}") from error
 
 
 def read_text(path: Path, what: str) -> str:
@@ -46,21 +53,21 @@ def read_text(path: Path, what: str) -> str:
         raise InputError(f"{path}: no {what} can be read there: {cause}") from error
 
 
-def _mend(error: OSError) -> str:
-    import errno
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`; InputError if that can't be told."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be looked at: {error.strerror}; name another path") from error
 
+
+def _mend(error: OSError, option: str) -> str:
+    elsewhere = f"choose another folder with {option}"
     mends = {
-        errno.ENOSPC: "free some space, or choose another folder with --out",
-        errno.EROFS: "mount it writable (docker run -v DIR:/results), or choose another folder with --out",
-        errno.EACCES: "make it writable for this user (in a container: docker run --user $(id -u):$(id -g)), "
-        "or choose another folder with --out",
-        errno.ENOTDIR: "a part of the path is a file; choose another folder with --out",
-        errno.EEXIST: "there is a file of that name; choose another folder with --out",
+        errno.ENOSPC: "free some space, or ",
+        errno.EROFS: "mount it writable (docker run -v DIR:/results), or ",
+        errno.EACCES: "make it writable for this user (in a container: docker run --user $(id -u):$(id -g)), or ",
+        errno.ENOTDIR: "a part of the path is a file; ",
+        errno.EEXIST: "there is a file of that name; ",
     }
-    return mends.get(error.errno or 0, "choose another folder with --out")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    return mends.get(error.errno or 0, "") + elsewhere

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from bnsuite.record.schema import SCHEMA, Run, Value
+from bnsuite.record.schema import Run, Value
 
 
 class MachineKey(Value):
@@ -25,7 +25,6 @@ class MachineKey(Value):
     power_limit_w: float | None
     driver_major: str | None
     flags: dict[str, bool]
-    run_schema: int = SCHEMA
 
     @property
     def name(self) -> str:

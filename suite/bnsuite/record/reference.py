@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Annotated
+
+from pydantic import Field
 
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.schema import CaseResult, Curve, Run, Seconds, Timing, Value
@@ -13,7 +16,7 @@ class LaunchValue(Value):
     """One launch of one case, condensed: the medians of its samples and of its controls."""
 
     median_s: Seconds
-    controls_s: dict[str, Seconds]
+    controls_s: dict[str, Seconds] = Field(min_length=1)
 
 
 def condense(timing: Timing) -> LaunchValue:
@@ -30,7 +33,7 @@ class TimingReference(Value):
     id: str
     version: int
     profiles: tuple[str, ...]
-    runs: tuple[tuple[LaunchValue, ...], ...]
+    runs: tuple[Annotated[tuple[LaunchValue, ...], Field(min_length=1)], ...] = Field(min_length=1)
 
 
 class CurveReference(Value):
@@ -66,8 +69,13 @@ def from_run(run: Run, name: str, key: MachineKey) -> Reference:
 
 
 def timing_reference(result: CaseResult, runs: list[Run]) -> TimingReference:
-    """What `runs` say of a case's time, those of them that measured it."""
-    same = [one for run in runs for one in run.cases if one.id == result.id and one.undisturbed]
+    """What `runs` say of a case's time, those of them that measured it in the same version."""
+    same = [
+        one
+        for run in runs
+        for one in run.cases
+        if (one.id, one.case.version) == (result.id, result.case.version) and one.undisturbed
+    ]
     return TimingReference(
         id=result.id,
         version=result.case.version,

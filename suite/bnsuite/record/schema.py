@@ -1,18 +1,15 @@
 """The run and its parts, as they stand in ``run.json``. Seconds and bytes; raw samples, never rounded or trimmed.
 
-History of the schema, a line a bump; every bump has a migration in ``store.py``:
-
-1. 0.1.0: the first.
+A schema is one whole number a kind of file. A bump is a line of history and a migration beside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
-
-SCHEMA = 1
 
 #: Alone on its core a timed process ran 99.7 to 100 % of the time, beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
@@ -29,6 +26,16 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
+class Versioned(Value):
+    """A record that is a file, or a line of one: its "schema" says how it is to be read."""
+
+    #: Today's version of the schema, and what turns version n into n + 1, on plain JSON.
+    SCHEMA: ClassVar[int]
+    MIGRATIONS: ClassVar[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+
+    schema_version: int = Field(alias="schema")
+
+
 class Status(str, Enum):
     """How far a measurement came."""
 
@@ -39,7 +46,10 @@ class Status(str, Enum):
 
 
 class Memory(Value):
-    """The most a step held at once, above what it found; the GPU's use is of all processes together."""
+    """What a step held at its peak above what it found, in torch's allocator; the rest is seen from outside.
+
+    Reserved bytes and peak RSS are the process's so far, the GPU's use is that of all processes after the step.
+    """
 
     allocated_peak_bytes: int | None
     reserved_peak_bytes: Bytes | None = None
@@ -52,7 +62,7 @@ class Timing(Value):
 
     samples_s: tuple[Seconds, ...] = Field(min_length=1)
     iterations: Annotated[int, Field(ge=1)]
-    controls_s: dict[str, Annotated[tuple[Seconds, ...], Field(min_length=1)]]
+    controls_s: dict[str, Annotated[tuple[Seconds, ...], Field(min_length=1)]] = Field(min_length=1)
     #: Processor time over wall time while the rounds ran; None on a GPU.
     cpu_share: Annotated[float, Field(ge=0)] | None
     memory: Memory
@@ -173,10 +183,14 @@ class Asked(Value):
     timeout_s: float
 
 
-class Run(Value):
-    """All samples of one environment."""
+class Run(Versioned):
+    """All samples of one environment.
 
-    schema_version: int = Field(SCHEMA, alias="schema")
+    History of the schema: 1, in 0.1.0, is the first.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
     bnsuite: str
     revision: str | None
     started: str

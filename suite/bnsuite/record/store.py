@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from bnsuite.record.errors import InputError
-from bnsuite.record.files import read_text, write_atomically
-from bnsuite.record.schema import SCHEMA, Run, Value
+from bnsuite.record.files import exists, read_text, write_atomically
+from bnsuite.record.schema import Run, Versioned
 
 RUN_FILE = "run.json"
 
-#: From schema n to n + 1, on plain JSON.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-
-V = TypeVar("V", bound=Value)
+V = TypeVar("V", bound=Versioned)
 
 
 def save(run: Run, folder: Path) -> None:
@@ -32,39 +28,37 @@ def load(where: Path) -> Run:
     Raises InputError, in one line, for a file that is missing, empty, cut off, not JSON, of a newer schema or of
     wrong types.
     """
+    if not exists(where):
+        raise InputError(f"{where}: there is no run there; name the folder that a run wrote, such as results/latest")
     path = where / RUN_FILE if where.is_dir() else where
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"{path}: there is no run there; name the folder that a run wrote, such as results/latest")
     return parse(Run, read_text(path, "run"), path)
 
 
-def parse(kind: type[V], text: str, path: Path) -> V:
-    """`text` as a `kind`, which is versioned by its field "schema"."""
+def parse(kind: type[V], text: str, path: Path, place: str = "") -> V:
+    """`text` as a `kind`, migrated to today's schema; `place` says where in the file it stands."""
+    where = f"{path}{place}"
     if not text.strip():
-        raise InputError(f"{path}: the file is empty; measure again, or restore it")
+        raise InputError(f"{where}: the file is empty; restore it, or measure again")
     try:
         raw = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON, or cut off: {error}; measure again, or restore it") from error
-    return from_plain(kind, raw, path)
-
-
-def from_plain(kind: type[V], raw: object, path: Path) -> V:
-    """Decoded JSON as a `kind`, migrated to today's schema."""
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON, or cut off: {error}; restore it, or measure again") from error
     version = raw.get("schema") if isinstance(raw, dict) else None
     if not isinstance(raw, dict) or not isinstance(version, int):
-        raise InputError(f'{path}: not written by bnsuite: it has no whole number under "schema"')
-    if version > SCHEMA:
-        raise InputError(f"{path}: has schema {version}, this bnsuite reads up to {SCHEMA}; use a newer bnsuite")
-    while version < SCHEMA:
-        if version not in MIGRATIONS:
-            raise InputError(f"{path}: has schema {version}, which no bnsuite has written")
-        raw = MIGRATIONS[version](raw)
+        raise InputError(f'{where}: not written by bnsuite: it has no whole number under "schema"')
+    if version > kind.SCHEMA:
+        raise InputError(f"{where}: has schema {version}, this bnsuite reads up to {kind.SCHEMA}; use a newer bnsuite")
+    while version < kind.SCHEMA:
+        if version not in kind.MIGRATIONS:
+            raise InputError(f"{where}: has schema {version}, which no bnsuite has written")
+        raw = kind.MIGRATIONS[version](raw)
         version += 1
     try:
         return kind.model_validate_json(json.dumps(raw))
     except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error)}") from error
+        raise InputError(f"{where}: {first_problem(error)}") from error
 
 
 def first_problem(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -37,7 +38,8 @@ class Lines:
             return
         self._stage = step.stage
         passed = units.duration(monotonic() - self._began)
-        print(f"{step.stage} ({step.done - 1} of {step.total} done, {passed})", file=self._stream, flush=True)
+        with contextlib.suppress(OSError):  # whoever read it has left; the run goes on
+            print(f"{step.stage} ({step.done - 1} of {step.total} done, {passed})", file=self._stream, flush=True)
 
 
 class LiveBar:
@@ -48,7 +50,9 @@ class LiveBar:
         self._task: TaskID = bar.add_task("starting", total=None)
 
     def __call__(self, step: Step) -> None:
-        self._bar.update(self._task, description=f"{step.stage}: {step.label}", completed=step.done, total=step.total)
+        self._bar.update(
+            self._task, description=f"{step.stage}: {step.label}", completed=step.done, total=step.total, refresh=True
+        )
 
 
 def listener(stream: TextIO) -> tuple[AbstractContextManager[object], Lines | LiveBar]:
@@ -65,5 +69,6 @@ def listener(stream: TextIO) -> tuple[AbstractContextManager[object], Lines | Li
         TextColumn("{task.description}", markup=False),
         console=Console(file=stream),
         transient=True,
+        auto_refresh=False,  # a thread that redraws would work beside the measured process
     )
     return bar, LiveBar(bar)

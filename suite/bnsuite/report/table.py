@@ -9,7 +9,7 @@ from statistics import median, quantiles
 from tabulate import tabulate
 
 from bnsuite.judge.verdict import WORST_FIRST, ExitStatus, Finding, Verdict, worst
-from bnsuite.record.baselines import Change
+from bnsuite.record.accept import Change
 from bnsuite.record.schema import CaseResult, PlannedCase, Run
 from bnsuite.report import units
 
@@ -124,10 +124,11 @@ def _against(findings: Iterable[Finding]) -> str:
 
 def _time(result: CaseResult | None) -> tuple[str, str]:
     """Median over launches of the launch medians, and half the spread of the middle half of all samples."""
-    if result is None or not result.timings:
+    timings = (result.undisturbed or result.timings) if result else ()
+    if not timings:
         return NOTHING, NOTHING
-    samples = [sample for timing in result.timings for sample in timing.samples_s]
-    middle = median(median(timing.samples_s) for timing in result.timings)
+    samples = [sample for timing in timings for sample in timing.samples_s]
+    middle = median(median(timing.samples_s) for timing in timings)
     if len(samples) < 2:
         return units.seconds(middle), NOTHING
     lower, _, upper = quantiles(samples, n=4)

@@ -1,0 +1,29 @@
+"""Where the command line speaks: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+
+
+def prepare() -> None:
+    """Make sure that no letter of ours can end a run where the terminal's encoding doesn't know it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def say(text: str) -> None:
+    """Print to stdout; if whoever read it has left, as ``head`` does, the rest goes nowhere."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def remark(text: str) -> None:
+    """Print one line to stderr, with our name before it."""
+    with contextlib.suppress(OSError):
+        print(f"bnsuite: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,179 @@
+"""How runs become the baseline: what would change, and the files that say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from bnsuite.record.baselines import (
+    CurveLine,
+    Origin,
+    TimingFile,
+    curve_path,
+    lines_by_case,
+    read_timing,
+    timing_path,
+    workload,
+)
+from bnsuite.record.errors import InputError
+from bnsuite.record.files import BASELINES, make_folder, write_atomically
+from bnsuite.record.key import MachineKey, differences, machine_key
+from bnsuite.record.reference import CurveReference, TimingReference, curve_reference, timing_reference
+from bnsuite.record.schema import CaseResult, Curve, Run, Status
+
+
+@dataclass(frozen=True)
+class Change:
+    """What accepting would do to one case."""
+
+    case: str
+    gate: str
+    what: str
+    #: Whether there was anything to accept.
+    measured: bool = True
+
+
+def accept(
+    runs: list[Run], folder: Path, *, gates: Collection[str], keep: Collection[str] = ()
+) -> tuple[list[Change], dict[Path, str]]:
+    """What accepting `runs`, of one machine, changes: a list to show, and the texts of the files to write.
+
+    `gates` says whether "timing", "convergence" or both are accepted; curves of the cases in `keep`, which pass as
+    they are, stay. Timings are taken from all runs together, so that the baseline knows how far the machine drifts
+    from run to run. Raises InputError if a run did not come to its end, if the runs don't belong together or hold
+    nothing, or if curves of fewer seeds would replace those of more.
+    """
+    runs = [run for place, run in enumerate(runs) if run not in runs[:place]]
+    key = machine_key(runs[0])
+    for run in runs:
+        if not run.finished:
+            raise InputError(f"the run of {run.started} did not come to its end; accept finished runs only")
+        apart = differences(machine_key(run), key)
+        if apart:
+            raise InputError(f"the runs are of different machines ({'; '.join(apart)}); accept one machine's at a time")
+    changes: list[Change] = []
+    files: dict[Path, str] = {}
+    if "timing" in gates:
+        files |= _accept_timing(runs, folder, key, changes)
+    if "convergence" in gates:
+        files |= _accept_curves(runs, folder, changes, keep)
+    if not any(change.measured for change in changes):
+        raise InputError("the run holds no measurement to accept; measure again")
+    return changes, files
+
+
+def write(files: dict[Path, str]) -> None:
+    """Put accepted files where they belong."""
+    for path, text in files.items():
+        make_folder(path.parent, BASELINES)
+        write_atomically(path, text, BASELINES)
+
+
+def _measured(result: CaseResult, gate: str) -> bool:
+    return gate in result.outcomes and result.outcomes[gate].status is Status.MEASURED
+
+
+def _accept_timing(runs: list[Run], folder: Path, key: MachineKey, changes: list[Change]) -> dict[Path, str]:
+    new: dict[str, TimingReference] = {}
+    for run in reversed(runs):  # the newest version of a case is the one that counts
+        for result in run.cases:
+            if _measured(result, "timing") and result.undisturbed and result.id not in new:
+                new[result.id] = timing_reference(result, runs)
+            elif "timing" in result.outcomes and result.id not in new:
+                changes.append(Change(result.id, "timing", "left out: not measured undisturbed", measured=False))
+    if not new:
+        return {}
+    stored = read_timing(folder, key)
+    cases = {one.id: one for one in stored.cases} if stored else {}
+    changes += [Change(name, "timing", _timing_change(one, cases.get(name))) for name, one in new.items()]
+    file = TimingFile(
+        schema=TimingFile.SCHEMA, machine=key, origin=_origin(runs[-1]), cases=tuple((cases | new).values())
+    )
+    plain = file.model_dump(mode="json", by_alias=True)
+    lines = ",\n".join("  " + json.dumps(case) for case in plain.pop("cases"))
+    head = json.dumps(plain, indent=1).removesuffix("\n}")
+    return {timing_path(folder, key): f'{head},\n "cases": [\n{lines}\n ]\n}}\n'}
+
+
+def _timing_change(new: TimingReference, old: TimingReference | None) -> str:
+    """Such as "replaced: 3 runs, 9 launches, +1.2 %"; the change is of the medians, as they were measured."""
+    size = f"{len(new.runs)} runs, {sum(map(len, new.runs))} launches"
+    if old is None:
+        return f"new: {size}"
+    if old.version != new.version:
+        return f"version {new.version} instead of {old.version}: {size}"
+    after, before = (median(launch.median_s for one in side.runs for launch in one) for side in (new, old))
+    return f"replaced: {size}, {100 * (after / before - 1):+.1f} %"
+
+
+def _accept_curves(runs: list[Run], folder: Path, changes: list[Change], keep: Collection[str]) -> dict[Path, str]:
+    new: dict[str, tuple[CurveReference, Run]] = {}
+    for run in runs:
+        for result in run.cases:
+            if not _measured(result, "convergence"):
+                continue
+            before = new[result.id][0] if result.id in new else None
+            if before is None or (result.case.version, len(result.curves)) > (before.version, len(before.curves)):
+                new[result.id] = curve_reference(result), run
+    files = {}
+    for family in sorted({workload(name) for name in new}):
+        path = curve_path(folder, family)
+        lines = dict(lines_by_case(path))
+        for name, (one, run) in new.items():
+            if workload(name) != family:
+                continue
+            what, changed = _curve_change(one, lines.get(name, []), name in keep)
+            changes.append(Change(name, "convergence", what))
+            if changed:
+                lines[name] = [_curve_line(one, curve, run) for curve in one.curves]
+                files[path] = ""
+        if path in files:
+            files[path] = "".join(line.model_dump_json(by_alias=True) + "\n" for one in lines.values() for line in one)
+    return files
+
+
+def _curve_change(one: CurveReference, old: list[CurveLine], keep: bool) -> tuple[str, bool]:
+    """What becomes of a case's accepted curves, and whether that is a change."""
+    if not old:
+        return f"new: {len(one.curves)} seeds", True
+    if old[0].version != one.version:
+        return f"version {one.version} instead of {old[0].version}: {len(one.curves)} seeds", True
+    accepted = {line.curve.seed: line.curve for line in old}
+    if all(accepted.get(curve.seed) == curve for curve in one.curves):
+        return "unchanged", False
+    if keep:
+        return "kept: the run passes against it", False
+    if len(one.curves) < len(old):
+        raise InputError(
+            f"{one.id}: the run has {len(one.curves)} seeds, the baseline {len(old)}; "
+            "accept a run of --profile full, or its times alone with --only timing"
+        )
+    return f"replaced: {len(one.curves)} seeds", True
+
+
+def _curve_line(one: CurveReference, curve: Curve, run: Run) -> CurveLine:
+    return CurveLine(
+        schema=CurveLine.SCHEMA,
+        id=one.id,
+        version=one.version,
+        profiles=one.profiles,
+        device=run.device.partition(":")[0],
+        torch=run.environment.packages.get("torch", "unknown"),
+        curve=curve,
+    )
+
+
+def _origin(run: Run) -> Origin:
+    environment = run.environment
+    return Origin(
+        bnsuite=run.bnsuite,
+        revision=run.revision,
+        started=run.started,
+        python=environment.python,
+        packages=environment.packages,
+        cuda=environment.cuda,
+        cudnn=environment.cudnn,
+    )
