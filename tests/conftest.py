@@ -73,11 +73,11 @@ def prints():
     os.write(1, b'{"event": "measured"}\\n')
 
 
-def slow():
-    time.sleep(0.3)
+def spins():
+    sum(range(int(os.environ.get("SPIN", "20000"))))
 
 
-catalogue.CATALOGUE += tuple(Faulty(how=how) for how in ("fine", "raises", "hangs", "dies", "prints", "slow"))
+catalogue.CATALOGUE += tuple(Faulty(how=how) for how in ("fine", "raises", "hangs", "dies", "prints", "spins"))
 catalogue.by_id.update({case.id: case for case in catalogue.CATALOGUE})
 """
 

@@ -89,6 +89,18 @@ def test_a_case_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path, h
         assert "def raises" in (tmp_path / "o" / "log" / "launch.txt").read_text()
 
 
+def test_a_planted_slowdown_is_found_and_confirmed(bnsuite: Command, tmp_path: Path) -> None:
+    """A step that does twice the work is REGRESSED, status 1, after three fresh launches showed it again."""
+    assert bnsuite("--device", "cpu", "-k", "faulty/spins", "--out", "a").status == 0
+    assert bnsuite("accept", "a", "--baselines", "base").status == 0
+    done = bnsuite("--device", "cpu", "-k", "faulty/spins", "--out", "b", "--baselines", "base", SPIN="40000")
+    assert done.status == 1, done.out
+    assert "REGRESSED timing, faulty/spins: slower by " in done.out
+    run = json.loads((tmp_path / "b" / "run.json").read_text())
+    assert [one["confirms"] for one in run["cases"][0]["timings"]].count(True) >= 3
+    assert json.loads((tmp_path / "b" / "findings.json").read_text())["status"] == 1
+
+
 def test_a_core_that_is_shared_gives_no_verdict(bnsuite: Command, tmp_path: Path) -> None:
     """Beside a busy process on every core times are twice as long: INVALID after repeats, and never a regression."""
     assert bnsuite("--device", "cpu", "-k", "batch_norm1d and fwd-eval", "--out", "a").status == 0
