@@ -81,10 +81,16 @@ def test_results_leave_through_a_mount(run: Any, image: Any, tmp_path: Path) -> 
 
 
 def test_a_mount_that_cannot_be_written_is_told(run: Any, tmp_path: Path) -> None:
-    mount = {str(tmp_path): {"bind": "/results", "mode": "ro"}}
-    status, out, err = run("--device", "cpu", volumes=mount)
-    assert (status, out) == (2, "")
-    assert re.fullmatch(r"bnsuite: /results: cannot be written to: Read-only file system; mount it writable .*\n", err)
+    """Somebody else's folder, and one mounted read-only: one line each, with the mend."""
+    for mode, user, said in (
+        ("rw", "nobody", "Permission denied; make it writable for this user (in a container: docker run --user "),
+        ("ro", "root", "Read-only file system; mount it writable (docker run -v DIR:/results), or "),
+    ):
+        mount = {str(tmp_path): {"bind": "/results", "mode": mode}}
+        status, out, err = run("--device", "cpu", volumes=mount, user=user)
+        assert (status, out) == (2, "")
+        assert err.startswith(f"bnsuite: /results: cannot be written to: {said}")
+        assert err.count("\n") == 1
 
 
 def test_no_gpu_is_told_in_one_line(run: Any) -> None:
