@@ -72,7 +72,7 @@ def test_results_leave_through_a_mount(run: Any, image: Any, tmp_path: Path) -> 
     """-v DIR:/results, as the user who owns DIR."""
     mount = {str(tmp_path): {"bind": "/results", "mode": "rw"}}
     status, out, err = run("--device", "cpu", "-k", "batch_norm1d", volumes=mount, user=f"{os.getuid()}:{os.getgid()}")
-    assert status == 0, out + err
+    assert status in {0, 3}, out + err  # 3: beside a busy process its launches are INVALID, and leave all the same
     recorded = json.loads((tmp_path / "run.json").read_text())
     assert recorded["revision"] == image.attrs["Config"]["Labels"]["org.opencontainers.image.revision"]
     assert recorded["environment"]["packages"]["torch"] == "2.14.1"
