@@ -62,7 +62,7 @@ lock: ## make the locks anew from pyproject.toml and requirements/pins.txt (need
 	    $$([ $$extra = test ] && echo "--extra test -c pins.txt" || echo "-c test.txt") -o $$extra.txt; done
 
 clean: ## remove what make made: environment, results, caches
-	rm -rf $(VENV) results build .pytest_cache .mypy_cache .ruff_cache suite/*.egg-info
+	rm -rf $(VENV) results build .benchmarks .pytest_cache .mypy_cache .ruff_cache suite/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:

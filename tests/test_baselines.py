@@ -37,8 +37,8 @@ def accept(folder: Path, *runs: Run, keep: tuple[str, ...] = (), gates: tuple[st
 def test_accepted_is_loaded(tmp_path: Path) -> None:
     """Timings of several runs stay run by run; curves come back to the last bit."""
     assert accept(tmp_path, run(1e-3), run(1.1e-3)) == [
-        "op/a timing: new: 2 runs, 6 launches",
-        "train/w/bn/x timing: new: 2 runs, 2 launches",
+        "op/a timing: new: 6 launches of 2 runs",
+        "train/w/bn/x timing: new: 2 launches of 2 runs",
         "train/w/bn/x convergence: new: 3 seeds",
     ]
     reference = baselines.load(tmp_path, run())
@@ -61,7 +61,7 @@ def test_files_are_made_for_review(tmp_path: Path) -> None:
 def test_a_partial_run_replaces_only_its_cases(tmp_path: Path) -> None:
     accept(tmp_path, run())
     assert accept(tmp_path, make_run(result("op/a", timings=(timing(2e-3),)))) == [
-        "op/a timing: replaced: 1 runs, 1 launches, +100.0 %"
+        "op/a timing: replaced: 1 launches of 1 run (was 3 launches of 1 run), +100.0 % as measured"
     ]
     reference = baselines.load(tmp_path, run())
     assert reference.timing["op/a"].runs[0][0].median_s == 2e-3
@@ -103,7 +103,7 @@ def test_versions_are_not_mixed(tmp_path: Path) -> None:
 
 def test_a_run_counts_once(tmp_path: Path) -> None:
     """Named twice, as results/* and results/latest do, it is still one."""
-    assert "op/a timing: new: 1 runs, 3 launches" in accept(tmp_path, run(), run())
+    assert "op/a timing: new: 3 launches of 1 run" in accept(tmp_path, run(), run())
 
 
 def test_unfinished_and_failed_is_not_accepted(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_what_measured_nothing_is_not_accepted(tmp_path: Path) -> None:
             "belongs to another machine (threads 9, not 1)",
         ),
         ("timing", lambda text: text.replace('"median_s": 0.001', '"median_s": "fast"'), "wrong field cases.0"),
-        ("convergence", lambda _: "", "the file is empty"),
+        ("convergence", lambda _: "", "the line is empty"),
         ("convergence", lambda text: text[:-40], "line 3: not JSON, or cut off"),
         (
             "convergence",

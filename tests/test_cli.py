@@ -44,6 +44,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--timeout", "-1"], "argument --timeout: '-1' is not a positive number"),
         (["--timeout", "inf"], "argument --timeout: 'inf' is not a positive number"),
         (["--threads", "two"], "argument --threads: 'two' is not a positive whole number"),
+        (["--threads", "4096"], "--threads 4096: there are "),
+        (["--out", ""], "argument --out: the path is empty"),
+        (["check", ""], "argument RUN: the path is empty"),
+        (["check", "run", "--baselines", ""], "argument --baselines: the path is empty"),
+        (["accept", "run", "--dry-run", "--baselines", "run/run.json"], "run/run.json: is a file; name a folder"),
         (["--device", "cpu", "-k", "a or"], "-k 'a or': a word is missing at the end"),
         (["--device", "cpu", "-k", "no_such_case"], "-k 'no_such_case' matches none of the 21 cases; `bnsuite list`"),
         (["list", "-k", "no_such_case"], "-k 'no_such_case' matches none of the 21 cases"),
@@ -104,6 +109,11 @@ def test_a_reader_that_leaves_changes_no_verdict(folder: Path) -> None:
 def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "nowhere", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_refused_run_leaves_no_folder(folder: Path) -> None:
+    assert main(["--device", "cpu", "-k", "no_such_case", "--out", "new"]) == 2
+    assert not (folder / "new").exists()
 
 
 @pytest.mark.parametrize("verb", list(VERBS))

@@ -164,7 +164,10 @@ def test_a_target_the_baseline_missed_as_well_is_no_news() -> None:
 
 def test_without_anything_to_compare_it_says_why() -> None:
     (unknown,) = gate.judge(make_run(result(CASE, curves=tuple(ACCEPTED))), Reference(name="baselines/"))
-    assert (unknown.verdict, unknown.summary) == (Verdict.NO_BASELINE, "not in baselines/")
+    assert (unknown.verdict, unknown.summary) == (
+        Verdict.NO_BASELINE,
+        "not in baselines/; `bnsuite accept` puts it there",
+    )
     assert judge(ACCEPTED, version=2).verdict is Verdict.NO_BASELINE
     assert judge([curve(99)]).summary == "the baseline has none of the seeds of this run"
     assert judge([curve(0)]).verdict is Verdict.INCONCLUSIVE

@@ -28,7 +28,10 @@ def test_chooses(expression: str, chosen: list[int]) -> None:
     assert [place for place, name in enumerate(IDS) if match(name)] == chosen
 
 
-@pytest.mark.parametrize("expression", ["", "  ", "and", "a and", "a or or b", "(a", "a)", "not", "a b", "()"])
+@pytest.mark.parametrize(
+    "expression",
+    ["", "  ", "and", "a and", "a or or b", "(a", "a)", "not", "a b", "()", "(" * 3000, "not " * 3000 + "a"],
+)
 def test_refuses(expression: str) -> None:
     """What is not an expression is refused in one line that names the option."""
     with pytest.raises(InputError, match=r"^-k"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,30 @@ def test_what_is_broken_is_named(tmp_path: Path, text: str, said: str) -> None:
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_case_stands_there_once(tmp_path: Path) -> None:
+    plain = RUN.model_dump(mode="json", by_alias=True)
+    plain["cases"].append(plain["cases"][0])
+    (tmp_path / "run.json").write_text(json.dumps(plain))
+    with pytest.raises(InputError, match="a case stands there twice"):
+        store.load(tmp_path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("samples_s", [1e308]), ("samples_s", [5e-324]), ("iterations", 0)])
+def test_numbers_that_are_no_measurement_are_refused(tmp_path: Path, field: str, value: object) -> None:
+    plain = RUN.model_dump(mode="json", by_alias=True)
+    plain["cases"][0]["timings"][0][field] = value
+    (tmp_path / "run.json").write_text(json.dumps(plain))
+    with pytest.raises(InputError, match=rf"wrong field cases\.0\.timings\.0\.{field}"):
+        store.load(tmp_path)
+
+
+def test_a_pipe_is_no_run(tmp_path: Path) -> None:
+    """It might never end."""
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(InputError, match="it is not a regular file"):
+        store.load(tmp_path)
 
 
 def test_a_negative_time_is_refused(tmp_path: Path) -> None:

@@ -132,7 +132,10 @@ def test_a_noisy_baseline_widens_the_threshold() -> None:
 
 def test_without_anything_to_compare_it_says_why() -> None:
     unknown = judge(run_of(*launches(1e-3, 1e-3)), Reference(name="baselines/"))
-    assert (unknown.verdict, unknown.summary) == (Verdict.NO_BASELINE, "not in baselines/")
+    assert (unknown.verdict, unknown.summary) == (
+        Verdict.NO_BASELINE,
+        "not in baselines/; `bnsuite accept` puts it there",
+    )
     version = judge(run_of(*launches(1e-3, 1e-3), version=2))
     assert version.verdict is Verdict.NO_BASELINE
     assert version.summary == "the baseline is of version 1 of this workload, the run of 2"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from bnsuite.cli.options import LATEST, add_baselines, baselines_folder
+from bnsuite.cli.options import LATEST, add_baselines, baselines_folder, path
 from bnsuite.cli.output import say
 
 SUMMARY = "make runs the baseline, after showing what changes"
@@ -15,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs",
         nargs="*",
-        type=Path,
+        type=path,
         default=[LATEST],
         metavar="RUN",
         help=f"folders of runs of one machine; several tell how it drifts (default: {LATEST})",
@@ -29,10 +28,14 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.judge import convergence
     from bnsuite.judge.verdict import Verdict
     from bnsuite.record import accept, baselines, store
+    from bnsuite.record.errors import InputError
+    from bnsuite.record.files import exists
     from bnsuite.report.table import changes as changes_table
 
     folder = baselines_folder(options)
-    runs = [store.load(path) for path in options.runs]
+    if exists(folder) and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder with --baselines")
+    runs = [store.load(one) for one in options.runs]
     gates = [options.only] if options.only else ["timing", "convergence"]
     passing: set[str] = set()
     if "convergence" in gates:  # accepted curves are portable: another machine's, if they pass, don't replace them
@@ -45,6 +48,6 @@ def main(options: argparse.Namespace) -> int:
         say("nothing written (--dry-run)")
         return 0
     accept.write(files)
-    for path in files:
-        say(f"wrote {path}")
+    for written in files:
+        say(f"wrote {written}")
     return 0

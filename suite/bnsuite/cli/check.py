@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from bnsuite.cli.options import add_baselines, add_run, add_verdicts
+from bnsuite.cli.options import add_baselines, add_run, add_verdicts, path
 
 SUMMARY = "judge a run again, against baselines or another run"
 
@@ -14,7 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     against = parser.add_mutually_exclusive_group()
     add_baselines(against)
-    against.add_argument("--against", type=Path, metavar="RUN", help="another run instead of the baselines")
+    against.add_argument("--against", type=path, metavar="RUN", help="another run instead of the baselines")
     add_verdicts(parser)
 
 

@@ -17,6 +17,9 @@ from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 VERBS: dict[str, ModuleType] = {"run": run, "list": list_cases, "check": check, "accept": accept, "show": show}
 
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, but an error is one line that names the mend."""
 
@@ -54,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     output.prepare()
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # `docker stop` and a closed terminal end a run as Ctrl-C does
+    for ending in ENDINGS:  # `docker stop` and a closed terminal end a run as Ctrl-C does
         if signal.getsignal(ending) is not signal.SIG_IGN:
-            signal.signal(ending, signal.default_int_handler)
+            signal.signal(ending, _interrupt)
     try:
         verb = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "run"
         if verb not in VERBS:
@@ -71,6 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, 3, debug, "interrupted")
     except Exception as error:  # noqa: BLE001  # the last resort: still one line and a status that is no verdict
         return _fail(error, 3, debug, f"{one_line(error)}; --debug shows where")
+
+
+def _interrupt(*_: object) -> None:
+    """The first signal ends the run in order; an impatient second one must not spoil that."""
+    for ending in ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _fail(error: BaseException, status: int, debug: bool, text: str | None = None) -> int:

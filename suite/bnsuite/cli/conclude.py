@@ -21,7 +21,10 @@ from bnsuite.report.table import markdown, terminal
 def make_sure_of_baselines(options: argparse.Namespace) -> None:
     """Raise InputError for a baselines folder that was named and is not there."""
     folder = baselines_folder(options)
-    for name, named in (("--baselines", options.baselines), ("BNSUITE_BASELINES", os.environ.get("BNSUITE_BASELINES"))):
+    for name, named in (
+        ("--baselines", options.baselines),
+        ("BNSUITE_BASELINES", os.environ.get("BNSUITE_BASELINES") or None),
+    ):
         if named is not None:
             if not folder.is_dir():
                 raise InputError(f"{name} {folder}: there is no such folder; `bnsuite accept` makes one")

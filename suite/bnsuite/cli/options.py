@@ -29,10 +29,17 @@ def positive(kind: type[int | float]) -> Callable[[str], int | float]:
     return parse
 
 
+def path(text: str) -> Path:
+    """A path that was named; an empty one is a variable that was not set, and not this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """RUN, the folder of a run."""
     parser.add_argument(
-        "run", nargs="?", type=Path, default=LATEST, metavar="RUN", help=f"the folder of a run (default: {LATEST})"
+        "run", nargs="?", type=path, default=LATEST, metavar="RUN", help=f"the folder of a run (default: {LATEST})"
     )
 
 
@@ -44,7 +51,7 @@ def add_select(parser: argparse.ArgumentParser) -> None:
 def add_baselines(parser: argparse._ActionsContainer) -> None:
     """--baselines DIR."""
     parser.add_argument(
-        "--baselines", type=Path, metavar="DIR", help="accepted references (default: $BNSUITE_BASELINES or baselines/)"
+        "--baselines", type=path, metavar="DIR", help="accepted references (default: $BNSUITE_BASELINES or baselines/)"
     )
 
 
@@ -59,4 +66,4 @@ def add_verdicts(parser: argparse.ArgumentParser) -> None:
 def baselines_folder(options: argparse.Namespace) -> Path:
     """Where the baselines are looked for."""
     named: Path | None = options.baselines
-    return named or Path(os.environ.get("BNSUITE_BASELINES", "baselines"))
+    return named or Path(os.environ.get("BNSUITE_BASELINES") or "baselines")

@@ -7,6 +7,8 @@ import io
 import os
 import sys
 
+from bnsuite.record.errors import InputError
+
 
 def prepare() -> None:
     """Make sure that no letter of ours can end a run where the terminal's encoding doesn't know it."""
@@ -18,9 +20,12 @@ def prepare() -> None:
 def say(text: str) -> None:
     """Print to stdout; if whoever read it has left, as ``head`` does, the rest goes nowhere."""
     try:
-        print(text, flush=True)
+        print("".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise InputError(f"stdout: cannot be written to: {error.strerror}; send it elsewhere") from error
 
 
 def remark(text: str) -> None:

@@ -18,6 +18,7 @@ from bnsuite.cli.options import (
     add_baselines,
     add_select,
     add_verdicts,
+    path,
     positive,
 )
 from bnsuite.cli.output import remark
@@ -37,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--profile", default="quick", choices=tuple(PLANS), help="how much is measured (default: quick)"
     )
     add_select(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"where results go (default: {RESULTS}/TIME)")
+    parser.add_argument("--out", type=path, metavar="DIR", help=f"where results go (default: {RESULTS}/TIME)")
     parser.add_argument("--threads", type=positive(int), default=1, metavar="N", help="CPU threads (default: 1)")
     parser.add_argument(
         "--timeout", type=positive(float), default=120.0, metavar="S", help="seconds a case may take (default: 120)"
@@ -49,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     from bnsuite.cli.conclude import conclude, make_sure_of_baselines, reference_for
     from bnsuite.launch.session import Session
-    from bnsuite.record.files import make_folder
+    from bnsuite.record.files import exists, make_folder
     from bnsuite.report.progress import listener
 
     request = asked(
@@ -60,7 +61,8 @@ def main(options: argparse.Namespace) -> int:
         timeout_s=options.timeout,
     )
     make_sure_of_baselines(options)
-    folder, new = _folder(options)
+    folder, by_time = _folder(options)
+    new = not exists(folder)
     make_folder(folder)
     shown, listen = listener(sys.stderr)
     trouble: Exception | None = None
@@ -81,7 +83,7 @@ def main(options: argparse.Namespace) -> int:
             trouble = error
             session.end(str(error) if isinstance(error, InputError) else one_line(error))
         run = session.measured
-    if new:
+    if by_time:
         _point_latest_to(folder)
     for warning in session.warnings:
         remark(warning)
@@ -104,10 +106,10 @@ def _measure(session: Session, reference: Reference) -> None:
 
 
 def _folder(options: argparse.Namespace) -> tuple[Path, bool]:
-    """Where results go: --out, ``$BNSUITE_OUT``, or a new folder named by the time; and whether it is a new one."""
+    """Where results go: --out, ``$BNSUITE_OUT``, or a folder named by the time; and whether it is that."""
     if options.out is not None:
         return options.out, False
-    if "BNSUITE_OUT" in os.environ:
+    if os.environ.get("BNSUITE_OUT"):
         return Path(os.environ["BNSUITE_OUT"]), False
     return RESULTS / datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), True
 

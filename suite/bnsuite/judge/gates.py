@@ -35,7 +35,7 @@ def _missing(run: Run, reference: Reference) -> list[Finding]:
                 case=one.id,
                 gate=gate,
                 verdict=Verdict.MISSING,
-                summary=f"in {reference.name}, but not a case of this bnsuite; if that is meant, remove it there",
+                summary=f"in {reference.name}, but not in this run; if the case is gone for good, remove it there",
             )
             for one in stored
             if (one.id, gate) not in has and run.asked.profile in one.profiles and selected(one.id)

@@ -208,7 +208,10 @@ def _without_comparison(
     elif len(result.undisturbed) < enough and any(one.disturbed for one in result.timings):
         verdict, text = Verdict.INVALID, _disturbance(result)
     elif stored is None:
-        verdict, text = Verdict.NO_BASELINE, reference.no_timing or f"not in {reference.name}"
+        verdict, text = (
+            Verdict.NO_BASELINE,
+            reference.no_timing or f"not in {reference.name}; `bnsuite accept` puts it there",
+        )
     elif stored.version != result.case.version:
         verdict = Verdict.NO_BASELINE
         text = f"the baseline is of version {stored.version} of this workload, the run of {result.case.version}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bnsuite.launch.quiet import cores
 from bnsuite.record.errors import InputError
 from bnsuite.record.schema import Asked
 from bnsuite.record.select import matcher
@@ -27,6 +28,9 @@ def asked(*, device: str, profile: str, select: str | None, threads: int, timeou
         raise InputError(f"--device {device}: no such device; choose auto, cpu, cuda or cuda:N")
     if select is not None:
         matcher(select)
+    given = len(cores())
+    if threads > given:
+        raise InputError(f"--threads {threads}: there are {given} cores for this process; give it no more threads")
     plan = PLANS[profile]
     return Asked(
         device=device,

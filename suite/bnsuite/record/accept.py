@@ -99,14 +99,17 @@ def _accept_timing(runs: list[Run], folder: Path, key: MachineKey, changes: list
 
 
 def _timing_change(new: TimingReference, old: TimingReference | None) -> str:
-    """Such as "replaced: 3 runs, 9 launches, +1.2 %"; the change is of the medians, as they were measured."""
-    size = f"{len(new.runs)} runs, {sum(map(len, new.runs))} launches"
+    """Such as "replaced: 9 launches of 3 runs (was 25 of 6), +1.2 % as measured"."""
     if old is None:
-        return f"new: {size}"
+        return f"new: {_size(new)}"
     if old.version != new.version:
-        return f"version {new.version} instead of {old.version}: {size}"
+        return f"version {new.version} instead of {old.version}: {_size(new)}"
     after, before = (median(launch.median_s for one in side.runs for launch in one) for side in (new, old))
-    return f"replaced: {size}, {100 * (after / before - 1):+.1f} %"
+    return f"replaced: {_size(new)} (was {_size(old)}), {100 * (after / before - 1):+.1f} % as measured"
+
+
+def _size(one: TimingReference) -> str:
+    return f"{sum(map(len, one.runs))} launches of {len(one.runs)} run{'s' if len(one.runs) > 1 else ''}"
 
 
 def _accept_curves(runs: list[Run], folder: Path, changes: list[Change], keep: Collection[str]) -> dict[Path, str]:

@@ -47,6 +47,8 @@ def make_folder(path: Path, option: str = OUT) -> None:
 def read_text(path: Path, what: str) -> str:
     """The text of `path`, which the user was told is `what`."""
     try:
+        if not path.is_file():  # a pipe or a device may never end
+            raise InputError(f"{path}: no {what} can be read there: it is not a regular file; name one")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not text"

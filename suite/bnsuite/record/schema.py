@@ -9,12 +9,13 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 #: Alone on its core a timed process ran 99.7 to 100 % of the time, beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
 
-Seconds = Annotated[float, Field(gt=0)]
+#: From a picosecond to a few months: what lies outside is no measurement.
+Seconds = Annotated[float, Field(gt=1e-12, lt=1e7)]
 Bytes = Annotated[int, Field(ge=0)]
 Loss = float | None
 """None where the loss was not finite."""
@@ -88,7 +89,7 @@ class Curve(Value):
 class PlannedCase(Value):
     """A case as the catalogue describes it."""
 
-    id: str
+    id: Annotated[str, Field(pattern=r"^[!-~]+$")]
     family: str
     version: int
     gates: tuple[str, ...]
@@ -155,8 +156,8 @@ class Environment(Value):
     cudnn: int | None
     cpu: str
     cpu_capability: str
-    cores_given: int
-    threads: int
+    cores_given: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1)]
     gpu: Gpu | None
     flags: dict[str, bool]
     variables: dict[str, str]
@@ -194,12 +195,19 @@ class Run(Versioned):
     bnsuite: str
     revision: str | None
     started: str
-    wall_s: float
+    wall_s: Annotated[float, Field(ge=0, lt=1e9)]
     finished: bool
     #: Why a run that is not finished ended, such as "interrupted".
     ended_by: str | None = None
     asked: Asked
-    device: str
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]+)$")]
     environment: Environment
     quiet: Quiet
     cases: tuple[CaseResult, ...]
+
+    @field_validator("cases")
+    @classmethod
+    def _each_once(cls, cases: tuple[CaseResult, ...]) -> tuple[CaseResult, ...]:
+        if len({one.id for one in cases}) < len(cases):
+            raise ValueError("a case stands there twice")
+        return cases

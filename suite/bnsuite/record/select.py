@@ -9,12 +9,17 @@ from bnsuite.record.errors import InputError
 
 Match = Callable[[str], bool]
 
+#: Far more than a person writes, far fewer than would exhaust the stack.
+MOST_TOKENS = 200
+
 
 def matcher(expression: str) -> Match:
     """A predicate on case ids, as pytest's -k has it: letter case does not count."""
     tokens = re.findall(r"[()]|[^\s()]+", expression)
     if not tokens:
         raise InputError("-k: the expression is empty; give a part of a case id, see `bnsuite list`")
+    if len(tokens) > MOST_TOKENS:
+        raise InputError(f"-k: the expression has {len(tokens)} words and signs; {MOST_TOKENS} are the most")
     rest = _Tokens(tokens, expression)
     match = _either(rest)
     if rest.peek() is not None:

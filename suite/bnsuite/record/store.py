@@ -40,7 +40,7 @@ def parse(kind: type[V], text: str, path: Path, place: str = "") -> V:
     """`text` as a `kind`, migrated to today's schema; `place` says where in the file it stands."""
     where = f"{path}{place}"
     if not text.strip():
-        raise InputError(f"{where}: the file is empty; restore it, or measure again")
+        raise InputError(f"{where}: {'the line' if place else 'the file'} is empty; restore it, or measure again")
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -56,10 +56,13 @@ def summary(run: Run, findings: list[Finding], status: ExitStatus) -> str:
         ExitStatus.NOT_MEASURED: "not measured as asked",
         ExitStatus.UNUSABLE: "unusable",
     }[status]
+    if status is ExitStatus.FINE and not {Verdict.PASS, Verdict.IMPROVED} & counts.keys():
+        head = "nothing compared"
     if not run.finished:
         head += f" ({run.ended_by or 'the run did not come to its end'})"
     took = units.duration(run.wall_s)
-    return f"{head}: {said or 'nothing measured'} in {len(run.cases)} cases, {took} (exit status {status.value})"
+    cases = "1 case" if len(run.cases) == 1 else f"{len(run.cases)} cases"
+    return f"{head}: {said or 'nothing measured'} in {cases}, {took} (exit status {status.value})"
 
 
 def cases(planned: Iterable[PlannedCase]) -> str:
