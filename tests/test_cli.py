@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -12,7 +13,11 @@ import pytest
 
 from bnsuite import __version__
 from bnsuite.cli.command import VERBS, main
+from bnsuite.cli.conclude import conclude
 from bnsuite.record import store
+from bnsuite.record.errors import InputError
+from bnsuite.record.key import machine_key
+from bnsuite.record.reference import from_run
 from conftest import curve, make_run, result, timing
 
 RUN = make_run(
@@ -104,6 +109,19 @@ def test_a_reader_that_leaves_changes_no_verdict(folder: Path) -> None:
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, check=False, env=ascii_only)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_regression_keeps_its_status_where_nothing_can_be_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the line about the folder is said all the same; without a regression it is status 2."""
+    slow = make_run(result("op/a", timings=(timing(2e-3), timing(2.02e-3), timing(2e-3))), RUN.cases[1])
+    accepted = from_run(RUN, "accepted", machine_key(RUN))
+    options = argparse.Namespace(strict=False, json=False)
+    assert conclude(slow, accepted, options, folder / "gone") == 1
+    assert "gone/findings.json: cannot be written: No such file or directory" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"gone/findings\.json: cannot be written"):
+        conclude(RUN, accepted, options, folder / "gone")
 
 
 def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:

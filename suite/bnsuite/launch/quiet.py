@@ -17,10 +17,10 @@ from pathlib import Path
 def keep_heap() -> dict[str, str]:
     """Settings under which glibc gives no tensor of the catalogue back to the kernel between two steps.
 
-    Before 2.35 glibc refused a threshold above 32 MiB, and kept its small default.
+    Older versions refuse a threshold above 32 MiB and keep their small default; 2.36 was seen to take it.
     """
     version = tuple(int(part) for part in platform.libc_ver()[1].split(".")[:2] if part.isdigit())
-    threshold = 4 << 30 if version >= (2, 35) else 32 << 20
+    threshold = 4 << 30 if version >= (2, 36) else 32 << 20
     return {
         "MALLOC_MMAP_THRESHOLD_": str(threshold),
         "MALLOC_TRIM_THRESHOLD_": str(4 << 30),

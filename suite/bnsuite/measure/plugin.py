@@ -32,7 +32,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "bnsuite_case: a case of bnsuite's catalogue")
     cores.take()
     descriptor = config.getoption("--bnsuite-events")
     config.stash[_CHANNEL] = None if descriptor is None else Channel(descriptor)
@@ -71,9 +70,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(
         "case",
         [
-            pytest.param(
-                case, id=case.id, marks=[pytest.mark.benchmark(group=case.family, **options), pytest.mark.bnsuite_case]
-            )
+            pytest.param(case, id=case.id, marks=pytest.mark.benchmark(group=case.family, **options))
             for case in _cases(metafunc.config)
         ],
     )

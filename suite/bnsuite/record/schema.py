@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-#: Alone on its core a timed process ran 99.7 to 100 % of the time, beside a busy one 49 to 52 %.
+#: Alone on its core a timed process ran 99.7 to 100 % of the time (once 90 %), beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
 
 #: From a picosecond to a few months: what lies outside is no measurement.
