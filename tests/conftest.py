@@ -27,6 +27,8 @@ from bnsuite.record.schema import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+#: MNIST and Fashion-MNIST, if they are anywhere: where BNSUITE_DATA says, or beside the checkout.
+IMAGES = Path(os.environ.get("BNSUITE_DATA") or ROOT.parent / "shared" / "data")
 
 #: Put on the path of every process of a run, it adds cases that misbehave to the real catalogue.
 FAULTY = """
@@ -42,8 +44,11 @@ from bnsuite.cases.case import Case
 class Faulty(Case):
     how: str
     family: ClassVar[str] = "faulty"
-    gates: ClassVar[tuple[str, ...]] = ("timing",)
     nbytes: ClassVar[int] = 64
+
+    @property
+    def gates(self):
+        return ("timing",)
 
     @property
     def id(self):
@@ -182,6 +187,9 @@ def result(
             nbytes=1 << 20,
             dataset=None,
             target=0.2 if "convergence" in gates else None,
+            cuda_only=False,
+            lacks=(),
+            to_download=False,
         ),
         outcomes=outcomes
         or {gate: Outcome(status=Status.MEASURED if measured[gate] else Status.PENDING) for gate in gates},
@@ -193,7 +201,7 @@ def result(
 def make_run(*results: CaseResult, threads: int = 1, finished: bool = True, select: str | None = None) -> Run:
     """A finished quick CPU run of these cases."""
     return Run(
-        schema=1,
+        schema=2,
         bnsuite="0.1.0",
         revision="0123456789ab",
         started="2026-01-02T03:04:05+00:00",

@@ -119,7 +119,7 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
 
 def test_a_worker_answers(worker: Worker, tmp_path: Path) -> None:
     """Catalogue, place and a training; after a failure a new process answers the next request."""
-    assert len(worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60).cases) == 21
+    assert len(worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60).cases) == 23
     place = worker.ask({"do": "environment", "device": "cpu"}, Place, 120)
     assert place.device == "cpu"
     assert place.environment is not None

@@ -143,7 +143,8 @@ def test_nothing_in_common_is_no_crash() -> None:
         one.model_copy(update={"train_loss": (None,) * 10, "val_loss": (None,) * 11, "early_loss": None})
         for one in ACCEPTED[:3]
     ]
-    other = [one.model_copy(update={"val_accuracy": (0.4,) * 11}) for one in gone]
+    gone = [one.model_copy(update={"val_accuracy": ()}) for one in gone]
+    other = [one.model_copy(update={"val_loss": (None,) * 12}) for one in gone]
     assert judge(other, gone).verdict is Verdict.INCONCLUSIVE
 
 

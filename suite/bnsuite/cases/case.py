@@ -24,10 +24,17 @@ class Case(ABC):
     #: A changed workload counts up: results of another version are another history and are never compared.
     version: int = 1
     quick: bool = True
+    #: Whether the case is too large for a CPU.
+    cuda_only: bool = False
+    #: Whether a step takes about a second: a few rounds are enough then, and a brief warm-up.
+    long: bool = False
 
     family: ClassVar[str]
-    #: Which gates judge the case (see ``judge/gates.py``).
-    gates: ClassVar[tuple[str, ...]]
+
+    @property
+    @abstractmethod
+    def gates(self) -> tuple[str, ...]:
+        """Which gates judge the case (see ``judge/gates.py``)."""
 
     @property
     @abstractmethod
@@ -41,8 +48,13 @@ class Case(ABC):
 
     @property
     def dataset(self) -> str | None:
-        """The data set the case needs, by its name in ``cases/data.py``."""
+        """The data set the case needs, by its name in ``cases/data/sets.py``."""
         return None
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages beyond torch without which the case can't be built."""
+        return ()
 
     @property
     def rounds(self) -> int | None:
@@ -52,6 +64,10 @@ class Case(ABC):
     @abstractmethod
     def build(self, device: str, seed: int = 0) -> Step:
         """Allocate everything on `device` and return the step to be timed."""
+
+    def brief(self, step: Step) -> Step:
+        """A short part of a built `step` that touches all it touches and holds as much memory."""
+        return step
 
     @property
     def profiles(self) -> tuple[str, ...]:

@@ -33,7 +33,10 @@ class OpCase(Case):
     shape: tuple[int, ...]
 
     family: ClassVar[str] = "op"
-    gates: ClassVar[tuple[str, ...]] = ("timing",)
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        return ("timing",)
 
     @property
     def id(self) -> str:

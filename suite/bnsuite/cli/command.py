@@ -10,11 +10,19 @@ from types import ModuleType
 from typing import NoReturn
 
 from bnsuite import __version__
-from bnsuite.cli import accept, check, list_cases, output, run, show
+from bnsuite.cli import accept, check, claims, figures, list_cases, output, run, show
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 
 #: A verb is a module with SUMMARY, add_options(parser) and main(options) -> exit status; without a verb: run.
-VERBS: dict[str, ModuleType] = {"run": run, "list": list_cases, "check": check, "accept": accept, "show": show}
+VERBS: dict[str, ModuleType] = {
+    "run": run,
+    "list": list_cases,
+    "check": check,
+    "accept": accept,
+    "show": show,
+    "claims": claims,
+    "figures": figures,
+}
 
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bnsuite.cli.options import add_select
+from bnsuite.cli.options import add_data, add_select, data_folder
 from bnsuite.cli.output import say
 from bnsuite.launch.plan import PLANS
 
@@ -16,11 +16,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--profile", default="full", choices=tuple(PLANS), help="the cases of a profile (default: full)"
     )
     add_select(parser)
+    add_data(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     from bnsuite.launch.inquiry import catalogue
     from bnsuite.report.table import cases as cases_table
 
-    say(cases_table(catalogue(options.profile, options.k)))
+    say(cases_table(catalogue(options.profile, options.k, data_folder(options))))
     return 0

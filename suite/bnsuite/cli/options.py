@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from bnsuite.record.errors import InputError
+
 RESULTS = Path("results")
 LATEST = RESULTS / "latest"
 #: Beside ``run.json``: the verdicts for machines and for people.
@@ -46,6 +48,26 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def add_select(parser: argparse.ArgumentParser) -> None:
     """-k EXPR."""
     parser.add_argument("-k", metavar="EXPR", help="only the cases whose id matches, as in 'batch_norm2d and not nhwc'")
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """--data-dir DIR."""
+    parser.add_argument(
+        "--data-dir",
+        type=path,
+        metavar="DIR",
+        help="MNIST and Fashion-MNIST in torchvision's layout (default: $BNSUITE_DATA or ~/.cache/bnsuite)",
+    )
+
+
+def data_folder(options: argparse.Namespace) -> Path | None:
+    """Where images are looked for, if that was said; InputError if it is not there."""
+    for name, named in (("--data-dir", options.data_dir), ("BNSUITE_DATA", os.environ.get("BNSUITE_DATA") or None)):
+        if named is not None:
+            if not Path(named).is_dir():
+                raise InputError(f"{name} {named}: there is no such folder; make it, and images are downloaded into it")
+            return Path(named)
+    return None
 
 
 def add_baselines(parser: argparse._ActionsContainer) -> None:

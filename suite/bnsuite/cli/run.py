@@ -16,8 +16,10 @@ from bnsuite.cli.options import (
     REPORT,
     RESULTS,
     add_baselines,
+    add_data,
     add_select,
     add_verdicts,
+    data_folder,
     path,
     positive,
 )
@@ -41,8 +43,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=path, metavar="DIR", help=f"where results go (default: {RESULTS}/TIME)")
     parser.add_argument("--threads", type=positive(int), default=1, metavar="N", help="CPU threads (default: 1)")
     parser.add_argument(
-        "--timeout", type=positive(float), default=120.0, metavar="S", help="seconds a case may take (default: 120)"
+        "--timeout", type=positive(float), default=300.0, metavar="S", help="seconds a case may take (default: 300)"
     )
+    add_data(parser)
     add_baselines(parser)
     add_verdicts(parser)
 
@@ -61,12 +64,13 @@ def main(options: argparse.Namespace) -> int:
         timeout_s=options.timeout,
     )
     make_sure_of_baselines(options)
+    data = data_folder(options)
     folder, by_time = _folder(options)
     new = not exists(folder)
     make_folder(folder)
     shown, listen = listener(sys.stderr)
     trouble: Exception | None = None
-    with Session(request, folder, listen) as session:
+    with Session(request, folder, listen, data) as session:
         try:
             reference = reference_for(session.prepare(), options)  # unusable baselines are found before the measuring
         except BaseException:
@@ -127,10 +131,13 @@ def _remove_if_bare(folder: Path) -> None:
 
 
 def _remove_old_verdicts(folder: Path) -> None:
-    """Verdicts and pytest-benchmark files of a run that lay here before must not stand beside the new one."""
+    """Verdicts, trainings and pytest-benchmark files of a run that lay here must not stand beside the new one."""
+    from bnsuite.record import details
+
     with contextlib.suppress(OSError):
         for old in (folder / FINDINGS, folder / REPORT, *(folder / "pytest-benchmark").glob("launch-*.json")):
             old.unlink(missing_ok=True)
+        details.remove(folder)
 
 
 def _point_latest_to(folder: Path) -> None:

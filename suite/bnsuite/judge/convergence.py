@@ -7,11 +7,11 @@ reason is a change as well; Holm's correction holds the metrics of a case togeth
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from bnsuite.judge.statistics import Estimate, holm, p_lost, paired
+from bnsuite.judge.statistics import Estimate, correlation, holm, mann_whitney, p_lost, paired, welch
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.reference import CurveReference, Reference
 from bnsuite.record.schema import CaseResult, Curve, Run, Status
@@ -25,6 +25,12 @@ LEVEL = 0.90
 #: A loss below this is compared as if it were this large: 0.0006 against 0.0009 is no 50 % change.
 LEAST_LOSS = 0.01
 LEAST_EPOCHS = 0.1
+#: With this a change of one percentage point of accuracy is the margin of 3 %, whatever the accuracy.
+LEAST_ERROR = 1 / 3
+#: Seeds whose numbers are correlated less than this, run against baseline, no longer pair: a GPU that adds up in no
+#: fixed order, or a training so long that rounding has grown into another one.
+WEAKLY_PAIRED = 0.5
+MIN_FOR_CORRELATION = 5
 
 
 def epochs_to_target(curve: Curve, target: float) -> float | None:
@@ -57,7 +63,33 @@ METRICS = (
     Metric("early loss", 0.03, LEAST_LOSS, "not finite", lambda curve, _: curve.early_loss),
     Metric("final training loss", 0.03, LEAST_LOSS, "not finite", lambda curve, _: curve.train_loss[-1]),
     Metric("final validation loss", 0.03, LEAST_LOSS, "not finite", lambda curve, _: curve.val_loss[-1]),
+    Metric("final error rate", 0.03, LEAST_ERROR, "absent", lambda curve, _: _error_rate(curve)),
 )
+
+
+def _error_rate(curve: Curve) -> float | None:
+    return 1 - curve.val_accuracy[-1] if curve.val_accuracy else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The estimated relative change of a metric, and the probability of one so large were there none."""
+
+    estimate: Estimate
+    p: float
+    #: "paired" by seed, or "unpaired" where the seeds don't pair.
+    how: str
+
+
+def _compare_numbers(pairs: list[tuple[float, float]], all_old: list[float], least: float) -> Comparison:
+    """Run against baseline: seed by seed, or where the seeds don't pair, the run's against all of the baseline's."""
+    new, old = [a for a, _ in pairs], [b for _, b in pairs]
+    if len(pairs) > MIN_FOR_CORRELATION and correlation(new, old) < WEAKLY_PAIRED:
+        scale = max(fmean(all_old), least)
+        estimate = welch([a / scale for a in new], [b / scale for b in all_old])
+        return Comparison(estimate, mann_whitney(new, all_old), "unpaired")
+    estimate = paired([(a - b) / max(b, least) for a, b in pairs])
+    return Comparison(estimate, estimate.p_two_sided(), "paired")
 
 
 def judge(run: Run, reference: Reference) -> list[Finding]:
@@ -94,7 +126,7 @@ def _compare(result: CaseResult, stored: CurveReference, finding: Callable[[Verd
         return finding(Verdict.NO_BASELINE, "the baseline has none of the seeds of this run")
     if all(new == old for new, old in pairs):
         return finding(Verdict.PASS, f"curves equal to the last bit, {len(pairs)} seeds")
-    return _compare_metrics(pairs, result.case.target or 0.0, finding)
+    return _compare_metrics(pairs, stored.curves, result.case.target or 0.0, finding)
 
 
 def _lost(pairs: list[tuple[Curve, Curve]], metric: Metric, target: float) -> tuple[list[int], bool]:
@@ -110,23 +142,28 @@ def _lost(pairs: list[tuple[Curve, Curve]], metric: Metric, target: float) -> tu
 
 
 def _compare_metrics(
-    pairs: list[tuple[Curve, Curve]], target: float, finding: Callable[[Verdict, str], Finding]
+    pairs: list[tuple[Curve, Curve]],
+    accepted: Sequence[Curve],
+    target: float,
+    finding: Callable[[Verdict, str], Finding],
 ) -> Finding:
-    estimates: dict[Metric, Estimate] = {}
+    compared: dict[Metric, Comparison] = {}
     open_ones: list[Metric] = []
     for metric in METRICS:
         lost, surely = _lost(pairs, metric, target)
         if surely:
             return finding(Verdict.REGRESSED, f"{metric.name}: {metric.absent} on seeds {lost}, unlike the baseline")
         both = [(metric.of(new, target), metric.of(old, target)) for new, old in pairs]
-        changes = [(a - b) / max(b, metric.least) for a, b in both if a is not None and b is not None]
-        if len(changes) > 1:
-            estimates[metric] = paired(changes)
-        if lost or (len(changes) < 2 and any(old is not None for _, old in both)):
+        known = [(a, b) for a, b in both if a is not None and b is not None]
+        if len(known) > 1:
+            all_old = [value for curve in accepted if (value := metric.of(curve, target)) is not None]
+            compared[metric] = _compare_numbers(known, all_old, metric.least)
+        if lost or (len(known) < 2 and any(old is not None for _, old in both)):
             open_ones.append(metric)
+    estimates = {metric: one.estimate for metric, one in compared.items()}
     if not estimates:
         return finding(Verdict.INCONCLUSIVE, f"{len(pairs)} seeds differ from the baseline's; more are needed to judge")
-    p_values = holm([estimate.p_two_sided() for estimate in estimates.values()])
+    p_values = holm([one.p for one in compared.values()])
     changed = {
         metric: estimate
         for (metric, estimate), p in zip(estimates.items(), p_values, strict=True)
@@ -155,7 +192,12 @@ def _compare_metrics(
             "change": estimates[shown].mean,
             "low": low,
             "high": high,
-            "evidence": {"metric": shown.name, "seeds": len(pairs), **_means(pairs, target)},
+            "evidence": {
+                "metric": shown.name,
+                "seeds": len(pairs),
+                "pairing": compared[shown].how,
+                **_means(pairs, target),
+            },
         }
     )
 

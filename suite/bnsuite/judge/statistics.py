@@ -1,6 +1,6 @@
 """Statistics of plain lists of floats; nothing here knows of cases.
 
-Only scipy.special is imported: scipy.stats takes longer than everything else ``bnsuite check`` does.
+scipy.stats takes longer to import than all else that ``bnsuite check`` does: scipy.special is used where it can be.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
+from statistics import correlation as pearson
 from statistics import fmean, stdev
 
 
@@ -39,6 +40,27 @@ def paired(differences: Sequence[float]) -> Estimate:
     """The mean of paired differences; at least two."""
     n = len(differences)
     return Estimate(fmean(differences), stdev(differences) / sqrt(n), n - 1)
+
+
+def welch(new: Sequence[float], old: Sequence[float]) -> Estimate:
+    """The difference of two means that share nothing; at least two numbers each (Welch 1947)."""
+    parts = [(stdev(one) ** 2 / len(one), len(one) - 1) for one in (new, old)]
+    difference, variance = fmean(new) - fmean(old), sum(part for part, _ in parts)
+    return Estimate(difference, sqrt(variance), satterthwaite(*parts) if variance else len(new) + len(old) - 2)
+
+
+def mann_whitney(new: Sequence[float], old: Sequence[float]) -> float:
+    """The two-sided probability of ranks so unlike, were both from one population; exact for a few numbers."""
+    from scipy.stats import mannwhitneyu  # the slow import is met only where seeds don't pair
+
+    return float(mannwhitneyu(new, old).pvalue)
+
+
+def correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Pearson's, over pairs; 1 where either never moves, for nothing then speaks against pairing."""
+    if stdev(one) == 0 or stdev(other) == 0:
+        return 1.0
+    return pearson(one, other)
 
 
 def satterthwaite(*parts: tuple[float, float]) -> float:

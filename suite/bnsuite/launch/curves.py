@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from bnsuite.launch.child import ChildError
 from bnsuite.launch.messages import Followed
 from bnsuite.launch.worker import RequestFailedError, Worker
-from bnsuite.record.schema import Curve
 
-#: A case, and one seed's curve or why there is none.
-Result = tuple[str, Curve | str]
+#: A case, and what one seed gave or why it gave nothing.
+Result = tuple[str, Followed | str]
 
 
 class _Jobs:
@@ -59,7 +58,7 @@ def follow(
                 name, seed = job
                 request = {"do": "curve", "case": name, "seed": seed, "device": device}
                 try:
-                    results.put((name, worker.ask(request, Followed, timeout_s).curve))
+                    results.put((name, worker.ask(request, Followed, timeout_s)))
                 except (ChildError, RequestFailedError) as error:
                     if waiting.drop(name):
                         results.put((name, f"seed {seed}: {error}"))

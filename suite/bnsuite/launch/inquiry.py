@@ -14,15 +14,19 @@ from bnsuite.record.select import matcher
 
 #: Answering where it is or what it holds takes a process no longer than this, imports included.
 ANSWER_S = 180.0
+#: A download may be among it.
+STAGE_S = 900.0
 
 
-def catalogue(profile: str, select: str | None) -> list[PlannedCase]:
+def catalogue(profile: str, select: str | None, data: Path | None) -> list[PlannedCase]:
     """The cases of a profile that `select` (an expression as for -k) matches; InputError if there are none."""
     with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
         folder = Path(scratch)
         worker = Worker(folder, "catalogue", threads=1, stage=folder, cores=[], torch_first=False)
         try:
-            cases = worker.ask({"do": "catalogue", "profile": profile}, Catalogue, ANSWER_S).cases
+            cases = worker.ask(
+                {"do": "catalogue", "profile": profile, "source": _text(data)}, Catalogue, ANSWER_S
+            ).cases
         finally:
             worker.end()
     match = matcher(select) if select is not None else lambda _: True
@@ -43,9 +47,14 @@ def ask_place(device: str, worker: Worker) -> tuple[str, Environment]:
     return place.device, place.environment
 
 
-def ask_stage(names: Iterable[str], folder: Path, worker: Worker) -> None:
-    """Make the data sets `names` into `folder`."""
+def ask_stage(names: Iterable[str], folder: Path, data: Path | None, worker: Worker) -> dict[str, str]:
+    """Make the data sets `names` into `folder`, images from `data`; returns what can't be had, and why."""
+    request = {"do": "stage", "datasets": list(names), "folder": str(folder), "source": _text(data)}
     try:
-        worker.ask({"do": "stage", "datasets": list(names), "folder": str(folder)}, Staged, ANSWER_S)
+        return worker.ask(request, Staged, STAGE_S).missing
     finally:
         worker.end()
+
+
+def _text(folder: Path | None) -> str | None:
+    return str(folder.resolve()) if folder else None

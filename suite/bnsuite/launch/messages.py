@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from bnsuite.launch.child import ChildError
+from bnsuite.record.details import Detail
 from bnsuite.record.schema import Curve, Environment, PlannedCase, Timing, Value
 from bnsuite.record.store import first_problem
 
@@ -30,13 +31,16 @@ class Started(Value):
 
 
 class Staged(Value):
-    """Answer to "stage": the data sets lie where they were asked for."""
+    """Answer to "stage": the data sets lie where they were asked for, but for those missing, with the reason."""
+
+    missing: dict[str, str]
 
 
 class Followed(Value):
     """Answer to "curve"."""
 
     curve: Curve
+    detail: Detail
 
 
 class Begin(Value):

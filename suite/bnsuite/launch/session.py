@@ -24,7 +24,7 @@ from bnsuite.launch.worker import Worker
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import make_folder
 from bnsuite.record.recorder import Recorder
-from bnsuite.record.schema import Asked, CaseResult, Outcome, Quiet, Run, Status, Timing
+from bnsuite.record.schema import Asked, CaseResult, Outcome, PlannedCase, Quiet, Run, Status, Timing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,11 +44,23 @@ class Progress:
     total: int
 
 
+def _why_not(case: PlannedCase, device: str, missing: dict[str, str]) -> str | None:
+    """Why a case can't be measured here, and the way to have it measured."""
+    if case.lacks:
+        extra = "'bnsuite[keras]'" if "keras" in case.lacks else " ".join(case.lacks)
+        return f"{', '.join(case.lacks)} is not installed; pip install {extra}"
+    if case.cuda_only and device == "cpu":
+        return "too large for a CPU; --device cuda measures it on a GPU"
+    return missing.get(case.dataset or "")
+
+
 class Session:
     """One run being measured. A context manager: leaving it ends every process and removes the scratch files."""
 
-    def __init__(self, asked: Asked, folder: Path, listen: Callable[[Progress], None]) -> None:
-        self._asked, self._folder, self._listen = asked, folder, listen
+    def __init__(
+        self, asked: Asked, folder: Path, listen: Callable[[Progress], None], data: Path | None = None
+    ) -> None:
+        self._asked, self._folder, self._listen, self._data = asked, folder, listen, data
         self._began = monotonic()
         self._scratch = Path(tempfile.mkdtemp(prefix="bnsuite-"))
         self._stage = self._scratch / "data"
@@ -93,9 +105,13 @@ class Session:
         with ThreadPoolExecutor(1) as aside:
             answer = aside.submit(ask_place, asked.device, asked_where)
             try:
-                plan = catalogue(asked.profile, asked.select)
-                ask_stage(sorted({case.dataset for case in plan if case.dataset}), self._stage, self._worker("stage"))
+                plan = catalogue(asked.profile, asked.select, self._data)
+                wanted = {case.dataset for case in plan if case.dataset and not case.lacks and not case.cuda_only}
+                missing = ask_stage(sorted(wanted), self._stage, self._data, self._worker("stage"))
                 device, environment = answer.result()
+                if device != "cpu":
+                    more = {case.dataset for case in plan if case.dataset and not case.lacks} - wanted
+                    missing |= ask_stage(sorted(more), self._stage, self._data, self._worker("stage-more"))
             except BaseException:
                 asked_where.close()
                 raise
@@ -119,6 +135,9 @@ class Session:
             ),
         )
         self._recorder = Recorder(run, self._folder, self._began)
+        for case in plan:
+            if reason := _why_not(case, device, missing):
+                self._recorder.skip(case.id, reason)
         self._total = len(self._recorder.ids("timing")) * asked.launches
         self._total += len(self._recorder.ids("convergence")) * len(asked.seeds)
         return self._recorder.run
@@ -137,7 +156,7 @@ class Session:
                 if isinstance(result, str):
                     self._fail(name, "convergence", result)
                 else:
-                    recorder.add_curve(name, result)
+                    recorder.add_curve(name, result.curve, result.detail)
                 self._tell("training", name)
         for worker in workers:
             worker.end()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnsuite.measure import nvml
@@ -63,6 +65,30 @@ def _on_gpu(step: Step, device: str) -> dict[str, int | None]:
         "gpu_used_bytes": nvml.used_bytes(uuid(device)),
         "rss_peak_bytes": _rss_peak_bytes(),
     }
+
+
+def forget_peak(device: str) -> None:
+    """Begin a new high-water mark for :func:`peak_bytes`."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):  # a kernel that doesn't let a process do that
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_bytes(device: str) -> int | None:
+    """The most memory since :func:`forget_peak`: of torch's allocator on a GPU, of the resident set on a CPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)
 
 
 def _rss_peak_bytes() -> int:

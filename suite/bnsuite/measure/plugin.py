@@ -7,6 +7,7 @@ descriptor for outcomes and a file with the ids to be measured.
 from __future__ import annotations
 
 from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +60,36 @@ def _measured_device(config: pytest.Config) -> str:
 def _cases(config: pytest.Config) -> list[Case]:
     listed = config.getoption("--bnsuite-ids")
     if listed is None:
-        return profile(config.getoption("--profile"))
+        return [case for case in profile(config.getoption("--profile")) if "timing" in case.gates]
     return [by_id[line] for line in Path(listed).read_text(encoding="utf-8").splitlines()]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" not in metafunc.fixturenames:
         return
-    options = {"timer": clock.for_device(_measured_device(metafunc.config)), "disable_gc": True}
+    measured = _measured_device(metafunc.config)
+    options = {"timer": clock.for_device(measured), "disable_gc": True}
     metafunc.parametrize(
         "case",
         [
-            pytest.param(case, id=case.id, marks=pytest.mark.benchmark(group=case.family, **options))
+            pytest.param(
+                case,
+                id=case.id,
+                marks=(pytest.mark.benchmark(group=case.family, **options), *_skip(case, measured)),
+            )
             for case in _cases(metafunc.config)
         ],
     )
+
+
+def _skip(case: Case, measured: str) -> list[pytest.MarkDecorator]:
+    """Why a case can't be measured here, as a mark; a run has seen to it before."""
+    lacks = [package for package in case.packages if find_spec(package) is None]
+    if lacks:
+        return [pytest.mark.skip(reason=f"{', '.join(lacks)} is not installed")]
+    if case.cuda_only and measured == "cpu":
+        return [pytest.mark.skip(reason="too large for a CPU")]
+    return []
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,17 @@ Request = dict[str, Any]
 Answer = dict[str, Any]
 
 
+def _folder(request: Request) -> Path | None:
+    """Where images are looked for, if the request says."""
+    return Path(request["source"]) if request.get("source") else None
+
+
 def _catalogue(request: Request) -> Answer:
     """The cases of a profile, as the outer half plans with them."""
     from bnsuite.cases import profile
+    from bnsuite.cases.data import to_download
 
+    source = _folder(request)
     return {
         "cases": [
             {
@@ -38,6 +46,9 @@ def _catalogue(request: Request) -> Answer:
                 "nbytes": case.nbytes,
                 "dataset": case.dataset,
                 "target": getattr(case, "target", None),
+                "cuda_only": case.cuda_only,
+                "lacks": [package for package in case.packages if find_spec(package) is None],
+                "to_download": to_download(case.dataset, source),
             }
             for case in profile(request["profile"])
         ]
@@ -69,8 +80,7 @@ def _stage(request: Request) -> Answer:
     """Make data sets into a folder."""
     from bnsuite.cases import data
 
-    data.stage(request["datasets"], Path(request["folder"]))
-    return {}
+    return {"missing": data.stage(request["datasets"], Path(request["folder"]), _folder(request))}
 
 
 def _curve(request: Request) -> Answer:
@@ -78,13 +88,14 @@ def _curve(request: Request) -> Answer:
     import torch
 
     from bnsuite.cases import TrainCase, by_id
-    from bnsuite.cases.train import follow
+    from bnsuite.measure.follow import follow
 
     case = by_id[request["case"]]
     assert isinstance(case, TrainCase)
     if request["device"] != "cpu":
         torch.cuda.set_device(request["device"])
-    return {"curve": {"seed": request["seed"], **asdict(follow(case, request["device"], request["seed"]))}}
+    curve, detail = follow(case, request["device"], request["seed"])
+    return {"curve": asdict(curve), "detail": asdict(detail)}
 
 
 ANSWERS: dict[str, Callable[[Request], Answer]] = {

@@ -16,7 +16,7 @@ from bnsuite.record.errors import InputError
 from bnsuite.record.files import read_text
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.reference import CurveReference, Reference, TimingReference
-from bnsuite.record.schema import Curve, Run, Value, Versioned
+from bnsuite.record.schema import Curve, Migration, Run, Value, Versioned
 from bnsuite.record.store import parse
 
 
@@ -43,9 +43,13 @@ class TimingFile(Versioned):
 
 
 class CurveLine(Versioned):
-    """A line of an accepted workload: a case and one seed's curve. History of the schema: 1 is the first."""
+    """A line of an accepted workload: a case and one seed's curve.
 
-    SCHEMA: ClassVar[int] = 1
+    History of the schema: 1 is the first. 2, in 0.2.0, lets a curve be without accuracy.
+    """
+
+    SCHEMA: ClassVar[int] = 2
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: lambda line: {**line, "schema": 2}}
 
     id: str
     version: int

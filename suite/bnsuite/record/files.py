@@ -16,13 +16,13 @@ _UMASK = os.umask(0)  # read once, while there is one thread: it can't be read w
 os.umask(_UMASK)
 
 
-def write_atomically(path: Path, text: str, option: str = OUT) -> None:
-    """Put `text` at `path`, so that a reader or a crash sees the old file or the new one, never a part."""
+def write_atomically(path: Path, content: str | bytes, option: str = OUT) -> None:
+    """Put `content` (text as UTF-8) at `path`: a reader or a crash sees the old file or the new one, never a part."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o666 & ~_UMASK)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
-from bnsuite.record import store
+from bnsuite.record import details, store
+from bnsuite.record.details import Detail
 from bnsuite.record.schema import CaseResult, Curve, Outcome, Run, Status, Timing
 
 MEASURED = Outcome(status=Status.MEASURED)
@@ -17,14 +18,16 @@ class Recorder:
 
     def __init__(self, run: Run, folder: Path, began: float) -> None:
         self.run, self._folder, self._began = run, folder, began
+        self._details: dict[str, list[Detail]] = {}
+        self._texts: dict[str, tuple[CaseResult, str]] = {}
         self._save()
 
     def ids(self, gate: str) -> list[str]:
-        """The cases that `gate` judges and that have not failed."""
+        """The cases that `gate` judges and that have neither failed nor been skipped."""
         return [
             result.id
             for result in self.run.cases
-            if gate in result.outcomes and result.outcomes[gate].status is not Status.FAILED
+            if gate in result.outcomes and result.outcomes[gate].status not in {Status.FAILED, Status.SKIPPED}
         ]
 
     def undisturbed(self, name: str, *, confirms: bool) -> int:
@@ -42,8 +45,10 @@ class Recorder:
             },
         )
 
-    def add_curve(self, name: str, curve: Curve) -> None:
-        """One more seed of a training; curves are kept in the order of their seeds."""
+    def add_curve(self, name: str, curve: Curve, detail: Detail) -> None:
+        """One more seed of a training; curves are kept in the order of their seeds, details in files beside the run."""
+        self._details.setdefault(name, []).append(detail)
+        details.save(name, self._details[name], self._folder)
         self._change(
             name,
             lambda old: {
@@ -57,6 +62,11 @@ class Recorder:
         failed = Outcome(status=Status.FAILED, reason=reason)
         self._change(name, lambda old: {"outcomes": {**old.outcomes, gate: failed}})
 
+    def skip(self, name: str, reason: str) -> None:
+        """A case can't be measured here."""
+        skipped = Outcome(status=Status.SKIPPED, reason=reason)
+        self._change(name, lambda old: {"outcomes": dict.fromkeys(old.outcomes, skipped)})
+
     def end(self, ended_by: str | None = None) -> None:
         """The session is over: finished, or ended by what `ended_by` names."""
         self.run = self.run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
@@ -69,4 +79,11 @@ class Recorder:
 
     def _save(self) -> None:
         self.run = self.run.model_copy(update={"wall_s": monotonic() - self._began})
-        store.save(self.run, self._folder)
+        store.save(self.run, self._folder, self._text)
+
+    def _text(self, result: CaseResult) -> str:
+        """A result as JSON, made once as long as it stays as it is."""
+        known = self._texts.get(result.id)
+        if known is None or known[0] is not result:
+            known = self._texts[result.id] = result, store.text(result)
+        return known[1]

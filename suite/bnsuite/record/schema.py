@@ -17,6 +17,7 @@ UNDISTURBED_SHARE = 0.95
 #: From a picosecond to a few months: what lies outside is no measurement.
 Seconds = Annotated[float, Field(gt=1e-12, lt=1e7)]
 Bytes = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Loss = float | None
 """None where the loss was not finite."""
 
@@ -27,12 +28,16 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
+#: What turns the plain JSON of one version of a schema into that of the next.
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+
+
 class Versioned(Value):
     """A record that is a file, or a line of one: its "schema" says how it is to be read."""
 
     #: Today's version of the schema, and what turns version n into n + 1, on plain JSON.
     SCHEMA: ClassVar[int]
-    MIGRATIONS: ClassVar[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {}
 
     schema_version: int = Field(alias="schema")
 
@@ -77,12 +82,15 @@ class Timing(Value):
 
 
 class Curve(Value):
-    """How one seed learnt: training loss an epoch, validation loss and accuracy before the first and after each."""
+    """How one seed learnt: training loss an epoch, validation loss and accuracy before the first and after each.
+
+    A regression has no accuracy.
+    """
 
     seed: int
     train_loss: tuple[Loss, ...] = Field(min_length=1)
     val_loss: tuple[Loss, ...] = Field(min_length=1)
-    val_accuracy: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(min_length=1)
+    val_accuracy: tuple[Share, ...]
     early_loss: Loss
 
 
@@ -97,6 +105,11 @@ class PlannedCase(Value):
     nbytes: Bytes | None
     dataset: str | None
     target: float | None
+    cuda_only: bool
+    #: Packages it needs that are not installed where it would be measured.
+    lacks: tuple[str, ...]
+    #: Whether its data set has to be downloaded first.
+    to_download: bool
 
 
 class Outcome(Value):
@@ -184,13 +197,25 @@ class Asked(Value):
     timeout_s: float
 
 
+def _tell_needs(run: dict[str, Any]) -> dict[str, Any]:
+    """From 1 to 2: every case there was needed nothing but torch and what scikit-learn carries."""
+    needs = {"cuda_only": False, "lacks": [], "to_download": False}
+    return {
+        **run,
+        "schema": 2,
+        "cases": [{**one, "case": {**one["case"], **needs}} for one in run["cases"]],
+    }
+
+
 class Run(Versioned):
     """All samples of one environment.
 
-    History of the schema: 1, in 0.1.0, is the first.
+    History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
+    curve be without accuracy.
     """
 
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _tell_needs}
 
     bnsuite: str
     revision: str | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,16 +11,28 @@ from pydantic import ValidationError
 
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, read_text, write_atomically
-from bnsuite.record.schema import Run, Versioned
+from bnsuite.record.schema import CaseResult, Run, Versioned
 
 RUN_FILE = "run.json"
 
 V = TypeVar("V", bound=Versioned)
 
 
-def save(run: Run, folder: Path) -> None:
-    """Write `run` into `folder`."""
-    write_atomically(folder / RUN_FILE, run.model_dump_json(by_alias=True, indent=1) + "\n")
+def text(result: CaseResult) -> str:
+    """A case's result as it stands in the file, on one line."""
+    return result.model_dump_json(by_alias=True)
+
+
+def save(run: Run, folder: Path, text_of: Callable[[CaseResult], str] = text) -> None:
+    """Write `run` into `folder`, a line a case; `text_of` may remember the lines of an earlier call."""
+    head = run.model_dump_json(by_alias=True, indent=1, exclude={"cases"}).removesuffix("\n}")
+    lines = ",\n".join(f"  {text_of(result)}" for result in run.cases)
+    write_atomically(folder / RUN_FILE, f'{head},\n "cases": [\n{lines}\n ]\n}}\n')
+
+
+def folder_of(where: Path) -> Path:
+    """The folder of a run that was named by its folder or its file."""
+    return where if where.is_dir() else where.parent
 
 
 def load(where: Path) -> Run:

@@ -75,13 +75,25 @@ def cases(planned: Iterable[PlannedCase]) -> str:
             "quick, full" if "quick" in case.profiles else "full",
             units.nbytes(case.nbytes) if case.nbytes else NOTHING,
             case.dataset or NOTHING,
+            _here(case),
         ]
         for case in planned
     ]
     return (
-        tabulate(rows, headers=("case", "family", "gates", "profiles", "bytes moved", "data"), disable_numparse=True)
+        tabulate(
+            rows, headers=("case", "family", "gates", "profiles", "bytes moved", "data", "here"), disable_numparse=True
+        )
         + f"\n{len(rows)} cases"
     )
+
+
+def _here(case: PlannedCase) -> str:
+    """What keeps a case from being measured here, as far as can be said before a device is chosen."""
+    if case.lacks:
+        return f"skipped: {', '.join(case.lacks)} is not installed"
+    if case.cuda_only:
+        return "on a GPU only"
+    return "data downloaded first" if case.to_download else NOTHING
 
 
 def changes(accepted: Iterable[Change]) -> str:

@@ -1,0 +1,7 @@
+"""The data sets of the trainings: made or fetched once, handed to the measured processes as files."""
+
+from bnsuite.cases.data.files import STAGE_VARIABLE, Split, load, stage
+from bnsuite.cases.data.images import DataError
+from bnsuite.cases.data.sets import SETS, to_download
+
+__all__ = ["SETS", "STAGE_VARIABLE", "DataError", "Split", "load", "stage", "to_download"]

@@ -1,0 +1,150 @@
+"""A training in progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bnsuite.cases.train.case import TrainCase
+
+
+class Training:
+    """A call is one epoch, and nothing but the epoch.
+
+    Initialisation and the order of the data come from the CPU generator whatever the device, so that the same seed
+    starts the same training everywhere and two environments can be compared seed by seed. What is drawn while it
+    trains (dropout) comes from the device's generator, whose state is the training's own.
+    """
+
+    def __init__(self, case: TrainCase, device: str, seed: int) -> None:
+        import torch
+        from torch.nn import functional
+
+        from bnsuite.cases import data
+
+        self.data = data.load(case.data, device)
+        self._case, self._device = case, device
+        self._order = torch.Generator().manual_seed(seed)
+        losses = {
+            "bce": functional.binary_cross_entropy_with_logits,
+            "cross-entropy": functional.cross_entropy,
+            "mse": functional.mse_loss,
+        }
+        self._loss: Any = losses[case.loss]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = self._build()
+        self._random = any(isinstance(layer, torch.nn.Dropout) for layer in self.model.modules())
+        self._chance: torch.Tensor | None = None
+        self._seed = seed
+        #: The batch losses of the last epoch, on the device.
+        self.losses: list[torch.Tensor] = []
+
+    def _build(self) -> nn.Module:
+        model = self._case.network.build().to(self._device)
+        self._optimizer = self._case.optimizer.build(model.parameters())
+        return model
+
+    def __call__(self) -> None:
+        """Train one epoch."""
+        with self._own_chance():
+            self.losses = [self.step(chosen) for chosen in self._batches()]
+
+    def few_batches(self) -> None:
+        """Train on four batches."""
+        with self._own_chance():
+            for chosen in self._batches()[:4]:
+                self.step(chosen)
+
+    def _batches(self) -> tuple[torch.Tensor, ...]:
+        import torch
+
+        size = len(self.data.x_train)
+        order = torch.randperm(size, generator=self._order) if self._case.shuffle else torch.arange(size)
+        self._start_epoch()
+        batches: tuple[torch.Tensor, ...] = order.to(self.data.x_train.device).split(self._case.batch)
+        return batches
+
+    def _start_epoch(self) -> None:
+        self.model.train()
+
+    def step(self, chosen: torch.Tensor) -> torch.Tensor:
+        """Train on the samples `chosen` (int64 indices) and return their loss."""
+        data, optimizer = self.data, self._optimizer
+        optimizer.zero_grad()
+        loss = self._loss(self.model(data.x_train.index_select(0, chosen)), data.y_train.index_select(0, chosen))
+        loss.backward()
+        optimizer.step()
+        detached: torch.Tensor = loss.detach()
+        return detached
+
+    def evaluate(self) -> tuple[float, float | None]:
+        """Loss and accuracy (None for a regression) on the validation set, in evaluation mode."""
+        outputs = self.predict()
+        loss = float(self.loss_of(outputs))
+        return loss, None if self._case.loss == "mse" else float(self.right(outputs).float().mean())
+
+    def predict(self) -> torch.Tensor:
+        """The outputs for the validation set, in evaluation mode."""
+        import torch
+
+        self.model.eval()
+        with torch.no_grad():
+            outputs: torch.Tensor = self.model(self.data.x_val)
+        return outputs
+
+    def predict_in_train_mode(self) -> torch.Tensor:
+        """The outputs for the validation set in training mode, batch by batch; the model stays as it was."""
+        import torch
+
+        self.model.train()
+        before = {name: value.clone() for name, value in self.model.named_buffers()}
+        batches = self.data.x_val.split(self._case.batch)
+        if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm can't train on a single sample
+            batches = (*batches[:-2], torch.cat(batches[-2:]))
+        with torch.no_grad(), self._own_chance(keep=False):
+            outputs = torch.cat([self.model(batch) for batch in batches])
+        for name, value in self.model.named_buffers():
+            value.copy_(before[name])
+        return outputs
+
+    def loss_of(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The loss of outputs for the validation set."""
+        loss: torch.Tensor = self._loss(outputs, self.data.y_val)
+        return loss
+
+    def right(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Which samples of the validation set are classified right."""
+        guess = outputs > 0 if outputs.dim() == 1 else outputs.argmax(1)
+        return guess == self.data.y_val
+
+    def layers(self) -> Iterator[tuple[str, list[torch.nn.Parameter]]]:
+        """The layers that have parameters of their own, by name, in the order of the network."""
+        for name, module in self.model.named_modules():
+            parameters = list(module.parameters(recurse=False))
+            if parameters:
+                yield f"{name}-{type(module).__name__}", parameters
+
+    @contextmanager
+    def _own_chance(self, *, keep: bool = True) -> Iterator[None]:
+        """Let what is drawn inside come from this training's own generator state."""
+        import torch
+
+        if not self._random:
+            yield
+            return
+        on_gpu = self._device != "cpu"
+        state = torch.cuda if on_gpu else torch.random
+        with torch.random.fork_rng(devices=[self._device] if on_gpu else []):
+            if self._chance is None:
+                torch.manual_seed(self._seed)
+            else:
+                state.set_rng_state(self._chance)
+            yield
+            if keep:
+                self._chance = state.get_rng_state()

@@ -1,0 +1,30 @@
+"""``bnsuite claims``: what the articles claim, and what was measured."""
+
+from __future__ import annotations
+
+import argparse
+
+from bnsuite.cli.options import add_run
+from bnsuite.cli.output import say
+
+SUMMARY = "what the articles claim, and what a run says to it"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("--json", action="store_true", help="print the answers as JSON instead of the tables")
+
+
+def main(options: argparse.Namespace) -> int:
+    from bnsuite.judge.claims import CLAIMS
+    from bnsuite.judge.evidence import Evidence
+    from bnsuite.record import details, store
+    from bnsuite.record.errors import NotMeasuredError
+    from bnsuite.report import claims
+
+    evidence = Evidence(store.load(options.run), details.load(store.folder_of(options.run)))
+    answered = [(claim, claim.rows(evidence)) for claim in CLAIMS]
+    if not any(rows for _, rows in answered):
+        raise NotMeasuredError(f"{options.run}: no claim is tried by what it measured; --profile full tries all")
+    say(claims.as_json(answered) if options.json else claims.terminal(answered))
+    return 0

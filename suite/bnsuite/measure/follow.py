@@ -1,0 +1,146 @@
+"""A training followed from its first epoch to its last: how it learnt, and what could be seen on the way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from bnsuite.measure import memory
+from bnsuite.measure.probe import Histogram, Probe, Units
+
+if TYPE_CHECKING:
+    import torch
+
+    from bnsuite.cases import TrainCase, Training
+
+#: The step whose batch loss is kept as the early loss: late enough to have learnt, early enough to tell.
+EARLY_STEP = 100
+
+
+@dataclass
+class Curve:
+    """How one seed learnt; None where a loss was not finite."""
+
+    seed: int
+    #: The mean batch loss of each epoch.
+    train_loss: list[float | None] = field(default_factory=list)
+    #: Validation loss and accuracy before the first epoch and after each; a regression has no accuracy.
+    val_loss: list[float | None] = field(default_factory=list)
+    val_accuracy: list[float] = field(default_factory=list)
+    #: The loss of batch number EARLY_STEP, or None if the training has no such batch.
+    early_loss: float | None = None
+
+
+@dataclass
+class Accuracy:
+    """The share of right answers on the validation set, over all of it and class by class."""
+
+    overall: float
+    per_class: list[float]
+
+
+@dataclass
+class Fitted:
+    """What a regression's network says at the test points at the end."""
+
+    x: list[float]
+    y: list[float]
+    prediction: list[float | None]
+
+
+@dataclass
+class Detail:
+    """What else is known of one seed: nothing here is compared with a baseline."""
+
+    seed: int
+    steps_per_epoch: int
+    #: The first epoch, from 1, with a loss that was not finite.
+    diverged_epoch: int | None = None
+    #: Wall time of each epoch beside whatever trained on the other cores: an impression, not a measurement.
+    epoch_s: list[float] = field(default_factory=list)
+    #: Torch's allocator on a GPU, the process's resident set on a CPU.
+    peak_memory_bytes: int | None = None
+    #: The L2 norm of each layer's gradient at the last batch of each epoch; None where it was not finite.
+    gradient_norms: dict[str, list[float | None]] = field(default_factory=dict)
+    eval_mode: Accuracy | None = None
+    train_mode: Accuracy | None = None
+    histograms: list[Histogram] = field(default_factory=list)
+    units: list[Units] = field(default_factory=list)
+    fitted: Fitted | None = None
+
+
+def follow(case: TrainCase, device: str, seed: int) -> tuple[Curve, Detail]:
+    """Train `case` to its end; divergence is recorded, never raised."""
+    memory.forget_peak(device)
+    training = case.build(device, seed)
+    curve = Curve(seed)
+    detail = Detail(seed, steps_per_epoch=math.ceil(len(training.data.x_train) / case.batch))
+    probe = Probe(training.model) if case.probed else None
+    steps = 0
+
+    def look() -> None:
+        if probe:
+            probe.look(training.data.x_val)
+        loss, accuracy = training.evaluate()
+        curve.val_loss.append(_finite(loss))
+        if accuracy is not None:
+            curve.val_accuracy.append(accuracy)
+
+    look()
+    for epoch in range(1, case.epochs + 1):
+        began = perf_counter()
+        training()
+        losses = _floats(training.losses)
+        detail.epoch_s.append(perf_counter() - began)
+        if steps < EARLY_STEP <= steps + len(losses):
+            curve.early_loss = _finite(losses[EARLY_STEP - steps - 1])
+        steps += len(losses)
+        curve.train_loss.append(_finite(math.fsum(losses) / len(losses)))
+        _note_gradients(training, detail)
+        look()
+        if detail.diverged_epoch is None and (curve.train_loss[-1] is None or curve.val_loss[-1] is None):
+            detail.diverged_epoch = epoch
+    if probe:
+        detail.histograms, detail.units = probe.histograms, probe.units
+    _finish(case, training, detail)
+    detail.peak_memory_bytes = memory.peak_bytes(device)
+    return curve, detail
+
+
+def _finish(case: TrainCase, training: Training, detail: Detail) -> None:
+    outputs = training.predict()
+    if case.loss == "mse":
+        x, y, prediction = (_floats([*one.flatten()]) for one in (training.data.x_val, training.data.y_val, outputs))
+        detail.fitted = Fitted(x, y, [_finite(value) for value in prediction])
+        return
+    detail.eval_mode = _accuracy(training, outputs)
+    detail.train_mode = _accuracy(training, training.predict_in_train_mode())
+
+
+def _accuracy(training: Training, outputs: torch.Tensor) -> Accuracy:
+    right, y = training.right(outputs), training.data.y_val
+    classes = sorted(set(y.tolist()))
+    return Accuracy(
+        overall=float(right.float().mean()), per_class=[float(right[y == one].float().mean()) for one in classes]
+    )
+
+
+def _note_gradients(training: Training, detail: Detail) -> None:
+    for name, parameters in training.layers():
+        squares = [parameter.grad.square().sum() for parameter in parameters if parameter.grad is not None]
+        norm = math.sqrt(sum(_floats(squares))) if squares else 0.0
+        detail.gradient_norms.setdefault(name, []).append(_finite(norm))
+
+
+def _floats(values: list[torch.Tensor]) -> list[float]:
+    """Scalars on a device as floats, in one transfer."""
+    import torch
+
+    floats: list[float] = torch.stack(values).tolist()
+    return floats
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,107 @@
+"""How all pictures look, and how they are saved."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from bnsuite.record.files import write_atomically
+from bnsuite.record.schema import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Okabe & Ito's palette, which survives every common colour blindness; markers and dashes tell the lines apart in grey.
+COLOURS = {
+    "bn": "#0072B2",
+    "none": "#D55E00",
+    "plain": "#D55E00",
+    "ln": "#009E73",
+    "gn": "#E69F00",
+    "in": "#CC79A7",
+    "after": "#56B4E9",
+    "bn-torch": "#56B4E9",
+}
+MARKERS = {"bn": "o", "none": "s", "plain": "s", "ln": "^", "gn": "D", "in": "v", "after": "P", "bn-torch": "x"}
+NAMES = {
+    "bn": "batch norm",
+    "none": "no norm",
+    "plain": "no norm",
+    "ln": "layer norm",
+    "gn": "group norm",
+    "in": "instance norm",
+    "after": "batch norm after the activation",
+    "bn-torch": "the same in torch",
+}
+ORDER = tuple(NAMES)
+SETTINGS = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "bnsuite",
+}
+DPI = 130
+
+
+def figure(width: float, height: float, title: str) -> Figure:
+    """An empty figure of `width` by `height` inches."""
+    made = Figure(figsize=(width, height), layout="constrained")
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def save(picture: Figure, folder: Path, name: str) -> Iterator[Path]:
+    """Write a picture as SVG and as PNG."""
+    with rc_context(SETTINGS):
+        for kind in ("svg", "png"):
+            buffer = io.BytesIO()
+            picture.savefig(buffer, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else {})
+            picture.set_layout_engine("none")  # it is laid out; that takes longer than drawing
+            path = folder / f"{name}.{kind}"
+            write_atomically(path, buffer.getvalue())
+            yield path
+
+
+def where(run: Run) -> str:
+    """A line that says what a picture shows the measurements of."""
+    torch = run.environment.packages.get("torch", "?")
+    seeds = max((len(result.curves) for result in run.cases), default=0)
+    return f"{run.device}, torch {torch}, {seeds} seeds"
+
+
+def quartiles(rows: Sequence[Sequence[float | None]]) -> tuple[list[float], list[float], list[float]]:
+    """The lower quartile, the median and the upper quartile of each column; what is None counts as infinite."""
+    import numpy as np
+
+    columns = [[float("inf") if one is None else one for one in column] for column in zip_longest(*rows)]
+    lower, middle, upper = np.quantile(columns, (0.25, 0.5, 0.75), axis=1, method="nearest").tolist()
+    return lower, middle, upper
+
+
+def band(axes: Axes, x: Sequence[float], rows: Sequence[Sequence[float | None]], variant: str, label: str = "") -> None:
+    """The median over seeds as a line, the middle half of them as a band."""
+    lower, middle, upper = quartiles(rows)
+    colour = COLOURS.get(variant, "#000000")
+    axes.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(
+        x,
+        middle,
+        color=colour,
+        marker=MARKERS.get(variant, "."),
+        markersize=3.5,
+        linewidth=1.5,
+        linestyle="--" if variant in {"none", "plain"} else "-",
+        label=label or NAMES.get(variant, variant),
+    )
