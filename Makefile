@@ -13,7 +13,7 @@ RUN ?= results/latest
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' suite/bnsuite/__init__.py)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead accept lock clean
+.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic accept lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -51,6 +51,12 @@ image-test: setup-test ## run the tests of the image
 
 overhead: setup-test ## print what the harness adds to a step
 	$(BIN)/pytest -q -s tests/overhead.py
+
+bench-loops: setup-test ## print an epoch of a workload against its article's own loop (BNSUITE_DATA)
+	$(BIN)/python tests/loops.py
+
+characteristic: setup-test ## print how often the convergence gate rings falsely, and finds slower learning
+	PYTHONPATH=tests $(BIN)/python tests/characteristic.py
 
 accept: setup ## make a run the baseline (RUN, default: the last one)
 	$(BIN)/bnsuite accept $(RUN)

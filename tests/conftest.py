@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bnsuite.record.details import Detail
 from bnsuite.record.schema import (
     Asked,
     CaseResult,
@@ -163,6 +164,23 @@ def curve(seed: int, *, target_at: float = 3.0, final: float = 0.1, early: float
         val_loss=val,
         val_accuracy=(0.5,) * (epochs + 1),
         early_loss=early,
+    )
+
+
+def detail(seed: int) -> Detail:
+    """What else is known of a seed, as little as there can be."""
+    return Detail(
+        seed=seed,
+        steps_per_epoch=23,
+        diverged_epoch=2,
+        epoch_s=(0.1, 0.2),
+        peak_memory_bytes=1 << 28,
+        gradient_norms={"0-Conv2d": (0.5, None)},
+        eval_mode=None,
+        train_mode=None,
+        histograms=(),
+        units=(),
+        fitted=None,
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 
 import pytest
 import torch
 
 from bnsuite.cases import CATALOGUE, Case, by_id, profile
+from bnsuite.cases.data import to_download
 from bnsuite.cases.op import OpCase
+from conftest import IMAGES
 
 
 def test_ids_are_readable_and_unique() -> None:
@@ -21,13 +24,19 @@ def test_the_cases_of_the_first_release() -> None:
     """BatchNorm1d, BatchNorm2d in two shapes and two layouts, each in three phases; three pairs of trainings."""
     assert len([name for name in by_id if name.startswith("op/batch_norm1d/")]) == 3
     assert len([name for name in by_id if name.startswith("op/batch_norm2d/")]) == 12
-    assert [name for name in by_id if name.startswith("train/")] == [
-        "train/synthetic-mlp/none/lr=0.01",
-        "train/synthetic-mlp/bn/lr=0.01",
-        "train/synthetic-mlp/none/lr=0.1",
-        "train/synthetic-mlp/bn/lr=0.1",
-        "train/cnn/none/data=digits",
-        "train/cnn/bn/data=digits",
+    trainings = {
+        *(f"train/synthetic-mlp/{norm}/lr={lr}" for norm in ("none", "bn") for lr in ("0.01", "0.1")),
+        *(f"train/cnn/{norm}/data=digits" for norm in ("none", "bn")),
+    }
+    assert {by_id[name].version for name in trainings} == {1}
+
+
+def test_the_quick_profile_keeps_a_handful_of_trainings() -> None:
+    """What takes no download and a second."""
+    assert [case.id for case in profile("quick") if case.family == "train"] == [
+        *(f"train/synthetic-mlp/{norm}/lr={lr}" for lr in ("0.01", "0.1") for norm in ("none", "bn")),
+        *(f"train/bad-init-regression/{norm}/act=tanh" for norm in ("none", "bn")),
+        *(f"train/cnn/{norm}/data=digits" for norm in ("none", "bn")),
     ]
 
 
@@ -36,9 +45,17 @@ def test_quick_is_a_part_of_full() -> None:
 
 
 @pytest.mark.parametrize("case", CATALOGUE, ids=lambda case: case.id)
-def test_every_case_builds_a_step_that_returns_nothing(case: Case) -> None:
+def test_every_case_builds_a_step_that_returns_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """pytest-benchmark keeps what a step returns alive into the next round, so a step returns nothing."""
-    step = case.build("cpu")
+    if case.cuda_only and not torch.cuda.is_available():
+        pytest.skip("too large for a CPU")
+    for package in case.packages:
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    if case.dataset and to_download(case.dataset, IMAGES):
+        pytest.skip("MNIST and Fashion-MNIST are not in the folder that BNSUITE_DATA names")
+    monkeypatch.setenv("BNSUITE_DATA", str(IMAGES))
+    step = case.brief(case.build("cpu"))
     assert step() is None
     assert step() is None
 

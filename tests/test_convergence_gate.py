@@ -185,3 +185,39 @@ def test_error_rates() -> None:
 
     assert sum(night(0.0).verdict is Verdict.REGRESSED for _ in range(400)) <= 4
     assert sum(night(0.10).verdict is Verdict.REGRESSED for _ in range(100)) >= 95
+
+
+def unpaired(finals: list[float]) -> list[Curve]:
+    """Curves whose final losses are these and no seed's own."""
+    return [curve(seed, final=final, early=0.4 + 0.01 * seed) for seed, final in enumerate(finals)]
+
+
+def test_seeds_that_do_not_pair_are_compared_all_with_all() -> None:
+    """A GPU that adds up in no fixed order: the run's ten against all twenty of the baseline, by ranks."""
+    accepted = unpaired([0.1 * (1 + 0.01 * chance.gauss(0, 1)) for _ in range(20)])
+    same = judge(unpaired([0.1 * (1 + 0.01 * chance.gauss(0, 1)) for _ in range(10)]), accepted)
+    assert same.verdict is Verdict.PASS
+    worse = judge(unpaired([0.11 * (1 + 0.01 * chance.gauss(0, 1)) for _ in range(10)]), accepted)
+    assert worse.verdict is Verdict.REGRESSED
+    assert worse.evidence["pairing"] == "unpaired"
+
+
+def test_accuracy_is_held_to_a_percentage_point() -> None:
+    """Two points fewer right answers on every seed is a regression, whatever the losses; a fifth of one is none."""
+
+    def less_right(points: float) -> list[Curve]:
+        return [
+            one.model_copy(update={"val_accuracy": (*one.val_accuracy[:-1], 0.5 - points + chance.gauss(0, 1e-4))})
+            for one in ACCEPTED
+        ]
+
+    finding = judge(less_right(0.02))
+    assert finding.verdict is Verdict.REGRESSED
+    assert "final error rate" in finding.summary
+    assert judge(less_right(0.002)).verdict is Verdict.PASS
+
+
+def test_a_regression_without_accuracy_is_judged_by_its_losses() -> None:
+    without = [one.model_copy(update={"val_accuracy": ()}) for one in ACCEPTED]
+    rounded = [scaled(one, chance.gauss(0, 3e-4)) for one in without]
+    assert judge(rounded, without).verdict is Verdict.PASS

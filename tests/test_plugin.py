@@ -7,8 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conftest import ROOT
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def pytest_suite(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -51,3 +55,20 @@ def test_an_unusable_device_ends_at_once(tmp_path: Path) -> None:
     done = pytest_suite(tmp_path, "--device", "gpu", "-q")
     assert done.returncode == 4
     assert "--device gpu: no such device; choose auto, cpu, cuda or cuda:N" in done.stdout + done.stderr
+
+
+def test_what_cannot_be_measured_here_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too large for a CPU, or without its data: a skip with the reason, and the JSON of the rest is whole."""
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "out.json"
+    select = "resnet50 or (mnist-6k and cnn and gn) or (batch_norm1d and fwd-eval)"
+    monkeypatch.setenv("BNSUITE_DATA", str(tmp_path / "empty"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # no download either
+    done = pytest_suite(
+        *(tmp_path, "--device", "cpu", "--profile", "full", "-k", select, f"--benchmark-json={out}", "-q", "-rs")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed, 2 skipped" in done.stdout
+    assert "too large for a CPU" in done.stdout
+    assert "lacks 4 of the 4 archives" in done.stdout
+    assert len(json.loads(out.read_text())["benchmarks"]) == 1

@@ -19,7 +19,11 @@ from conftest import Command
 
 def outcomes(folder: Path) -> dict[str, str]:
     run = json.loads((folder / "run.json").read_text())
-    return {case["case"]["id"]: case["outcomes"]["timing"]["status"] for case in run["cases"]}
+    return {
+        case["case"]["id"]: case["outcomes"]["timing"]["status"]
+        for case in run["cases"]
+        if "timing" in case["outcomes"]
+    }
 
 
 def test_measures_judges_prints_and_writes(bnsuite: Command, tmp_path: Path) -> None:
@@ -212,3 +216,43 @@ def test_a_missing_gpu_is_told_in_one_line(bnsuite: Command) -> None:
     assert done.err.count("\n") == 1
     assert "--device cuda: " in done.err
     assert "--device cpu" in done.err or "CUDA_VISIBLE_DEVICES" in done.err
+
+
+def test_what_cannot_be_measured_here_is_skipped_with_the_reason(bnsuite: Command, tmp_path: Path) -> None:
+    """No MNIST and no way to it, no GPU: SKIPPED, status 0, and 3 with --strict; the rest is measured."""
+    (tmp_path / "empty").mkdir()
+    no_network = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    select = "mnist-6k and lr=0.01 and bn or resnet50 or faulty/fine"
+    done = bnsuite(
+        *("--device", "cpu", "--profile", "full", "-k", select, "--data-dir", "empty", "--out", "o"), **no_network
+    )
+    assert done.status == 0, done.err
+    assert "SKIPPED convergence" in done.out
+    assert "lacks 4 of the 4 archives and they can't be downloaded" in done.out
+    assert "name a folder that has them with --data-dir" in done.out
+    assert "SKIPPED timing, train/resnet50/bn/data=images-224: too large for a CPU" in done.out
+    assert outcomes(tmp_path / "o")["faulty/fine"] == "measured"
+    assert bnsuite("check", "o", "--strict").status == 3
+
+
+def test_a_data_folder_that_is_named_must_be_there(bnsuite: Command) -> None:
+    """By option or by variable, in one line."""
+    done = bnsuite("--device", "cpu", "--data-dir", "nowhere")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "--data-dir nowhere: there is no such folder" in done.err
+    assert "BNSUITE_DATA nowhere: there is no such folder" in bnsuite("list", BNSUITE_DATA="nowhere").err
+
+
+def test_a_training_leaves_its_details_and_its_claims(bnsuite: Command, tmp_path: Path) -> None:
+    """trainings/ has a file for it; report.md says what the articles claim; an old run's file is gone."""
+    (tmp_path / "o" / "trainings").mkdir(parents=True)
+    (tmp_path / "o" / "trainings" / "old.jsonl").write_text("old")
+    assert bnsuite("--device", "cpu", "-k", "bad-init", "--out", "o").status == 0
+    assert {path.name for path in (tmp_path / "o" / "trainings").iterdir()} == {
+        "bad-init-regression__bn__act=tanh.jsonl",
+        "bad-init-regression__none__act=tanh.jsonl",
+    }
+    report = (tmp_path / "o" / "report.md").read_text()
+    assert "## What the articles claim" in report
+    assert "bad-init-regression act=tanh" in report
+    assert "saturated values" in bnsuite("claims", "o").out

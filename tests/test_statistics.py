@@ -7,6 +7,7 @@ import random
 import pytest
 from scipy import stats
 
+from bnsuite.judge import statistics
 from bnsuite.judge.statistics import benjamini_hochberg, holm, p_lost, paired, satterthwaite
 
 
@@ -45,3 +46,17 @@ def test_holm_keeps_the_family_error() -> None:
     chance = random.Random(0)
     rings = sum(min(holm([chance.random() for _ in range(4)])) < 0.01 for _ in range(4000))
     assert rings < 4000 * 0.016
+
+
+def test_unpaired_numbers() -> None:
+    """Welch's t as scipy has it; ranks as scipy has them; correlation 1 where nothing moves."""
+    from scipy import stats
+
+    new, old = [1.0, 1.2, 1.1, 1.4, 1.05], [0.9, 1.0, 0.95, 1.1, 0.97, 0.99]
+    estimate = statistics.welch(new, old)
+    expected = stats.ttest_ind(new, old, equal_var=False)
+    assert estimate.p_two_sided() == pytest.approx(expected.pvalue)
+    assert estimate.interval(0.9) == pytest.approx(tuple(expected.confidence_interval(0.9)))
+    assert statistics.mann_whitney(new, old) == pytest.approx(stats.mannwhitneyu(new, old).pvalue)
+    assert statistics.correlation(new, [2 * one for one in new]) == pytest.approx(1.0)
+    assert statistics.correlation([1.0, 1.0], [1.0, 2.0]) == 1.0

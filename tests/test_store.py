@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bnsuite.record import store
+from bnsuite.record import details, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.recorder import Recorder
 from bnsuite.record.schema import Run, Status
-from conftest import curve, make_run, result, timing
+from conftest import curve, detail, make_run, result, timing
 
 RUN = make_run(
     result("op/a", timings=(timing(1e-3), timing(1.1e-3))),
@@ -42,7 +42,7 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
         ("[1, 2]", 'it has no whole number under "schema"'),
         ("{}", 'it has no whole number under "schema"'),
         (broken(schema="1"), 'it has no whole number under "schema"'),
-        (broken(schema=99), "has schema 99, this bnsuite reads up to 1; use a newer bnsuite"),
+        (broken(schema=99), "has schema 99, this bnsuite reads up to 2; use a newer bnsuite"),
         (broken(schema=0), "has schema 0, which no bnsuite has written"),
         (broken(wall_s="42"), "wrong field wall_s"),
         (broken(cases=None), "wrong field cases"),
@@ -126,12 +126,27 @@ def test_every_result_is_on_disk_at_once(tmp_path: Path) -> None:
 
     recorder.add_timing("op/a", timing(1e-3))
     assert len(on_disk().cases[0].timings) == 1
-    recorder.add_curve("train/w/bn/x", curve(1))
-    recorder.add_curve("train/w/bn/x", curve(0))
+    recorder.add_curve("train/w/bn/x", curve(1), detail(1))
+    recorder.add_curve("train/w/bn/x", curve(0), detail(0))
     assert [one.seed for one in on_disk().cases[1].curves] == [0, 1]
+    assert [one.seed for one in details.load(tmp_path)["train/w/bn/x"]] == [0, 1]
     recorder.fail("op/a", "timing", "it broke")
     assert on_disk().cases[0].outcomes["timing"].status is Status.FAILED
     assert len(on_disk().cases[0].timings) == 1
     assert recorder.ids("timing") == ["train/w/bn/x"]
+    recorder.skip("train/w/bn/x", "no GPU")
+    assert {one.status for one in on_disk().cases[1].outcomes.values()} == {Status.SKIPPED}
+    assert recorder.ids("timing") == []
     recorder.end()
     assert on_disk().finished
+
+
+def test_a_run_of_the_first_schema_is_read(tmp_path: Path) -> None:
+    """As 0.1.0 wrote it: its cases needed nothing beyond torch."""
+    old = json.loads(RUN.model_dump_json(by_alias=True))
+    old["schema"] = 1
+    for one in old["cases"]:
+        for field in ("cuda_only", "lacks", "to_download"):
+            del one["case"][field]
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    assert store.load(tmp_path) == RUN

@@ -16,14 +16,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.judge.claims import CLAIMS
+    from bnsuite.judge.claims import answers
     from bnsuite.judge.evidence import Evidence
     from bnsuite.record import details, store
     from bnsuite.record.errors import NotMeasuredError
     from bnsuite.report import claims
 
     evidence = Evidence(store.load(options.run), details.load(store.folder_of(options.run)))
-    answered = [(claim, claim.rows(evidence)) for claim in CLAIMS]
+    answered = answers(evidence)
     if not any(rows for _, rows in answered):
         raise NotMeasuredError(f"{options.run}: no claim is tried by what it measured; --profile full tries all")
     say(claims.as_json(answered) if options.json else claims.terminal(answered))

@@ -40,6 +40,18 @@ def reference_for(run: Run, options: argparse.Namespace) -> Reference:
     return Reference(name=f"{folder}/", no_timing=f"there is no {folder}/ here; name it with --baselines")
 
 
+def _claims(run: Run, folder: Path) -> str:
+    """The section on what the articles claim, if the run has trainings to say something to it."""
+    if not any(result.curves for result in run.cases):
+        return ""
+    from bnsuite.judge.claims import answers
+    from bnsuite.judge.evidence import Evidence
+    from bnsuite.record import details
+    from bnsuite.report import claims
+
+    return "\n" + claims.markdown(answers(Evidence(run, details.load(folder))))
+
+
 def conclude(run: Run, reference: Reference, options: argparse.Namespace, folder: Path | None = None) -> int:
     """Judge, write the verdicts into `folder` if there is one, and print; returns the exit status.
 
@@ -53,7 +65,7 @@ def conclude(run: Run, reference: Reference, options: argparse.Namespace, folder
     if folder is not None:
         try:
             write_atomically(folder / FINDINGS, text + "\n")
-            write_atomically(folder / REPORT, markdown(run, findings, status))
+            write_atomically(folder / REPORT, markdown(run, findings, status) + _claims(run, folder))
         except InputError as error:
             unwritten = error
     say(text if options.json else terminal(run, findings, status))

@@ -282,6 +282,11 @@ def _keras(evidence: Evidence) -> Iterator[Test]:
             yield data, "final accuracy, Keras - torch", Scale.POINTS, accuracy, Within(HALF_A_POINT)
 
 
+def answers(evidence: Evidence) -> list[tuple[Claim, list[Row]]]:
+    """Every claim, and what the run says to it."""
+    return [(claim, claim.rows(evidence)) for claim in CLAIMS]
+
+
 CLAIMS = (
     Claim("faster", "0, 1, 2, 3", "With batch norm the target is reached in fewer epochs", _faster),
     Claim("lower", "0, 1, 2, 3", "With batch norm the final validation loss is lower", _lower),

@@ -1,8 +1,6 @@
-"""Every training, workload by workload, in the order of the articles that brought it.
+"""The networks that the articles train, each at its article's own hyperparameters, and torchvision's.
 
 A workload's batch norm and its counterparts share data, hyperparameters and target, so that they differ in one thing.
-Where a sweep would repeat a case that another workload has (learning rate 0.01, weight scale 1, placement before the
-activation), it is left out and the other one stands for it.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bnsuite.cases.networks import Cnn, Init, Lstm, Mlp, Norm, Vision
+from bnsuite.cases.networks import Cnn, Init, Mlp, Norm, Vision
 from bnsuite.cases.train.case import TrainCase
 from bnsuite.cases.train.optimizers import Adam, KerasAdam, Sgd
 
@@ -22,7 +20,6 @@ SYNTHETIC_TARGETS = {0.01: 0.2, 0.1: 0.25}
 MLP_TARGETS = {"digits": 0.3, "mnist": 0.09, "mnist-6k": 0.3, "digits-held-out": 0.3, "mnist-held-out": 0.1}
 MLP_SGD_TARGETS = {"digits": 1.0, "mnist": 0.25}
 CNN_TARGETS = {"digits": 0.3, "mnist-6k": 0.7, "fashion-6k": 0.75}
-RECURRENT_TARGETS = {"digits": 0.5, "mnist-6k": 0.6}
 
 
 def synthetic_mlp(norm: Norm, lr: float, **more: Any) -> TrainCase:  # fields of the case
@@ -147,154 +144,6 @@ def keras_pair(data: str) -> Iterator[TrainCase]:
         )
 
 
-def placement() -> Iterator[TrainCase]:
-    """Article 4: BN after the activation; before it is mnist-mlp/bn (dropout/bn/p=0 on mnist-6k) and cnn/bn."""
-    for data in ("mnist-6k", "digits"):
-        yield mnist_mlp(
-            BN,
-            data,
-            workload="placement",
-            variant="after",
-            setting=f"net=mnist-mlp/data={data}",
-            network={"after": True},
-            timed=False,
-        )
-    yield cnn(
-        BN,
-        "digits",
-        workload="placement",
-        variant="after",
-        setting="net=cnn/data=digits",
-        network={"after": True},
-        timed=False,
-        probed=False,
-        quick=False,
-    )
-
-
-def batch_size() -> Iterator[TrainCase]:
-    """Article 4: the same samples seen in batches of other sizes, the learning rate in proportion (Goyal 2017)."""
-    for batch in (2, 4, 8, 16, 32, 64, 128):
-        for norm in (BN, LN, GN, NONE):
-            yield cnn(
-                norm,
-                "digits",
-                workload="batch-size",
-                setting=f"batch={batch}",
-                batch=batch,
-                optimizer=Sgd(0.05 * batch / 64, 0.9),
-                epochs=2,
-                target=None,
-                timed=False,
-                probed=False,
-                quick=False,
-            )
-
-
-def dropout() -> Iterator[TrainCase]:
-    """Article 4: dropout after each activation; p = 0 on digits is mnist-mlp."""
-    for data, rates in (("digits", (0.2, 0.5)), ("mnist-6k", (0.0, 0.2, 0.5))):
-        for rate in rates:
-            for norm in (BN, NONE):
-                yield mnist_mlp(
-                    norm,
-                    data,
-                    workload="dropout",
-                    setting=f"p={rate:g}/data={data}",
-                    network={"dropout": rate},
-                    timed=False,
-                )
-
-
-def recurrent() -> Iterator[TrainCase]:
-    """Article 4: an LSTM over the rows of an image."""
-    for data, side, epochs in (("digits", 8, 10), ("mnist-6k", 28, 2)):
-        for norm in ("plain", "ln", "bn"):
-            yield TrainCase(
-                workload="recurrent",
-                variant=norm,
-                setting=f"data={data}",
-                network=Lstm(steps=side, features=side, hidden=64, norm=norm),
-                data=data,
-                loss="cross-entropy",
-                optimizer=Adam(3e-3),
-                batch=64,
-                epochs=epochs,
-                target=RECURRENT_TARGETS[data],
-                timed=data == "digits",
-                quick=False,
-            )
-
-
-def bn_parameters() -> Iterator[TrainCase]:
-    """Articles 1 and 4: one parameter of the CNN's batch norm other than usual; the usual ones are cnn/bn."""
-    settings: dict[str, dict[str, Any]] = {
-        "eps=0.001": {"eps": 1e-3},
-        "momentum=0.01": {"momentum": 0.01},
-        "momentum=0.5": {"momentum": 0.5},
-        "momentum=none": {"momentum": None},
-        "affine=off": {"affine": False},
-        "track=off": {"track_running_stats": False},
-    }
-    for setting, parameters in settings.items():
-        yield cnn(
-            Norm(kind="bn", **parameters),
-            "digits",
-            workload="bn-parameters",
-            setting=setting,
-            timed=False,
-            probed=False,
-            quick=False,
-        )
-
-
-def sweeps() -> Iterator[TrainCase]:
-    """Articles 0, 1, 3: learning rates over four decades, initial weights over three."""
-    for norm in (BN, NONE):
-        for lr in (1e-4, 1e-3, 3e-2, 1.0):
-            yield synthetic_mlp(
-                norm,
-                lr,
-                workload="lr-sweep",
-                setting=f"net=synthetic-mlp/lr={lr:g}",
-                target=None,
-                timed=False,
-                quick=False,
-            )
-        for lr in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
-            yield mnist_mlp(
-                norm,
-                "mnist-6k",
-                workload="lr-sweep",
-                setting=f"net=mnist-mlp/data=mnist-6k/lr={lr:g}",
-                optimizer=Adam(lr),
-                epochs=3,
-                target=None,
-                timed=False,
-            )
-            yield mnist_mlp(
-                norm,
-                "digits",
-                workload="lr-sweep",
-                setting=f"net=mnist-mlp/data=digits/lr={lr:g}",
-                optimizer=Adam(lr),
-                epochs=5,
-                target=None,
-                timed=False,
-            )
-        for scale in (0.03, 0.1, 0.3, 3.0, 10.0, 30.0):
-            yield synthetic_mlp(
-                norm,
-                0.01,
-                workload="init-sweep",
-                setting=f"scale={scale:g}",
-                init=Init(scale=scale),
-                target=None,
-                timed=False,
-                quick=False,
-            )
-
-
 def vision() -> Iterator[TrainCase]:
     """Torchvision's pairs: too slow on a CPU for more than a few batches, which are enough to time and compare them."""
     pairs: Sequence[tuple[str, str, Vision]] = (
@@ -323,31 +172,3 @@ def vision() -> Iterator[TrainCase]:
                 long=True,
                 cuda_only=large,
             )
-
-
-def _all() -> Iterator[TrainCase]:
-    for lr in SYNTHETIC_TARGETS:
-        for norm in (NONE, BN):
-            yield synthetic_mlp(norm, lr)
-    for data in ("mnist", "digits"):
-        for norm in (BN, NONE, LN):
-            yield mnist_mlp(norm, data)
-        yield from keras_pair(f"{data}-held-out")
-        for norm in (BN, NONE):
-            yield mnist_mlp_sgd(norm, data)
-    for norm_name in ("none", "bn"):
-        for activation in ("tanh", "relu"):
-            yield bad_init_regression(norm_name, activation)
-    for data in ("digits", "mnist-6k", "fashion-6k"):
-        for norm in (NONE, BN, GN, IN, LN):
-            yield cnn(norm, data)
-    yield from placement()
-    yield from batch_size()
-    yield from dropout()
-    yield from recurrent()
-    yield from bn_parameters()
-    yield from sweeps()
-    yield from vision()
-
-
-CASES: tuple[TrainCase, ...] = tuple(_all())
