@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bnsuite.cases.data.images import default_folder
 from bnsuite.record.details import Detail
 from bnsuite.record.schema import (
     Asked,
@@ -28,8 +29,8 @@ from bnsuite.record.schema import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-#: MNIST and Fashion-MNIST, if they are anywhere: where BNSUITE_DATA says, or beside the checkout.
-IMAGES = Path(os.environ.get("BNSUITE_DATA") or ROOT.parent / "shared" / "data")
+#: Where MNIST and Fashion-MNIST are, if they are; the tests that need them download nothing.
+IMAGES = Path(os.environ.get("BNSUITE_DATA") or default_folder())
 
 #: Put on the path of every process of a run, it adds cases that misbehave to the real catalogue.
 FAULTY = """

@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from bnsuite.cases import TrainCase, by_id
 from bnsuite.cases.data import images
 
-ROOT = Path(__file__).resolve().parents[1]
 CASES = {
     "train/mnist-mlp/bn/data=mnist": 0.5,
     "train/mnist-mlp/none/data=mnist": 0.5,
@@ -71,10 +70,9 @@ def dataset_of(case: TrainCase, scratch: str) -> Dataset[object]:
         return TensorDataset(data.x_train, data.y_train)
     from torchvision import datasets, transforms
 
-    source = Path(os.environ.get("BNSUITE_DATA") or ROOT.parent / "shared" / "data")
+    source = Path(os.environ.get("BNSUITE_DATA") or images.default_folder())
     if not images.archives("mnist", source):
         raise SystemExit("loops: MNIST is needed; name a folder that has it with BNSUITE_DATA")
-    os.environ["BNSUITE_DATA"] = str(source)
     raw = Path(scratch, "MNIST", "raw")
     raw.mkdir(parents=True, exist_ok=True)
     for archive in (source / "MNIST" / "raw").glob("*.gz"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.networks import Mlp
@@ -63,16 +64,18 @@ class KerasTraining(Training):
     """The torch training's twin: the same initial weights and batches, Keras's model, loss and optimizer."""
 
     def _build(self) -> nn.Module:
-        import torch
-
         case = self._case
         assert isinstance(case.network, Mlp)
-        with torch.device(self._device):
+        with self._on_device():
             model = keras_mlp(case.network)
-        copy_weights(case.network.build(), model)
-        model.compile(optimizer=keras().optimizers.Adam(case.optimizer.lr), loss="categorical_crossentropy")
-        model.optimizer.build(model.trainable_variables)
+            copy_weights(case.network.build(), model)
+            model.compile(optimizer=keras().optimizers.Adam(case.optimizer.lr), loss="categorical_crossentropy")
+            model.optimizer.build(model.trainable_variables)
         return model  # type: ignore[no-any-return]  # on this backend a Keras model is a torch module
+
+    def _on_device(self) -> AbstractContextManager[None]:
+        """Keras moves what it is given to the device of this scope, which by itself is a GPU where there is one."""
+        return keras().device(self._device)  # type: ignore[no-any-return]
 
     def _start_epoch(self) -> None:
         """Nothing: Keras is told the mode call by call."""
@@ -83,18 +86,19 @@ class KerasTraining(Training):
         model: Any = self.model
         x = self.data.x_train.index_select(0, chosen).flatten(1)
         y = self._one_hot(self.data.y_train.index_select(0, chosen))
-        model.zero_grad()
-        loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True))
-        loss.backward()
-        variables = model.trainable_variables
-        with torch.no_grad():
-            model.optimizer.apply([variable.value.grad for variable in variables], variables)
+        with self._on_device():
+            model.zero_grad()
+            loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True))
+            loss.backward()
+            variables = model.trainable_variables
+            with torch.no_grad():
+                model.optimizer.apply([variable.value.grad for variable in variables], variables)
         return loss.detach()  # type: ignore[no-any-return]
 
     def predict(self) -> torch.Tensor:
         import torch
 
-        with torch.no_grad():
+        with self._on_device(), torch.no_grad():
             return self.model(self.data.x_val.flatten(1), training=False)  # type: ignore[no-any-return]
 
     def predict_in_train_mode(self) -> torch.Tensor:
@@ -102,7 +106,7 @@ class KerasTraining(Training):
 
         model: Any = self.model
         before = [variable.value.detach().clone() for variable in model.non_trainable_variables]
-        with torch.no_grad():
+        with self._on_device(), torch.no_grad():
             outputs = torch.cat(
                 [model(batch.flatten(1), training=True) for batch in self.data.x_val.split(self._case.batch)]
             )
@@ -111,7 +115,10 @@ class KerasTraining(Training):
         return outputs
 
     def loss_of(self, outputs: torch.Tensor) -> torch.Tensor:
-        return self.model.compute_loss(y=self._one_hot(self.data.y_val), y_pred=outputs)  # type: ignore[operator, no-any-return]
+        model: Any = self.model
+        with self._on_device():
+            loss: torch.Tensor = model.compute_loss(y=self._one_hot(self.data.y_val), y_pred=outputs)
+        return loss
 
     @staticmethod
     def _one_hot(y: torch.Tensor) -> torch.Tensor:
