@@ -127,7 +127,7 @@ def test_regions() -> None:
 
 def test_pairs_are_by_seed() -> None:
     """A seed that one side lacks is left out, and one seed alone is no evidence."""
-    assert minus({0: 1.0, 1: 2.0}, {1: 0.5, 2: 9.0}) == [1.5]
+    assert minus({0: 1.0, 1: 2.0}, {1: 0.5, 2: 9.0}) == {1: 1.5}
     assert claim("faster").rows(evidence({"target_at": 3.0, "final": 0.1}, {"target_at": 5.0, "final": 0.1}, 1)) == []
 
 

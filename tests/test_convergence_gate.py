@@ -144,7 +144,7 @@ def test_nothing_in_common_is_no_crash() -> None:
         for one in ACCEPTED[:3]
     ]
     gone = [one.model_copy(update={"val_accuracy": ()}) for one in gone]
-    other = [one.model_copy(update={"val_loss": (None,) * 12}) for one in gone]
+    other = [one.model_copy(update={"train_loss": (0.5, *(None,) * 9)}) for one in gone]
     assert judge(other, gone).verdict is Verdict.INCONCLUSIVE
 
 

@@ -11,8 +11,8 @@ from bnsuite.cli.output import remark, say
 from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import ExitStatus, Judgement, exit_status
 from bnsuite.record import baselines
-from bnsuite.record.errors import InputError
-from bnsuite.record.files import write_atomically
+from bnsuite.record.errors import InputError, one_line
+from bnsuite.record.files import read_text, write_atomically
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Run
 from bnsuite.report.table import markdown, terminal
@@ -40,16 +40,20 @@ def reference_for(run: Run, options: argparse.Namespace) -> Reference:
     return Reference(name=f"{folder}/", no_timing=f"there is no {folder}/ here; name it with --baselines")
 
 
-def _claims(run: Run, folder: Path) -> str:
-    """The section on what the articles claim, if the run has trainings to say something to it."""
+def _add_claims(run: Run, folder: Path) -> None:
+    """Add to the report what the articles claim, if the run has trainings; trouble with it spoils no verdict."""
     if not any(result.curves for result in run.cases):
-        return ""
+        return
     from bnsuite.judge.claims import answers
     from bnsuite.judge.evidence import Evidence
     from bnsuite.record import details
     from bnsuite.report import claims
 
-    return "\n" + claims.markdown(answers(Evidence(run, details.load(folder))))
+    try:
+        section = claims.markdown(answers(Evidence(run, details.load(folder))))
+        write_atomically(folder / REPORT, f"{read_text(folder / REPORT, 'report')}\n{section}")
+    except Exception as error:  # noqa: BLE001  # the verdicts are what a run is for
+        remark(f"{folder / REPORT}: without the claims: {one_line(error)}")
 
 
 def conclude(run: Run, reference: Reference, options: argparse.Namespace, folder: Path | None = None) -> int:
@@ -65,10 +69,12 @@ def conclude(run: Run, reference: Reference, options: argparse.Namespace, folder
     if folder is not None:
         try:
             write_atomically(folder / FINDINGS, text + "\n")
-            write_atomically(folder / REPORT, markdown(run, findings, status) + _claims(run, folder))
+            write_atomically(folder / REPORT, markdown(run, findings, status))
         except InputError as error:
             unwritten = error
     say(text if options.json else terminal(run, findings, status))
+    if folder is not None and unwritten is None:
+        _add_claims(run, folder)
     if unwritten is not None:
         if status != ExitStatus.REGRESSED:
             raise unwritten

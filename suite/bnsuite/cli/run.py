@@ -131,11 +131,13 @@ def _remove_if_bare(folder: Path) -> None:
 
 
 def _remove_old_verdicts(folder: Path) -> None:
-    """Verdicts, trainings and pytest-benchmark files of a run that lay here must not stand beside the new one."""
+    """What an earlier run left here, and what was made of it, must not stand beside the new one."""
     from bnsuite.record import details
 
     with contextlib.suppress(OSError):
-        for old in (folder / FINDINGS, folder / REPORT, *(folder / "pytest-benchmark").glob("launch-*.json")):
+        pictures = [path for kind in ("svg", "png", "gif") for path in (folder / "figures").glob(f"*.{kind}")]
+        timings = (folder / "pytest-benchmark").glob("launch-*.json")
+        for old in (folder / FINDINGS, folder / REPORT, *timings, *pictures):
             old.unlink(missing_ok=True)
         details.remove(folder)
 

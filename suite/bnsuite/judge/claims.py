@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from bnsuite.judge.evidence import Evidence, minus
+from bnsuite.judge.evidence import Evidence, Seeds, minus
 from bnsuite.judge.statistics import paired
 
 LEVEL = 0.95
@@ -40,17 +40,21 @@ class Scale(str, Enum):
 
 @dataclass(frozen=True)
 class Region:
-    """The claim is true below `holds_below`, and not above `fails_above`, which may overlap."""
+    """The claim is true below `holds_below`, and not above `fails_above`.
+
+    Where the second is the lower one, what lies between them is an effect that is there and not worth the name: the
+    claim does not hold.
+    """
 
     holds_below: float
     fails_above: float
 
     def answer(self, low: float, high: float) -> Answer:
         """What the interval says."""
-        if high < self.holds_below:
-            return Answer.HOLDS
         if low > self.fails_above:
             return Answer.FAILS
+        if high < self.holds_below:
+            return Answer.HOLDS
         return Answer.UNDECIDED
 
 
@@ -85,7 +89,7 @@ class Row:
     answer: Answer
 
 
-Test = tuple[str, str, Scale, list[float], Region | Within]
+Test = tuple[str, str, Scale, Seeds, Region | Within]
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,10 @@ class Claim:
         return [row for test in self.tests(evidence) if (row := _row(*test)) is not None]
 
 
-def _row(where: str, what: str, scale: Scale, effects: list[float], region: Region | Within) -> Row | None:
+def _row(where: str, what: str, scale: Scale, effects: Seeds, region: Region | Within) -> Row | None:
     if len(effects) < 2:
         return None
-    estimate = paired(effects)
+    estimate = paired([*effects.values()])
     low, high = estimate.interval(LEVEL)
     return Row(where, what, scale, len(effects), estimate.mean, low, high, region.answer(low, high))
 
@@ -118,6 +122,8 @@ FEWER_POINTS = Region(0.0, -0.01)
 #: What is let pass as "no harm".
 HARMLESS = Region(math.log(1.10), math.log(1.10))
 HALF_A_POINT = 0.005
+#: Epochs after which the losses of an epoch hardly move within it.
+TRAINED_OUT = 10
 
 
 def _pairs(evidence: Evidence) -> Iterator[tuple[str, str, str]]:
@@ -131,7 +137,8 @@ def _pairs(evidence: Evidence) -> Iterator[tuple[str, str, str]]:
 
 def _faster(evidence: Evidence) -> Iterator[Test]:
     for where, bn, none in _pairs(evidence):
-        saved = minus(evidence.epochs(bn), evidence.epochs(none))
+        saved, met = minus(evidence.epochs(bn), evidence.epochs(none)), evidence.meeting(bn, none)
+        saved = {seed: epochs for seed, epochs in saved.items() if seed in met}
         yield where, "epochs to target, bn - none", Scale.EPOCHS, saved, FEWER_EPOCHS
 
 
@@ -148,11 +155,11 @@ def _tenfold(evidence: Evidence) -> Iterator[Test]:
             if not all(rate in nets[norm] for norm in nets for rate in (lr, times_ten)):
                 continue
             cost = {
-                norm: dict(enumerate(minus(evidence.final_loss(cases[times_ten]), evidence.final_loss(cases[lr]))))
+                norm: minus(evidence.final_loss(cases[times_ten]), evidence.final_loss(cases[lr]))
                 for norm, cases in nets.items()
             }
             place = f"{where} lr {lr:g} to {times_ten:g}"
-            yield place, "final validation loss with bn, after / before", Scale.RATIO, [*cost["bn"].values()], HARMLESS
+            yield place, "final validation loss with bn, after / before", Scale.RATIO, cost["bn"], HARMLESS
             yield place, "the same, bn / none", Scale.RATIO, minus(cost["bn"], cost["none"]), LOWER_LOSS
 
 
@@ -162,20 +169,20 @@ def _bad_init(evidence: Evidence) -> Iterator[Test]:
         if evidence.has(bn, none):
             change = minus(evidence.final_loss(bn), evidence.final_loss(none))
             yield f"bad-init-regression {activation}", "final test loss, bn / none", Scale.RATIO, change, LOWER_LOSS
-    spread: dict[str, dict[int, float]] = {}
-    for norm, cases in evidence.initial_scales().items():
-        by_scale = [evidence.final_loss(case) for case in cases.values()]
-        if len(by_scale) > 1:
-            seeds = set.intersection(*(set(one) for one in by_scale))
-            spread[norm] = {seed: max(v := [one[seed] for one in by_scale]) - min(v) for seed in seeds}
-    if len(spread) == 2:
-        yield (
-            "init-sweep, scales 0.03 to 30",
-            "worst / best final validation loss, bn / none",
-            Scale.RATIO,
-            minus(spread["bn"], spread["none"]),
-            LOWER_LOSS,
-        )
+    sweep = evidence.initial_scales()
+    scales = sorted(sweep["bn"].keys() & sweep["none"].keys())
+    if len(scales) > 1:
+        spread = {norm: _spread(evidence, [cases[scale] for scale in scales]) for norm, cases in sweep.items()}
+        where = f"init-sweep, scales {scales[0]:g} to {scales[-1]:g}"
+        change = minus(spread["bn"], spread["none"])
+        yield where, "worst / best final validation loss, bn / none", Scale.RATIO, change, LOWER_LOSS
+
+
+def _spread(evidence: Evidence, cases: list[str]) -> Seeds:
+    """The difference between a seed's worst and best final loss over some trainings."""
+    losses = [evidence.final_loss(case) for case in cases]
+    seeds = set.intersection(*(set(one) for one in losses))
+    return {seed: max(one[seed] for one in losses) - min(one[seed] for one in losses) for seed in seeds}
 
 
 def _stopped(activation: str, how: str) -> Callable[[Evidence], Iterator[Test]]:
@@ -222,7 +229,7 @@ def _placement(evidence: Evidence) -> Iterator[Test]:
         if evidence.has(after, before):
             where = after.removeprefix("train/placement/after/net=").replace("/", " ")
             better = minus(evidence.accuracy(after), evidence.accuracy(before))
-            yield where, "final accuracy, after - before", Scale.POINTS, better, Region(HALF_A_POINT, 0.0)
+            yield where, "final accuracy, after - before", Scale.POINTS, better, Region(HALF_A_POINT, HALF_A_POINT)
 
 
 def _modes(evidence: Evidence) -> Iterator[Test]:
@@ -234,16 +241,18 @@ def _modes(evidence: Evidence) -> Iterator[Test]:
                     where,
                     "final accuracy, eval - train mode",
                     Scale.POINTS,
-                    [*evidence.modes(case).values()],
+                    evidence.modes(case),
                     Within(0.01),
                 )
 
 
 def _regularises(evidence: Evidence) -> Iterator[Test]:
+    """The training loss is the mean over the last epoch, in training mode; two epochs are too few for it to tell."""
     for where, bn, none in _pairs(evidence):
-        if "bad-init" not in where:  # which doesn't overfit: its losses are in the hundreds
+        trained_out = len(evidence.training(bn).curves[0].train_loss) >= TRAINED_OUT
+        if trained_out and "bad-init" not in where:  # whose losses stay in the tens and do not overfit
             narrower = minus(evidence.gap(bn), evidence.gap(none))
-            yield where, "validation - training loss at the end, bn - none", Scale.LOSS, narrower, LOWER_GAP
+            yield where, "validation above training loss at the end, bn - none", Scale.LOSS, narrower, LOWER_GAP
 
 
 def _dropout(evidence: Evidence) -> Iterator[Test]:

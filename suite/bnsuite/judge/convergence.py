@@ -2,7 +2,8 @@
 
 Seeds pair: the same seed starts the same training everywhere. Curves that are equal to the last bit pass at once.
 Otherwise each metric is compared seed by seed with a paired t, two-sided, since a loss that got better for no
-reason is a change as well; Holm's correction holds the metrics of a case together.
+reason is a change as well; Holm's correction holds the metrics of a case together. Where the seeds turn out not to
+pair, all of the run's are compared with all of the baseline's by Mann-Whitney.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Comparison:
 def _compare_numbers(pairs: list[tuple[float, float]], all_old: list[float], least: float) -> Comparison:
     """Run against baseline: seed by seed, or where the seeds don't pair, the run's against all of the baseline's."""
     new, old = [a for a, _ in pairs], [b for _, b in pairs]
-    if len(pairs) > MIN_FOR_CORRELATION and correlation(new, old) < WEAKLY_PAIRED:
+    if len(pairs) >= MIN_FOR_CORRELATION and correlation(new, old) < WEAKLY_PAIRED:
         scale = max(fmean(all_old), least)
         estimate = welch([a / scale for a in new], [b / scale for b in all_old])
         return Comparison(estimate, mann_whitney(new, all_old), "unpaired")

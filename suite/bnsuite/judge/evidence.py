@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +11,9 @@ from functools import cached_property
 from bnsuite.judge.convergence import epochs_to_target
 from bnsuite.record.details import Detail
 from bnsuite.record.schema import CaseResult, Curve, Run
+
+#: The loss of a training none of whose losses is finite.
+LOST = 1e9
 
 #: A number a seed.
 Seeds = Mapping[int, float]
@@ -63,12 +67,12 @@ class Evidence:
         found = {}
         for case in self._trainings:
             rest = case.removeprefix(prefix)
-            if rest != case and "/" not in rest:
+            if rest != case and re.fullmatch(r"[0-9.]+(e-?[0-9]+)?", rest):
                 found[float(rest)] = case
         return found
 
     def final_loss(self, case: str) -> Seeds:
-        """The natural logarithm of the final validation loss; a training that diverged counts with its first loss."""
+        """The natural logarithm of the final validation loss; a training that diverged counts with its worst one."""
         return self._of_curves(case, lambda curve: math.log(max(_last(curve.val_loss), 1e-9)))
 
     def accuracy(self, case: str) -> Seeds:
@@ -76,8 +80,13 @@ class Evidence:
         return self._of_curves(case, lambda curve: curve.val_accuracy[-1] if curve.val_accuracy else None)
 
     def gap(self, case: str) -> Seeds:
-        """How far the final validation loss is above the training loss of the last epoch."""
-        return self._of_curves(case, lambda curve: _last(curve.val_loss) - _last(curve.train_loss))
+        """How far the final validation loss is above the training loss of the last epoch; none above is 0."""
+
+        def of(curve: Curve) -> float | None:
+            validation, training = curve.val_loss[-1], curve.train_loss[-1]
+            return None if validation is None or training is None else max(0.0, validation - training)
+
+        return self._of_curves(case, of)
 
     def epochs(self, case: str) -> Seeds:
         """Epochs to the target; a training that never met it counts with all its epochs, which is too few."""
@@ -90,6 +99,15 @@ class Evidence:
             return len(curve.train_loss) if met is None else met
 
         return self._of_curves(case, of)
+
+    def meeting(self, *cases: str) -> set[int]:
+        """The seeds on which at least one of the trainings met the target: on the others there is nothing to see."""
+        return {
+            curve.seed
+            for case in cases
+            for curve in self._trainings[case].curves
+            if epochs_to_target(curve, self._trainings[case].case.target or 0.0) is not None
+        }
 
     def modes(self, case: str) -> Seeds:
         """The final accuracy in evaluation mode minus that in training mode."""
@@ -112,18 +130,16 @@ class Evidence:
 
 
 def _last(losses: Iterable[float | None]) -> float:
-    """The last loss, or the first one where the last is not finite: nothing was learnt."""
+    """The last loss, or where it is not finite the worst of those that are."""
     known = list(losses)
-    last, first = known[-1], known[0]
-    if last is not None:
-        return last
-    return first if first is not None else 1.0
+    last = known[-1]
+    return last if last is not None else max((loss for loss in known if loss is not None), default=LOST)
 
 
 def _numbers(ones: Iterable[Curve] | Iterable[Detail], number: Callable[..., float | None]) -> dict[int, float]:
     return {one.seed: value for one in ones if (value := number(one)) is not None}
 
 
-def minus(one: Seeds, other: Seeds) -> list[float]:
+def minus(one: Seeds, other: Seeds) -> Seeds:
     """The differences on the seeds that both have."""
-    return [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
+    return {seed: one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())}

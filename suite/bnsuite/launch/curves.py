@@ -58,7 +58,10 @@ def follow(
                 name, seed = job
                 request = {"do": "curve", "case": name, "seed": seed, "device": device}
                 try:
-                    results.put((name, worker.ask(request, Followed, timeout_s)))
+                    followed = worker.ask(request, Followed, timeout_s)
+                    if (followed.curve.seed, followed.detail.seed) != (seed, seed):
+                        raise ChildError("answered for another seed")
+                    results.put((name, followed))
                 except (ChildError, RequestFailedError) as error:
                     if waiting.drop(name):
                         results.put((name, f"seed {seed}: {error}"))

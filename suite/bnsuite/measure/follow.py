@@ -60,7 +60,7 @@ class Detail:
     diverged_epoch: int | None = None
     #: Wall time of each epoch beside whatever trained on the other cores: an impression, not a measurement.
     epoch_s: list[float] = field(default_factory=list)
-    #: Torch's allocator on a GPU, the process's resident set on a CPU.
+    #: The process's while it trained, with what earlier trainings left (see ``memory.peak_bytes``).
     peak_memory_bytes: int | None = None
     #: The L2 norm of each layer's gradient at the last batch of each epoch; None where it was not finite.
     gradient_norms: dict[str, list[float | None]] = field(default_factory=dict)

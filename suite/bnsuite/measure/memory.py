@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,7 @@ def _on_gpu(step: Step, device: str) -> dict[str, int | None]:
 
 def forget_peak(device: str) -> None:
     """Begin a new high-water mark for :func:`peak_bytes`."""
+    gc.collect()
     if device.startswith("cuda"):
         import torch
 
@@ -79,7 +81,10 @@ def forget_peak(device: str) -> None:
 
 
 def peak_bytes(device: str) -> int | None:
-    """The most memory since :func:`forget_peak`: of torch's allocator on a GPU, of the resident set on a CPU."""
+    """The most the process held since :func:`forget_peak`: in torch's allocator on a GPU, resident on a CPU.
+
+    On a CPU the heap is kept, so what an earlier training needed is in it.
+    """
     if device.startswith("cuda"):
         import torch
 

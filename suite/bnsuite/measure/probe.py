@@ -1,7 +1,7 @@
-"""What every layer of a network sees: histograms of its inputs and of what it hands to the activation.
+"""What every layer of a network sees: histograms of what its linear map gets and of what it gives.
 
-A layer's *pre-activation* is the output of its linear map or convolution, before any norm; its *input* is what
-the layer before it gave, after the activation. This is what the third article draws.
+A layer's *input* is what its linear map or convolution is given, its *pre-activation* what that gives, before any
+norm. This is what the third article draws.
 """
 
 from __future__ import annotations
@@ -61,25 +61,20 @@ class Probe:
         self._model = model
         self.histograms: list[Histogram] = []
         self.units: list[Units] = []
-        self._watched: list[tuple[nn.Module, Histogram, Units | None]] = []
-        inputs = Histogram("0", "input", *WIDE)
-        self._of_inputs = inputs
-        self.histograms.append(inputs)
-        layers = [layer for layer in model if isinstance(layer, nn.Linear | nn.Conv2d | nn.Tanh | nn.ReLU)]  # type: ignore[attr-defined]
-        number = 0
-        for layer in layers:
+        self._maps: list[tuple[nn.Module, Histogram, Histogram]] = []
+        self._activations: list[tuple[nn.Module, Units]] = []
+        after_tanh = False
+        for layer in model.modules():
+            number = str(len(self._maps))
             if isinstance(layer, nn.Linear | nn.Conv2d):
-                self._watch(layer, Histogram(str(number), "pre-activation", *WIDE), None)
-                number += 1
-            else:
-                tanh = isinstance(layer, nn.Tanh)
-                units = Units(str(number - 1), "tanh" if tanh else "relu")
+                inputs = Histogram(number, "input", *(TANH if after_tanh else WIDE))
+                self._maps.append((layer, inputs, Histogram(number, "pre-activation", *WIDE)))
+                self.histograms += self._maps[-1][1:]
+            elif isinstance(layer, nn.Tanh | nn.ReLU):
+                after_tanh = isinstance(layer, nn.Tanh)
+                units = Units(str(len(self._maps) - 1), "tanh" if after_tanh else "relu")
+                self._activations.append((layer, units))
                 self.units.append(units)
-                self._watch(layer, Histogram(str(number), "input", *(TANH if tanh else WIDE)), units)
-
-    def _watch(self, layer: nn.Module, histogram: Histogram, units: Units | None) -> None:
-        self.histograms.append(histogram)
-        self._watched.append((layer, histogram, units))
 
     def look(self, x: torch.Tensor) -> None:
         """Count what the layers see of at most SAMPLES of `x`, in evaluation mode."""
@@ -87,22 +82,31 @@ class Probe:
 
         step = -(-len(x) // SAMPLES)  # spread over all of it: a regression's points are sorted
         x = x[::step]
-        handles = [layer.register_forward_hook(_hook(histogram, units)) for layer, histogram, units in self._watched]
+        handles = [layer.register_forward_hook(_count_both(inputs, outputs)) for layer, inputs, outputs in self._maps]
+        handles += [layer.register_forward_hook(_count_stopped(units)) for layer, units in self._activations]
         self._model.eval()
         try:
             with torch.no_grad():
-                _count(self._of_inputs, x)
                 self._model(x)
         finally:
             for handle in handles:
                 handle.remove()
 
 
-def _hook(histogram: Histogram, units: Units | None) -> Callable[[nn.Module, object, torch.Tensor], None]:
-    def look(_: nn.Module, __: object, output: torch.Tensor) -> None:
-        _count(histogram, output)
-        if units is not None:
-            units.share.append(_stopped(units.activation, output))
+Hook = Callable[["nn.Module", "tuple[torch.Tensor, ...]", "torch.Tensor"], None]
+
+
+def _count_both(inputs: Histogram, outputs: Histogram) -> Hook:
+    def look(_: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        _count(inputs, given[0])
+        _count(outputs, output)
+
+    return look
+
+
+def _count_stopped(units: Units) -> Hook:
+    def look(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        units.share.append(_stopped(units.activation, output))
 
     return look
 
@@ -118,6 +122,6 @@ def _count(histogram: Histogram, values: torch.Tensor) -> None:
 
 def _stopped(activation: str, output: torch.Tensor) -> float:
     if activation == "tanh":
-        return float((output.abs() > SATURATED).float().mean())
+        return float((~(output.abs() <= SATURATED)).float().mean())  # what is not finite has stopped as well
     by_unit = output.movedim(1, 0).flatten(1)  # (N, C, ...) -> (C, N * ...)
-    return float((by_unit <= 0).all(1).float().mean())
+    return float((~(by_unit > 0)).all(1).float().mean())

@@ -68,7 +68,7 @@ class Detail(Value):
     diverged_epoch: int | None
     #: Wall time beside whatever trained on the other cores.
     epoch_s: tuple[Annotated[float, Field(ge=0, lt=1e7)], ...]
-    #: Of torch's allocator on a GPU, of the resident set on a CPU.
+    #: The process's while it trained: in torch's allocator on a GPU, resident (with a heap that is kept) on a CPU.
     peak_memory_bytes: Bytes | None
     #: The L2 norm of each layer's gradient at the last batch of each epoch.
     gradient_norms: dict[str, tuple[Loss, ...]]

@@ -41,7 +41,7 @@ class Recorder:
             name,
             lambda old: {
                 "timings": (*old.timings, timing),
-                "outcomes": {**old.outcomes, "timing": MEASURED},
+                "outcomes": _measured(old, "timing"),
             },
         )
 
@@ -53,7 +53,7 @@ class Recorder:
             name,
             lambda old: {
                 "curves": tuple(sorted((*old.curves, curve), key=lambda one: one.seed)),
-                "outcomes": {**old.outcomes, "convergence": MEASURED},
+                "outcomes": _measured(old, "convergence"),
             },
         )
 
@@ -87,3 +87,9 @@ class Recorder:
         if known is None or known[0] is not result:
             known = self._texts[result.id] = result, store.text(result)
         return known[1]
+
+
+def _measured(result: CaseResult, gate: str) -> dict[str, Outcome]:
+    """The outcomes with one more measurement; a failure stays one, whatever is measured beside it."""
+    failed = result.outcomes[gate].status is Status.FAILED
+    return result.outcomes if failed else {**result.outcomes, gate: MEASURED}

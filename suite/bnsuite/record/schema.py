@@ -9,7 +9,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
 
 #: Alone on its core a timed process ran 99.7 to 100 % of the time (once 90 %), beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
@@ -92,6 +93,13 @@ class Curve(Value):
     val_loss: tuple[Loss, ...] = Field(min_length=1)
     val_accuracy: tuple[Share, ...]
     early_loss: Loss
+
+    @model_validator(mode="after")
+    def _of_the_same_epochs(self) -> Self:
+        epochs = len(self.train_loss)
+        if len(self.val_loss) != epochs + 1 or len(self.val_accuracy) not in {0, epochs + 1}:
+            raise ValueError("training loss, validation loss and accuracy are not of the same epochs")
+        return self
 
 
 class PlannedCase(Value):

@@ -62,7 +62,8 @@ def summary(answered: Answered) -> str:
     rows = [row for _, rows in answered for row in rows]
     untried = sum(not rows for _, rows in answered)
     more = f"; {untried} claims were not tried in this run, --profile full tries all" if untried else ""
-    return f"{len(answered)} claims, {len(rows)} places: {_counted(rows)}{more}"
+    each = " (each interval by itself: one in twenty misses)" if rows else ""
+    return f"{len(answered)} claims, {len(rows)} places: {_counted(rows)}{each}{more}"
 
 
 def _counted(rows: Iterable[Row]) -> str:

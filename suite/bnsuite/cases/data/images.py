@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,9 +49,26 @@ def archives(name: str, folder: Path) -> bool:
     return all((raw / archive).is_file() for archive in ARCHIVES)
 
 
-@lru_cache
 def pictures(name: str, folder: Path) -> Pictures:
-    """The data set `name`, "mnist" or "fashion", from `folder`; downloaded if it is not there. Raises DataError."""
+    """The data set `name`, "mnist" or "fashion", from `folder`; downloaded if it is not there. Raises DataError.
+
+    What came of it is remembered, a failure as well: several data sets are made of one.
+    """
+    got = _try(name, folder)
+    if isinstance(got, DataError):
+        raise got
+    return got
+
+
+@lru_cache
+def _try(name: str, folder: Path) -> Pictures | DataError:
+    try:
+        return _pictures(name, folder)
+    except DataError as error:
+        return error
+
+
+def _pictures(name: str, folder: Path) -> Pictures:
     try:
         from torchvision import datasets
     except ImportError as error:
@@ -64,7 +82,7 @@ def pictures(name: str, folder: Path) -> Pictures:
             absent = [file for file, md5 in kind.resources if not _link(kept / file, raw / file, md5)]
             try:
                 _extract(kind, scratch)
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, HTTPException) as error:
                 raise DataError(_unavailable(absent, kept, error)) from None
             _keep([raw / file for file in absent], kept)
         train, test = (kind(scratch, train=part, download=False) for part in (True, False))
@@ -117,11 +135,11 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a")
+        fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError:
         yield
         return
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -6,6 +6,7 @@ in [0, 1], as torchvision's ToTensor does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,7 @@ def _pictures(name: str, folder: Path, *, train: int = 60_000, test: int = 10_00
 def _held_out(whole: Callable[[Path], Arrays], folder: Path) -> Arrays:
     """The training part alone, its last fifth for validation: what Keras's ``validation_split=0.2`` takes."""
     x, y, _, _ = whole(folder)
-    train = round(len(x) * (1 - VALIDATION_SHARE))
+    train = math.floor(len(x) * (1 - VALIDATION_SHARE))
     return x[:train], y[:train], x[train:], y[train:]
 
 

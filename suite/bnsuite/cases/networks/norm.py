@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,19 +31,31 @@ class Norm:
         return self.kind != "none"
 
     def vector(self, width: int) -> nn.Module:
-        """The layer for activations (N, width)."""
+        """The layer for activations (N, width): "bn" or "ln"; KeyError for another kind."""
         from torch import nn
 
-        if self.kind == "ln":
-            return nn.LayerNorm(width)
-        return nn.BatchNorm1d(width, self.eps, self.momentum, self.affine, self.track_running_stats)
+        kinds: dict[str, Callable[[], nn.Module]] = {
+            "bn": lambda: nn.BatchNorm1d(width, **self._batch_norm()),
+            "ln": lambda: nn.LayerNorm(width),
+        }
+        return kinds[self.kind]()
 
     def image(self, channels: int) -> nn.Module:
-        """The layer for activations (N, channels, H, W)."""
+        """The layer for activations (N, channels, H, W); KeyError for a kind that is none."""
         from torch import nn
 
-        if self.kind == "bn":
-            return nn.BatchNorm2d(channels, self.eps, self.momentum, self.affine, self.track_running_stats)
-        if self.kind == "in":
-            return nn.InstanceNorm2d(channels, affine=True)
-        return nn.GroupNorm(channels // GROUP_CHANNELS if self.kind == "gn" else 1, channels)
+        kinds: dict[str, Callable[[], nn.Module]] = {
+            "bn": lambda: nn.BatchNorm2d(channels, **self._batch_norm()),
+            "in": lambda: nn.InstanceNorm2d(channels, affine=True),
+            "ln": lambda: nn.GroupNorm(1, channels),
+            "gn": lambda: nn.GroupNorm(channels // GROUP_CHANNELS, channels),
+        }
+        return kinds[self.kind]()
+
+    def _batch_norm(self) -> dict[str, Any]:
+        return {
+            "eps": self.eps,
+            "momentum": self.momentum,
+            "affine": self.affine,
+            "track_running_stats": self.track_running_stats,
+        }

@@ -40,13 +40,14 @@ def keras_mlp(network: Mlp) -> Any:  # a Keras model
     """`network` as a Keras model with softmax at its end: Dense - BatchNormalization - ReLU blocks."""
     layers = keras().layers
     stack = [layers.Input((network.widths[0],))]
-    for width in network.widths[1:-1]:
-        stack.append(layers.Dense(width))
+    for place, width in enumerate(network.widths[1:-1]):
+        stack.append(layers.Dense(width, name=f"dense_{place}"))
         momentum = network.norm.momentum
         assert momentum is not None, "Keras has no cumulative average"
-        stack.append(layers.BatchNormalization(momentum=1 - momentum, epsilon=network.norm.eps))
+        norm = layers.BatchNormalization(momentum=1 - momentum, epsilon=network.norm.eps, name=f"norm_{place}")
+        stack.append(norm)
         stack.append(layers.ReLU())
-    stack.append(layers.Dense(network.widths[-1], activation="softmax"))
+    stack.append(layers.Dense(network.widths[-1], activation="softmax", name="head"))
     return keras().Sequential(stack)
 
 

@@ -26,8 +26,11 @@ def by_class(evidence: Evidence, folder: Path) -> Iterator[Path]:
 def _by_class(evidence: Evidence, folder: Path, data: str, known: dict[str, tuple[Detail, ...]]) -> Iterator[Path]:
     with rc_context(style.SETTINGS):
         title = f"Accuracy by class, mnist-mlp-sgd on {data}"
+        seeds = style.where(evidence.run, map(len, known.values()))
         picture = style.figure(
-            8, 3.4, f"{title}\n({style.where(evidence.run)}; mean, whiskers from worst to best seed)"
+            8,
+            3.4,
+            f"{title}\n({seeds}; mean, whiskers from worst to best seed)",
         )
         panels = picture.subplots(1, len(known), sharey=True, squeeze=False)[0]
         lowest = 1.0
@@ -80,10 +83,11 @@ def fitted(evidence: Evidence, folder: Path) -> Iterator[Path]:
         return
     with rc_context(style.SETTINGS):
         title = "Regression with bad initial weights, after the last epoch"
+        seeds = style.where(evidence.run, (len(fits) for known in panels.values() for fits in known.values()))
         picture = style.figure(
             max(6.5, 4.2 * len(panels)),
             3.6,
-            f"{title}\n({style.where(evidence.run)}; median and middle half of the seeds)",
+            f"{title}\n({seeds}; median and middle half of the seeds)",
         )
         for axes, (activation, known) in zip(
             picture.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True

@@ -41,7 +41,8 @@ def losses(evidence: Evidence, folder: Path) -> Iterator[Path]:
 
 def _losses(evidence: Evidence, folder: Path, title: str, name: str, variants: dict[str, CaseResult]) -> Iterator[Path]:
     with rc_context(style.SETTINGS):
-        picture = style.figure(8, 3.4, f"{title}\n({style.where(evidence.run)}; median and middle half of the seeds)")
+        where = style.where(evidence.run, (len(result.curves) for result in variants.values()))
+        picture = style.figure(8, 3.4, f"{title}\n({where}; median and middle half of the seeds)")
         train, validation = picture.subplots(1, 2, sharey=True)
         for variant in sorted(variants, key=style.ORDER.index):
             result = variants[variant]

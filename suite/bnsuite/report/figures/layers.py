@@ -58,14 +58,14 @@ def _summed(details: Sequence[Detail], what: str) -> dict[str, tuple[Histogram, 
 
 
 def over_epochs(evidence: Evidence, folder: Path) -> Iterator[Path]:
-    """A column a layer, a row for what it hands to the activation and for what it gets, with and without BN."""
+    """A column a layer, a row for what its linear map gives and for what it gets, with and without BN."""
     for where, known in _pairs(evidence):
         rows = [(variant, what, _summed(details, what)) for variant, details in known.items() for what in WHATS]
         columns = max(len(one) for _, _, one in rows)
         with rc_context({**style.SETTINGS, "axes.grid": False, "font.size": 7}):
             title = (
                 f"What every layer sees over the epochs, {where}\n"
-                f"({style.where(evidence.run)}, all together; darker: more of the values)"
+                f"({style.where(evidence.run, map(len, known.values()))}, all together; darker: more of the values)"
             )
             picture = style.figure(1.25 * columns + 1, 1.35 * len(rows) + 0.8, title)
             grid = picture.subplots(len(rows), columns, squeeze=False)
@@ -102,10 +102,11 @@ def stopped_units(evidence: Evidence, folder: Path) -> Iterator[Path]:
         tanh = next(iter(units.values()))[0][0].activation == "tanh"
         with rc_context(style.SETTINGS):
             what = "saturated tanh values" if tanh else "dead ReLU units"
+            seen = style.where(evidence.run, map(len, units.values()))
             picture = style.figure(
                 3.8 * len(units) + 0.6,
                 3.3,
-                f"Share of {what}, {where}\n({style.where(evidence.run)}; mean over the seeds)",
+                f"Share of {what}, {where}\n({seen}; mean over the seeds)",
             )
             panels = picture.subplots(1, len(units), sharey=True, squeeze=False)[0]
             for axes, (variant, seeds) in zip(panels, units.items(), strict=True):
@@ -142,7 +143,7 @@ def _gif(evidence: Evidence, where: str, known: dict[str, tuple[Detail, ...]]) -
     epochs = max(len(shares) for one in found for _, shares in one.values())
 
     def title(epoch: int) -> str:
-        seeds = style.where(evidence.run)
+        seeds = style.where(evidence.run, map(len, known.values()))
         return f"What every layer sees, {where}, epoch {epoch} of {epochs - 1}\n({seeds}, all together)"
 
     frames = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,11 +74,12 @@ def save(picture: Figure, folder: Path, name: str) -> Iterator[Path]:
             yield path
 
 
-def where(run: Run) -> str:
-    """A line that says what a picture shows the measurements of."""
+def where(run: Run, seeds: Iterable[int]) -> str:
+    """A line that says what a picture shows the measurements of; `seeds` are the numbers of seeds drawn."""
     torch = run.environment.packages.get("torch", "?")
-    seeds = max((len(result.curves) for result in run.cases), default=0)
-    return f"{run.device}, torch {torch}, {seeds} seeds"
+    counts = sorted(set(seeds))
+    many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{run.device}, torch {torch}, {many} seeds"
 
 
 def quartiles(rows: Sequence[Sequence[float | None]]) -> tuple[list[float], list[float], list[float]]:

@@ -50,12 +50,18 @@ def _sweep(
     if not any(len(cases) > 1 for cases in sweep.values()):
         return
     with rc_context(style.SETTINGS):
-        picture = style.figure(6, 3.8, f"{title}\n({style.where(evidence.run)}; median and middle half of the seeds)")
+        drawn = (len(evidence.training(case).curves) for cases in sweep.values() for case in cases.values())
+        where = style.where(evidence.run, drawn)
+        picture = style.figure(6, 3.8, f"{title}\n({where}; median and middle half of the seeds)")
         axes = picture.subplots()
         for variant in sorted(sweep, key=style.ORDER.index):
             values = sorted(sweep[variant])
+            if not values:
+                continue
             by_seed = [evidence.final_loss(sweep[variant][value]) for value in values]
             seeds = sorted(set.intersection(*(set(one) for one in by_seed)))
+            if not seeds:
+                continue
             style.band(axes, values, [[math.exp(one[seed]) for one in by_seed] for seed in seeds], variant)
         axes.set_xscale("log", base=base)
         axes.set_yscale("log")
