@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# One thread in the tests' own process: two that share their cores with anything else wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import signal
 import subprocess
 import sys
