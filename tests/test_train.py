@@ -65,7 +65,7 @@ def test_article_3() -> None:
     assert kinds(REGRESSION) == [nn.BatchNorm1d, *[nn.Linear, nn.BatchNorm1d, nn.Tanh] * 8, nn.Linear]
     layers = linear(REGRESSION)
     assert [layer.out_features for layer in layers] == [10] * 8 + [1]
-    assert float(torch.cat([layer.weight.flatten() for layer in layers]).std()) == pytest.approx(0.1, rel=0.1)
+    assert float(torch.cat([layer.weight.detach().flatten() for layer in layers]).std()) == pytest.approx(0.1, rel=0.1)
     assert all(torch.all(layer.bias == torch.tensor(-0.2)) for layer in layers)
     norms = [layer for layer in REGRESSION.network.build().modules() if isinstance(layer, nn.BatchNorm1d)]
     assert {layer.momentum for layer in norms} == {0.5}
