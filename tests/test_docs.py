@@ -45,6 +45,14 @@ def test_every_verdict_and_status_stands_in_the_readme() -> None:
         assert f"**{status.value}**" in README
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "baselines/README.md", "docs/results/articles.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    """Every file that a page links or shows is there."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("https://") or ((ROOT / page).parent / target).exists(), target
+
+
 def test_the_changelog_knows_this_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
