@@ -36,7 +36,8 @@ def run(case: object, **norm: float) -> tuple[Training, list[float]]:
     network = replace(case.network, norm=replace(case.network.norm, **norm)) if norm else case.network
     training = replace(case, network=network).build("cpu", 0)
     training.model.train()
-    return training, [float(training.step(chosen)) for chosen in batches(training)]
+    data = training.data
+    return training, [float(training.step(data.x_train[chosen], data.y_train[chosen])) for chosen in batches(training)]
 
 
 def statistics(training: Training) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -81,12 +81,11 @@ class KerasTraining(Training):
     def _start_epoch(self) -> None:
         """Nothing: Keras is told the mode call by call."""
 
-    def step(self, chosen: torch.Tensor) -> torch.Tensor:
+    def step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         import torch
 
         model: Any = self.model
-        x = self.data.x_train.index_select(0, chosen).flatten(1)
-        y = self._one_hot(self.data.y_train.index_select(0, chosen))
+        x, y = x.flatten(1), self._one_hot(y)
         with self._on_device():
             model.zero_grad()
             loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True))

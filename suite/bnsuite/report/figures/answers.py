@@ -26,11 +26,11 @@ def by_class(evidence: Evidence, folder: Path) -> Iterator[Path]:
 def _by_class(evidence: Evidence, folder: Path, data: str, known: dict[str, tuple[Detail, ...]]) -> Iterator[Path]:
     with rc_context(style.SETTINGS):
         title = f"Accuracy by class, mnist-mlp-sgd on {data}"
-        seeds = style.where(evidence.run, map(len, known.values()))
+        seen = style.where(evidence.run, map(len, known.values()))
         picture = style.figure(
             8,
             3.4,
-            f"{title}\n({seeds}; mean, whiskers from worst to best seed)",
+            f"{title}\n({seen}; mean, whiskers from worst to best seed)",
         )
         panels = picture.subplots(1, len(known), sharey=True, squeeze=False)[0]
         lowest = 1.0
