@@ -67,7 +67,7 @@ class Evidence:
         found = {}
         for case in self._trainings:
             rest = case.removeprefix(prefix)
-            if rest != case and re.fullmatch(r"[0-9.]+(e-?[0-9]+)?", rest):
+            if rest != case and re.fullmatch(r"[0-9]+(\.[0-9]+)?(e-?[0-9]+)?", rest):
                 found[float(rest)] = case
         return found
 

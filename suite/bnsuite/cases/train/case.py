@@ -35,7 +35,7 @@ class TrainCase(Case):
     shuffle: bool = True
     #: Whether its epochs are timed; a training that computes what another one does, on other numbers, is not.
     timed: bool = True
-    #: Whether histograms of what each layer sees are kept, and the fitted curve of a regression.
+    #: Whether histograms of what each layer sees are kept.
     probed: bool = False
     #: Whether it is trained by Keras's own model, loss and optimizer.
     keras: bool = False
