@@ -1,0 +1,118 @@
+"""The value every check is made of: a case that is looked at once, and not timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bnsuite.cases import implementation
+from bnsuite.cases.case import Case, Step
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One thing that a check saw, and what is right.
+
+    A number is right up to `limit`; a word is right if it is `expected`. With neither, what is right was accepted
+    before: it stands in the baseline.
+    """
+
+    what: str
+    value: float | str
+    limit: float | None = None
+    expected: str | None = None
+
+
+class CannotLookError(Exception):
+    """The check has nothing to look at here; the message says what it lacks."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a check looks at: batch norm layers on a device."""
+
+    #: "cpu" or "cuda:N".
+    device: str
+
+    def batch_norm(self, dimensions: int, channels: int, **arguments: Any) -> nn.Module:
+        """A layer for inputs of `dimensions` beyond (N, C), on the device: the implementation's, or torch's."""
+        return implementation.batch_norm(dimensions, channels, **arguments).to(self.device)
+
+    def randn(
+        self, *shape: int, seed: int = 0, mean: float = 0.5, std: float = 2.0, dtype: str = "float32"
+    ) -> torch.Tensor:
+        """Normal numbers, the same on every device; by default neither centred nor of unit variance, where some
+        faults cancel.
+        """
+        import torch
+
+        made = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * std + mean
+        return made.to(self.device, getattr(torch, dtype))
+
+
+Look = Callable[[Subject], Iterable[Observation]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckCase(Case):
+    """Something that must hold of the layer, on whatever machine.
+
+    `look` is called once, in a process that may crash or hang without harm to others, and returns what it saw.
+    """
+
+    #: The family of defects it belongs to, as in ``docs/defects.md``: STRIDE, REF, ...
+    group: str
+    name: str
+    look: Look
+    #: What must hold, in a few words that fit behind "holds that".
+    rule: str
+    #: The rows of ``docs/defects.md`` that it would catch.
+    rows: tuple[str, ...] = ()
+    #: Whether it looks at what is torch's alone (its operators, converters, other norms): an implementation has no part.
+    torch_only: bool = False
+    #: Seconds after which it counts as hanging.
+    limit_s: float = 60.0
+    needs: tuple[str, ...] = ()
+    quick: bool = False
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        return (self.family,)
+
+    @property
+    def id(self) -> str:
+        return f"{self.family}/{self.group.lower()}/{self.name}"
+
+    @property
+    def nbytes(self) -> None:
+        return None
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return self.needs
+
+    def build(self, device: str, seed: int = 0) -> Step:
+        def step() -> None:
+            for _ in self.look(Subject(device)):
+                pass
+
+        return step
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumericsCase(CheckCase):
+    """Outputs, gradients and statistics against float64 or a closed form."""
+
+    family: ClassVar[str] = "numerics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviourCase(CheckCase):
+    """What the layer does to its state, to memory, and beside the rest of torch."""
+
+    family: ClassVar[str] = "behaviour"

@@ -1,0 +1,11 @@
+"""DTYPE: every precision of input, parameters and buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnsuite.cases.checks.case import NumericsCase
+
+
+def cases() -> Iterator[NumericsCase]:
+    return iter(())

@@ -1,0 +1,237 @@
+"""What is right: two-pass batch norm in float64, and the error that honest arithmetic makes in the same precision.
+
+An error is told as a multiple of the error of a two-pass composite: mean, then the mean of the squared deviations.
+The composite computes in float32 at the least and rounds its results to the precision of what it stands beside, so
+that half precision is held to float32 sums. Torch's own layers were seen at ... times its error, planted faults at
+... and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from bnsuite.cases.checks.case import Observation
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+#: The most an error may be, in errors of the composite.
+LIMIT = 30.0
+#: What stands for a number that is not finite; JSON has none.
+BOUNDLESS = 1e30
+
+
+@dataclass
+class Seen:
+    """What one step of a layer gave; None where it gives nothing. Per channel but `y` and `dx`."""
+
+    y: torch.Tensor | None = None
+    dx: torch.Tensor | None = None
+    dweight: torch.Tensor | None = None
+    dbias: torch.Tensor | None = None
+    running_mean: torch.Tensor | None = None
+    running_var: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a layer computes from, taken before its step: parameters, running statistics and settings."""
+
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+    running_mean: torch.Tensor | None
+    running_var: torch.Tensor | None
+    counted: int
+    momentum: float | None
+    eps: float
+    #: Whether the batch's statistics are used.
+    by_batch: bool
+    training: bool
+
+
+def start_of(layer: nn.Module, *, eps: float = 1e-5, momentum: float | None = 0.1) -> Start:
+    """The state of `layer`, which was made with this `eps` and `momentum`."""
+
+    def copy(name: str) -> torch.Tensor | None:
+        found = getattr(layer, name, None)
+        return None if found is None else found.detach().clone()
+
+    mean = copy("running_mean")
+    counter = getattr(layer, "num_batches_tracked", None)
+    return Start(
+        weight=copy("weight"),
+        bias=copy("bias"),
+        running_mean=mean,
+        running_var=copy("running_var"),
+        counted=0 if counter is None else int(counter),
+        momentum=momentum,
+        eps=eps,
+        by_batch=layer.training or mean is None,
+        training=layer.training,
+    )
+
+
+def unsettle(layer: nn.Module, seed: int = 7) -> nn.Module:
+    """Move `layer` away from its defaults, behind which faults hide: weights, biases, running statistics."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def fill(name: str, low: float, high: float) -> None:
+        found = getattr(layer, name, None)
+        if found is not None:
+            made = torch.rand(found.shape, generator=generator) * (high - low) + low
+            with torch.no_grad():
+                found.copy_(made)
+
+    fill("weight", 0.5, 1.5)
+    fill("bias", -1.0, 1.0)
+    fill("running_mean", 2.0, 4.0)
+    fill("running_var", 5.0, 9.0)
+    return layer
+
+
+def step_of(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor | None) -> Seen:
+    """One forward pass of `layer` on `x`, and a backward pass from `dy` if there is one.
+
+    `x` is not changed; it is taken with its strides and storage.
+    """
+    if dy is None:
+        import torch
+
+        with torch.no_grad():
+            y = layer(x)
+        seen = Seen(y=y)
+    else:
+        leaf = x.detach().requires_grad_()
+        for parameter in layer.parameters():
+            parameter.grad = None
+        y = layer(leaf)
+        y.backward(dy)
+        weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+        seen = Seen(
+            y=y.detach(),
+            dx=leaf.grad,
+            dweight=None if weight is None else weight.grad,
+            dbias=None if bias is None else bias.grad,
+        )
+    if getattr(layer, "running_mean", None) is not None:
+        seen.running_mean = layer.running_mean.detach().clone()
+        seen.running_var = layer.running_var.detach().clone()
+    return seen
+
+
+def right(start: Start, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool) -> Seen:
+    """The same step by two-pass arithmetic: in float64 if `exact`, else as precisely as the layer may be expected to.
+
+    `x` is (N, C, ...); gradients come from autograd through basic operations.
+    """
+    import torch
+
+    compute = torch.float64 if exact or x.dtype == torch.float64 else torch.float32
+
+    def lift(given: torch.Tensor | None) -> torch.Tensor | None:
+        return None if given is None else given.detach().to(compute).clone()
+
+    leaf = lift(x.contiguous())
+    assert leaf is not None
+    weight, bias = lift(start.weight), lift(start.bias)
+    wanted = [one.requires_grad_() for one in (leaf, weight, bias) if one is not None] if dy is not None else []
+    axes = [axis for axis in range(leaf.dim()) if axis != 1]
+    shape = [-1 if axis == 1 else 1 for axis in range(leaf.dim())]
+    running_mean, running_var = lift(start.running_mean), lift(start.running_var)
+    count = leaf.numel() // leaf.shape[1]
+    if start.by_batch:
+        mean = leaf.mean(axes, keepdim=True)
+        var = (leaf - mean).square().mean(axes, keepdim=True)
+        if start.training and running_mean is not None and running_var is not None:
+            share = 1.0 / (start.counted + 1) if start.momentum is None else start.momentum
+            running_mean = (1 - share) * running_mean + share * mean.detach().flatten()
+            running_var = (1 - share) * running_var + share * var.detach().flatten() * (count / (count - 1))
+    else:
+        assert running_mean is not None
+        assert running_var is not None
+        mean, var = running_mean.view(shape), running_var.view(shape)
+    y = (leaf - mean) / (var + start.eps).sqrt()
+    if weight is not None:
+        y = y * weight.view(shape)
+    if bias is not None:
+        y = y + bias.view(shape)
+    seen = Seen(y=y.detach(), running_mean=running_mean, running_var=running_var)
+    if dy is not None:
+        y.backward(lift(dy))
+        seen.dx = leaf.grad
+        seen.dweight = None if weight is None else weight.grad
+        seen.dbias = None if bias is None else bias.grad
+    del wanted
+    if not exact:
+        for name, like in (("y", x), ("dx", x), ("dweight", start.weight), ("dbias", start.bias)):
+            found = getattr(seen, name)
+            if found is not None and like is not None:
+                setattr(seen, name, found.to(like.dtype))
+    return seen
+
+
+def compare(seen: Seen, exact: Seen, plain: Seen, *, limit: float = LIMIT, prefix: str = "") -> Iterator[Observation]:
+    """How far `seen` is from `exact`, in errors of `plain`: one observation for each part that both have."""
+    for part in fields(Seen):
+        one, truth, honest = (getattr(side, part.name) for side in (seen, exact, plain))
+        if (one is None) != (truth is None):
+            yield Observation(f"{prefix}{part.name}", "missing" if one is None else "there", expected="as in torch")
+        elif one is not None:
+            yield Observation(f"{prefix}{part.name}", multiple(one, truth, honest), limit)
+
+
+def multiple(seen: torch.Tensor, exact: torch.Tensor, plain: torch.Tensor) -> float:
+    """The largest error of a channel of `seen`, in errors of `plain`; 1e30 if it is not finite where `exact` is.
+
+    Tensors are (N, C, ...) or (C,). An error under half a unit in the last place of the precision counts as that.
+    """
+    import torch
+
+    if seen.shape != exact.shape:
+        return BOUNDLESS
+    if exact.numel() == 0:
+        return 0.0
+    one, truth, honest = (tensor.detach().to(torch.float64) for tensor in (seen, exact, plain))
+    if not torch.isfinite(one[torch.isfinite(truth)]).all():
+        return BOUNDLESS
+    by_channel = one.dim() > 1
+    rows = [(t.movedim(1, 0).flatten(1) if by_channel else t[:, None]) for t in (one, truth, honest)]  # (C, n)
+    one, truth, honest = (row.nan_to_num(0.0, 0.0, 0.0) for row in rows)
+    size = truth.square().mean(1).sqrt()  # (C,)
+    everywhere = size.square().mean().sqrt().item()
+    scale = size.clamp_min(max(everywhere * (1e-6 if by_channel else 1.0), 1e-300))
+    error = (one - truth).square().mean(1).sqrt() / scale
+    honest_error = (honest - truth).square().mean(1).sqrt() / scale
+    precision = torch.finfo(seen.dtype).eps / 2
+    if by_channel:
+        floor = honest_error.clamp_min(max(honest_error.square().mean().sqrt().item(), precision))
+    else:
+        floor = honest_error.max().clamp_min(precision).expand_as(error)
+    return min(BOUNDLESS, (error / floor).max().item())
+
+
+def step_against_float64(
+    layer: nn.Module,
+    x: torch.Tensor,
+    dy: torch.Tensor | None,
+    *,
+    eps: float = 1e-5,
+    momentum: float | None = 0.1,
+    limit: float = LIMIT,
+    prefix: str = "",
+) -> Iterator[Observation]:
+    """One step of `layer`, made with this `eps` and `momentum`, held against two-pass arithmetic in every part."""
+    start = start_of(layer, eps=eps, momentum=momentum)
+    seen = step_of(layer, x, dy)
+    exact, plain = (right(start, x, dy, exact=one) for one in (True, False))
+    yield from compare(seen, exact, plain, limit=limit, prefix=prefix)
+    counter = getattr(layer, "num_batches_tracked", None)
+    if counter is not None:
+        yield Observation(
+            f"{prefix}num_batches_tracked", str(int(counter)), expected=str(start.counted + start.training)
+        )

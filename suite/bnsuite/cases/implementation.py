@@ -1,0 +1,76 @@
+"""The batch norm layer that is judged: torch's own, or an implementation that a user names.
+
+``--impl module:factory`` names a callable that takes the arguments of ``torch.nn.BatchNorm2d`` and returns a module,
+which stands in for torch's layer of any rank: ``BatchNorm1d``, ``2d`` and ``3d``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+#: Set in every process of a run that judges a user's implementation: ``module:factory``, or ``/a/file.py:factory``.
+VARIABLE = "BNSUITE_IMPL"
+
+
+class ImplementationError(ValueError):
+    """The implementation that was named can't be had."""
+
+
+def named() -> str | None:
+    """What was named, or None for torch's own layers."""
+    return os.environ.get(VARIABLE) or None
+
+
+@cache
+def load(name: str) -> Callable[..., nn.Module]:
+    """The factory that `name` means; ImplementationError, in one line, if there is none."""
+    place, _, attribute = name.rpartition(":")
+    try:
+        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except Exception as error:  # whatever the user's module raises as it is imported
+        raise ImplementationError(
+            f"--impl {name}: {place} can't be imported: {type(error).__name__}: {error}"
+        ) from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise ImplementationError(f"--impl {name}: {place} has no callable {attribute!r}")
+    found: Callable[..., nn.Module] = factory
+    return found
+
+
+def _from_file(path: Path) -> Any:
+    name = f"bnsuite_implementation_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def batch_norm(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
+    """A batch norm layer for inputs of 1, 2 or 3 `dimensions` beyond (N, C): the implementation's, or torch's."""
+    name = named()
+    if name is not None:
+        return load(name)(channels, **arguments)
+    return torchs_own(dimensions, channels, **arguments)
+
+
+def torchs_own(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
+    """torch's ``BatchNorm1d``, ``BatchNorm2d`` or ``BatchNorm3d``."""
+    from torch import nn
+
+    kind = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dimensions]
+    return kind(channels, **arguments)
