@@ -69,7 +69,7 @@ def batch_norm(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
 
 
 def torchs_own(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
-    """torch's ``BatchNorm1d``, ``BatchNorm2d`` or ``BatchNorm3d``."""
+    """Torch's own ``BatchNorm1d``, ``BatchNorm2d`` or ``BatchNorm3d``."""
     from torch import nn
 
     kind = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dimensions]

@@ -73,7 +73,8 @@ class CheckCase(Case):
     rule: str
     #: The rows of ``docs/defects.md`` that it would catch.
     rows: tuple[str, ...] = ()
-    #: Whether it looks at what is torch's alone (its operators, converters, other norms): an implementation has no part.
+    #: Whether it looks at what is torch's alone (operators, converters, other norms), where an implementation has no
+    #: part.
     torch_only: bool = False
     #: Seconds after which it counts as hanging.
     limit_s: float = 60.0
@@ -96,7 +97,7 @@ class CheckCase(Case):
     def packages(self) -> tuple[str, ...]:
         return self.needs
 
-    def build(self, device: str, seed: int = 0) -> Step:
+    def build(self, device: str, seed: int = 0) -> Step:  # noqa: ARG002  # every check fixes its own seeds
         def step() -> None:
             for _ in self.look(Subject(device)):
                 pass
