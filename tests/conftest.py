@@ -23,7 +23,9 @@ from bnsuite.record.schema import (
     CaseResult,
     Curve,
     Environment,
+    GpuWatch,
     Memory,
+    Observation,
     Outcome,
     PlannedCase,
     Quiet,
@@ -148,6 +150,7 @@ def timing(
     *,
     cpu_share: float | None = 1.0,
     confirms: bool = False,
+    gpu: GpuWatch | None = None,
 ) -> Timing:
     """A launch whose samples have this median."""
     return Timing(
@@ -157,6 +160,27 @@ def timing(
         cpu_share=cpu_share,
         memory=Memory(allocated_peak_bytes=1 << 20, rss_peak_bytes=1 << 28),
         confirms=confirms,
+        gpu=gpu,
+    )
+
+
+def watched(foreign: int | None = 0, throttled: tuple[str, ...] = ()) -> GpuWatch:
+    """What NVML saw of a GPU beside so many foreign processes."""
+    return GpuWatch(
+        throttled=throttled,
+        reasons=throttled,
+        foreign=foreign,
+        sm_clock_mhz_min=1700,
+        sm_clock_mhz_max=1980,
+        temperature_c_max=50,
+        power_w_max=300.0,
+        energy_j=20.0,
+        ecc_errors=0,
+        used_bytes=1 << 30,
+        own_bytes=None,
+        samples=3,
+        sampling_s=0.001,
+        trouble=None,
     )
 
 
@@ -189,6 +213,15 @@ def detail(seed: int) -> Detail:
     )
 
 
+#: The gates of each family, where it is not timing alone.
+GATES = {
+    "memory": ("timing", "memory"),
+    "train": ("timing", "convergence"),
+    "numerics": ("numerics",),
+    "behaviour": ("behaviour",),
+}
+
+
 def result(
     name: str,
     *,
@@ -196,14 +229,17 @@ def result(
     curves: tuple[Curve, ...] = (),
     version: int = 1,
     outcomes: dict[str, Outcome] | None = None,
+    bounds: dict[str, float] | None = None,
+    observations: tuple[Observation, ...] = (),
 ) -> CaseResult:
     """A case with what was measured of it."""
-    gates = ("timing", "convergence") if name.startswith("train") else ("timing",)
-    measured = {"timing": timings, "convergence": curves}
+    family = name.split("/", 1)[0]
+    gates = GATES.get(family, ("timing",))
+    measured = {family: observations, "timing": timings, "memory": timings, "convergence": curves}
     return CaseResult(
         case=PlannedCase(
             id=name,
-            family=name.split("/", 1)[0],
+            family=family,
             version=version,
             gates=gates,
             profiles=("quick", "full"),
@@ -213,18 +249,23 @@ def result(
             cuda_only=False,
             lacks=(),
             to_download=False,
+            rule=None,
+            threads=(),
+            bounds=bounds or {},
+            limit_s=None,
         ),
         outcomes=outcomes
         or {gate: Outcome(status=Status.MEASURED if measured[gate] else Status.PENDING) for gate in gates},
         timings=timings,
         curves=curves,
+        observations=observations,
     )
 
 
 def make_run(*results: CaseResult, threads: int = 1, finished: bool = True, select: str | None = None) -> Run:
     """A finished quick CPU run of these cases."""
     return Run(
-        schema=2,
+        schema=3,
         bnsuite="0.1.0",
         revision="0123456789ab",
         started="2026-01-02T03:04:05+00:00",
@@ -232,7 +273,14 @@ def make_run(*results: CaseResult, threads: int = 1, finished: bool = True, sele
         finished=finished,
         ended_by=None if finished else "interrupted",
         asked=Asked(
-            device="cpu", profile="quick", select=select, launches=3, seeds=(0, 1, 2), threads=threads, timeout_s=60.0
+            device="cpu",
+            profile="quick",
+            select=select,
+            launches=3,
+            seeds=(0, 1, 2),
+            threads=threads,
+            timeout_s=60.0,
+            implementation=None,
         ),
         device="cpu",
         environment=Environment(

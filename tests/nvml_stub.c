@@ -1,25 +1,142 @@
-/* A libnvidia-ml that plays one GPU, for the real binding. What it answers is chosen by NVML_STUB:
- *   "" all well; "old" a driver that knows neither MIG nor power; "no-gpu" initialises, finds no GPU. */
+/* A libnvidia-ml that plays a driver and its GPUs, for the real binding. What it plays is chosen by words, separated
+ * by spaces, in NVML_STUB; they may change while it runs:
+ *   no-driver   it can't be initialised                 unsupported     knows no MIG, ECC, energy, power or processes
+ *   no-gpu      there is none                           no-permission   won't tell of MIG, ECC or processes
+ *   baffled     takes questions about MIG, ECC and energy for invalid
+ *   two         a second GPU of the same kind           unequal         two GPUs, the second smaller
+ *   mig         the first GPU has one slice             slices          it has two
+ *   throttled   power brake and power cap               thermal         hot, slow and slowed down by it
+ *   idle        clocks low for want of work             odd-reason      a reason that nobody has heard of
+ *   ecc         three more corrected errors, one not    reloaded        the energy counter began anew
+ *   own         this process computes on the GPU        graphics        it draws as well, and that needs more
+ *   host        this process, by its id on the host     foreign, more   one or two processes of others
+ *   lost        the GPU is lost                         hang            clocks are asked for in vain
+ * NVML_STUB_LOST_AFTER=N: the GPU is lost after N calls. stub_reset() begins to count anew, stub_inits() says how
+ * often it was initialised. Compiled with -DOLD it lacks what drivers of some years ago lacked, with -DNEXT what
+ * CUDA 14 removes. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define SUCCESS 0
-#define NOT_SUPPORTED 3
-#define NOT_FOUND 6
-typedef struct { unsigned long long total, free, used; } memory_t;
+enum { SUCCESS, UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND = 6, INSUFFICIENT_SIZE,
+       NOT_LOADED = 9, LOST = 15 };
+typedef unsigned long long u64;
+typedef struct { const char *uuid, *name; int slice; u64 total, used; } gpu_t;
+typedef struct { u64 total, free, used; } memory_t;
+typedef struct { unsigned pid; u64 used; unsigned instance, compute; } process_t;
 
-static int plays(const char *what) { const char *s = getenv("NVML_STUB"); return s && !strcmp(s, what); }
+static gpu_t BOARDS[] = {{"GPU-1234", "NVIDIA Stub 1", 0, 1000, 300}, {"GPU-1299", "NVIDIA Stub 1", 0, 1000, 10}};
+static gpu_t SMALLER = {"GPU-1299", "NVIDIA Stub 0", 0, 500, 10};
+static gpu_t SLICES[] = {{"MIG-7700", "NVIDIA Stub 1 MIG 1g.125", 1, 125, 50}, {"MIG-7755", "NVIDIA Stub 1 MIG 1g.125", 1, 125, 5}};
+static int calls, inits;
 
-int nvmlInitWithFlags(unsigned flags) { (void)flags; return SUCCESS; }
-int nvmlInit_v2(void) { return SUCCESS; }
-int nvmlShutdown(void) { return SUCCESS; }
-const char *nvmlErrorString(int code) { return code == NOT_FOUND ? "Not Found" : code == NOT_SUPPORTED ? "Not Supported" : "?"; }
-int nvmlSystemGetDriverVersion(char *out, unsigned n) { strncpy(out, "580.65.06", n); return SUCCESS; }
-int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
-    if (plays("no-gpu") || strcmp(uuid, "GPU-1234")) return NOT_FOUND;
-    *device = (void *)uuid; return SUCCESS;
+static int plays(const char *word) {
+    const char *all = getenv("NVML_STUB"), *at = all;
+    size_t n = strlen(word);
+    while (at && (at = strstr(at, word))) {
+        if ((at == all || at[-1] == ' ') && (at[n] == ' ' || !at[n])) return 1;
+        at += n;
+    }
+    return 0;
 }
-int nvmlDeviceGetName(void *d, char *out, unsigned n) { (void)d; strncpy(out, "NVIDIA Stub 1", n); return SUCCESS; }
-int nvmlDeviceGetUUID(void *d, char *out, unsigned n) { (void)d; strncpy(out, "GPU-1234", n); return SUCCESS; }
-int nvmlDeviceGetMemoryInfo(void *d, memory_t *m) { (void)d; m->total = 1000; m->used = 300; m->free = 700; return SUCCESS; }
-int nvmlDeviceGetEnforcedPowerLimit(void *d, unsigned *mw) { (void)d; if (plays("old")) return NOT_SUPPORTED; *mw = 700000; return SUCCESS; }
+static int boards(void) { return plays("no-gpu") ? 0 : plays("two") || plays("unequal") ? 2 : 1; }
+static int slices(void) { return plays("slices") ? 2 : plays("mig"); }
+static gpu_t *board(int i) { return i == 1 && plays("unequal") ? &SMALLER : &BOARDS[i]; }
+static int gone(void) {
+    const char *after = getenv("NVML_STUB_LOST_AFTER");
+    return (after && calls++ >= atoi(after)) || plays("lost") ? LOST : SUCCESS;
+}
+static int copy(char *out, unsigned n, const char *text) { strncpy(out, text, n); return SUCCESS; }
+
+/* A question to a GPU; one that only a whole GPU answers; one that not every driver answers. */
+#define ANSWER(...) { int lost = gone(); (void)d; if (lost) return lost; __VA_ARGS__; return SUCCESS; }
+#define WHOLE(...) ANSWER(if (d->slice) return INVALID_ARGUMENT; __VA_ARGS__)
+#define RARE(...) WHOLE(if (plays("unsupported")) return NOT_SUPPORTED; if (plays("no-permission")) return NO_PERMISSION; \
+    if (plays("baffled")) return INVALID_ARGUMENT; __VA_ARGS__)
+
+void stub_reset(void) { calls = 0; }
+int stub_inits(void) { return inits; }
+int nvmlInitWithFlags(unsigned flags) { (void)flags; inits++; return plays("no-driver") ? NOT_LOADED : SUCCESS; }
+int nvmlShutdown(void) { return SUCCESS; }
+const char *nvmlErrorString(int code) { (void)code; return "?"; }
+int nvmlSystemGetDriverVersion(char *out, unsigned n) { return copy(out, n, "580.65.06"); }
+int nvmlSystemGetCudaDriverVersion(int *version) { *version = 12040; return SUCCESS; }
+
+int nvmlDeviceGetCount_v2(unsigned *n) { *n = boards(); return SUCCESS; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned i, gpu_t **d) {
+    if ((int)i >= boards()) return INVALID_ARGUMENT;
+    *d = board(i);
+    return gone();
+}
+int nvmlDeviceGetHandleByUUID(const char *uuid, gpu_t **d) {
+    for (int i = 0; i < boards(); i++) if (!strcmp(uuid, board(i)->uuid)) { *d = board(i); return gone(); }
+    for (int i = 0; i < slices(); i++) if (!strcmp(uuid, SLICES[i].uuid)) { *d = &SLICES[i]; return gone(); }
+    return NOT_FOUND;
+}
+int nvmlDeviceGetName(gpu_t *d, char *out, unsigned n) ANSWER(copy(out, n, d->name))
+int nvmlDeviceGetUUID(gpu_t *d, char *out, unsigned n) ANSWER(copy(out, n, d->uuid))
+int nvmlDeviceGetMemoryInfo(gpu_t *d, memory_t *m) ANSWER(m->total = d->total; m->used = d->used; m->free = d->total - d->used)
+
+int nvmlDeviceGetEccMode(gpu_t *d, unsigned *now, unsigned *next) RARE(*now = *next = 1)
+int nvmlDeviceGetCurrPcieLinkGeneration(gpu_t *d, unsigned *n) WHOLE(*n = 4)
+int nvmlDeviceGetMaxPcieLinkGeneration(gpu_t *d, unsigned *n) WHOLE(*n = 5)
+int nvmlDeviceGetCurrPcieLinkWidth(gpu_t *d, unsigned *n) WHOLE(*n = 8)
+int nvmlDeviceGetMaxPcieLinkWidth(gpu_t *d, unsigned *n) WHOLE(*n = 16)
+int nvmlDeviceGetMaxClockInfo(gpu_t *d, int kind, unsigned *mhz) WHOLE(*mhz = kind == 1 ? 1980 : 2619)
+int nvmlDeviceGetEnforcedPowerLimit(gpu_t *d, unsigned *mw) WHOLE(if (plays("unsupported")) return NOT_SUPPORTED; *mw = 700000)
+
+int nvmlDeviceGetClockInfo(gpu_t *d, int kind, unsigned *mhz)
+    WHOLE(while (plays("hang")) usleep(1000); *mhz = kind == 2 ? 2619 : plays("idle") ? 345 : plays("thermal") ? 1200 : 1980)
+int nvmlDeviceGetPowerUsage(gpu_t *d, unsigned *mw) WHOLE(if (plays("unsupported")) return NOT_SUPPORTED; *mw = plays("idle") ? 80500 : 650500)
+int nvmlDeviceGetTotalEccErrors(gpu_t *d, int kind, int counter, u64 *n)
+    RARE(if (counter) return NOT_SUPPORTED; *n = plays("ecc") ? (kind ? 1 : 5) : (kind ? 0 : 2))
+
+static int reasons(gpu_t *d, u64 *mask)
+    WHOLE(*mask = plays("throttled") ? 0x84 : plays("thermal") ? 0x68 : plays("idle") ? 0x1 : plays("odd-reason") ? 0x8000 : 0)
+static int temperature(gpu_t *d, int *c) WHOLE(*c = plays("thermal") ? 92 : 45)
+#ifndef NEXT
+int nvmlDeviceGetCurrentClocksThrottleReasons(gpu_t *d, u64 *mask) { return reasons(d, mask); }
+int nvmlDeviceGetTemperature(gpu_t *d, int sensor, int *c) { (void)sensor; return temperature(d, c); }
+#endif
+
+static int listed(gpu_t *d, unsigned *n, process_t *out, int drawing) {
+    process_t all[4];
+    unsigned found = 0;
+    int lost = gone();
+    if (lost) return lost;
+    if (plays("unsupported")) return NOT_SUPPORTED;
+    if (plays("no-permission")) return NO_PERMISSION;
+    if (d != board(0) && !d->slice) { *n = 0; return SUCCESS; }
+    if (drawing) {
+        if (plays("graphics")) all[found++] = (process_t){getpid(), 210, 0, 0};
+    } else {
+        if (plays("own")) all[found++] = (process_t){getpid(), 200, 0, 0};
+        if (plays("host")) all[found++] = (process_t){900001, 150, 0, 0};
+        if (plays("foreign") || plays("more")) all[found++] = (process_t){900002, 100, 0, 0};
+        if (plays("more")) all[found++] = (process_t){900003, ~0ull, 0, 0};
+    }
+    if (found && *n < found) { *n = found; return INSUFFICIENT_SIZE; }
+    *n = found;
+    if (found) memcpy(out, all, found * sizeof *all);
+    return SUCCESS;
+}
+
+#ifdef OLD
+int nvmlDeviceGetComputeRunningProcesses_v2(gpu_t *d, unsigned *n, process_t *out) { return listed(d, n, out, 0); }
+int nvmlDeviceGetGraphicsRunningProcesses_v2(gpu_t *d, unsigned *n, process_t *out) { return listed(d, n, out, 1); }
+#else
+int nvmlDeviceGetComputeRunningProcesses_v3(gpu_t *d, unsigned *n, process_t *out) { return listed(d, n, out, 0); }
+int nvmlDeviceGetGraphicsRunningProcesses_v3(gpu_t *d, unsigned *n, process_t *out) { return listed(d, n, out, 1); }
+int nvmlDeviceGetCurrentClocksEventReasons(gpu_t *d, u64 *mask) { return reasons(d, mask); }
+int nvmlDeviceGetTemperatureV(gpu_t *d, int *versioned) { return temperature(d, versioned + 2); }
+/* 1.5 J from one look to the next. */
+static u64 energy_mj;
+int nvmlDeviceGetTotalEnergyConsumption(gpu_t *d, u64 *mj) RARE(energy_mj += 1500; *mj = plays("reloaded") ? 0 : 5000000 + energy_mj)
+
+int nvmlDeviceGetMigMode(gpu_t *d, unsigned *now, unsigned *next) RARE(*now = *next = d == board(0) && slices() > 0)
+int nvmlDeviceGetMaxMigDeviceCount(gpu_t *d, unsigned *n) WHOLE(*n = 7)
+int nvmlDeviceGetMigDeviceHandleByIndex(gpu_t *d, unsigned i, gpu_t **slice)
+    WHOLE(if ((int)i >= slices()) return NOT_FOUND; *slice = &SLICES[i])
+int nvmlDeviceIsMigDeviceHandle(gpu_t *d, unsigned *is) { *is = d->slice; return SUCCESS; }
+int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(gpu_t *d, gpu_t **whole) { if (!d->slice) return INVALID_ARGUMENT; *whole = board(0); return SUCCESS; }
+#endif

@@ -28,8 +28,8 @@ def run(median_s: float = 1e-3, curves: tuple = CURVES, version: int = 1, thread
 BOTH = ("timing", "convergence")
 
 
-def accept(folder: Path, *runs: Run, keep: tuple[str, ...] = (), gates: tuple[str, ...] = BOTH) -> list[str]:
-    changes, files = accepting.accept(list(runs), folder, gates=gates, keep=keep)
+def accept(folder: Path, *runs: Run, keep: tuple[tuple[str, str], ...] = (), what: tuple[str, ...] = BOTH) -> list[str]:
+    changes, files = accepting.accept(list(runs), folder, what=what, keep=keep)
     accepting.write(files)
     return [f"{change.case} {change.gate}: {change.what}" for change in changes]
 
@@ -81,7 +81,7 @@ def test_curves_that_pass_are_kept(tmp_path: Path) -> None:
     """Another machine rounds differently: what passes against the accepted curves does not replace them."""
     accept(tmp_path, run())
     rounded = run(curves=tuple(curve(seed, final=0.1001) for seed in range(3)))
-    said = accept(tmp_path, rounded, keep=("train/w/bn/x",))
+    said = accept(tmp_path, rounded, keep=(("train/w/bn/x", "convergence"),))
     assert "train/w/bn/x convergence: kept: the run passes against it" in said
     assert baselines.load(tmp_path, run()).convergence["train/w/bn/x"].curves == CURVES
     accept(tmp_path, rounded)
@@ -89,7 +89,7 @@ def test_curves_that_pass_are_kept(tmp_path: Path) -> None:
 
 
 def test_times_alone(tmp_path: Path) -> None:
-    assert [line.split()[1] for line in accept(tmp_path, run(), gates=("timing",))] == ["timing:", "timing:"]
+    assert [line.split()[1] for line in accept(tmp_path, run(), what=("timing",))] == ["timing:", "timing:"]
     assert not (tmp_path / "convergence").exists()
 
 

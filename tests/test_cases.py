@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import re
 from importlib.util import find_spec
 
 import pytest
 import torch
 
-from bnsuite.cases import CATALOGUE, Case, by_id, profile
+from bnsuite.cases import CATALOGUE, Case, CheckCase, RelationCase, by_id, implementation, profile
 from bnsuite.cases.data import to_download
 from bnsuite.cases.op import OpCase
+from bnsuite.cases.op.matrix import RESNET_SHAPES
 from conftest import IMAGES
 
 
 def test_ids_are_readable_and_unique() -> None:
     """An id is a path of plain words, and says everything that was fixed."""
     assert len(by_id) == len(CATALOGUE)
-    assert all(re.fullmatch(r"(op|train)(/[a-z0-9+=.x_-]+){3,5}", name) for name in by_id), list(by_id)
+    families = "numerics|behaviour|op|relation|train"
+    odd = [name for name in by_id if not re.fullmatch(rf"({families})(/[a-z0-9+=.x_-]+){{2,9}}", name)]
+    assert odd == []
 
 
 def test_the_cases_of_the_first_release() -> None:
     """BatchNorm1d, BatchNorm2d in two shapes and two layouts, each in three phases; three pairs of trainings."""
-    assert len([name for name in by_id if name.startswith("op/batch_norm1d/")]) == 3
-    assert len([name for name in by_id if name.startswith("op/batch_norm2d/")]) == 12
+    quick = [case.id for case in profile("quick") if case.family == "op"]
+    assert len([name for name in quick if name.startswith("op/batch_norm1d/")]) == 3
+    assert len([name for name in quick if name.startswith("op/batch_norm2d/")]) == 12
     trainings = {
         *(f"train/synthetic-mlp/{norm}/lr={lr}" for norm in ("none", "bn") for lr in ("0.01", "0.1")),
         *(f"train/cnn/{norm}/data=digits" for norm in ("none", "bn")),
@@ -41,10 +46,15 @@ def test_the_quick_profile_keeps_a_handful_of_trainings() -> None:
 
 
 def test_quick_is_a_part_of_full() -> None:
-    assert set(profile("quick")) <= set(profile("full")) == set(CATALOGUE)
+    quick, full = ([case.id for case in profile(name)] for name in ("quick", "full"))
+    of_implementations = {name for name in by_id if name.startswith("relation/implementation-vs-torch/")}
+    assert set(quick) <= set(full) == set(by_id) - of_implementations
 
 
-@pytest.mark.parametrize("case", CATALOGUE, ids=lambda case: case.id)
+TIMED = [case for case in CATALOGUE if not isinstance(case, CheckCase)]
+
+
+@pytest.mark.parametrize("case", TIMED, ids=lambda case: case.id)
 def test_every_case_builds_a_step_that_returns_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """pytest-benchmark keeps what a step returns alive into the next round, so a step returns nothing."""
     if case.cuda_only and not torch.cuda.is_available():
@@ -61,23 +71,65 @@ def test_every_case_builds_a_step_that_returns_nothing(case: Case, monkeypatch: 
         assert step() is None
 
 
-@pytest.mark.parametrize("case", [case for case in CATALOGUE if isinstance(case, OpCase)], ids=lambda case: case.id)
+OPS = [case for case in CATALOGUE if isinstance(case, OpCase)]
+ON_CPU = [case for case in OPS if not case.cuda_only]
+
+
+@pytest.mark.parametrize("case", [case for case in ON_CPU if case.pluggable], ids=lambda case: case.id)
 def test_an_op_does_what_its_id_says(case: OpCase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The layer sees the shape, the layout and the mode of the id, and gradients are made only in fwd+bwd."""
+    """The layer sees the shape, layout, precision and mode of the id; gradients are made only where it says so."""
     seen = []
     original = torch.nn.functional.batch_norm
 
     def spy(x: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
         training = kwargs.get("training", args[4] if len(args) > 4 else None)
-        seen.append((tuple(x.shape), x.is_contiguous(), bool(training), x.requires_grad, torch.is_grad_enabled()))
+        layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim(), torch.contiguous_format)
+        last = x.dim() > 3 and x.is_contiguous(memory_format=layout)
+        seen.append((tuple(x.shape), last, str(x.dtype), bool(training), x.requires_grad, torch.is_grad_enabled()))
         return original(x, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(torch.nn.functional, "batch_norm", spy)
     case.build("cpu")()
-    backward = case.phase == "fwd+bwd"
-    assert seen == [(case.shape, case.layout != "nhwc", case.phase != "fwd-eval", backward, backward)]
+    backward = "bwd" in case.phase
+    dtype = {"f32": "torch.float32", "bf16": "torch.bfloat16", "f16": "torch.float16"}[case.dtype]
+    last = case.layout in {"nhwc", "ndhwc"}
+    assert seen == [(case.shape, last, dtype, "eval" not in case.phase, backward, backward)]
 
 
 def test_declared_bytes_are_those_of_the_passes() -> None:
-    """Forward in evaluation reads and writes the activation once."""
-    assert by_id["op/batch_norm2d/fwd-eval/f32/nchw/32x256x14x14"].nbytes == 2 * 32 * 256 * 14 * 14 * 4
+    """Every tensor that a step can't do without is read or written once: x and y forward, x, dy and dx backward."""
+    size = 32 * 256 * 14 * 14
+    assert by_id["op/batch_norm2d/fwd-eval/f32/nchw/32x256x14x14"].nbytes == 2 * size * 4
+    assert by_id["op/batch_norm2d/fwd+bwd/bf16/nchw/32x256x14x14"].nbytes == 5 * size * 2
+
+
+def test_all_batch_norms_of_resnet50_are_timed() -> None:
+    """Every distinct shape that torchvision's network normalizes, at batch 32 and 224x224."""
+    models = pytest.importorskip("torchvision.models")
+    model, seen = models.resnet50().eval(), set()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.register_forward_pre_hook(lambda _, given: seen.add((32, *given[0].shape[1:])))
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 224, 224))
+    assert seen == {case.shape for case in ON_CPU if case.shape in RESNET_SHAPES}
+
+
+def test_every_relation_has_a_bound_and_a_partner_on_the_same_numbers() -> None:
+    """Both sides move as many values, or differ by the one sample that their kind is about."""
+    for case in CATALOGUE:
+        if isinstance(case, RelationCase):
+            sizes = [math.prod(side.shape) for side in (case.this, case.than)]
+            assert max(sizes) / min(sizes) < 1.0001, case.id
+            assert all(bound >= 1 for bound in case.bounds.values())
+            assert "cuda" in case.bounds
+
+
+def test_an_implementation_is_measured_where_it_has_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under --impl the plan has batch norm only, torch's own interface is left out, and torch's layer is a partner."""
+    monkeypatch.setenv("BNSUITE_IMPL", "torch.nn:Identity")
+    families = {case.id.rsplit("/", 1)[0] for case in profile("full")}
+    assert not [name for name in families if "layer_norm" in name or "/none/" in name or name.endswith("/bn-keras")]
+    assert "relation/implementation-vs-torch/batch_norm2d/fwd+bwd/f32/nchw" in families
+    assert isinstance(by_id["op/batch_norm1d/fwd-train/f32/nc/64x128"], OpCase)
+    assert isinstance(implementation.batch_norm(2, 4), torch.nn.Identity)

@@ -7,67 +7,511 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from bnsuite.measure.nvml.state import REASONS, words
 from conftest import ROOT
 
-ASK = """
-import json
+#: Before each script: what it needs, and `play`, which changes what the driver plays.
+PRELUDE = """
+import ctypes, json, os, threading, time
 from dataclasses import asdict
 from bnsuite.measure import nvml
-gpu = nvml.describe("1234")
-print(json.dumps([nvml.driver_version(), gpu and asdict(gpu), nvml.used_bytes("GPU-1234")]))
+
+def play(words):
+    os.environ["NVML_STUB"] = words
+
+def look(words, uuid="1234", then=None):
+    play(words)
+    gpu, _ = nvml.find(uuid)
+    if then is not None:
+        play(then)
+    return nvml.health(gpu)
+
+def watch(*scenes, **how):
+    '''A watch made in the first scene, started in the second, sampled in those between and stopped in the last.'''
+    play(scenes[0])
+    watched = nvml.Watch("1234")
+    play(scenes[1])
+    watched.start(**how)
+    for scene in scenes[2:-1]:
+        play(scene)
+        watched.sample()
+    play(scenes[-1])
+    return watched.stop()
 """
+
+Ask = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the compiled stub."""
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Run a script that ends in an expression under the stub; returns what it amounts to."""
     if shutil.which("gcc") is None:
         pytest.skip("no gcc to compile the NVML stub with")
-    folder = tmp_path_factory.mktemp("nvml")
-    source = ROOT / "tests" / "nvml_stub.c"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(folder / "libnvidia-ml.so.1"), str(source)], check=True)
-    return folder
+    folders = {}
+    for build in ("", "OLD", "NEXT"):
+        folders[build] = tmp_path_factory.mktemp("nvml")
+        define = [f"-D{build}"] if build else []
+        library = str(folders[build] / "libnvidia-ml.so.1")
+        subprocess.run(
+            ["gcc", *define, "-shared", "-fPIC", "-o", library, str(ROOT / "tests" / "nvml_stub.c")], check=True
+        )
+
+    def run(script: str, plays: str = "", *, build: str = "", **variables: str) -> Any:
+        return _run(script, LD_LIBRARY_PATH=str(folders[build]), NVML_STUB=plays, **variables)
+
+    return run
 
 
-def ask(folder: Path | None, plays: str = "") -> list:
-    environment = {**os.environ, "NVML_STUB": plays}
-    if folder is not None:
-        environment["LD_LIBRARY_PATH"] = str(folder)
-    done = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
+def _run(script: str, **variables: str) -> Any:
+    *lines, last = script.strip().splitlines()
+    code = "\n".join([PRELUDE, *lines, f"print(json.dumps(({last}), default=asdict))"])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")} | variables
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_a_gpu_is_described(stub: Path) -> None:
-    """MIG, which the stub's library lacks as older ones do, is unknown; the rest is as the driver says."""
-    driver, gpu, used = ask(stub)
+DESCRIBE = 'nvml.driver_version(), nvml.describe("1234"), nvml.used_bytes("GPU-1234")'
+
+
+# What a GPU is
+
+
+def test_a_gpu_is_described(ask: Ask) -> None:
+    driver, gpu, used = ask(DESCRIBE)
     assert driver == ["580.65.06", ""]
     assert gpu == {
         "name": "NVIDIA Stub 1",
         "uuid": "GPU-1234",
         "memory_total_bytes": 1000,
         "power_limit_w": 700.0,
-        "mig": None,
+        "mig": False,
     }
     assert used == 300
 
 
-def test_an_old_driver_leaves_gaps(stub: Path) -> None:
-    assert ask(stub, "old")[1]["power_limit_w"] is None
+def test_details_say_all_that_is_fixed(ask: Ask) -> None:
+    assert ask('nvml.details("1234")') == {
+        "name": "NVIDIA Stub 1",
+        "uuid": "GPU-1234",
+        "driver": "580.65.06",
+        "cuda": "12.4",
+        "mig": False,
+        "mig_slice": False,
+        "ecc": True,
+        "pcie_generation": 4,
+        "pcie_generation_max": 5,
+        "pcie_width": 8,
+        "pcie_width_max": 16,
+        "power_limit_w": 700.0,
+        "sm_clock_mhz_max": 1980,
+        "memory_clock_mhz_max": 2619,
+        "memory_total_bytes": 1000,
+    }
 
 
-def test_a_gpu_that_is_not_there_is_none(stub: Path) -> None:
-    assert ask(stub, "no-gpu") == [["580.65.06", ""], None, None]
+@pytest.mark.parametrize(
+    ("plays", "build", "unknown"),
+    [
+        ("unsupported", "", {"mig", "ecc", "power_limit_w"}),
+        ("no-permission", "", {"mig", "ecc"}),
+        ("baffled", "", {"mig", "ecc"}),
+        ("", "OLD", {"mig"}),
+    ],
+)
+def test_what_the_driver_cannot_say_is_none(ask: Ask, plays: str, build: str, unknown: set[str]) -> None:
+    """Not supported, not allowed or not in the library: those fields are gaps, and the rest is told."""
+    found, gpu = ask('nvml.details("1234"), nvml.describe("1234")', plays, build=build)
+    assert {name for name, value in found.items() if value is None} == unknown
+    assert {name for name, value in gpu.items() if value is None} == unknown - {"ecc"}
 
 
-def test_no_driver_is_a_reason() -> None:
-    """Without a driver the binding says so, and nothing raises."""
+def test_a_slice_has_its_own_memory_and_the_clocks_of_its_gpu(ask: Ask) -> None:
+    """A slice answers no question about clocks or power: the whole GPU is asked."""
+    gpu, found, now = ask('nvml.describe("7700"), nvml.details("MIG-7700"), look("mig", "7700")', "mig")
+    assert gpu["uuid"] == found["uuid"] == "MIG-7700"
+    assert gpu["memory_total_bytes"] == found["memory_total_bytes"] == 125
+    assert gpu["mig"] is found["mig"] is found["mig_slice"] is True
+    assert gpu["power_limit_w"] == 700.0
+    assert found["sm_clock_mhz_max"] == 1980
+    assert (now["used_bytes"], now["sm_clock_mhz"], now["power_w"], now["trouble"]) == (50, 1980, 650.5, None)
+
+
+@pytest.mark.parametrize(
+    ("plays", "driver"), [("no-gpu", ["580.65.06", ""]), ("no-driver", [None, "NVML: Driver Not Loaded"])]
+)
+def test_a_gpu_that_is_not_there_is_none(ask: Ask, plays: str, driver: list[str | None]) -> None:
+    """Nothing raises where there is no GPU or no driver, and the watch says why."""
+    script = f"{DESCRIBE}, nvml.details('1234'), nvml.details(None), nvml.find('1234')[1], watch('{plays}', '{plays}')"
+    *found, why, watched = ask(script, plays)
+    assert found == [driver, None, None, None, None]
+    assert why == ("NVML: Not Found" if plays == "no-gpu" else driver[1])
+    assert watched.pop("trouble") == why
+    assert (watched.pop("samples"), watched.pop("sampling_s")) == (0, 0.0)
+    assert set(watched.values()) == {None}
+
+
+def test_no_library_is_a_reason() -> None:
+    """Without a driver's library the binding says so, and nothing raises."""
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine has a driver")
-    (version, trouble), gpu, used = ask(None)
-    assert version is None
-    assert "NVML" in trouble
-    assert gpu is used is None
+    (version, trouble), gpu, used, watched = _run(f"{DESCRIBE}, nvml.Watch().start(period_s=0.01).stop()")
+    assert version is gpu is used is None
+    assert watched["trouble"] == trouble == "NVML: NVML Shared Library Not Found"
+
+
+def test_the_driver_is_initialised_once(ask: Ask) -> None:
+    """However much is asked; a driver that was missing is tried again."""
+    script = """
+play("no-driver")
+before = nvml.driver_version()[0]
+watch("", "", "", "")
+nvml.describe("1234"), nvml.used_bytes("1234")
+before, ctypes.CDLL("libnvidia-ml.so.1").stub_inits()
+"""
+    assert ask(script) == [None, 2]
+
+
+# How it is
+
+
+def test_a_healthy_gpu(ask: Ask) -> None:
+    """Megahertz, degrees, watts and joules, and the process that holds memory is ours by its id."""
+    now, number = ask('look("own foreign"), os.getpid()')
+    assert now == {
+        "sm_clock_mhz": 1980,
+        "memory_clock_mhz": 2619,
+        "reasons": [],
+        "temperature_c": 45,
+        "power_w": 650.5,
+        "energy_j": 5001.5,
+        "ecc_corrected": 2,
+        "ecc_uncorrected": 0,
+        "used_bytes": 300,
+        "own_bytes": 200,
+        "processes": sorted(
+            [{"id": number, "used_bytes": 200}, {"id": 900002, "used_bytes": 100}], key=lambda one: one["id"]
+        ),
+        "trouble": None,
+    }
+
+
+def test_a_process_that_computes_and_draws_is_one(ask: Ask) -> None:
+    """It is on both lists, each time with all its memory."""
+    now = ask('look("own graphics")')
+    assert [process["used_bytes"] for process in now["processes"]] == [210] == [now["own_bytes"]]
+
+
+def test_memory_that_is_not_told_is_none(ask: Ask) -> None:
+    """The driver's word for "unknown" is the largest number there is; it is not taken for bytes."""
+    assert ask('look("more")')["processes"][1] == {"id": 900003, "used_bytes": None}
+
+
+@pytest.mark.parametrize(
+    ("plays", "build", "unknown"),
+    [
+        ("unsupported", "", {"power_w", "energy_j", "ecc_corrected", "ecc_uncorrected", "processes", "own_bytes"}),
+        ("no-permission", "", {"energy_j", "ecc_corrected", "ecc_uncorrected", "processes", "own_bytes"}),
+        ("own baffled", "", {"energy_j", "ecc_corrected", "ecc_uncorrected"}),
+        ("own", "OLD", {"energy_j"}),
+        ("own", "NEXT", set()),
+    ],
+)
+def test_gaps_are_no_trouble(ask: Ask, plays: str, build: str, unknown: set[str]) -> None:
+    """An older driver's names are asked for as well (throttle reasons, version 2 of the lists), a later one's too."""
+    pynvml = pytest.importorskip("pynvml")
+    if build and not (
+        hasattr(pynvml, "nvmlDeviceGetComputeRunningProcesses_v2") and hasattr(pynvml, "nvmlDeviceGetTemperatureV")
+    ):
+        pytest.skip("this nvidia-ml-py doesn't know the names that such a driver has")
+    now = ask(f'look("{plays}")', build=build)
+    assert {name for name, value in now.items() if value is None} == unknown | {"trouble"}
+
+
+def test_a_lost_gpu_is_trouble_and_nothing_else(ask: Ask) -> None:
+    now = ask('look("own", then="own lost")')
+    assert now.pop("trouble") == "NVML: GPU is lost"
+    assert set(now.values()) == {None}
+
+
+def test_reasons_are_words() -> None:
+    """The bits mean what the binding says they mean; one that is new keeps its number."""
+    pynvml = pytest.importorskip("pynvml")
+    for bit, word in REASONS.items():
+        name = word.title().replace("_", "")
+        known = [getattr(pynvml, f"nvmlClocks{kind}Reason{name}", bit) for kind in ("Event", "Throttle")]
+        assert known == [bit, bit]
+    assert words(0) == ()
+    assert words(0x8084) == ("sw_power_cap", "hw_power_brake_slowdown", "0x8000")
+
+
+# What it went through
+
+
+def test_a_quiet_watch(ask: Ask) -> None:
+    """The GPU was ours alone at full clocks: three looks, 1.5 J from one to the next."""
+    watched = ask('watch("", "own", "own", "own")')
+    assert watched.pop("sampling_s") > 0
+    assert watched == {
+        "throttled": [],
+        "reasons": [],
+        "foreign": 0,
+        "sm_clock_mhz_min": 1980,
+        "sm_clock_mhz_max": 1980,
+        "temperature_c_max": 45,
+        "power_w_max": 650.5,
+        "energy_j": 3.0,
+        "ecc_errors": 0,
+        "used_bytes": 300,
+        "own_bytes": 200,
+        "samples": 3,
+        "trouble": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("scene", "throttled", "reasons"),
+    [
+        ("throttled", ["hw_power_brake_slowdown"], ["hw_power_brake_slowdown", "sw_power_cap"]),
+        (
+            "thermal",
+            ["hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown"],
+            ["hw_slowdown", "hw_thermal_slowdown", "sw_thermal_slowdown"],
+        ),
+        ("idle", [], ["gpu_idle"]),
+        ("odd-reason", [], ["0x8000"]),
+    ],
+)
+def test_throttling_is_what_was_not_expected(ask: Ask, scene: str, throttled: list[str], reasons: list[str]) -> None:
+    """A power cap, an idle GPU or a reason from the future is on record, but it is no throttling."""
+    watched = ask(f'watch("", "own", "own {scene}", "own")')
+    assert (watched["throttled"], watched["reasons"]) == (throttled, reasons)
+
+
+def test_the_extremes_are_of_all_samples(ask: Ask) -> None:
+    watched = ask('watch("", "own", "own thermal", "own")')
+    assert (watched["sm_clock_mhz_min"], watched["sm_clock_mhz_max"], watched["temperature_c_max"]) == (1200, 1980, 92)
+
+
+def test_an_idle_clock_counts_only_if_there_is_no_other(ask: Ask) -> None:
+    """Before the first kernel a GPU sleeps; that clock says nothing of the measurement."""
+    busy, idle = ask('watch("", "idle", "own"), watch("", "idle", "idle")')
+    assert (busy["sm_clock_mhz_min"], busy["sm_clock_mhz_max"]) == (1980, 1980)
+    assert (idle["sm_clock_mhz_min"], idle["sm_clock_mhz_max"]) == (345, 345)
+    assert idle["power_w_max"] == 80.5
+
+
+def test_memory_errors_are_those_that_came(ask: Ask) -> None:
+    assert ask('watch("", "own", "own ecc")')["ecc_errors"] == 4
+    assert ask('watch("ecc", "own ecc", "own ecc")')["ecc_errors"] == 0
+
+
+def test_a_counter_that_began_anew_is_none(ask: Ask) -> None:
+    """The driver was loaded again: no energy is negative."""
+    assert ask('watch("", "own", "own reloaded")')["energy_j"] is None
+
+
+@pytest.mark.parametrize(
+    ("scenes", "foreign", "own"),
+    [
+        (["", "own foreign", "own foreign"], 1, 200),  # there all the time
+        (["foreign", "own foreign", "own foreign"], 1, 200),
+        (["", "own", "own foreign", "own"], 1, 200),  # came and went
+        (["", "own", "own more"], 2, 200),
+        (["", "", "host"], 0, 150),  # a container, where our id is another
+        (["foreign", "foreign", "host foreign"], 1, 150),
+        (["", "foreign", "host"], 1, 150),
+        (["", "", "host foreign"], 1, None),  # one of the two is ours
+        (["foreign", "foreign", "foreign"], 1, None),  # ours is hidden, or there is none
+        (["", "", ""], None, None),  # all are hidden
+        (["own", "own", "own"], 0, 200),  # made too late
+        (["", "unsupported", "unsupported"], None, None),
+    ],
+)
+def test_whose_the_processes_are(ask: Ask, scenes: list[str], foreign: int | None, own: int | None) -> None:
+    """Ours goes by our id, or is the one that came since the watch was made; each other one is foreign."""
+    watched = ask(f"watch(*{scenes})")
+    assert (watched["foreign"], watched["own_bytes"], watched["trouble"]) == (foreign, own, None)
+
+
+def test_a_process_once_known_for_ours_stays_ours(ask: Ask) -> None:
+    """In a container: another that comes later, during a second measurement, is foreign."""
+    script = """
+play("")
+watched = nvml.Watch("1234")
+play("host")
+first = watched.start().stop()
+play("host foreign")
+second = watched.start().stop()
+play("foreign")
+third = watched.start().stop()
+[[one.foreign, one.own_bytes] for one in (first, second, third)]
+"""
+    assert ask(script) == [[0, 150], [1, 150], [1, None]]
+
+
+def test_the_uuid_may_come_late(ask: Ask) -> None:
+    """torch tells it when it has touched the GPU; all GPUs' processes were remembered before that."""
+    script = """
+watched = nvml.Watch()
+play("two host foreign")
+watched.start("1234").stop(), watched.start("1299").stop()
+"""
+    first, second = ask(script, "two foreign")
+    assert (first["foreign"], first["own_bytes"], first["used_bytes"]) == (1, 150, 300)
+    assert (second["foreign"], second["used_bytes"]) == (None, 10)
+
+
+def test_a_thread_samples_between_and_ends(ask: Ask) -> None:
+    """It sees what both ends miss, counts what it cost, and is gone after the stop."""
+    script = """
+watched = nvml.Watch("1234")
+play("own")
+watched.start(period_s=0.002)
+seen = sum(thread.name == "bnsuite-nvml" and thread.daemon for thread in threading.enumerate())
+play("own thermal foreign")
+time.sleep(0.2)
+play("own")
+summary = watched.stop()
+seen, threading.active_count(), summary
+"""
+    seen, left, watched = ask(script)
+    assert (seen, left) == (1, 1)
+    assert watched["samples"] > 4
+    assert watched["sampling_s"] > 0
+    assert "hw_thermal_slowdown" in watched["throttled"]
+    assert (watched["temperature_c_max"], watched["foreign"], watched["trouble"]) == (92, 1, None)
+
+
+@pytest.mark.parametrize("period_s", [None, 0.001])
+def test_a_gpu_lost_in_between(ask: Ask, period_s: float | None) -> None:
+    """What was seen before stays, counters that can't be read any more are None, and the trouble is told."""
+    script = f"""
+watched = nvml.Watch("1234")
+play("own")
+watched.start(period_s={period_s})
+play("own lost")
+time.sleep(0.05)
+watched.stop()
+"""
+    watched = ask(script)
+    assert watched["trouble"] == "NVML: GPU is lost"
+    assert watched["sm_clock_mhz_max"] == 1980
+    assert watched["energy_j"] is watched["ecc_errors"] is None
+
+
+def test_a_thread_leaves_a_lost_gpu_alone(ask: Ask) -> None:
+    """One look at the start and one at the stop, and none between: no call brings it back."""
+    script = """
+watched = nvml.Watch("1234")
+watched.start().stop()
+play("lost")
+watched.start(period_s=0.001)
+time.sleep(0.05)
+watched.stop().samples
+"""
+    assert ask(script) == 2
+
+
+def test_a_gpu_may_be_lost_at_any_call(ask: Ask) -> None:
+    """Whichever call is the first to fail, nothing raises; if any fails, the trouble says so."""
+    script = """
+troubles, stub = [], ctypes.CDLL("libnvidia-ml.so.1")
+for calls in range(60):
+    os.environ["NVML_STUB_LOST_AFTER"] = str(calls)
+    stub.stub_reset()
+    troubles.append(watch("own", "own", "own").trouble)
+    stub.stub_reset()
+    nvml.describe("1234"), nvml.details("1234"), nvml.used_bytes("1234"), nvml.details(None)
+troubles
+"""
+    troubles = ask(script)
+    assert troubles[0] == "NVML: GPU is lost"
+    assert troubles[-1] is None
+    assert troubles == sorted(troubles, key=lambda trouble: trouble is None)
+
+
+def test_a_driver_that_hangs_is_left_behind(ask: Ask) -> None:
+    """The stop waits for a sample that doesn't come back only for so long, and later ones not at all."""
+    script = """
+from bnsuite.measure.nvml import watch as module
+module.PATIENCE_S = 0.1
+watched = nvml.Watch("1234").start(period_s=0.001)
+play("hang")
+time.sleep(0.05)
+summaries = [watched.stop(), watched.start().stop()]
+play("")
+while threading.active_count() > 1:
+    time.sleep(0.01)
+[one.trouble for one in summaries], watched.start().stop().trouble
+"""
+    assert ask(script) == [["NVML: no answer for 0.1 s"] * 2, None]
+
+
+def test_a_stop_without_a_start_says_so(ask: Ask) -> None:
+    assert ask("nvml.Watch('1234').stop()")["trouble"] == "never started"
+
+
+# Which one it is
+
+FIND = "[(found := nvml.find(None, index))[0] and found[0].uuid or found[1] for index in (0, 1)]"
+NUMBERED = "these GPUs differ, and CUDA numbers the fastest first: set CUDA_DEVICE_ORDER=PCI_BUS_ID"
+
+
+@pytest.mark.parametrize(
+    ("plays", "shown", "expected"),
+    [
+        ("", None, ["GPU-1234", "there is no GPU 1 among the 1 that CUDA is shown"]),
+        ("two", None, ["GPU-1234", "GPU-1299"]),
+        ("two", "1,0", ["GPU-1299", "GPU-1234"]),
+        ("two", " 1", ["GPU-1299", "there is no GPU 1 among the 1 that CUDA is shown"]),
+        ("two", "GPU-1299,GPU-1234", ["GPU-1299", "GPU-1234"]),
+        ("two", "GPU-129,GPU-123", ["GPU-1299", "GPU-1234"]),
+        ("two", "GPU-12,GPU-1234", ["CUDA_VISIBLE_DEVICES: 2 GPUs here are called GPU-12..."] * 2),
+        ("two", "1,5", ["GPU-1299", "CUDA_VISIBLE_DEVICES: no GPU '5' here"]),
+        ("two", "-1,1", ["CUDA_VISIBLE_DEVICES: no GPU '-1' here"] * 2),
+        ("two", "1,1", ["GPU-1299", "CUDA_VISIBLE_DEVICES=1,1 names a GPU twice, so CUDA sees none"]),
+        ("unequal", None, [NUMBERED] * 2),
+        ("unequal", "1", [NUMBERED, "there is no GPU 1 among the 1 that CUDA is shown"]),
+        ("unequal", "GPU-1299", ["GPU-1299", "there is no GPU 1 among the 1 that CUDA is shown"]),
+        ("mig", None, ["MIG-7700", "there is no GPU 1 among the 1 that CUDA is shown"]),
+        ("mig", "MIG-7700", ["MIG-7700", "there is no GPU 1 among the 1 that CUDA is shown"]),
+        ("mig two", "1,0", ["GPU-1299", "MIG-7700"]),
+        ("slices", "MIG-775,MIG-7700", ["MIG-7755", "MIG-7700"]),
+        ("slices", "MIG-77", ["CUDA_VISIBLE_DEVICES: 2 GPUs here are called MIG-77...", "there is no GPU 1"]),
+        ("slices", "0", ["GPU-1234 has 2 MIG slices: name one in CUDA_VISIBLE_DEVICES", "there is no GPU 1"]),
+        ("no-gpu", None, ["there is no GPU 0 among the 0 that CUDA is shown", "there is no GPU 1"]),
+        ("no-driver", None, ["NVML: Driver Not Loaded"] * 2),
+    ],
+)
+def test_without_a_uuid_what_cuda_is_shown_decides(
+    ask: Ask, plays: str, shown: str | None, expected: list[str]
+) -> None:
+    """As CUDA counts: numbers, UUIDs or their beginnings; where it can't be told, the reason is given, no guess."""
+    variables = {} if shown is None else {"CUDA_VISIBLE_DEVICES": shown}
+    found = ask(FIND, plays, **variables)
+    assert all(seen.startswith(right) for seen, right in zip(found, expected, strict=True)), found
+
+
+def test_an_order_by_address_tells_unequal_gpus_apart(ask: Ask) -> None:
+    assert ask(FIND, "unequal", CUDA_DEVICE_ORDER="PCI_BUS_ID") == ["GPU-1234", "GPU-1299"]
+
+
+def test_an_order_does_not_matter_to_a_library_without_slices(ask: Ask) -> None:
+    """A driver from before MIG has whole GPUs only."""
+    assert ask(FIND, "two", build="OLD", CUDA_VISIBLE_DEVICES="1,0") == ["GPU-1299", "GPU-1234"]
+
+
+@pytest.mark.parametrize(
+    ("plays", "shown", "expected"),
+    [("mig", "0", "MIG-7700"), ("slices", "MIG-7755", "MIG-7755"), ("slices", "0", "GPU-1234")],
+)
+def test_a_slice_that_goes_by_its_gpu(ask: Ask, plays: str, shown: str, expected: str) -> None:
+    """CUDA may give the whole GPU's UUID: the slice it was shown is meant, if that can be told."""
+    assert ask('nvml.find("1234")[0].uuid', plays, CUDA_VISIBLE_DEVICES=shown) == expected

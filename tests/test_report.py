@@ -24,14 +24,28 @@ FINDINGS = [
 
 
 def test_the_table_reads_at_a_glance() -> None:
-    """Case, median, spread, against baseline, memory, verdict; a case of the baseline that vanished has its row."""
+    """What was measured of a case and what is said of it; one that vanished from the baseline has its row."""
     lines = table.terminal(RUN, FINDINGS, ExitStatus.REGRESSED).splitlines()
     assert lines[0].startswith("bnsuite 0.1.0 · quick · cpu · torch 2.14.1")
     assert lines[2].split("  ")[0] == "case"
     rows = {line.split()[0]: line for line in lines if line.startswith(("op/", "train/"))}
-    assert rows["op/a"].split() == ["op/a", "1.00", "ms", "±", "2.5", "%", "+25.0", "%", "1.00", "MiB", "REGRESSED"]
+    assert rows["op/a"].split() == [
+        "op/a",
+        "1.00",
+        "ms",
+        "±",
+        "2.5",
+        "%",
+        "10",
+        "%",
+        "+25.0",
+        "%",
+        "1.00",
+        "MiB",
+        "REGRESSED",
+    ]
     assert "loss identical" in rows["train/w/bn/x"]
-    assert rows["op/gone"].split() == ["op/gone", "–", "–", "–", "–", "MISSING"]
+    assert rows["op/gone"].split() == ["op/gone", "–", "–", "–", "–", "–", "MISSING"]
 
 
 def test_the_reasons_come_worst_first_and_once() -> None:
@@ -87,3 +101,19 @@ def test_a_terminal_gets_a_bar() -> None:
     os.close(leader)
     assert "4/4" in seen
     assert "timing, launch 1: op/a" in seen
+
+
+def test_checks_are_a_row_a_family() -> None:
+    """Hundreds of checks are a handful of rows: how many, how many with a pinned deviation, and the worst verdict."""
+    findings = [
+        Finding(
+            case=f"numerics/ref/{n}", gate="numerics", verdict=verdict, summary="s", evidence={"pinned": int(n == 1)}
+        )
+        for n, verdict in enumerate([Verdict.PASS, Verdict.PASS, Verdict.REGRESSED])
+    ]
+    lines = table.terminal(make_run(), findings, ExitStatus.REGRESSED).splitlines()
+    (row,) = (line for line in lines if line.startswith("numerics/"))
+    assert row.split("  ")[0] == "numerics/ref"
+    assert "3 checks, 1 with a pinned deviation" in row
+    assert row.endswith("REGRESSED")
+    assert "  REGRESSED numerics, numerics/ref/2: s" in lines

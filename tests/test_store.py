@@ -42,7 +42,7 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
         ("[1, 2]", 'it has no whole number under "schema"'),
         ("{}", 'it has no whole number under "schema"'),
         (broken(schema="1"), 'it has no whole number under "schema"'),
-        (broken(schema=99), "has schema 99, this bnsuite reads up to 2; use a newer bnsuite"),
+        (broken(schema=99), "has schema 99, this bnsuite reads up to 3; use a newer bnsuite"),
         (broken(schema=0), "has schema 0, which no bnsuite has written"),
         (broken(wall_s="42"), "wrong field wall_s"),
         (broken(cases=None), "wrong field cases"),
@@ -135,18 +135,25 @@ def test_every_result_is_on_disk_at_once(tmp_path: Path) -> None:
     assert len(on_disk().cases[0].timings) == 1
     assert recorder.ids("timing") == ["train/w/bn/x"]
     recorder.skip("train/w/bn/x", "no GPU")
+    recorder.end()
     assert {one.status for one in on_disk().cases[1].outcomes.values()} == {Status.SKIPPED}
     assert recorder.ids("timing") == []
     recorder.end()
     assert on_disk().finished
 
 
-def test_a_run_of_the_first_schema_is_read(tmp_path: Path) -> None:
-    """As 0.1.0 wrote it: its cases needed nothing beyond torch."""
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_run_of_an_older_schema_is_read(tmp_path: Path, schema: int) -> None:
+    """As 0.1.0 and 0.2.0 wrote it: no checks, no relations, no implementation, and at first no needs beyond torch."""
     old = json.loads(RUN.model_dump_json(by_alias=True))
-    old["schema"] = 1
+    old["schema"] = schema
+    del old["asked"]["implementation"]
     for one in old["cases"]:
-        for field in ("cuda_only", "lacks", "to_download"):
+        del one["observations"]
+        later = ("rule", "threads", "bounds", "limit_s")
+        for field in (*later, *(("cuda_only", "lacks", "to_download") if schema == 1 else ())):
             del one["case"][field]
+        for launch in one["timings"]:
+            del launch["gpu"], launch["examples"]
     (tmp_path / "run.json").write_text(json.dumps(old))
     assert store.load(tmp_path) == RUN

@@ -11,8 +11,8 @@ from bnsuite.judge import timing as gate
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import Reference, from_run, timing_reference
-from bnsuite.record.schema import Outcome, Run, Status, Timing
-from conftest import make_run, result, timing
+from bnsuite.record.schema import GpuWatch, Outcome, Run, Status, Timing
+from conftest import make_run, result, timing, watched
 
 CASE = "op/a"
 
@@ -191,3 +191,27 @@ def test_error_rates() -> None:
     assert false < 4
     found = [one.verdict is Verdict.REGRESSED for _ in range(10) for one in simulate(chance, 0.3)]
     assert sum(found) > 0.9 * len(found)
+
+
+def test_faster_than_the_memory_is_a_broken_measurement() -> None:
+    """More bytes than a copy beside it moves in the same time can't have been moved: FAILED, with the share."""
+    one = judge(run_of(*launches(1e-4, 1e-4, 1e-4, copy=2e-4)), Reference(name="baselines/"))
+    assert one.verdict is Verdict.FAILED
+    assert "200% of the limit" in one.summary
+    half = run_of(*launches(1e-3, 1e-3, 1e-3, copy=5e-4))
+    assert gate.share_of_limit(half.cases[0]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (watched(throttled=("hw_thermal_slowdown",)), "the GPU was throttled (hw_thermal_slowdown) in 3 of 3 launches"),
+        (watched(foreign=1), "another process was on the GPU in 3 of 3 launches; end it"),
+    ],
+)
+def test_a_gpu_that_is_throttled_or_shared_gives_no_verdict(seen: GpuWatch, said: str) -> None:
+    """INVALID, with what NVML saw; a GPU on which not even our own process is shown is not taken for shared."""
+    one = judge(run_of(*[timing(1e-3, cpu_share=None, gpu=seen)] * 3))
+    assert one.verdict is Verdict.INVALID
+    assert said in one.summary
+    assert judge(run_of(*[timing(1e-3, cpu_share=None, gpu=watched(None))] * 3)).verdict is Verdict.PASS

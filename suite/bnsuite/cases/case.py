@@ -57,6 +57,16 @@ class Case(ABC):
         return ()
 
     @property
+    def pluggable(self) -> bool:
+        """Whether a batch norm layer is in it, so that a user's implementation can stand in for torch's."""
+        return False
+
+    @property
+    def cold(self) -> bool:
+        """Whether caches are emptied before every round."""
+        return False
+
+    @property
     def rounds(self) -> int | None:
         """How many rounds one launch times, or None to fill a time budget."""
         return None
@@ -64,6 +74,10 @@ class Case(ABC):
     @abstractmethod
     def build(self, device: str, seed: int = 0) -> Step:
         """Allocate everything on `device` and return the step to be timed."""
+
+    def examples(self, step: Step) -> int | None:  # noqa: ARG002  # a training knows it of what it has loaded
+        """How many examples one built `step` goes through, or None where that says nothing."""
+        return None
 
     def brief(self, step: Step) -> Step:
         """A short part of a built `step` that touches all it touches and holds as much memory."""

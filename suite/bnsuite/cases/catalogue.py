@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from bnsuite.cases import op, train
+from bnsuite.cases import checks, implementation, op, train
 from bnsuite.cases.case import Case
+from bnsuite.cases.op import RelationCase
 
-CATALOGUE: tuple[Case, ...] = (*op.CASES, *train.CASES)
+CATALOGUE: tuple[Case, ...] = (*checks.CASES, *op.CASES, *op.RELATIONS, *train.CASES)
 
 by_id: dict[str, Case] = {case.id: case for case in CATALOGUE}
 
 
 def profile(name: str) -> list[Case]:
-    """The cases of the profile `name`."""
-    return [case for case in CATALOGUE if name in case.profiles]
+    """The cases of the profile `name`; under a user's implementation, those that it has a part in."""
+    chosen = [case for case in CATALOGUE if name in case.profiles]
+    if implementation.named() is not None:
+        return [case for case in chosen if case.pluggable]
+    return [case for case in chosen if not (isinstance(case, RelationCase) and case.of_implementation)]

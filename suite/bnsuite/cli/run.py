@@ -45,6 +45,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=positive(float), default=300.0, metavar="S", help="seconds a case may take (default: 300)"
     )
+    parser.add_argument(
+        "--impl", metavar="MODULE:FACTORY", help="judge this batch norm in the place of torch's (or FILE.py:FACTORY)"
+    )
     add_data(parser)
     add_baselines(parser)
     add_verdicts(parser)
@@ -62,6 +65,7 @@ def main(options: argparse.Namespace) -> int:
         select=options.k,
         threads=options.threads,
         timeout_s=options.timeout,
+        implementation=options.impl,
     )
     make_sure_of_baselines(options)
     data = data_folder(options)
@@ -104,6 +108,7 @@ def _measure(session: Session, reference: Reference) -> None:
     from bnsuite.judge.gates import judge
     from bnsuite.judge.verdict import Verdict
 
+    session.look()
     session.follow_curves()
     run = session.time()
     slower = {one.case for one in judge(run, reference) if (one.gate, one.verdict) == ("timing", Verdict.REGRESSED)}

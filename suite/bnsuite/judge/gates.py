@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from bnsuite.judge import convergence, timing
+from bnsuite.judge import checks, convergence, memory, timing
 from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.lines import CheckLine
 from bnsuite.record.reference import CurveReference, Reference, TimingReference
 from bnsuite.record.schema import Run
 from bnsuite.record.select import matcher
 
+Stored = TimingReference | CurveReference | CheckLine
 Gate = Callable[[Run, Reference], list[Finding]]
 
 #: A new gate is a line here, a module beside this one, and its name in the cases it judges.
-GATES: dict[str, Gate] = {timing.GATE: timing.judge, convergence.GATE: convergence.judge}
+GATES: dict[str, Gate] = {
+    "numerics": checks.judge_numerics,
+    "behaviour": checks.judge_behaviour,
+    timing.GATE: timing.judge,
+    memory.GATE: memory.judge,
+    convergence.GATE: convergence.judge,
+}
 
 
 def judge(run: Run, reference: Reference) -> list[Finding]:
@@ -26,10 +34,12 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
 
 def _missing(run: Run, reference: Reference) -> list[Finding]:
     """Cases that the reference has, and that the run's profile and selection should have had."""
+    if run.asked.implementation is not None:  # it is measured where it has a part, which is not everywhere
+        return []
     has = {(result.id, gate) for result in run.cases for gate in result.outcomes}
     selected = matcher(run.asked.select) if run.asked.select else lambda _: True
 
-    def lost(gate: str, stored: Iterable[TimingReference | CurveReference]) -> list[Finding]:
+    def lost(gate: str, stored: Iterable[Stored]) -> list[Finding]:
         return [
             Finding(
                 case=one.id,
@@ -41,4 +51,9 @@ def _missing(run: Run, reference: Reference) -> list[Finding]:
             if (one.id, gate) not in has and run.asked.profile in one.profiles and selected(one.id)
         ]
 
-    return lost(timing.GATE, reference.timing.values()) + lost(convergence.GATE, reference.convergence.values())
+    checks_lost = (lost(one.id.partition("/")[0], [one]) for one in reference.checks.values())
+    return [
+        *lost(timing.GATE, reference.timing.values()),
+        *lost(convergence.GATE, reference.convergence.values()),
+        *(finding for findings in checks_lost for finding in findings),
+    ]

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from math import expm1, log, log1p, sqrt
 from statistics import fmean, median, stdev
 
+from bnsuite.judge import relations
 from bnsuite.judge.statistics import Estimate, benjamini_hochberg, satterthwaite
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.reference import LaunchValue, Reference, TimingReference, condense
 from bnsuite.record.schema import CaseResult, Run, Status
 
 GATE = "timing"
+#: The control that moves as many bytes as the case must.
+COPY = "copy"
 
 #: A change smaller than this is never called a regression: the floor for a number stored on another day.
 FLOOR = 0.10
@@ -70,6 +73,12 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
     for result in run.cases:
         if GATE not in result.outcomes:
             continue
+        if impossible := _impossible(result):
+            findings[result.id] = Finding(case=result.id, gate=GATE, verdict=Verdict.FAILED, summary=impossible)
+            continue
+        if result.case.bounds and len(result.undisturbed) >= _enough(run):
+            findings[result.id] = relations.judge(run, result)
+            continue
         stored = reference.timing.get(result.id)
         comparison = None
         if len(result.undisturbed) >= _enough(run) and stored is not None and stored.version == result.case.version:
@@ -82,6 +91,28 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
     for (name, (result, comparison)), p in zip(compared.items(), adjusted, strict=True):
         findings[name] = _verdict(result, comparison, p, reference.timing[name])
     return [findings[result.id] for result in run.cases if result.id in findings]
+
+
+def share_of_limit(result: CaseResult) -> float | None:
+    """The least traffic of a case over what a copy of as many bytes moved in the same time and launch, or None.
+
+    The fastest round of the copy stands for the limit; the middle launch for the case.
+    """
+    launches = [one for one in result.undisturbed if COPY in one.controls_s]
+    if result.case.nbytes is None or not launches:
+        return None
+    return median(min(one.controls_s[COPY]) / median(one.samples_s) for one in launches)
+
+
+def _impossible(result: CaseResult) -> str | None:
+    """Why the measurement must be broken, if it must."""
+    share = share_of_limit(result)
+    if share is None or share <= 1:
+        return None
+    return (
+        f"broken measurement: {share:.0%} of the limit; it can't move its {result.case.nbytes} bytes faster than "
+        "a copy beside it does"
+    )
 
 
 def _compare(launches: list[LaunchValue], stored: TimingReference) -> _Comparison | None:
@@ -176,6 +207,7 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
             "threshold": limit,
             "p": p,
             "unexplained_by_controls": expm1(comparison.agreed),
+            "share_of_limit": share_of_limit(result),
             **{f"control_{name}": share for name, share in comparison.controls.items()},
         },
     )
@@ -227,8 +259,9 @@ def _without_comparison(
 
 
 def _disturbance(result: CaseResult) -> str:
-    disturbed = sum(one.disturbed for one in result.timings)
-    return (
-        f"something else had the core in {disturbed} of {len(result.timings)} launches; "
-        "end it, or give bnsuite a core of its own (taskset, docker run --cpuset-cpus)"
-    )
+    reasons = [one.disturbed for one in result.timings if one.disturbed]
+    often = max(reasons, key=reasons.count)
+    mend = "end it, or give bnsuite a core of its own (taskset, docker run --cpuset-cpus)"
+    if "GPU" in often:
+        mend = "cool it, or lock its clocks" if "throttled" in often else "end it; `nvidia-smi` names it"
+    return f"{often} in {len(reasons)} of {len(result.timings)} launches; {mend}"

@@ -18,11 +18,18 @@ ANSWER_S = 180.0
 STAGE_S = 900.0
 
 
-def catalogue(profile: str, select: str | None, data: Path | None) -> list[PlannedCase]:
-    """The cases of a profile that `select` (an expression as for -k) matches; InputError if there are none."""
+def catalogue(
+    profile: str, select: str | None, data: Path | None, implementation: str | None = None
+) -> list[PlannedCase]:
+    """The cases of a profile that `select` (an expression as for -k) matches; InputError if there are none.
+
+    Of an `implementation`, those that it has a part in.
+    """
     with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
         folder = Path(scratch)
-        worker = Worker(folder, "catalogue", threads=1, stage=folder, cores=[], torch_first=False)
+        worker = Worker(
+            *(folder, "catalogue"), threads=1, stage=folder, cores=[], torch_first=False, implementation=implementation
+        )
         try:
             cases = worker.ask(
                 {"do": "catalogue", "profile": profile, "source": _text(data)}, Catalogue, ANSWER_S

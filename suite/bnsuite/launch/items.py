@@ -9,14 +9,15 @@ from pathlib import Path
 import bnsuite
 from bnsuite.launch import quiet
 from bnsuite.launch.child import Child, ChildError, SilentError
-from bnsuite.launch.messages import EVENT, Begin, Failed, Measured, understand
+from bnsuite.launch.messages import EVENT, Begin, Failed, Measured, Skipped, understand
 from bnsuite.record.schema import Outcome, Status, Timing
 
 #: What starting Python, torch and pytest may take on a cold machine, and what writing the JSON may.
 START_UP_S = 180.0
 CLOSE_DOWN_S = 60.0
 
-ITEMS = Path(bnsuite.__file__).parent / "measure" / "items" / "bench_cases.py"
+ITEMS = Path(bnsuite.__file__).parent / "measure" / "items"
+FILES = (ITEMS / "bench_cases.py", ITEMS / "bench_relations.py")
 
 Results = Generator[tuple[str, Timing | Outcome], None, None]
 
@@ -26,6 +27,7 @@ def launch(
     *,
     device: str,
     threads: int,
+    implementation: str | None,
     timeout_s: float,
     scratch: Path,
     stage: Path,
@@ -43,12 +45,12 @@ def launch(
     more = {"BNSUITE_STAGE": str(stage), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **quiet.taking(cores)}
     child = Child(
         [
-            *(sys.executable, "-m", "pytest", str(ITEMS), "-q", "-c", "/dev/null", f"--rootdir={ITEMS.parent}"),
+            *(sys.executable, "-m", "pytest", *map(str, FILES), "-q", "-c", "/dev/null", f"--rootdir={ITEMS}"),
             *("-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin", "-p", "bnsuite.measure.plugin"),
             *("--device", device, "--bnsuite-ids", str(wanted), "--bnsuite-events", "{fd}"),
             *("--benchmark-json", str(benchmark_json)),
         ],
-        environment=quiet.environment(threads, scratch, **more),
+        environment=quiet.environment(threads, scratch, implementation, **more),
         folder=scratch,
         log=scratch / "launch.txt",
         own_pipe=True,
@@ -72,6 +74,8 @@ def launch(
                 yield event.case, event.timing
             elif isinstance(event, Failed):
                 yield event.case, _failed(event.reason)
+            elif isinstance(event, Skipped):
+                yield event.case, Outcome(status=Status.SKIPPED, reason=event.reason)
         if running is not None:
             yield running, _failed(child.last_words())
         elif child.wait(CLOSE_DOWN_S) not in (0, 2):  # 2: it stopped after a failed case, which has been told

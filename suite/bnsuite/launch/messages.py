@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from typing_extensions import Self
 
 from bnsuite.launch.child import ChildError
 from bnsuite.record.details import Detail
-from bnsuite.record.schema import Curve, Environment, PlannedCase, Timing, Value
+from bnsuite.record.schema import Curve, Environment, Observation, PlannedCase, Timing, Value
 from bnsuite.record.store import first_problem
 
 
@@ -34,6 +35,21 @@ class Staged(Value):
     """Answer to "stage": the data sets lie where they were asked for, but for those missing, with the reason."""
 
     missing: dict[str, str]
+
+
+class Looked(Value):
+    """Answer to "check": what was seen, or why there was nothing to look at."""
+
+    observations: tuple[Observation, ...]
+    skipped: str | None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if bool(self.observations) == bool(self.skipped):
+            raise ValueError("a check sees something, or says why it can't")
+        if len({one.what for one in self.observations}) < len(self.observations):
+            raise ValueError("two observations of one name")
+        return self
 
 
 class Followed(Value):
@@ -66,8 +82,16 @@ class Failed(Value):
     reason: str
 
 
-Event = Annotated[Begin | Measured | Failed, Field(discriminator="event")]
-EVENT: TypeAdapter[Begin | Measured | Failed] = TypeAdapter(Event)
+class Skipped(Value):
+    """There is nothing of a case to be timed here, for this reason."""
+
+    event: Literal["skipped"]
+    case: str
+    reason: str
+
+
+Event = Annotated[Begin | Measured | Failed | Skipped, Field(discriminator="event")]
+EVENT: TypeAdapter[Begin | Measured | Failed | Skipped] = TypeAdapter(Event)
 
 T = TypeVar("T")
 

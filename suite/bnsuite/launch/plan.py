@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from bnsuite.launch.quiet import cores
 from bnsuite.record.errors import InputError
@@ -22,7 +23,9 @@ class Plan:
 PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=10, seeds=10)}
 
 
-def asked(*, device: str, profile: str, select: str | None, threads: int, timeout_s: float) -> Asked:
+def asked(
+    *, device: str, profile: str, select: str | None, threads: int, timeout_s: float, implementation: str | None
+) -> Asked:
     """The options of a run, checked as far as can be without starting anything; raises InputError."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"--device {device}: no such device; choose auto, cpu, cuda or cuda:N")
@@ -40,4 +43,19 @@ def asked(*, device: str, profile: str, select: str | None, threads: int, timeou
         seeds=tuple(range(plan.seeds)),
         threads=threads,
         timeout_s=timeout_s,
+        implementation=_named(implementation),
     )
+
+
+def _named(implementation: str | None) -> str | None:
+    """An implementation as it is looked for from any folder; InputError if it is no ``module:factory``."""
+    if implementation is None:
+        return None
+    place, _, factory = implementation.rpartition(":")
+    if not place or not factory.isidentifier():
+        raise InputError(f"--impl {implementation}: write it like package.module:factory or path/to/file.py:factory")
+    if not place.endswith(".py"):
+        return implementation
+    if not Path(place).is_file():
+        raise InputError(f"--impl {implementation}: there is no file {place}")
+    return f"{Path(place).resolve()}:{factory}"

@@ -32,7 +32,7 @@ def keep_heap() -> dict[str, str]:
 MOST_WORKERS = 8
 
 #: Set in a user's shell these would change what the launched pytest does.
-REMOVED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
+REMOVED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "BNSUITE_IMPL")
 
 
 def variables(threads: int) -> dict[str, str]:
@@ -45,9 +45,15 @@ def variables(threads: int) -> dict[str, str]:
     }
 
 
-def environment(threads: int, scratch: Path, **more: str) -> dict[str, str]:
-    """This process's environment, made quiet; what a measured process leaves in its TMPDIR goes with `scratch`."""
+def environment(threads: int, scratch: Path, implementation: str | None = None, **more: str) -> dict[str, str]:
+    """This process's environment, made quiet; what a measured process leaves in its TMPDIR goes with `scratch`.
+
+    An `implementation` is looked for from where the user is.
+    """
     kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
+    if implementation is not None:
+        here = [str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
+        more = {**more, "BNSUITE_IMPL": implementation, "PYTHONPATH": os.pathsep.join(here)}
     return {**kept, **variables(threads), "TMPDIR": str(scratch), **more}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,13 +13,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bnsuite import __version__
-from bnsuite.launch import curves, items, quiet
+from bnsuite.launch import items, quiet
 from bnsuite.launch.child import ChildError
 from bnsuite.launch.inquiry import ask_place, ask_stage, catalogue
+from bnsuite.launch.messages import Followed, Looked
 from bnsuite.launch.revision import revision
+from bnsuite.launch.side_by_side import Job, Result, ask_all
 from bnsuite.launch.worker import Worker
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import make_folder
@@ -29,6 +31,14 @@ from bnsuite.record.schema import Asked, CaseResult, Outcome, PlannedCase, Quiet
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+
+T = TypeVar("T")
+
+#: The extra of ours that brings a package.
+EXTRAS = {"keras": "keras", "onnx": "onnx", "onnxruntime": "onnx", "onnxscript": "onnx"}
+
+#: The gates whose cases are looked at, and not timed.
+CHECKED = ("numerics", "behaviour")
 
 #: How many more launches a run makes for cases that were disturbed.
 REPEATS = 3
@@ -44,13 +54,13 @@ class Progress:
     total: int
 
 
-def _why_not(case: PlannedCase, device: str, missing: dict[str, str]) -> str | None:
+def _why_not(case: PlannedCase, missing: dict[str, str]) -> str | None:
     """Why a case can't be measured here, and the way to have it measured."""
     if case.lacks:
-        extra = "'bnsuite[keras]'" if "keras" in case.lacks else " ".join(case.lacks)
-        return f"{', '.join(case.lacks)} is not installed; pip install {extra}"
-    if case.cuda_only and device == "cpu":
-        return "too large for a CPU; --device cuda measures it on a GPU"
+        extras = {EXTRAS[package] for package in case.lacks if package in EXTRAS}
+        wanted = f"'bnsuite[{','.join(sorted(extras))}]'" if extras else " ".join(case.lacks)
+        verb = "is" if len(case.lacks) == 1 else "are"
+        return f"{', '.join(case.lacks)} {verb} not installed; pip install {wanted}"
     return missing.get(case.dataset or "")
 
 
@@ -105,10 +115,13 @@ class Session:
         with ThreadPoolExecutor(1) as aside:
             answer = aside.submit(ask_place, asked.device, asked_where)
             try:
-                plan = catalogue(asked.profile, asked.select, self._data)
+                plan = catalogue(asked.profile, asked.select, self._data, asked.implementation)
                 wanted = {case.dataset for case in plan if case.dataset and not case.lacks and not case.cuda_only}
                 missing = ask_stage(sorted(wanted), self._stage, self._data, self._worker("stage"))
                 device, environment = answer.result()
+                chosen = [case for case in plan if device != "cpu" or not case.cuda_only]
+                if not chosen:
+                    raise InputError(f"the {len(plan)} cases chosen need a GPU; --device cuda measures them")
                 if device != "cpu":
                     more = {case.dataset for case in plan if case.dataset and not case.lacks} - wanted
                     missing |= ask_stage(sorted(more), self._stage, self._data, self._worker("stage-more"))
@@ -131,33 +144,69 @@ class Session:
             ),
             cases=tuple(
                 CaseResult(case=case, outcomes={gate: Outcome(status=Status.PENDING) for gate in case.gates})
-                for case in plan
+                for case in chosen
             ),
+            left_out=len(plan) - len(chosen),
         )
         self._recorder = Recorder(run, self._folder, self._began)
-        for case in plan:
-            if reason := _why_not(case, device, missing):
+        for case in chosen:
+            if reason := _why_not(case, missing):
                 self._recorder.skip(case.id, reason)
         self._total = len(self._recorder.ids("timing")) * asked.launches
         self._total += len(self._recorder.ids("convergence")) * len(asked.seeds)
+        self._total += sum(len(self._recorder.ids(gate)) for gate in CHECKED)
         return self._recorder.run
+
+    def look(self) -> None:
+        """Look at every check, side by side over the cores."""
+        recorder = self._ready()
+        gates = {name: gate for gate in CHECKED for name in recorder.ids(gate)}
+        limits = {one.id: one.case.limit_s or self._asked.timeout_s for one in recorder.run.cases}
+        jobs = [
+            Job(name, "", {"do": "check", "case": name, "device": recorder.run.device}, limits[name]) for name in gates
+        ]
+        for result in self._side_by_side(jobs, "look", Looked):
+            name = result.job.case
+            if result.answer is None:
+                self._fail(name, gates[name], result.reason.replace("that --timeout sets", "of this check"))
+            elif result.answer.skipped is not None:
+                recorder.skip(name, result.answer.skipped)
+            else:
+                recorder.add_observations(name, gates[name], result.answer.observations)
+            self._tell("checking", name)
 
     def follow_curves(self) -> None:
         """Train every case with a convergence gate once a seed, side by side over the cores."""
         recorder = self._ready()
-        jobs = [(name, seed) for seed in self._asked.seeds for name in recorder.ids("convergence")]
+        jobs = [
+            Job(
+                name,
+                f"seed {seed}: ",
+                {"do": "curve", "case": name, "seed": seed, "device": recorder.run.device},
+                self._asked.timeout_s,
+            )
+            for seed in self._asked.seeds
+            for name in recorder.ids("convergence")
+        ]
+        for result in self._side_by_side(jobs, "train", Followed):
+            name, seed, followed = result.job.case, result.job.request["seed"], result.answer
+            if followed is None:
+                self._fail(name, "convergence", result.reason)
+            elif (followed.curve.seed, followed.detail.seed) != (seed, seed):
+                self._fail(name, "convergence", f"{result.job.label}answered for another seed")
+            else:
+                recorder.add_curve(name, followed.curve, followed.detail)
+            self._tell("training", name)
+
+    def _side_by_side(self, jobs: list[Job], stem: str, kind: type[T]) -> Iterator[Result[T]]:
+        """The results of `jobs` as they come, from a worker a core; on a GPU from one worker."""
         if not jobs:
             return
-        on_cpu = recorder.run.device == "cpu"
+        on_cpu = self._ready().run.device == "cpu"
         sides = quiet.side_by_side(self._asked.threads, self._cores) if on_cpu else [[]]
-        workers = [self._worker(f"train-{n}", cores, torch_first=True) for n, cores in enumerate(sides[: len(jobs)])]
-        with closing(curves.follow(jobs, workers, recorder.run.device, self._asked.timeout_s)) as results:
-            for name, result in results:
-                if isinstance(result, str):
-                    self._fail(name, "convergence", result)
-                else:
-                    recorder.add_curve(name, result.curve, result.detail)
-                self._tell("training", name)
+        workers = [self._worker(f"{stem}-{n}", cores, torch_first=True) for n, cores in enumerate(sides[: len(jobs)])]
+        with closing(ask_all(jobs, workers, kind)) as results:
+            yield from results
         for worker in workers:
             worker.end()
 
@@ -223,7 +272,9 @@ class Session:
         recorder = self._ready()
         if name not in recorder.ids("timing"):
             raise ChildError(f"told of {name!r}, which it was not asked for")
-        if isinstance(outcome, Outcome):
+        if isinstance(outcome, Outcome) and outcome.status is Status.SKIPPED:
+            recorder.skip(name, outcome.reason or "no reason given")
+        elif isinstance(outcome, Outcome):
             self._fail(name, "timing", outcome.reason or "no reason given")
         elif name not in told:
             recorder.add_timing(name, outcome.model_copy(update={"confirms": confirms}))
@@ -243,6 +294,7 @@ class Session:
             names.copy(),
             device=self._ready().run.device,
             threads=self._asked.threads,
+            implementation=self._asked.implementation,
             timeout_s=self._asked.timeout_s,
             scratch=self._scratch,
             stage=self._stage,
@@ -258,6 +310,7 @@ class Session:
             stage=self._stage,
             cores=list(cores),
             torch_first=torch_first,
+            implementation=self._asked.implementation,
         )
         self._workers.append(worker)
         return worker

@@ -39,10 +39,20 @@ class Worker:
     """
 
     def __init__(
-        self, scratch: Path, name: str, *, threads: int, stage: Path, cores: list[int], torch_first: bool
+        self,
+        scratch: Path,
+        name: str,
+        *,
+        threads: int,
+        stage: Path,
+        cores: list[int],
+        torch_first: bool,
+        implementation: str | None,
     ) -> None:
         self._log, self._scratch, self._torch_first = scratch / f"{name}.txt", scratch, torch_first
-        self._environment = quiet.environment(threads, scratch, BNSUITE_STAGE=str(stage), **quiet.taking(cores))
+        self._environment = quiet.environment(
+            threads, scratch, implementation, BNSUITE_STAGE=str(stage), **quiet.taking(cores)
+        )
         self._child: Child | None = None
         self._closed = False
         self._lock = threading.Lock()

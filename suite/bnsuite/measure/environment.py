@@ -92,6 +92,7 @@ def _gpu(device: str) -> dict[str, Any]:
 
     properties = torch.cuda.get_device_properties(device)
     seen = nvml.describe(device_uuid(device))
+    details = nvml.details(device_uuid(device), torch.device(device).index or 0)
     driver, _ = nvml.driver_version()
     return {
         "name": properties.name,
@@ -100,4 +101,5 @@ def _gpu(device: str) -> dict[str, Any]:
         "memory_total_bytes": properties.total_memory,
         "driver": driver,
         "nvml": asdict(seen) if seen else None,
+        "details": asdict(details) if details else None,
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import resource
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnsuite.cases import allocations
 from bnsuite.measure import nvml
 from bnsuite.measure.device import uuid
 
@@ -20,35 +20,7 @@ def measure(step: Step, device: str) -> dict[str, int | None]:
     """Bytes the step holds at its peak above what it found: in torch's allocator, and as seen from outside."""
     if device.startswith("cuda"):
         return _on_gpu(step, device)
-    return {"allocated_peak_bytes": _on_cpu(step), "rss_peak_bytes": _rss_peak_bytes()}
-
-
-def _on_cpu(step: Step) -> int:
-    """Peak of live bytes in torch's CPU allocator, exact: the profiler sees every allocation.
-
-    The first pass settles what one step leaves for the next (gradients that are freed on zero_grad); the second
-    counts.
-    """
-    _profiled(step)
-    live = peak = 0
-    for nbytes in _profiled(step):
-        live += nbytes
-        peak = max(peak, live)
-    return peak
-
-
-def _profiled(step: Callable[[], None]) -> list[int]:
-    """Sizes of the step's allocations (positive) and releases (negative), in order."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step()
-    inner = profiler.profiler
-    assert inner is not None
-    assert inner.kineto_results is not None
-    records = [event for event in inner.kineto_results.events() if event.name() == "[memory]"]
-    records.sort(key=lambda event: event.start_ns())
-    return [event.nbytes() for event in records]
+    return {"allocated_peak_bytes": allocations.settled_peak(step), "rss_peak_bytes": _rss_peak_bytes()}
 
 
 def _on_gpu(step: Step, device: str) -> dict[str, int | None]:

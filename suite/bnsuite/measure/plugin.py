@@ -6,20 +6,22 @@ descriptor for outcomes and a file with the ids to be measured.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bnsuite.cases import Case, by_id, profile
+from bnsuite.cases import Case, RelationCase, by_id, implementation, profile
 from bnsuite.cases.case import PROFILES
-from bnsuite.measure import clock, cores, device
+from bnsuite.measure import clock, cores, device, nvml
 from bnsuite.measure.channel import Channel
 
 _DEVICE: pytest.StashKey[str] = pytest.StashKey()
 _CHANNEL: pytest.StashKey[Channel | None] = pytest.StashKey()
+#: What watches the GPU, if one may be measured.
+WATCH: pytest.StashKey[nvml.Watch | None] = pytest.StashKey()
 #: Under this key an item leaves what it measured, for the report hook to send.
 MEASURED: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 
@@ -34,6 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     cores.take()
+    # Before anything touches the GPU: whoever is on it by now is somebody else.
+    config.stash[WATCH] = None if config.getoption("--device") == "cpu" else nvml.Watch()
     descriptor = config.getoption("--bnsuite-events")
     config.stash[_CHANNEL] = None if descriptor is None else Channel(descriptor)
 
@@ -64,13 +68,21 @@ def _cases(config: pytest.Config) -> list[Case]:
     return [by_id[line] for line in Path(listed).read_text(encoding="utf-8").splitlines()]
 
 
+#: What the items of each file are made of, by the name of their argument.
+_ARGUMENTS: dict[str, Callable[[Case], bool]] = {
+    "case": lambda case: not isinstance(case, RelationCase),
+    "relation": lambda case: isinstance(case, RelationCase),
+}
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "case" not in metafunc.fixturenames:
+    argument = next((name for name in _ARGUMENTS if name in metafunc.fixturenames), None)
+    if argument is None:
         return
     measured = _measured_device(metafunc.config)
     options = {"timer": clock.for_device(measured), "disable_gc": True}
     metafunc.parametrize(
-        "case",
+        argument,
         [
             pytest.param(
                 case,
@@ -78,6 +90,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 marks=(pytest.mark.benchmark(group=case.family, **options), *_skip(case, measured)),
             )
             for case in _cases(metafunc.config)
+            if _ARGUMENTS[argument](case)
         ],
     )
 
@@ -88,7 +101,7 @@ def _skip(case: Case, measured: str) -> list[pytest.MarkDecorator]:
     if lacks:
         return [pytest.mark.skip(reason=f"{', '.join(lacks)} is not installed")]
     if case.cuda_only and measured == "cpu":
-        return [pytest.mark.skip(reason="too large for a CPU")]
+        return [pytest.mark.skip(reason="on a GPU only")]
     return []
 
 
@@ -108,9 +121,14 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" or report.outcome != "passed":
-        case = _case_of(item)
-        if report.outcome != "passed":
+    case = _case_of(item)
+    if case is not None and (report.when == "call" or report.outcome != "passed"):
+        refused = call.excinfo is not None and call.excinfo.errisinstance(NotImplementedError)
+        if refused and implementation.named() is not None:
+            _send(
+                item, {"event": "skipped", "case": case, "reason": f"the implementation does not do it: {_said(call)}"}
+            )
+        elif report.outcome != "passed":
             _send(item, {"event": "failed", "case": case, "reason": _reason(call)})
             if item.config.stash[_CHANNEL] is not None:
                 item.session.shouldstop = f"{case} failed; the others are measured in a fresh process"
@@ -121,8 +139,8 @@ def pytest_runtest_makereport(
 
 def _case_of(item: pytest.Item) -> str | None:
     callspec = getattr(item, "callspec", None)
-    case = callspec.params.get("case") if callspec else None
-    return case.id if isinstance(case, Case) else None
+    cases = [value for value in callspec.params.values() if isinstance(value, Case)] if callspec else []
+    return cases[0].id if cases else None
 
 
 def _send(item: pytest.Item, message: dict[str, Any]) -> None:
@@ -131,8 +149,13 @@ def _send(item: pytest.Item, message: dict[str, Any]) -> None:
         channel.send(message)
 
 
+def _said(call: pytest.CallInfo[None]) -> str:
+    """The first line of what the exception says."""
+    text = str(call.excinfo.value).strip().splitlines() if call.excinfo else []
+    return text[0] if text else ""
+
+
 def _reason(call: pytest.CallInfo[None]) -> str:
     """The exception in one line, as the reader of a verdict wants it."""
-    error = call.excinfo.value if call.excinfo else None
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    name = type(call.excinfo.value).__name__ if call.excinfo else "unknown"
+    return f"{name}: {said}" if (said := _said(call)) else name

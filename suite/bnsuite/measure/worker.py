@@ -15,10 +15,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnsuite.measure import cores
 from bnsuite.measure.channel import Channel
+
+if TYPE_CHECKING:
+    from bnsuite.cases import Case
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
@@ -49,20 +52,38 @@ def _catalogue(request: Request) -> Answer:
                 "cuda_only": case.cuda_only,
                 "lacks": [package for package in case.packages if find_spec(package) is None],
                 "to_download": to_download(case.dataset, source),
+                **_rule(case),
             }
             for case in profile(request["profile"])
         ]
     }
 
 
+def _rule(case: Case) -> Answer:
+    """What must hold of a check or a relation, and who met the contrary."""
+    from bnsuite.cases import CheckCase, RelationCase, defects
+
+    of_check, of_relation = isinstance(case, CheckCase), isinstance(case, RelationCase)
+    rows: tuple[str, ...] = getattr(case, "rows", ())
+    return {
+        "rule": getattr(case, "rule", None) if of_check or of_relation else None,
+        "threads": [defects.by_id[row].thread for row in rows],
+        "bounds": dict(case.bounds) if isinstance(case, RelationCase) else {},
+        "limit_s": case.limit_s if isinstance(case, CheckCase) else None,
+    }
+
+
 def _environment(request: Request) -> Answer:
     """The device that was asked for, made sure of, and what surrounds it."""
+    from bnsuite.cases import implementation
     from bnsuite.measure import device, environment
 
     try:
+        if name := implementation.named():
+            implementation.load(name)
         found = device.resolve(request["device"])
         return {"refused": None, "device": found, "environment": environment.describe(found)}
-    except device.DeviceError as error:
+    except (device.DeviceError, implementation.ImplementationError) as error:
         refused = str(error)
     except RuntimeError as error:  # a GPU that is busy, lost or in exclusive use says so when it is first touched
         refused = f"--device {request['device']}: {str(error).strip().splitlines()[0]}; see `nvidia-smi`"
@@ -98,11 +119,33 @@ def _curve(request: Request) -> Answer:
     return {"curve": asdict(curve), "detail": asdict(detail)}
 
 
+def _check(request: Request) -> Answer:
+    """One check: what it saw, or why there is nothing to look at."""
+    import torch
+
+    from bnsuite.cases import CannotLookError, CheckCase, Subject, by_id, implementation
+
+    case = by_id[request["case"]]
+    assert isinstance(case, CheckCase)
+    if request["device"] != "cpu":
+        torch.cuda.set_device(request["device"])
+    try:
+        seen = [asdict(one) for one in case.look(Subject(request["device"]))]
+    except CannotLookError as reason:
+        return {"observations": [], "skipped": str(reason)}
+    except NotImplementedError as reason:
+        if implementation.named() is None:
+            raise
+        return {"observations": [], "skipped": f"the implementation does not do it: {reason}"}
+    return {"observations": seen, "skipped": None}
+
+
 ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "catalogue": _catalogue,
     "environment": _environment,
     "start": _start,
     "stage": _stage,
+    "check": _check,
     "curve": _curve,
 }
 

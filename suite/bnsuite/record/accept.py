@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from bnsuite.record.baselines import (
     CurveLine,
@@ -21,8 +22,11 @@ from bnsuite.record.baselines import (
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import BASELINES, make_folder, write_atomically
 from bnsuite.record.key import MachineKey, differences, machine_key
+from bnsuite.record.lines import CHECKS, MEMORY, Kind, L
 from bnsuite.record.reference import CurveReference, TimingReference, curve_reference, timing_reference
 from bnsuite.record.schema import CaseResult, Curve, Run, Status
+
+LINES: dict[str, Kind[Any]] = {"memory": MEMORY, "checks": CHECKS}
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,20 @@ class Change:
     measured: bool = True
 
 
+#: What can be accepted by itself.
+WHAT = ("timing", "memory", "checks", "convergence")
+
+
 def accept(
-    runs: list[Run], folder: Path, *, gates: Collection[str], keep: Collection[str] = ()
+    runs: list[Run], folder: Path, *, what: Collection[str] = WHAT, keep: Collection[tuple[str, str]] = ()
 ) -> tuple[list[Change], dict[Path, str]]:
     """What accepting `runs`, of one machine, changes: a list to show, and the texts of the files to write.
 
-    `gates` says whether "timing", "convergence" or both are accepted; curves of the cases in `keep`, which pass as
-    they are, stay. Timings are taken from all runs together, so that the baseline knows how far the machine drifts
-    from run to run. Raises InputError if a run did not come to its end, if the runs don't belong together or hold
-    nothing, or if curves of fewer seeds would replace those of more.
+    `what` is some of WHAT. The cases and gates in `keep`, which pass as they are, stay: another machine's need not
+    leave its mark. Timings are always new, and are taken from all runs together, so that the baseline knows how far
+    the machine drifts from run to run. Raises InputError if a run did not come to its end or judged an implementation
+    of a user's, if the runs don't belong together or hold nothing, or if curves of fewer seeds would replace those of
+    more.
     """
     runs = [run for place, run in enumerate(runs) if run not in runs[:place]]
     key = machine_key(runs[0])
@@ -54,15 +63,30 @@ def accept(
         apart = differences(machine_key(run), key)
         if apart:
             raise InputError(f"the runs are of different machines ({'; '.join(apart)}); accept one machine's at a time")
+        if run.asked.implementation is not None:
+            raise InputError(
+                f"the run of {run.started} measured {run.asked.implementation}; baselines are of torch's own layers"
+            )
     changes: list[Change] = []
     files: dict[Path, str] = {}
-    if "timing" in gates:
+    if "timing" in what:
         files |= _accept_timing(runs, folder, key, changes)
-    if "convergence" in gates:
-        files |= _accept_curves(runs, folder, changes, keep)
+    for name, kind in LINES.items():
+        if name in what:
+            files |= _accept_lines(kind, runs, folder, changes, keep)
+    if "convergence" in what:
+        files |= _accept_curves(runs, folder, changes, {case for case, gate in keep if gate == "convergence"})
     if not any(change.measured for change in changes):
         raise InputError("the run holds no measurement to accept; measure again")
     return changes, files
+
+
+def _accept_lines(
+    kind: Kind[L], runs: list[Run], folder: Path, changes: list[Change], keep: Collection[tuple[str, str]]
+) -> dict[Path, str]:
+    said, files = kind.accept(runs, folder, {case for case, gate in keep if gate in kind.gates})
+    changes += [Change(name, kind.folder, what) for name, what in said.items()]
+    return files
 
 
 def write(files: dict[Path, str]) -> None:
@@ -80,6 +104,8 @@ def _accept_timing(runs: list[Run], folder: Path, key: MachineKey, changes: list
     new: dict[str, TimingReference] = {}
     for run in reversed(runs):  # the newest version of a case is the one that counts
         for result in run.cases:
+            if result.case.bounds:  # a relation has its bound
+                continue
             if _measured(result, "timing") and result.undisturbed and result.id not in new:
                 new[result.id] = timing_reference(result, runs)
             elif "timing" in result.outcomes and result.id not in new:

@@ -12,9 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
+from bnsuite.record import pins
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import read_text
 from bnsuite.record.key import MachineKey, differences, machine_key
+from bnsuite.record.lines import CHECKS, MEMORY
 from bnsuite.record.reference import CurveReference, Reference, TimingReference
 from bnsuite.record.schema import Curve, Migration, Run, Value, Versioned
 from bnsuite.record.store import parse
@@ -59,11 +61,6 @@ class CurveLine(Versioned):
     curve: Curve
 
 
-def load_curves(folder: Path) -> Reference:
-    """What `folder` holds for every machine; nothing if there is no such folder."""
-    return Reference(name=f"{folder}/", convergence=_read_curves(folder))
-
-
 def load(folder: Path, run: Run) -> Reference:
     """What `folder` holds for the machine `run` was measured on.
 
@@ -75,6 +72,9 @@ def load(folder: Path, run: Run) -> Reference:
         name=f"{folder}/",
         timing={one.id: one for one in timing.cases} if timing else {},
         convergence=_read_curves(folder),
+        memory=MEMORY.read(folder, run),
+        checks=CHECKS.read(folder, run),
+        pins=pins.read(folder),
         no_timing=None if timing else _nearest(folder, key),
     )
 

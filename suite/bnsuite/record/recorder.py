@@ -8,18 +8,23 @@ from time import monotonic
 
 from bnsuite.record import details, store
 from bnsuite.record.details import Detail
-from bnsuite.record.schema import CaseResult, Curve, Outcome, Run, Status, Timing
+from bnsuite.record.schema import CaseResult, Curve, Observation, Outcome, Run, Status, Timing
 
 MEASURED = Outcome(status=Status.MEASURED)
 
 
+#: How long what checks saw may wait to be written.
+SAVED_EVERY_S = 1.0
+
+
 class Recorder:
-    """Holds the run of one session; every change is on disk when the call returns."""
+    """Holds the run of one session; but for what checks saw, every change is on disk when the call returns."""
 
     def __init__(self, run: Run, folder: Path, began: float) -> None:
         self.run, self._folder, self._began = run, folder, began
         self._details: dict[str, list[Detail]] = {}
         self._texts: dict[str, tuple[CaseResult, str]] = {}
+        self._saved = began
         self._save()
 
     def ids(self, gate: str) -> list[str]:
@@ -41,7 +46,7 @@ class Recorder:
             name,
             lambda old: {
                 "timings": (*old.timings, timing),
-                "outcomes": _measured(old, "timing"),
+                "outcomes": _measured(old, "timing", "memory"),
             },
         )
 
@@ -57,29 +62,38 @@ class Recorder:
             },
         )
 
+    def add_observations(self, name: str, gate: str, observations: tuple[Observation, ...]) -> None:
+        """What a check saw. Checks are many and quick: the file is written once for all of a second."""
+        changes = {"observations": observations}
+        self._change(name, lambda old: {**changes, "outcomes": _measured(old, gate)}, at_once=False)
+
     def fail(self, name: str, gate: str, reason: str) -> None:
         """What `gate` needs of a case could not be measured; what was measured before is kept."""
         failed = Outcome(status=Status.FAILED, reason=reason)
-        self._change(name, lambda old: {"outcomes": {**old.outcomes, gate: failed}})
+        # Memory is measured in the launch that measures time.
+        gates = {gate, "memory"} if gate == "timing" else {gate}
+        self._change(name, lambda old: {"outcomes": {**old.outcomes, **dict.fromkeys(gates & {*old.outcomes}, failed)}})
 
     def skip(self, name: str, reason: str) -> None:
         """A case can't be measured here."""
         skipped = Outcome(status=Status.SKIPPED, reason=reason)
-        self._change(name, lambda old: {"outcomes": dict.fromkeys(old.outcomes, skipped)})
+        self._change(name, lambda old: {"outcomes": dict.fromkeys(old.outcomes, skipped)}, at_once=False)
 
     def end(self, ended_by: str | None = None) -> None:
         """The session is over: finished, or ended by what `ended_by` names."""
         self.run = self.run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
         self._save()
 
-    def _change(self, name: str, change: Callable[[CaseResult], dict[str, object]]) -> None:
+    def _change(self, name: str, change: Callable[[CaseResult], dict[str, object]], *, at_once: bool = True) -> None:
         cases = tuple(one.model_copy(update=change(one)) if one.id == name else one for one in self.run.cases)
         self.run = self.run.model_copy(update={"cases": cases})
-        self._save()
+        if at_once or monotonic() - self._saved > SAVED_EVERY_S:
+            self._save()
 
     def _save(self) -> None:
         self.run = self.run.model_copy(update={"wall_s": monotonic() - self._began})
         store.save(self.run, self._folder, self._text)
+        self._saved = monotonic()
 
     def _text(self, result: CaseResult) -> str:
         """A result as JSON, made once as long as it stays as it is."""
@@ -89,7 +103,7 @@ class Recorder:
         return known[1]
 
 
-def _measured(result: CaseResult, gate: str) -> dict[str, Outcome]:
+def _measured(result: CaseResult, *gates: str) -> dict[str, Outcome]:
     """The outcomes with one more measurement; a failure stays one, whatever is measured beside it."""
-    failed = result.outcomes[gate].status is Status.FAILED
-    return result.outcomes if failed else {**result.outcomes, gate: MEASURED}
+    healthy = [gate for gate in gates if gate in result.outcomes and result.outcomes[gate].status is not Status.FAILED]
+    return {**result.outcomes, **dict.fromkeys(healthy, MEASURED)}

@@ -9,6 +9,8 @@ from typing import Annotated
 from pydantic import Field
 
 from bnsuite.record.key import MachineKey, differences, machine_key
+from bnsuite.record.lines import CHECKS, MEMORY, CheckLine, MemoryLine
+from bnsuite.record.pins import Pin
 from bnsuite.record.schema import CaseResult, Curve, Run, Seconds, Timing, Value
 
 
@@ -53,17 +55,29 @@ class Reference:
     name: str
     timing: dict[str, TimingReference] = field(default_factory=dict)
     convergence: dict[str, CurveReference] = field(default_factory=dict)
+    memory: dict[str, MemoryLine] = field(default_factory=dict)
+    checks: dict[str, CheckLine] = field(default_factory=dict)
+    #: Known deviations.
+    pins: tuple[Pin, ...] = ()
     #: Why there is no timing to compare with, if there is none.
     no_timing: str | None = None
 
 
-def from_run(run: Run, name: str, key: MachineKey) -> Reference:
-    """Another run as the reference for one measured on the machine `key`."""
+def has_timing(result: CaseResult) -> bool:
+    """Whether a case has times to hold others against; a relation has its bound, and needs none."""
+    return bool(result.undisturbed) and not result.case.bounds
+
+
+def from_run(run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = ()) -> Reference:
+    """Another run as the reference for one measured on the machine `key`; known deviations stay known."""
     apart = differences(machine_key(run), key)
     return Reference(
         name=name,
-        timing={} if apart else {one.id: timing_reference(one, [run]) for one in run.cases if one.undisturbed},
+        timing={} if apart else {one.id: timing_reference(one, [run]) for one in run.cases if has_timing(one)},
         convergence={one.id: curve_reference(one) for one in run.cases if one.curves},
+        memory={} if apart else MEMORY.of_run(run),
+        checks=CHECKS.of_run(run),
+        pins=pins,
         no_timing=f"{name} was measured on another machine: {'; '.join(apart)}" if apart else None,
     )
 

@@ -64,6 +64,29 @@ class Memory(Value):
     rss_peak_bytes: Bytes | None = None
 
 
+class GpuWatch(Value):
+    """What NVML saw of the GPU while the rounds ran; None where the driver couldn't say.
+
+    `foreign` counts processes other than the measured one; bytes are the most that was seen in use, by all and by
+    the measured process; `energy_j` is the whole board's.
+    """
+
+    throttled: tuple[str, ...] | None
+    reasons: tuple[str, ...] | None
+    foreign: int | None
+    sm_clock_mhz_min: int | None
+    sm_clock_mhz_max: int | None
+    temperature_c_max: int | None
+    power_w_max: float | None
+    energy_j: float | None
+    ecc_errors: int | None
+    used_bytes: Bytes | None
+    own_bytes: Bytes | None
+    samples: int
+    sampling_s: float
+    trouble: str | None
+
+
 class Timing(Value):
     """One case in one launch: seconds a step, a value a round, and the controls measured around it."""
 
@@ -75,11 +98,20 @@ class Timing(Value):
     memory: Memory
     #: Whether this launch was made to confirm a regression that earlier ones showed.
     confirms: bool = False
+    #: How many examples one step goes through; None where that says nothing.
+    examples: Annotated[int, Field(ge=1)] | None = None
+    gpu: GpuWatch | None = None
 
     @property
-    def disturbed(self) -> bool:
-        """Whether something else had the core for a part of the time, which makes the samples worthless."""
-        return self.cpu_share is not None and self.cpu_share < UNDISTURBED_SHARE
+    def disturbed(self) -> str | None:
+        """What makes the samples worthless, or None: something else had the core or the GPU, or it was throttled."""
+        if self.cpu_share is not None and self.cpu_share < UNDISTURBED_SHARE:
+            return "something else had the core"
+        if self.gpu is not None and self.gpu.throttled:
+            return f"the GPU was throttled ({', '.join(self.gpu.throttled)})"
+        if self.gpu is not None and self.gpu.foreign:
+            return "another process was on the GPU"
+        return None
 
 
 class Curve(Value):
@@ -102,6 +134,18 @@ class Curve(Value):
         return self
 
 
+class Observation(Value):
+    """One thing that a check saw, and what is right: a number up to `limit`, a word that is `expected`.
+
+    With neither, what is right was accepted before.
+    """
+
+    what: str
+    value: float | str
+    limit: float | None = None
+    expected: str | None = None
+
+
 class PlannedCase(Value):
     """A case as the catalogue describes it."""
 
@@ -118,6 +162,13 @@ class PlannedCase(Value):
     lacks: tuple[str, ...]
     #: Whether its data set has to be downloaded first.
     to_download: bool
+    #: What must hold of it, and the threads that tell of layers of which it did not.
+    rule: str | None
+    threads: tuple[str, ...]
+    #: The most its time may be, in times of its partner's, by kind of device; empty for what is no relation.
+    bounds: dict[str, float]
+    #: Seconds after which looking at it counts as hanging, whatever --timeout says; None for what is no check.
+    limit_s: float | None
 
 
 class Outcome(Value):
@@ -134,6 +185,7 @@ class CaseResult(Value):
     outcomes: dict[str, Outcome]
     timings: tuple[Timing, ...] = ()
     curves: tuple[Curve, ...] = ()
+    observations: tuple[Observation, ...] = ()
 
     @property
     def undisturbed(self) -> tuple[Timing, ...]:
@@ -153,6 +205,26 @@ class NvmlGpu(Value):
     mig: bool | None
 
 
+class GpuDetails(Value):
+    """What is fixed about a GPU, or nearly so; None where the driver can't say."""
+
+    name: str | None
+    uuid: str
+    driver: str | None
+    cuda: str | None
+    mig: bool | None
+    mig_slice: bool
+    ecc: bool | None
+    pcie_generation: int | None
+    pcie_generation_max: int | None
+    pcie_width: int | None
+    pcie_width_max: int | None
+    power_limit_w: float | None
+    sm_clock_mhz_max: int | None
+    memory_clock_mhz_max: int | None
+    memory_total_bytes: Bytes | None
+
+
 class Gpu(Value):
     """The GPU as torch sees it, and as the driver does."""
 
@@ -162,6 +234,7 @@ class Gpu(Value):
     memory_total_bytes: Bytes
     driver: str | None
     nvml: NvmlGpu | None
+    details: GpuDetails | None = None
 
 
 class Environment(Value):
@@ -203,6 +276,8 @@ class Asked(Value):
     seeds: tuple[int, ...]
     threads: int
     timeout_s: float
+    #: The implementation that stood in for torch's batch norm, as it was named; None for torch's own.
+    implementation: str | None
 
 
 def _tell_needs(run: dict[str, Any]) -> dict[str, Any]:
@@ -215,21 +290,35 @@ def _tell_needs(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _know_of_checks(run: dict[str, Any]) -> dict[str, Any]:
+    """From 2 to 3: there were neither checks, relations nor implementations but torch's."""
+    none: dict[str, Any] = {"rule": None, "threads": [], "bounds": {}, "limit_s": None}
+    return {
+        **run,
+        "schema": 3,
+        "asked": {**run["asked"], "implementation": None},
+        "cases": [{**one, "case": {**one["case"], **none}} for one in run["cases"]],
+    }
+
+
 class Run(Versioned):
     """All samples of one environment.
 
     History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
-    curve be without accuracy.
+    curve be without accuracy. 3, in 0.3.0, has observations of checks, bounds of relations, the implementation that
+    was judged and what NVML saw of the GPU.
     """
 
-    SCHEMA: ClassVar[int] = 2
-    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _tell_needs}
+    SCHEMA: ClassVar[int] = 3
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _tell_needs, 2: _know_of_checks}
 
     bnsuite: str
     revision: str | None
     started: str
     wall_s: Annotated[float, Field(ge=0, lt=1e9)]
     finished: bool
+    #: Cases of the profile that only a GPU has, and that a CPU's run does without.
+    left_out: Annotated[int, Field(ge=0)] = 0
     #: Why a run that is not finished ended, such as "interrupted".
     ended_by: str | None = None
     asked: Asked

@@ -8,14 +8,17 @@ from statistics import median, quantiles
 
 from tabulate import tabulate
 
+from bnsuite.judge.timing import share_of_limit
 from bnsuite.judge.verdict import WORST_FIRST, ExitStatus, Finding, Verdict, worst
 from bnsuite.record.accept import Change
 from bnsuite.record.schema import CaseResult, PlannedCase, Run
 from bnsuite.report import units
 
-HEADERS = ("case", "median", "spread", "against baseline", "memory", "verdict")
-ALIGN = ("left", "right", "right", "left", "right", "left")
+HEADERS = ("case", "median", "spread", "of limit", "against baseline", "memory", "verdict")
+ALIGN = ("left", "right", "right", "right", "left", "right", "left")
 NOTHING = "–"
+#: The gates of cases that are looked at, and not timed.
+CHECKS = frozenset({"numerics", "behaviour"})
 
 #: These need no word of explanation below the table.
 SELF_EXPLANATORY = frozenset({Verdict.PASS})
@@ -62,7 +65,8 @@ def summary(run: Run, findings: list[Finding], status: ExitStatus) -> str:
         head += f" ({run.ended_by or 'the run did not come to its end'})"
     took = units.duration(run.wall_s)
     cases = "1 case" if len(run.cases) == 1 else f"{len(run.cases)} cases"
-    return f"{head}: {said or 'nothing measured'} in {cases}, {took} (exit status {status.value})"
+    without = f" ({run.left_out} more need a GPU)" if run.left_out else ""
+    return f"{head}: {said or 'nothing measured'} in {cases}{without}, {took} (exit status {status.value})"
 
 
 def cases(planned: Iterable[PlannedCase]) -> str:
@@ -105,36 +109,65 @@ def _heading(run: Run) -> str:
     environment = run.environment
     where = environment.gpu.name if environment.gpu else f"{environment.cpu}, {environment.cores_given} cores given"
     packages = environment.packages
+    judged = f"{run.asked.implementation} in the place of torch's batch norm · " if run.asked.implementation else ""
     cuda = f", CUDA {environment.cuda}, cuDNN {environment.cudnn}" if environment.gpu else ""
+    threads = f"{environment.threads} thread{'s' if environment.threads > 1 else ''}"
     return (
-        f"bnsuite {run.bnsuite} · {run.asked.profile} · {run.device} · torch {packages.get('torch', '?')}{cuda} · "
-        f"Python {environment.python} · {environment.threads} thread{'s' if environment.threads > 1 else ''} · {where}"
+        f"bnsuite {run.bnsuite} · {run.asked.profile} · {run.device} · {judged}"
+        f"torch {packages.get('torch', '?')}{cuda} · Python {environment.python} · {threads} · {where}"
     )
 
 
 def _table(run: Run, findings: list[Finding], style: str) -> str:
-    by_case: dict[str, list[Finding]] = {}
+    """A row a case; of checks, which are many and have no numbers of their own, a row a family of defects."""
+    rows: dict[str, list[Finding]] = {}
     for finding in findings:
-        by_case.setdefault(finding.case, []).append(finding)
+        checks = finding.gate in CHECKS
+        rows.setdefault("/".join(finding.case.split("/")[:2]) if checks else finding.case, []).append(finding)
     results = {result.id: result for result in run.cases}
-    rows = [_row(name, results.get(name), by_case[name]) for name in by_case]
-    return tabulate(rows, headers=HEADERS, tablefmt=style, colalign=ALIGN, disable_numparse=True)
+    return tabulate(
+        [_row(name, results.get(name), some) for name, some in rows.items()],
+        headers=HEADERS,
+        tablefmt=style,
+        colalign=ALIGN,
+        disable_numparse=True,
+    )
 
 
 def _row(name: str, result: CaseResult | None, findings: list[Finding]) -> list[str]:
-    return [name, *_time(result), _against(findings), _memory(result), worst(findings).value]
+    numbers = [*_time(result), _limit(result), _against(findings), _memory(result)]
+    return [name, *numbers, worst(findings).value]
 
 
-def _against(findings: Iterable[Finding]) -> str:
-    """What moved against the baseline: the time, and for a training how it learnt."""
+def _against(findings: list[Finding]) -> str:
+    """What moved against the baseline: the time, the memory, and for a training how it learnt."""
+    if findings[0].gate in CHECKS:
+        return _checked(findings)
     parts = []
     for finding in findings:
-        what = "loss " if finding.gate == "convergence" else ""
-        if finding.change is not None:
+        if finding.gate == "memory" and finding.verdict in {Verdict.PASS, Verdict.NO_BASELINE}:
+            continue
+        what = {"convergence": "loss ", "memory": "memory "}.get(finding.gate, "")
+        if "ratio" in finding.evidence:
+            parts.append(f"{finding.evidence['ratio']:.2f} × partner (≤ {finding.evidence['bound']:g})")
+        elif finding.change is not None:
             parts.append(what + units.change(finding.change))
-        elif what and finding.verdict is Verdict.PASS:
+        elif finding.gate == "convergence" and finding.verdict is Verdict.PASS:
             parts.append("loss identical")
     return ", ".join(parts) or NOTHING
+
+
+def _checked(findings: list[Finding]) -> str:
+    """How many checks a row stands for, and how many of them have a known deviation."""
+    pinned = sum(bool(finding.evidence.get("pinned")) for finding in findings)
+    count = f"{len(findings)} check{'s' if len(findings) > 1 else ''}"
+    return f"{count}, {pinned} with a pinned deviation" if pinned else count
+
+
+def _limit(result: CaseResult | None) -> str:
+    """The share of the limit that memory sets, where a case declares what it must move."""
+    share = share_of_limit(result) if result else None
+    return NOTHING if share is None else f"{100 * share:.0f} %"
 
 
 def _time(result: CaseResult | None) -> tuple[str, str]:

@@ -94,6 +94,10 @@ class CheckCase(Case):
         return None
 
     @property
+    def pluggable(self) -> bool:
+        return not self.torch_only
+
+    @property
     def packages(self) -> tuple[str, ...]:
         return self.needs
 

@@ -28,6 +28,10 @@ class Cnn(Network):
     after: bool = False
     first_stride: int = 1
 
+    @property
+    def pluggable(self) -> bool:
+        return self.norm.kind == "bn"
+
     def build(self) -> nn.Module:
         from torch import nn
 

@@ -58,6 +58,10 @@ class Mlp(Network):
     #: Whether the only output is the logit of two classes.
     binary: bool = False
 
+    @property
+    def pluggable(self) -> bool:
+        return self.norm.kind == "bn"
+
     def build(self) -> nn.Module:
         from torch import nn
 

@@ -17,6 +17,11 @@ class Network(ABC):
     #: Packages beyond torch without which it can't be built.
     packages: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def pluggable(self) -> bool:
+        """Whether it has batch norm layers that an implementation can stand in for."""
+        return False
+
     @abstractmethod
     def build(self) -> nn.Module:
         """The module, its weights drawn from torch's global CPU generator."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases.implementation import batch_norm
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -35,7 +37,7 @@ class Norm:
         from torch import nn
 
         kinds: dict[str, Callable[[], nn.Module]] = {
-            "bn": lambda: nn.BatchNorm1d(width, **self._batch_norm()),
+            "bn": lambda: batch_norm(1, width, **self._batch_norm()),
             "ln": lambda: nn.LayerNorm(width),
         }
         return kinds[self.kind]()
@@ -45,7 +47,7 @@ class Norm:
         from torch import nn
 
         kinds: dict[str, Callable[[], nn.Module]] = {
-            "bn": lambda: nn.BatchNorm2d(channels, **self._batch_norm()),
+            "bn": lambda: batch_norm(2, channels, **self._batch_norm()),
             "in": lambda: nn.InstanceNorm2d(channels, affine=True),
             "ln": lambda: nn.GroupNorm(1, channels),
             "gn": lambda: nn.GroupNorm(channels // GROUP_CHANNELS, channels),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bnsuite.cases.implementation import batch_norm
 from bnsuite.cases.networks.network import Network
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ class Lstm(Network):
     hidden: int
     norm: str
 
+    @property
+    def pluggable(self) -> bool:
+        return self.norm == "bn"
+
     def build(self) -> nn.Module:
         import torch
         from torch import nn
@@ -36,9 +41,9 @@ class Lstm(Network):
         def norms(width: int) -> nn.ModuleList:
             """One layer a time step for batch norm, one for all of them for layer norm."""
             if self.norm == "bn":
-                made = [nn.BatchNorm1d(width) for _ in range(steps)]
+                made = [batch_norm(1, width) for _ in range(steps)]
                 for layer in made:
-                    nn.init.constant_(layer.weight, 0.1)
+                    nn.init.constant_(layer.get_parameter("weight"), 0.1)
                 return nn.ModuleList(made)
             return nn.ModuleList([nn.LayerNorm(width) if self.norm == "ln" else nn.Identity()])
 

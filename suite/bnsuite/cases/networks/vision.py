@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from bnsuite.cases.implementation import batch_norm
 from bnsuite.cases.networks.network import Network
 
 if TYPE_CHECKING:
@@ -23,10 +26,19 @@ class Vision(Network):
 
     packages: ClassVar[tuple[str, ...]] = ("torchvision",)
 
+    @property
+    def pluggable(self) -> bool:
+        return self._has_norm_layer and not self.group_norm
+
+    @property
+    def _has_norm_layer(self) -> bool:
+        return self.name.startswith("resnet")
+
     def build(self) -> nn.Module:
         from torch import nn
         from torchvision import models
 
-        more = {"norm_layer": lambda channels: nn.GroupNorm(GROUPS, channels)} if self.group_norm else {}
+        norm: Callable[[int], nn.Module] = partial(nn.GroupNorm, GROUPS) if self.group_norm else partial(batch_norm, 2)
+        more = {"norm_layer": norm} if self._has_norm_layer else {}
         model: nn.Module = getattr(models, self.name)(num_classes=self.classes, **more)
         return model

@@ -46,7 +46,7 @@ class TrainCase(Case):
 
     @property
     def gates(self) -> tuple[str, ...]:
-        return ("timing", "convergence") if self.timed else ("convergence",)
+        return ("timing", "memory", "convergence") if self.timed else ("convergence",)
 
     @property
     def id(self) -> str:
@@ -55,6 +55,10 @@ class TrainCase(Case):
     @property
     def nbytes(self) -> None:
         return None
+
+    @property
+    def pluggable(self) -> bool:
+        return self.network.pluggable and not self.keras
 
     @property
     def dataset(self) -> str:
@@ -67,6 +71,10 @@ class TrainCase(Case):
     @property
     def rounds(self) -> int:
         return min(LONG_EPOCHS, self.epochs) if self.long else self.epochs
+
+    def examples(self, step: Step) -> int:
+        assert isinstance(step, Training)
+        return len(step.data.x_train)
 
     def brief(self, step: Step) -> Step:
         assert isinstance(step, Training)

@@ -1,11 +1,318 @@
-"""EXPORT: scripted, traced, exported and ONNX."""
+"""EXPORT: layers that are scripted, traced and exported; and ONNX, from ``exported_onnx.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BehaviourCase
+from bnsuite.cases import implementation
+from bnsuite.cases.checks.behaviour import exported_onnx
+from bnsuite.cases.checks.behaviour import exporters as ways
+from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
+from bnsuite.cases.checks.reference import BOUNDLESS, compare, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.two_ranks import programs
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+#: The most that the same arithmetic may differ if it is folded or fused, over the largest number of a tensor.
+ROUNDING = 1e-5
+
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "1d-nc": (8, 5),
+    "1d": (4, 5, 7),
+    "2d": (4, 5, 6, 3),
+    "3d": (3, 5, 2, 4, 3),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "momentum=0.3+eps=0.01": {"momentum": 0.3, "eps": 1e-2},
+    "momentum=none": {"momentum": None},
+    "affine=off": {"affine": False},
+    "tracking=off": {"track_running_stats": False},
+}
+
+
+def _layer(subject: Subject, shape: tuple[int, ...], options: dict[str, Any]) -> nn.Module:
+    return unsettle(subject.batch_norm(max(1, len(shape) - 2), shape[1], **options))
+
+
+def _try(way: ways.Way, layer: nn.Module, x: torch.Tensor) -> tuple[Any, str]:
+    """The exported layer and "done", or None and the error's name."""
+    try:
+        return ways.exported(way, layer, x), "done"
+    except Exception as error:  # noqa: BLE001  # whatever refuses the layer is an outcome
+        return None, type(error).__name__
+
+
+def _steps(
+    subject: Subject,
+    made: Any,
+    twin: nn.Module,
+    shape: tuple[int, ...],
+    options: dict[str, Any],
+    *,
+    prefix: str = "",
+    backward: bool = True,
+) -> Iterator[Observation]:
+    """Steps of `made`, each held to two-pass arithmetic from the state before it, which `twin` takes on."""
+    settings = {"eps": options.get("eps", 1e-5), "momentum": options.get("momentum", 0.1)}
+    for number in range(2):
+        twin.load_state_dict(made.state_dict())
+        start = start_of(twin, **settings)
+        x = subject.randn(*shape, seed=10 + number)
+        dy = subject.randn(*shape, seed=20 + number) if backward else None
+        seen = step_of(made, x, dy)
+        yield from compare(
+            seen, *(right(start, x, dy, exact=exact) for exact in (True, False)), prefix=f"{prefix}step {number}: "
+        )
+        counter = made.state_dict().get("num_batches_tracked")
+        if counter is not None:
+            expected = str(start.counted + start.training)
+            yield Observation(f"{prefix}step {number}: num_batches_tracked", str(int(counter)), expected=expected)
+
+
+def _step(
+    subject: Subject, *, way: ways.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
+) -> Iterator[Observation]:
+    layer = _layer(subject, shape, options).train(training)
+    made, word = _try(way, layer, subject.randn(*shape))
+    yield Observation("outcome", word, expected="done")
+    if made is not None:
+        larger = (shape[0] + 3, *shape[1:]) if way is ways.export_dynamic else shape
+        # A decomposed program is for inference: it writes buffers that a backward pass would read.
+        backward = way is not ways.export_decomposed
+        yield from _steps(subject, made, layer, larger, options, backward=backward)
+
+
+def _toggled(
+    subject: Subject, *, way: ways.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
+) -> Iterator[Observation]:
+    """What is exported in one mode and run in the other, and then in the first again."""
+    layer = _layer(subject, shape, options).train(training)
+    made, word = _try(way, layer, subject.randn(*shape))
+    yield Observation("outcome", word, expected="done")
+    if made is None:
+        return
+    for mode in (not training, training):
+        made.train(mode)
+        layer.train(mode)
+        name = "train" if mode else "eval"
+        yield Observation(f"{name}: flag", str(made.training), expected=str(mode))
+        yield from _steps(subject, made, layer, shape, options, prefix=f"{name}: ")
+
+
+def _stays(subject: Subject, *, way: ways.Way, shape: tuple[int, ...], training: bool) -> Iterator[Observation]:
+    """What holds its mode by design: whether it can be told the other, and what it does then."""
+    import torch
+
+    layer = _layer(subject, shape, {}).train(training)
+    made, word = _try(way, layer, subject.randn(*shape))
+    yield Observation("outcome", word, expected="done")
+    if made is None:
+        return
+    try:
+        made.train(not training)
+    except Exception as error:  # noqa: BLE001  # any refusal
+        yield Observation("toggled", type(error).__name__)
+        return
+    x = subject.randn(*shape, seed=3)
+    layer.load_state_dict(made.state_dict())
+    with torch.no_grad():
+        y = made(x)
+        same, other = (copy.deepcopy(layer).train(mode)(x) for mode in (training, not training))
+    follows = (y - other).abs().max() < (y - same).abs().max()
+    yield Observation("toggled", "follows" if follows else "stays")
+
+
+def _nodes(made: Any) -> list[dict[str, Any]]:
+    """Constant arguments of the batch norm operators of an exported graph, by name."""
+    if hasattr(made, "inlined_graph"):
+        names = ("training", "momentum", "eps")
+        graph = made.inlined_graph  # nodes live no longer than it
+        return [
+            {name: node.inputsAt(5 + place).toIValue() for place, name in enumerate(names)}
+            for node in graph.findAllNodes("aten::batch_norm")
+        ]
+    found = []
+    for node in made.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and "batch_norm" in schema.name:
+            arguments = {one.name: value for one, value in zip(schema.arguments, node.args, strict=False)}
+            arguments.setdefault("training", arguments.pop("train", "no_training" not in schema.name))
+            found.append(arguments)
+    return found
+
+
+def _attributes(subject: Subject, *, way: ways.Way, training: bool) -> Iterator[Observation]:
+    import torch
+
+    settings = {"momentum": 0.3, "eps": 1e-2}
+    layer = _layer(subject, SHAPES["2d"], settings).train(training)
+    made = ways.exported(way, layer, subject.randn(*SHAPES["2d"]))
+    if isinstance(made, torch.jit.ScriptModule) and hasattr(made, "momentum"):
+        for name, value in settings.items():
+            yield Observation(name, str(getattr(made, name)), expected=str(value))
+        return
+    nodes = _nodes(made)
+    yield Observation("operators", str(len(nodes)), expected="1")
+    for node in nodes[:1]:
+        for name, value in {**settings, "training": training}.items():
+            yield Observation(name, str(node.get(name)), expected=str(value))
+
+
+def _mixed(subject: Subject, *, way: ways.Way, dimensions: int) -> Iterator[Observation]:
+    """A network whose first norm is frozen and whose second trains."""
+    x, _ = programs.batch(subject, dimensions, 4, 0, 0)
+    net = programs.network(subject, dimensions, {}, frozen=True)
+    programs.set_training(net, training=True, frozen=True)
+    made = ways.exported(way, net, x)
+    nodes = (
+        _nodes(made)
+        if implementation.named() is None and way in (ways.trace, ways.export, ways.export_decomposed)
+        else []
+    )
+    if nodes:
+        flags = "+".join("train" if node["training"] else "eval" for node in nodes)
+        yield Observation("modes", flags, expected="eval+train")
+    net.load_state_dict(made.state_dict())
+    before = programs.state(net)
+    y, truth = made(x), net(x)
+    yield Observation("y", far(y, truth), ROUNDING)
+    after, right_after = made.state_dict(), net.state_dict()
+    frozen = [name for name in before if name.startswith("1.")]
+    changed = [name for name in frozen if not before[name].equal(after[name])]
+    yield Observation("frozen norm", "changed" if changed else "kept", expected="kept")
+    statistics = [name for name in before if name.startswith("4.") and name not in dict(net.named_parameters())]
+    worst = max(far(after[name].double(), right_after[name].double()) for name in statistics)
+    yield Observation("running statistics", worst, ROUNDING)
+
+
+def _frozen_script(subject: Subject, *, dimensions: int, optimized: bool) -> Iterator[Observation]:
+    """A scripted network, its norms folded into its convolutions where that can be."""
+    import torch
+
+    x, _ = programs.batch(subject, dimensions, 4, 0, 0)
+    net = programs.network(subject, dimensions, {}).eval()
+    with torch.no_grad():
+        frozen = ways.exported(lambda layer, _: torch.jit.freeze(torch.jit.script(layer)), net, x)
+        if optimized:
+            frozen = torch.jit.optimize_for_inference(frozen)
+        for _ in range(3):  # what runs first is not what runs once profiled
+            made = frozen(x)
+        yield Observation("y", far(made, net(x)), ROUNDING)
+
+
+def _instance_norm(subject: Subject, *, way: ways.Way, shape: tuple[int, ...], training: bool) -> Iterator[Observation]:
+    from torch import nn
+
+    kinds = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
+    norm = kinds[len(shape)](shape[1], affine=True, track_running_stats=True)
+    layer = unsettle(norm).to(subject.device).train(training)
+    made = ways.exported(way, layer, subject.randn(*shape))
+    layer.load_state_dict(made.state_dict())
+    x = subject.randn(*shape, seed=4)
+    yield Observation("y", far(made(x), layer(x)), ROUNDING)
+    after, truth = made.state_dict(), layer.state_dict()
+    for name in ("running_mean", "running_var"):
+        yield Observation(name, far(after[name], truth[name]), ROUNDING)
+
+
+def far(seen: torch.Tensor, truth: torch.Tensor) -> float:
+    """The largest difference over the largest number; 1e30 if there is no telling."""
+    import torch
+
+    if seen.shape != truth.shape or not torch.isfinite(seen).all():
+        return BOUNDLESS
+    return float((seen.detach() - truth.detach()).abs().max() / truth.detach().abs().max().clamp_min(1e-12))
 
 
 def cases() -> Iterator[BehaviourCase]:
-    return iter(())
+    case = partial(BehaviourCase, group="EXPORT")
+    for way_name, way in ways.WAYS.items():
+        for training in (True, False):
+            mode = "train" if training else "eval"
+            for shape_name, shape in SHAPES.items():
+                for option, options in OPTIONS.items():
+                    if not _sensible(way_name, shape_name, option):
+                        continue
+                    yield case(
+                        name=f"{way_name}/{mode}/{shape_name}/{option}",
+                        look=partial(_step, way=way, shape=shape, options=options, training=training),
+                        rule="what is exported computes and keeps what the layer does",
+                        rows=("T19",) if way_name.startswith("export") and training and option == "default" else (),
+                        quick=way_name in {"script", "trace"} and (shape_name, option) == ("2d", "default"),
+                    )
+            yield from _modes(case, way_name, way, training=training)
+    yield from _networks(case)
+    yield from exported_onnx.cases()
+
+
+def _sensible(way: str, shape: str, option: str) -> bool:
+    """Whether a way that differs little from another, or an option that it treats alike, is worth the time."""
+    if way == "script":
+        return True
+    if way in {"trace", "export"}:
+        return shape == "2d" or option == "default"
+    return (shape, option) in {("2d", "default"), ("1d", "affine=off")}
+
+
+def _modes(
+    case: Callable[..., BehaviourCase], way_name: str, way: ways.Way, *, training: bool
+) -> Iterator[BehaviourCase]:
+    mode = "train" if training else "eval"
+    if way_name.startswith("script"):
+        for option, options in OPTIONS.items():
+            yield case(
+                name=f"{way_name}/{mode}/toggled/{option}",
+                look=partial(_toggled, way=way, shape=SHAPES["2d"], options=options, training=training),
+                rule="what is scripted follows its training flag",
+                rows=("A26",),
+                quick=option == "default" and way_name == "script",
+            )
+    else:
+        yield case(
+            name=f"{way_name}/{mode}/toggled",
+            look=partial(_stays, way=way, shape=SHAPES["2d"], training=training),
+            rule="what is exported in one mode does as accepted when it is told the other",
+            rows=("A26",),
+        )
+    if way_name != "export-saved":
+        yield case(
+            name=f"{way_name}/{mode}/attributes",
+            look=partial(_attributes, way=way, training=training),
+            rule="what is exported has the layer's momentum, eps and mode",
+            rows=("A27",) if not training else (),
+            torch_only=True,
+        )
+
+
+def _networks(case: Callable[..., BehaviourCase]) -> Iterator[BehaviourCase]:
+    for way_name in ("script", "trace", "export", "export-decomposed"):
+        for dimensions in (2,) if way_name == "export-decomposed" else (1, 2, 3):
+            yield case(
+                name=f"{way_name}/mixed/{dimensions}d",
+                look=partial(_mixed, way=ways.WAYS[way_name], dimensions=dimensions),
+                rule="a frozen norm and one that trains are exported as what they are",
+                rows=("A28",),
+            )
+        for shape_name in ("2d",) if way_name == "export-decomposed" else ("1d", "2d", "3d"):
+            for training in (True, False):
+                yield case(
+                    name=f"{way_name}/instance_norm/{shape_name}/{'train' if training else 'eval'}",
+                    look=partial(_instance_norm, way=ways.WAYS[way_name], shape=SHAPES[shape_name], training=training),
+                    rule="an exported InstanceNorm uses and updates its running statistics as the layer does",
+                    rows=("A31",) if not training else (),
+                    torch_only=True,
+                )
+    for dimensions in (1, 2, 3):
+        for optimized in (False, True):
+            yield case(
+                name=f"script/{'optimized' if optimized else 'frozen'}/{dimensions}d",
+                look=partial(_frozen_script, dimensions=dimensions, optimized=optimized),
+                rule="folding a norm changes no output",
+            )

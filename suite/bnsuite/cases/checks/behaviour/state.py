@@ -1,11 +1,357 @@
-"""STATE: state_dict, copies, lazy layers."""
+"""STATE: what a layer saves, loads and copies, now and as older versions did; lazy layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BehaviourCase
+from bnsuite.cases.checks.behaviour.validity import ended
+from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
+from bnsuite.cases.checks.reference import step_against_float64, step_of, unsettle
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+SHAPES: dict[int, tuple[int, ...]] = {1: (6, 5), 2: (6, 5, 3, 4), 3: (4, 5, 2, 3, 2)}
+KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+FLAGS = {
+    f"affine={'on' if affine else 'off'}/tracking={'on' if tracked else 'off'}": {
+        "affine": affine,
+        "track_running_stats": tracked,
+    }
+    for affine, tracked in product((True, False), repeat=2)
+}
+#: What the layers whose state is looked at have counted.
+COUNTED = 736839
+
+
+def _used(subject: Subject, dimensions: int, *, seed: int = 7, **options: Any) -> nn.Module:
+    """A layer that has seen much, with nothing left at its default."""
+    layer = unsettle(subject.batch_norm(dimensions, 5, **options), seed)
+    for counter in (one for name, one in layer.named_buffers() if name == KEYS[-1]):
+        counter.fill_(COUNTED + seed)
+    return layer
+
+
+def _through_bytes(state: dict[str, Any]) -> Any:
+    import torch
+
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    stream.seek(0)
+    return torch.load(stream, weights_only=True)
+
+
+def _state(layer: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: found.detach().clone() for name, found in layer.state_dict().items()}
+
+
+def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> str:
+    """Whether two states have the same keys and values, or the names of those that differ."""
+    import torch
+
+    if list(one) != list(other):
+        return "other keys"
+    different = [
+        name for name in one if one[name].dtype != other[name].dtype or not torch.equal(one[name], other[name])
+    ]
+    return "+".join(different) or "same"
+
+
+def same_steps(subject: Subject, one: nn.Module, other: nn.Module, dimensions: int) -> str:
+    """Whether two layers do the same in evaluation and then in training, bit for bit: outputs, gradients and state."""
+    import torch
+
+    dtype = str(next((t.dtype for t in one.state_dict().values() if t.is_floating_point()), torch.float32))
+    x, dy = (subject.randn(*SHAPES[dimensions], seed=seed, dtype=dtype.removeprefix("torch.")) for seed in (0, 1))
+    for mode in (False, True):
+        seen, wanted = (vars(step_of(layer.train(mode), x, dy)) for layer in (one, other))
+        for part, value in seen.items():
+            match = value is wanted[part] is None or (value is not None and torch.equal(value, wanted[part]))
+            if not match:
+                return f"{part} differs in {'train' if mode else 'eval'}"
+    return "same"
+
+
+def load(layer: nn.Module, state: Any, *, strict: bool = True, **options: Any) -> str:
+    """How ``load_state_dict`` ends: "loaded", with the keys it misses or finds too many, or an error."""
+    try:
+        answer = layer.load_state_dict(state, strict=strict, **options)
+    except Exception as error:  # noqa: BLE001  # an error is what is looked at
+        return type(error).__name__
+    told = [f"{word} {'+'.join(keys)}" for word, keys in zip(("missing", "unexpected"), answer, strict=True) if keys]
+    return " ".join(("loaded", *told))
+
+
+def _round_trip(subject: Subject, *, dimensions: int, options: dict[str, bool], dtype: str) -> Iterator[Observation]:
+    import torch
+
+    layer = _used(subject, dimensions, **options).to(getattr(torch, dtype))
+    saved = layer.state_dict()
+    kept = [name for name in KEYS if options["affine" if name in {"weight", "bias"} else "track_running_stats"]]
+    yield Observation("keys", "+".join(saved) or "none", expected="+".join(kept) or "none")
+    right_types = all(
+        value.dtype == (torch.int64 if name == KEYS[-1] else getattr(torch, dtype)) for name, value in saved.items()
+    )
+    yield Observation("dtypes", "the layer's" if right_types else "other", expected="the layer's")
+    shapes = {tuple(value.shape) for name, value in saved.items() if name != KEYS[-1]}
+    yield Observation("shapes", "one a channel" if shapes <= {(5,)} else str(shapes), expected="one a channel")
+    for how, through in (("itself", dict), ("copied", copy.deepcopy), ("saved", _through_bytes)):
+        other = _used(subject, dimensions, seed=8, **options).to(getattr(torch, dtype))
+        given: Any = through(saved)
+        before = {name: value.clone() for name, value in given.items()}
+        yield Observation(f"{how}/load", load(other, given), expected="loaded")
+        yield Observation(f"{how}/state", same_state(_state(other), before), expected="same")
+        other.train()
+        step_of(other, subject.randn(*SHAPES[dimensions], dtype=dtype), subject.randn(*SHAPES[dimensions], dtype=dtype))
+        yield Observation(f"{how}/what was loaded from", same_state(given, before), expected="same")
+        load(other, given)
+        steps = same_steps(subject, copy.deepcopy(layer), other, dimensions)
+        yield Observation(f"{how}/steps", steps, expected="same")
+
+
+def _version_1(subject: Subject, *, dimensions: int, nested: bool, tracked: bool) -> Iterator[Observation]:
+    """States without a counter, which torch wrote before 0.4.1: it keeps what it counted."""
+    from torch import nn
+
+    for name, metadata in {"1": {"version": 1}, "absent": None, "empty": {}}.items():
+        source, layer = (_used(subject, dimensions, seed=seed, track_running_stats=tracked) for seed in (7, 8))
+        prefix, net = ("0.", nn.Sequential(layer)) if nested else ("", layer)
+        state: Any = OrderedDict((prefix + key, value) for key, value in source.state_dict().items() if key != KEYS[-1])
+        if metadata is not None:
+            state._metadata = OrderedDict({"": metadata, prefix.removesuffix("."): metadata})  # noqa: SLF001
+        yield Observation(f"version {name}/load", load(net, state), expected="loaded")
+        due = {**_state(source), **({KEYS[-1]: _state(layer)[KEYS[-1]]} if tracked else {})}
+        yield Observation(f"version {name}/state", same_state(_state(layer), due), expected="same")
+        counter = getattr(layer, KEYS[-1], None)
+        word = "none" if counter is None else str(int(counter))
+        yield Observation(f"version {name}/counted", word, expected=str(COUNTED + 8) if tracked else "none")
+
+
+def _partial(subject: Subject, *, dimensions: int, nested: bool) -> Iterator[Observation]:
+    """States that lack something or have too much."""
+    import torch
+    from torch import nn
+
+    def made(seed: int) -> tuple[nn.Module, nn.Module]:
+        layer = _used(subject, dimensions, seed=seed)
+        return layer, nn.Sequential(layer) if nested else layer
+
+    full = made(7)[1].state_dict()
+    prefix = "0." if nested else ""
+    empty: Any = OrderedDict()
+    versioned: Any = OrderedDict()
+    versioned._metadata = getattr(full, "_metadata", None)  # noqa: SLF001
+    odd: dict[str, Any] = {"{}": {}, "empty": empty, "empty with metadata": versioned}
+    for name, state in odd.items():
+        layer, net = made(8)
+        before = _state(layer)
+        yield Observation(f"{name}/strict", load(net, state), expected="RuntimeError")
+        yield Observation(f"{name}/strict/state", same_state(_state(layer), before), expected="same")
+        outcome = load(net, copy.copy(state), strict=False)
+        yield Observation(f"{name}/not strict", outcome.split()[0], expected="loaded")
+        yield Observation(f"{name}/not strict/state", same_state(_state(layer), before), expected="same")
+    for key in KEYS:
+        without = copy.copy(full)
+        del without[prefix + key]
+        layer, net = made(8)
+        before = _state(layer)
+        yield Observation(f"without {key}/strict", load(net, without), expected="RuntimeError")
+        layer, net = made(8)
+        told = f"loaded missing {prefix}{key}"
+        yield Observation(f"without {key}/not strict", load(net, without, strict=False), expected=told)
+        word = "kept" if torch.equal(_state(layer)[key], before[key]) else "overwritten"
+        yield Observation(f"without {key}/not strict/{key}", word, expected="kept")
+        layer, net = made(8)
+        short = {**full, prefix + key: torch.ones(4)}
+        yield Observation(f"short {key}", load(net, short, strict=False), expected="RuntimeError")
+    layer, net = made(8)
+    more = {**full, f"{prefix}other": torch.ones(5)}
+    yield Observation("more/strict", load(net, more), expected="RuntimeError")
+    yield Observation("more/not strict", load(net, more, strict=False), expected=f"loaded unexpected {prefix}other")
+
+
+def _other_flags(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
+    """States of layers with other flags: what is not there is missing, what has no place is too much."""
+    for (name, given), (other, taken) in product(FLAGS.items(), repeat=2):
+        state = _used(subject, dimensions, **given).state_dict()
+        layer = _used(subject, dimensions, seed=8, **taken)
+        fits = given == taken
+        yield Observation(
+            f"{name} into {other}/strict", load(layer, state), expected="loaded" if fits else "RuntimeError"
+        )
+        loose = load(layer, state, strict=False).split()[0]
+        yield Observation(f"{name} into {other}/not strict", loose, expected="loaded")
+
+
+def _dtypes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
+    """Precision: of the layer, unless what is loaded is put in its place; the counter is an integer throughout."""
+    import torch
+
+    names = ("float64", "float32", "bfloat16", "float16")
+    for stored, own in product(names, repeat=2):
+        state = _used(subject, dimensions).to(getattr(torch, stored)).state_dict()
+        for assign in (False, True):
+            layer = _used(subject, dimensions, seed=8).to(getattr(torch, own))
+            yield Observation(
+                f"{stored} into {own}/assign={assign}", load(layer, state, assign=assign), expected="loaded"
+            )
+            found = sorted({str(value.dtype).removeprefix("torch.") for value in layer.state_dict().values()})
+            due = sorted({stored if assign else own, "int64"})
+            yield Observation(f"{stored} into {own}/assign={assign}/dtypes", "+".join(found), expected="+".join(due))
+            counted = str(int(layer.state_dict()[KEYS[-1]]))
+            yield Observation(f"{stored} into {own}/assign={assign}/counted", counted, expected=str(COUNTED + 7))
+
+
+def _copies(subject: Subject, *, dimensions: int, options: dict[str, bool], training: bool) -> Iterator[Observation]:
+    """Copies do what the layer does, and neither has a part in the other's state."""
+    layer = _used(subject, dimensions, **options).train(training)
+
+    ways: dict[str, Callable[[], Any]] = {
+        "deepcopy": lambda: copy.deepcopy(layer),
+        "pickle": lambda: pickle.loads(pickle.dumps(layer)),  # noqa: S301
+        "deepcopy after a step": lambda: copy.deepcopy(stepped()),
+    }
+
+    def stepped() -> nn.Module:
+        step_of(layer, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
+        return layer
+
+    for name, way in ways.items():
+        try:
+            other = way()
+        except (pickle.PicklingError, AttributeError) as error:  # a class made inside a function has no name
+            yield Observation(f"{name}/outcome", type(error).__name__, expected="copied")
+            continue
+        yield Observation(f"{name}/outcome", "copied", expected="copied")
+        yield Observation(f"{name}/state", same_state(_state(other), _state(layer)), expected="same")
+        yield Observation(f"{name}/training", str(other.training), expected=str(training))
+        shared = {t.data_ptr() for t in layer.state_dict().values()} & {
+            t.data_ptr() for t in other.state_dict().values()
+        }
+        yield Observation(f"{name}/tensors", "shared" if shared else "its own", expected="its own")
+        before = _state(layer)
+        other.train()
+        step_of(other, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
+        yield Observation(f"{name}/after a step", same_state(_state(layer), before), expected="same")
+        other = way()
+        steps = same_steps(subject, copy.deepcopy(layer), other, dimensions)
+        yield Observation(f"{name}/steps", steps, expected="same")
+
+
+def _reset(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
+    import torch
+
+    layer: Any = _used(subject, dimensions)
+    kept = _state(layer)
+    fresh = dict(zip(KEYS, (1.0, 0.0, 0.0, 1.0, 0), strict=True))
+    for method, names in (("reset_running_stats", KEYS[2:]), ("reset_parameters", KEYS)):
+        if not hasattr(layer, method):
+            raise CannotLookError(f"the implementation has no {method}")
+        getattr(layer, method)()
+        for name, value in _state(layer).items():
+            default = torch.full_like(value, fresh[name])
+            word = "default" if torch.equal(value, default) else "kept" if torch.equal(value, kept[name]) else "other"
+            yield Observation(f"{method}/{name}", word, expected="default" if name in names else "kept")
+
+
+def _lazy(subject: Subject, *, dimensions: int, call: str, training: bool, tracked: bool) -> Iterator[Observation]:
+    """Lazy layers take their size from what they are first called with, however that is."""
+    import torch
+    from torch import nn
+
+    lazy: Any = (nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d)[dimensions - 1]
+    options: dict[str, Any] = {"momentum": 0.3, "track_running_stats": tracked}
+    layer: Any = lazy(**options, device=subject.device).train(training)
+    keys = "+".join(KEYS[: 5 if tracked else 2])
+    yield Observation("keys before", "+".join(layer.state_dict()), expected=keys)
+    x = subject.randn(*SHAPES[dimensions])
+    plain = _used(subject, dimensions, **options)
+
+    def copied() -> None:
+        nonlocal layer
+        layer = copy.deepcopy(layer)
+
+    first: dict[str, Callable[[], Any]] = {
+        "positional": lambda: layer(x),
+        "keyword": lambda: layer(input=x),
+        "no-grad": lambda: torch.no_grad()(layer)(x),
+        "inference-mode": lambda: torch.inference_mode()(layer)(x),
+        "loaded": lambda: layer.load_state_dict(plain.state_dict()),
+        "copied": copied,
+    }
+    outcome = ended(lambda: (first[call](), layer(x)))
+    # what is made in inference mode is not to be changed outside of it, which is by design
+    yield Observation("outcome", outcome, expected=None if call == "inference-mode" else "returned")
+    if outcome != "returned":
+        return
+    yield Observation("class", type(layer).__name__, expected=f"BatchNorm{dimensions}d")
+    yield Observation("keys", "+".join(layer.state_dict()), expected=keys)
+    if tracked:
+        due = (1 if call in {"loaded", "copied"} else 2) * training + (COUNTED + 7) * (call == "loaded")
+        yield Observation("counted", str(int(layer.num_batches_tracked)), expected=str(due))
+    yield from step_against_float64(layer, x, subject.randn(*x.shape, seed=1), momentum=0.3)
 
 
 def cases() -> Iterator[BehaviourCase]:
-    return iter(())
+    case = partial(BehaviourCase, group="STATE")
+    for dimensions, (flags, options) in product(SHAPES, FLAGS.items()):
+        where = f"batch_norm{dimensions}d"
+        for dtype in ("float32", "float64", "bfloat16"):
+            yield case(
+                name=f"{where}/round-trip/{flags}/{dtype}",
+                look=partial(_round_trip, dimensions=dimensions, options=options, dtype=dtype),
+                rule="what is saved and loaded goes on as if it had not been",
+                quick=dimensions == 2 and dtype == "float32",
+            )
+        for training in (True, False):
+            yield case(
+                name=f"{where}/copies/{flags}/{'train' if training else 'eval'}",
+                look=partial(_copies, dimensions=dimensions, options=options, training=training),
+                rule="a copy goes on as the layer does, and apart from it",
+                quick=dimensions == 1 and flags == "affine=on/tracking=on",
+            )
+    for dimensions, nested in product(SHAPES, (False, True)):
+        where = f"batch_norm{dimensions}d{'/nested' if nested else ''}"
+        for tracked in (True, False):
+            yield case(
+                name=f"{where}/version-1/tracking={'on' if tracked else 'off'}",
+                look=partial(_version_1, dimensions=dimensions, nested=nested, tracked=tracked),
+                rule="states without a counter load strictly, and leave it as it is",
+                rows=("A01",) if tracked else (),
+                quick=dimensions == 2,
+            )
+        yield case(
+            name=f"{where}/partial",
+            look=partial(_partial, dimensions=dimensions, nested=nested),
+            rule="what a state lacks is told, and overwritten with nothing",
+            rows=("A02",),
+            quick=dimensions == 2,
+        )
+    for dimensions in SHAPES:
+        looks = {
+            "other-flags": (_other_flags, "states of layers with other flags load if that is asked for, else not"),
+            "dtypes": (_dtypes, "what is loaded takes on the layer's precision, and the counter stays an integer"),
+            "reset": (_reset, "resetting puts defaults back"),
+        }
+        for name, (look, rule) in looks.items():
+            yield case(name=f"batch_norm{dimensions}d/{name}", look=partial(look, dimensions=dimensions), rule=rule)
+    calls = ("positional", "keyword", "no-grad", "inference-mode", "loaded", "copied")
+    for dimensions, call, training, tracked in product(SHAPES, calls, (True, False), (True, False)):
+        if call in {"copied", "inference-mode"} and not training:
+            continue
+        flags = f"{'train' if training else 'eval'}/tracking={'on' if tracked else 'off'}"
+        yield case(
+            name=f"lazy{dimensions}d/{call}/{flags}",
+            look=partial(_lazy, dimensions=dimensions, call=call, training=training, tracked=tracked),
+            rule="a lazy layer is the plain one once it was called, however that was",
+            rows=("A37",) if call == "keyword" else (),
+            torch_only=True,
+        )

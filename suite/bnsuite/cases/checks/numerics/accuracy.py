@@ -1,11 +1,306 @@
-"""REF: results against float64 over magnitudes and sizes."""
+"""REF: results against float64 over magnitudes, sizes, settings and what is asked of the backward pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import NumericsCase
+from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.numerics import kin
+from bnsuite.cases.checks.reference import (
+    LIMIT,
+    Seen,
+    multiple,
+    right,
+    start_of,
+    step_against_float64,
+    unsettle,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+RULE = "outputs, gradients and statistics are as close to float64 as two-pass float32 arithmetic"
+#: Inputs, (N, C, ...), by a name that tells the number of values a channel.
+SHAPES: dict[str, tuple[int, ...]] = {
+    "1d/n=2": (2, 7),
+    "1d/n=33": (33, 65),
+    "1d/n=700": (700, 5),
+    "1d/n=300": (6, 9, 50),
+    "2d/n=4": (1, 6, 2, 2),
+    "2d/n=60": (4, 65, 3, 5),
+    "2d/n=1024": (1, 3, 32, 32),
+    "2d/n=100000": (40, 2, 50, 50),
+    "3d/n=480": (4, 6, 4, 5, 6),
+}
+STDS = (1e-3, 1e-2, 0.3, 3.0, 100.0, 1e3)
+EPSS = (0.0, 1e-12, 1e-6, 1e-5, 1e-3)
+#: What gradients are asked of.
+SUBSETS = tuple(
+    tuple(part for part, taken in zip(("x", "weight", "bias"), bits, strict=True) if taken)
+    for bits in product((True, False), repeat=3)
+    if any(bits)
+)
+
+
+def each(subject: Subject, *, looks: Mapping[str, Look]) -> Iterator[Observation]:
+    """What all `looks` see, each under its name; on CUDA once more by torch's own kernels in place of cuDNN's."""
+    import torch
+
+    def seen(prefix: str) -> Iterator[Observation]:
+        for name, look in looks.items():
+            for one in look(subject):
+                yield replace(one, what=f"{prefix}{name}/{one.what}" if name else f"{prefix}{one.what}")
+
+    yield from seen("")
+    if torch.device(subject.device).type == "cuda":
+        with torch.backends.cudnn.flags(enabled=False):
+            found = list(seen("cudnn=off/"))
+        yield from found
+
+
+def _train(subject: Subject, *, shape: tuple[int, ...], std: float, channels_last: bool) -> Iterator[Observation]:
+    """A training step. All of the batch's variance goes into running_var, where a small one would else be lost."""
+    import torch
+
+    layer = unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1], momentum=1.0))
+    x, dy = subject.randn(*shape, mean=std / 4, std=std), subject.randn(*shape, seed=1)
+    if channels_last:
+        x, dy = (one.contiguous(memory_format=torch.channels_last) for one in (x, dy))
+    yield from step_against_float64(layer, x, dy, momentum=1.0)
+
+
+def _many(subject: Subject, *, count: int, std: float) -> Iterator[Observation]:
+    """A training step with `count` values in the one channel."""
+    layer = unsettle(subject.batch_norm(2, 1, momentum=1.0))
+    side = 512
+    shape = (count // side**2, 1, side, side)
+    yield from step_against_float64(
+        layer, subject.randn(*shape, mean=std / 4, std=std), subject.randn(*shape, seed=1), momentum=1.0
+    )
+
+
+def _eps(subject: Subject, *, dimensions: int, eps: float, training: bool) -> Iterator[Observation]:
+    """Channels whose variance is far above, near and far under most values of eps."""
+    import torch
+
+    shape = (16, 9, *[5] * dimensions) if dimensions > 1 else (80, 9)
+    scale = torch.logspace(-3, 2, 9, device=subject.device).view(-1, *[1] * (len(shape) - 2))
+    x = subject.randn(*shape) * scale
+    layer = unsettle(subject.batch_norm(dimensions, shape[1], eps=eps, momentum=1.0)).train(training)
+    with torch.no_grad():
+        for name, power in (("running_mean", 1), ("running_var", 2)):
+            getattr(layer, name).mul_(scale.flatten() ** power / 5)
+    yield from step_against_float64(layer, x, subject.randn(*shape, seed=1), eps=eps, momentum=1.0)
+
+
+def _spread(subject: Subject, *, affine: bool) -> Iterator[Observation]:
+    """Evaluation with stored variances from 1e-8 to 1e8."""
+    import torch
+
+    layer: Any = unsettle(subject.batch_norm(2, 17, affine=affine)).eval()
+    layer.running_var.copy_(torch.logspace(-8, 8, 17))
+    shape = (4, 17, 5, 6)
+    yield from step_against_float64(layer, subject.randn(*shape), subject.randn(*shape, seed=1))
+
+
+def _settings(
+    subject: Subject, *, dimensions: int, affine: bool, track_running_stats: bool, training: bool
+) -> Iterator[Observation]:
+    shape = (6, 5, *[4] * dimensions)
+    layer = subject.batch_norm(dimensions, 5, affine=affine, track_running_stats=track_running_stats)
+    unsettle(layer).train(training)
+    yield from step_against_float64(layer, subject.randn(*shape), subject.randn(*shape, seed=1))
+
+
+def _of_subset(layer: Any, x: torch.Tensor, dy: torch.Tensor, asked: tuple[str, ...]) -> Seen:
+    """A step in which gradients are asked of some of x, weight and bias."""
+    for name in ("weight", "bias"):
+        parameter = getattr(layer, name)
+        parameter.grad = None
+        parameter.requires_grad_(name in asked)
+    leaf = x.detach().clone().requires_grad_("x" in asked)
+    y = layer(leaf)
+    y.backward(dy)
+    return Seen(y=y.detach(), dx=leaf.grad, dweight=layer.weight.grad, dbias=layer.bias.grad)
+
+
+def _worst(found: list[Seen], exact: Seen, plain: Seen, asked: tuple[str, ...]) -> Iterator[Observation]:
+    """The worst of several like steps: memory that nobody wrote may hold something else each time."""
+    for part, name in (("dx", "x"), ("dweight", "weight"), ("dbias", "bias")):
+        grads = [grad for seen in found if (grad := getattr(seen, part)) is not None]
+        yield Observation(
+            f"{part} given", f"{len(grads)} of {len(found)}", expected=f"{len(found) * (name in asked)} of {len(found)}"
+        )
+        if grads:
+            truth, honest = getattr(exact, part), getattr(plain, part)
+            yield Observation(part, max(multiple(grad, truth, honest) for grad in grads), LIMIT)
+
+
+def _subset(
+    subject: Subject, *, shape: tuple[int, ...], asked: tuple[str, ...], training: bool
+) -> Iterator[Observation]:
+    layer = unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1])).train(training)
+    x, dy = subject.randn(*shape), subject.randn(*shape, seed=1)
+    start = start_of(layer)
+    exact, plain = (right(start, x, dy, exact=one) for one in (True, False))
+    yield from _worst([_of_subset(layer, x, dy, asked) for _ in range(3)], exact, plain, asked)
+
+
+def _kin_subset(
+    subject: Subject, *, kind: str, shape: tuple[int, ...], asked: tuple[str, ...]
+) -> Iterator[Observation]:
+    layer = kin.make(subject, kind, shape)
+    x, dy = subject.randn(*shape), subject.randn(*shape, seed=1)
+    found = [kin.flat(_of_subset(layer, x, dy, asked)) for _ in range(3)]
+    for name in ("weight", "bias"):
+        getattr(layer, name).requires_grad_()
+    exact, plain = (kin.flat(kin.right(kind, layer, x, dy, exact=one)) for one in (True, False))
+    yield from _worst(found, exact, plain, asked)
+
+
+def _kin(subject: Subject, *, kind: str, shape: tuple[int, ...], std: float) -> Iterator[Observation]:
+    layer = kin.make(subject, kind, shape)
+    x, dy = subject.randn(*shape, mean=std / 4, std=std), subject.randn(*shape, seed=1)
+    yield from kin.step_against_float64(kind, layer, x, dy)
+
+
+def _composite(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Two-pass batch norm of (N, C, ...) by basic operations."""
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
+    centred = x - x.mean(axes, keepdim=True)
+    unit = centred / (centred.square().mean(axes, keepdim=True) + 1e-5).sqrt()
+    return unit * weight.view(shape) + bias.view(shape)
+
+
+def _block(block: str, dtype: torch.dtype, device: str) -> tuple[nn.Module, nn.Module, tuple[int, ...]]:
+    """What stands before and after batch norm of 8 channels, and the shape of the input."""
+    import torch
+    from torch import nn
+
+    before: nn.Module
+    after: nn.Module
+    shape: tuple[int, ...]
+    if block == "conv":
+        before, after, shape = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Conv2d(8, 4, 3), (6, 3, 10, 9)
+    else:
+        before, after, shape = nn.Conv1d(3, 8, 3, bias=False), nn.LSTM(8, 5, batch_first=True), (6, 3, 14)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in (*before.parameters(), *after.parameters()):
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    return before.to(device, dtype), after.to(device, dtype), shape
+
+
+def _in_block(subject: Subject, *, block: str) -> Iterator[Observation]:
+    """Batch norm between other layers: its incoming gradient is in the layout that they happen to leave.
+
+    The block is computed with the layer, with the composite in its place, and with the composite in float64.
+    """
+    import torch
+
+    layer: Any = unsettle(subject.batch_norm(2 if block == "conv" else 1, 8))
+
+    def grads(dtype: torch.dtype, *, composed: bool) -> dict[str, torch.Tensor]:
+        before, after, shape = _block(block, dtype, subject.device)
+        x = subject.randn(*shape).to(dtype).requires_grad_()
+        weight, bias = layer.weight, layer.bias
+        if composed:
+            weight, bias = (one.detach().to(dtype).requires_grad_() for one in (weight, bias))
+        middle = before(x)
+        middle = _composite(middle, weight, bias) if composed else layer(middle)
+        y = after(middle) if block == "conv" else after(middle.transpose(1, 2))[0]
+        wanted = {"dx": x, "dweight": weight, "dbias": bias, "dconv": next(before.parameters())}
+        given = torch.autograd.grad(y, list(wanted.values()), subject.randn(*y.shape, seed=1).to(dtype))
+        return {name: grad if name == "dx" else grad.flatten() for name, grad in zip(wanted, given, strict=True)}
+
+    with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+        seen = grads(torch.float32, composed=False)
+        plain, exact = (grads(dtype, composed=True) for dtype in (torch.float32, torch.float64))
+    for name, one in seen.items():
+        yield Observation(name, multiple(one, exact[name], plain[name]), LIMIT)
+
+
+def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
+    options = {"rule": RULE, "quick": False, **options}
+    return NumericsCase(group="REF", name=name, look=partial(each, looks=looks), **options)
+
+
+def _magnitudes() -> Iterator[NumericsCase]:
+    rows = ("N19", "N24", "N82")
+    for size, shape in SHAPES.items():
+        for layout in ("contiguous", "channels-last") if len(shape) == 4 else ("contiguous",):
+            look = partial(_train, shape=shape, channels_last=layout == "channels-last")
+            large = size == "2d/n=100000"
+            looks = {f"std={std:g}": partial(look, std=std) for std in STDS if not large or std in {1e-2, 100.0}}
+            yield _case(f"batch_norm{size}/train/{layout}", looks, rows=rows, quick=size in {"1d/n=33", "2d/n=60"})
+    for power in (20, 22):
+        looks = {f"std={std:g}": partial(_many, count=2**power, std=std) for std in (1e-3, 1e3)}
+        yield _case(f"batch_norm2d/n=2.{power}/train/contiguous", looks, rows=("N19",))
+
+
+def _settled() -> Iterator[NumericsCase]:
+    for dimensions, training in product((1, 2), (True, False)):
+        # Torch has refused to train with an eps of 0 since 2.14.
+        given = [eps for eps in EPSS if eps or not training]
+        looks = {f"eps={eps:g}": partial(_eps, dimensions=dimensions, eps=eps, training=training) for eps in given}
+        yield _case(
+            f"batch_norm{dimensions}d/{'train' if training else 'eval'}/eps",
+            looks,
+            rule="the layer computes with the eps it was given",
+            rows=("N64",) if training else (),
+            quick=dimensions == 2,
+        )
+    looks = {f"affine={affine}".lower(): partial(_spread, affine=affine) for affine in (True, False)}
+    yield _case("batch_norm2d/eval/running_var=1e-8..1e8", looks, quick=True)
+    for dimensions, training in product((1, 2, 3), (True, False)):
+        looks = {
+            f"affine={affine}/track_running_stats={track}".lower(): partial(
+                _settings, dimensions=dimensions, affine=affine, track_running_stats=track, training=training
+            )
+            for affine, track in product((True, False), repeat=2)
+        }
+        name = f"batch_norm{dimensions}d/{'train' if training else 'eval'}/settings"
+        yield _case(name, looks, rows=("N82",), quick=dimensions == 2)
+
+
+def _asked() -> Iterator[NumericsCase]:
+    options: dict[str, Any] = {"rule": "a gradient is the same whichever others are asked for", "rows": ("D02",)}
+    for shape, training in product(((16, 9), (4, 9, 5, 6)), (True, False)):
+        look = partial(_subset, shape=shape, training=training)
+        looks = {"+".join(asked): partial(look, asked=asked) for asked in SUBSETS}
+        name = f"batch_norm{len(shape) // 2}d/{'train' if training else 'eval'}/asked"
+        yield _case(name, looks, quick=training and len(shape) == 2, **options)
+    for kind, shape in product(kin.KINDS, ((16, 8, 6), (4, 8, 5, 6))):
+        looks = {"+".join(asked): partial(_kin_subset, kind=kind, shape=shape, asked=asked) for asked in SUBSETS}
+        yield _case(f"{kind}/{len(shape) - 2}d/asked", looks, torch_only=True, **options)
+
+
+def _others() -> Iterator[NumericsCase]:
+    for block in ("conv", "recurrent"):
+        yield _case(
+            f"block={block}",
+            {"": partial(_in_block, block=block)},
+            rule="gradients through a block are as right as with batch norm made of basic operations",
+            rows=("N23",) if block == "conv" else ("N14",),
+            quick=block == "conv",
+        )
+    for count in (1, 5, 64, 1000):
+        look = partial(_kin, kind=kin.LAYER, std=3.0)
+        looks = {f"size={size}": partial(look, shape=(count, size)) for size in (8, 65, 1024)}
+        yield _case(f"layer_norm/n={count}", looks, rows=("N66",), torch_only=True, quick=count == 64)
+    for kind, shape in product(kin.KINDS, ((3, 8, 40), (5, 6, 9, 7), (2, 64, 32, 32), (2, 4, 3, 4, 5))):
+        looks = {f"std={std:g}": partial(_kin, kind=kind, shape=shape, std=std) for std in STDS[::2]}
+        rows = ("N81",) if kind == kin.GROUP else ()
+        yield _case(f"{kind}/{'x'.join(map(str, shape))}", looks, rows=rows, torch_only=True)
 
 
 def cases() -> Iterator[NumericsCase]:
-    return iter(())
+    yield from _magnitudes()
+    yield from _settled()
+    yield from _asked()
+    yield from _others()

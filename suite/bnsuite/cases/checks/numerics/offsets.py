@@ -2,10 +2,331 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import NumericsCase
+from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.numerics import kin
+from bnsuite.cases.checks.numerics.accuracy import each
+from bnsuite.cases.checks.reference import LIMIT, Seen, multiple, right, start_of, step_of, unsettle
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+RULE = "a mean far from zero costs no more than the resolution of the input"
+#: Mean over standard deviation.
+RATIOS = (10.0, 100.0, 2e3, 1e5)
+#: The largest of them that leaves a precision some of the spread.
+MOST = {"float32": math.inf, "float64": math.inf, "float16": 2e3, "bfloat16": 100.0}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "batch_norm1d/n=32": (32, 7),
+    "batch_norm1d/n=900": (9, 6, 100),
+    "batch_norm2d/n=60": (4, 33, 3, 5),
+    "batch_norm2d/n=8192": (8, 3, 32, 32),
+    "batch_norm3d/n=480": (4, 6, 4, 5, 6),
+}
+KIN_SHAPES = ((6, 4, 64), (3, 8, 9, 7))
+#: Of constant channels, none of them exact in binary; past 1e7 a float32 is a whole number.
+CONSTANTS = {"values=to-1e4": (1e-3, 1.1, 100.1, -300.3, 10000.3), "values=from-1e7": (10000001.0, 33333330.0, 1e10)}
+CONSTANT_SHAPES: dict[str, tuple[int, ...]] = {
+    "batch_norm1d/n=16": (16, 3),
+    "batch_norm1d/n=1000": (1000, 3),
+    "batch_norm2d/n=16": (1, 5, 4, 4),
+    "batch_norm2d/n=8192": (8, 3, 32, 32),
+}
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 1e30
+
+
+def _unit(value: float) -> float:
+    """The distance from a float32 to the next."""
+    return 2.0 ** (math.floor(math.log2(abs(value))) - 23)
+
+
+def _jogged(x: torch.Tensor) -> torch.Tensor:
+    """`x` in float64, each value off by up to half a unit in float32's last place.
+
+    An error that this makes in exact arithmetic is one that any method in float32 may make.
+    """
+    import torch
+
+    wide = x.detach().double().contiguous()
+    unit = torch.finfo(torch.float32 if x.dtype != torch.float64 else torch.float64).eps
+    noise = torch.rand(wide.shape, generator=torch.Generator().manual_seed(11), dtype=torch.float64).to(x.device)
+    return wide + (noise - 0.5) * unit * wide.abs()
+
+
+def _compare(seen: Seen, exact: Seen, plain: Seen, jogged: Seen) -> Iterator[Observation]:
+    """Errors in the larger of two honest ones: the composite's, and that of an input off by half its resolution."""
+    for part in fields(Seen):
+        one, truth, honest, blurred = (getattr(side, part.name) for side in (seen, exact, plain, jogged))
+        if one is not None and truth is not None:
+            least = min(multiple(one, truth, honest), multiple(one, truth, blurred))
+            yield Observation(part.name, least, LIMIT)
+
+
+def _spread(y: torch.Tensor, exact: torch.Tensor) -> float:
+    """How far the standard deviation of a channel is from what it should be, relative to that."""
+    one, truth = (tensor.detach().double().movedim(1, 0).flatten(1).std(1) for tensor in (y, exact))
+    worst = ((one - truth) / truth).abs().max().item()
+    return _finite(worst)
+
+
+def _shifted(
+    subject: Subject, *, shape: tuple[int, ...], ratio: float, dtype: str, training: bool, channels_last: bool = False
+) -> Iterator[Observation]:
+    """Channels with means of either sign, each at `ratio` standard deviations from zero.
+
+    The batch's variance goes into running_var as it is, beside no old one that would hide it.
+    """
+    import torch
+
+    layer: Any = subject.batch_norm(len(shape) - 2 or 1, shape[1], momentum=1.0)
+    unsettle(layer).to(getattr(torch, dtype) if dtype == "float64" else torch.float32)
+    layer.train(training)
+    means = subject.randn(shape[1], mean=0.0, std=0.2, seed=5)
+    means = (means + means.sign()) * ratio
+    x = (subject.randn(*shape, mean=0.0, std=1.0) + means.view(-1, *[1] * (len(shape) - 2))).to(getattr(torch, dtype))
+    with torch.no_grad():
+        layer.running_mean.copy_(means)
+        layer.running_var.fill_(1.3)
+    dy = subject.randn(*shape, seed=1, dtype=dtype)
+    if channels_last:
+        x, dy = (one.contiguous(memory_format=torch.channels_last) for one in (x, dy))
+    start = start_of(layer, momentum=1.0)
+    seen = step_of(layer, x, dy)
+    exact, plain = (right(start, x, dy, exact=one) for one in (True, False))
+    yield from _compare(seen, exact, plain, right(start, _jogged(x), dy, exact=True))
+    if seen.y is not None and exact.y is not None:
+        yield Observation("std of y", _spread(seen.y, exact.y), 1e-2)
+
+
+def _kin_shifted(subject: Subject, *, kind: str, shape: tuple[int, ...], ratio: float) -> Iterator[Observation]:
+    layer = kin.make(subject, kind, shape)
+    x, dy = subject.randn(*shape, mean=ratio, std=1.0), subject.randn(*shape, seed=1)
+    seen = step_of(layer, x, dy)
+    seen.running_mean = seen.running_var = None
+    exact, plain = (kin.right(kind, layer, x, dy, exact=one) for one in (True, False))
+    jogged = kin.right(kind, layer, _jogged(x), dy, exact=True)
+    yield from _compare(*(kin.flat(one) for one in (seen, exact, plain, jogged)))
+    if seen.y is not None and exact.y is not None:
+        yield Observation("std of y", _spread(seen.y, exact.y), 1e-2)
+
+
+def _four(subject: Subject, *, base: float, kind: str) -> Iterator[Observation]:
+    """`base` + 0, 1, 2, 3, whose normal form is known: -1.34, -0.45, 0.45 and 1.34, to a hundredth and a place."""
+    import torch
+
+    steps = torch.arange(4.0, device=subject.device)
+    if kind == kin.LAYER:
+        layer: nn.Module = torch.nn.LayerNorm(4, elementwise_affine=False).to(subject.device)
+        y = layer((base + steps).view(1, 4)).flatten()
+    else:
+        layer = subject.batch_norm(1, 2, affine=False)
+        y = layer((base + steps).view(4, 1).expand(4, 2).contiguous())[:, 1]
+    truth = (steps.double() - 1.5) / math.sqrt(1.25 + 1e-5)
+    allowed = 1e-2 * truth.abs() + _unit(base + 3) / math.sqrt(1.25)
+    yield Observation("y", _finite(((y.double() - truth).abs() / allowed).max().item()), 1.0)
+
+
+def _implied(subject: Subject, *, kind: str) -> Iterator[Observation]:
+    """0.01 around 100 in rows of 32768: the variance that y and running_var tell of."""
+    x = subject.randn(32768, 4, mean=100.0, std=0.01)
+    truth = x.double().var(0, correction=0)
+    if kind == kin.LAYER:
+        import torch
+
+        y = torch.nn.functional.layer_norm(x.t().contiguous(), (32768,), eps=1e-5).t()
+    else:
+        layer: Any = subject.batch_norm(1, 4, affine=False, momentum=1.0)
+        y = layer(x)
+        stored = layer.running_var.double() * (32767 / 32768)
+        yield Observation("running_var", ((stored - truth) / truth).abs().max().item(), 1e-3)
+    # The variance of y is truth / (the layer's variance + eps).
+    implied = truth / y.double().var(0, correction=0) - 1e-5
+    worst = ((implied - truth) / truth).abs().max().item()
+    yield Observation("implied variance", _finite(worst), 1e-3)
+
+
+def _with_constant(
+    subject: Subject, *, value: float, shape: tuple[int, ...], channels_last: bool
+) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """A layer, an input whose second channel is `value` throughout, and an incoming gradient."""
+    import torch
+
+    layer = unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1], momentum=1.0))
+    x, dy = subject.randn(*shape), subject.randn(*shape, seed=1)
+    x[:, 1] = value
+    if channels_last:
+        x, dy = (one.contiguous(memory_format=torch.channels_last) for one in (x, dy))
+    return layer, x, dy
+
+
+def _constant_output(
+    subject: Subject, *, values: tuple[float, ...], shape: tuple[int, ...], channels_last: bool
+) -> Iterator[Observation]:
+    """The normal form of a constant channel is 0.
+
+    It may be what a mean makes of it that is off by a quarter of float32's last place or, where there are many
+    values, by four places; and 0.001 where a place is a whole number.
+    """
+    for value in values:
+        layer, x, _ = _with_constant(subject, value=value, shape=shape, channels_last=channels_last)
+        weight, bias = (one[1].item() for one in (layer.weight, layer.bias))
+        places = 0.25 if _few(shape) else 4.0
+        allowed = min(places * _unit(value) / math.sqrt(1e-5), _most(value)) + 1e-6
+        y = layer(x).detach()[:, 1].double()
+        yield Observation(f"normal form of {value:.9g}", _finite(((y - bias) / weight).abs().max().item()), allowed)
+
+
+def _constant_rest(
+    subject: Subject, *, values: tuple[float, ...], shape: tuple[int, ...], channels_last: bool
+) -> Iterator[Observation]:
+    """Gradients and statistics of a constant channel, to what a mean makes of them that is off by four places."""
+    for value in values:
+        layer, x, dy = _with_constant(subject, value=value, shape=shape, channels_last=channels_last)
+        stored = x[:, 1].flatten()[0].item()
+        seen: Any = step_of(layer, x, dy)
+        given = dy[:, 1].double()
+        truth = (given - given.mean()) * layer.weight[1].item() / math.sqrt(1e-5)
+        allowed = min(4 * _unit(value) / math.sqrt(1e-5), _most(value)) + 1e-6
+        off = (seen.dx[:, 1].double() - truth).abs().max() / truth.abs().max()
+        yield Observation(f"dx of {value:.9g}", _finite(off.item()), 1e-4 + allowed**2 / 2)
+        off = seen.dweight[1].abs() / given.abs().sum()
+        yield Observation(f"dweight of {value:.9g}", _finite(off.item()), allowed)
+        off = abs(seen.running_mean[1].item() - stored) / _unit(value)
+        yield Observation(f"places of the mean of {value:.9g}", _finite(off), 4.0)
+        off = abs(seen.running_var[1].item()) ** 0.5 / _unit(value)
+        yield Observation(f"places of the deviation of {value:.9g}", _finite(off), 4.1)
+
+
+def _most(value: float) -> float:
+    """Of a normal form that should be 0: none is above 1."""
+    return 1e-3 if abs(value) >= 1e7 else 1.0
+
+
+def _few(shape: tuple[int, ...]) -> bool:
+    return math.prod(shape) // shape[1] <= 16
+
+
+def _one_off(subject: Subject, *, value: float, shape: tuple[int, ...]) -> Iterator[Observation]:
+    """A channel with a single value a place above the rest, `value`."""
+    layer = subject.batch_norm(len(shape) - 2 or 1, shape[1], affine=False)
+    x = subject.randn(*shape)
+    x[:, 1] = value
+    x[-1:, 1].flatten()[:1].add_(_unit(value))
+    exact: Any = right(start_of(layer), x, None, exact=True)
+    off = (layer(x).double() - exact.y)[:, 1].abs().max().item()
+    yield Observation("y", _finite(off), 4 * _unit(value) / math.sqrt(1e-5) + 1e-6)
+
+
+def _with_dirty_memory(subject: Subject, *, shape: tuple[int, ...]) -> Iterator[Observation]:
+    """Constant channels after others have left numbers of every kind in memory that is used again."""
+    import torch
+
+    channels = shape[1]
+    layer = unsettle(subject.batch_norm(len(shape) - 2 or 1, channels))
+    state = {name: one.clone() for name, one in layer.state_dict().items()}
+    x, dy = subject.randn(*shape), subject.randn(*shape, seed=1)
+    x[:, ::3] = 4.0
+    first: Any = None
+    for filler in (0.0, 1.0, -1e30, math.inf, math.nan):
+        for size in (channels, 4 * channels, x.numel()):
+            left = [torch.full((size,), filler, device=subject.device) for _ in range(8)]
+            del left
+        layer.load_state_dict(state)
+        seen: Any = step_of(layer, x, dy)
+        first = first or seen
+        same = all(torch.equal(getattr(seen, part.name), getattr(first, part.name)) for part in fields(Seen))
+        yield Observation(f"after {filler:g}", "the same" if same else "changed", expected="the same")
+    off = (first.y[:, ::3] - state["bias"].view(-1, *[1] * (len(shape) - 2))[::3]).abs().max().item()
+    yield Observation("y of the constant ones", _finite(off), 4 * _unit(4.0) / math.sqrt(1e-5))
+
+
+def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
+    options = {"rule": RULE, "quick": False, **options}
+    return NumericsCase(group="SHIFT", name=name, look=partial(each, looks=looks), **options)
+
+
+def _means() -> Iterator[NumericsCase]:
+    for (size, shape), training in product(SHAPES.items(), (True, False)):
+        for layout, (dtype, most) in product(
+            ("contiguous", "channels-last") if len(shape) == 4 else ("contiguous",), MOST.items()
+        ):
+            look = partial(
+                _shifted, shape=shape, dtype=dtype, training=training, channels_last=layout == "channels-last"
+            )
+            ratios = RATIOS[-1:] if size == "batch_norm2d/n=8192" else [one for one in RATIOS if one <= most]
+            looks = {f"mean={ratio:g}std": partial(look, ratio=ratio) for ratio in ratios}
+            flat = size == "batch_norm2d/n=60"
+            if flat or dtype == "float32":
+                yield _case(
+                    f"{size}/{'train' if training else 'eval'}/{dtype}/{layout}",
+                    looks,
+                    rows=(("N29",) if dtype in {"float16", "bfloat16"} else ("N27",)) if training else (),
+                    quick=flat and training and layout == "contiguous",
+                )
+
+
+def _means_of_kin() -> Iterator[NumericsCase]:
+    for kind, shape in product(kin.KINDS, KIN_SHAPES):
+        look = partial(_kin_shifted, kind=kind, shape=shape)
+        looks = {f"mean={ratio:g}std": partial(look, ratio=ratio) for ratio in RATIOS[1:]}
+        yield _case(f"{kind}/{'x'.join(map(str, shape))}", looks, rows=("N27",), torch_only=True)
+    for kind in ("batch_norm1d", kin.LAYER):
+        options: dict[str, Any] = {
+            "rule": "a small variance far from zero is kept",
+            "torch_only": kind == kin.LAYER,
+        }
+        yield _case(f"{kind}/variance=1e-4/mean=100", {"": partial(_implied, kind=kind)}, rows=("N28",), **options)
+        looks = {f"from={base:.0f}": partial(_four, base=base, kind=kind) for base in (4e4, 8e4, 1e6)}
+        yield _case(f"{kind}/four-whole-numbers", looks, rows=("N30",), quick=True, **options)
+
+
+def _constants() -> Iterator[NumericsCase]:
+    for (size, shape), (group, values) in product(CONSTANT_SHAPES.items(), CONSTANTS.items()):
+        exact = min(values) >= 1e7
+        if exact and not _few(shape):
+            continue  # where two-pass float32 arithmetic has no exact mean either
+        rows = ("N26",) if exact else ("N25",) if _few(shape) else ()
+        for layout in ("contiguous", "channels-last") if len(shape) == 4 else ("contiguous",):
+            output, rest = (
+                partial(look, values=values, shape=shape, channels_last=layout == "channels-last")
+                for look in (_constant_output, _constant_rest)
+            )
+            name = f"{size}/{layout}/constant/{group}"
+            yield _case(f"{name}/y", {"": output}, rows=rows, rule="a constant channel becomes its bias")
+            yield _case(
+                f"{name}/gradients+statistics",
+                {"": rest},
+                rows=("N33",),
+                rule="gradients and statistics of a constant channel are its own",
+                quick=size == "batch_norm1d/n=16" and not exact,
+            )
+    for size, shape in {"1d/n=4": (4, 3), "2d/n=60": (4, 3, 3, 5)}.items():
+        yield _case(
+            f"batch_norm{size}/one-off",
+            {f"{value:g}": partial(_one_off, value=value, shape=shape) for value in (1.1, 100.1, 10000.3)},
+            rule="a channel that is constant but for one value costs no more than the resolution of the input",
+        )
+    for shape in ((64, 512), (4, 9, 5, 6)):
+        yield _case(
+            f"batch_norm{len(shape) // 2}d/dirty-memory",
+            {"": partial(_with_dirty_memory, shape=shape)},
+            rows=("N33", "N34"),
+            rule="constant channels come out the same whatever ran before",
+            quick=True,
+        )
 
 
 def cases() -> Iterator[NumericsCase]:
-    return iter(())
+    yield from _means()
+    yield from _means_of_kin()
+    yield from _constants()

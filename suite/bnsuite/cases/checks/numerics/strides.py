@@ -2,52 +2,275 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import permutations, product
+from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import NumericsCase, Observation, Subject
-from bnsuite.cases.checks.reference import step_against_float64, unsettle
+from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.numerics import kin
+from bnsuite.cases.checks.numerics.accuracy import each
+from bnsuite.cases.checks.reference import (
+    LIMIT,
+    compare,
+    right,
+    start_of,
+    step_against_float64,
+    step_of,
+    unsettle,
+)
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+
+RULE = "neither the layout of the input nor that of the incoming gradient changes a result"
+LAYOUTS = ("contiguous", "channels-last", "permuted", "sliced")
+#: Of incoming gradients, beyond `LAYOUTS`: the same number at every place of a channel, sample or tensor.
+EXPANDED = ("expanded-places", "expanded-samples", "expanded")
+#: Of inputs alone: a storage that starts elsewhere, that is stepped through, or that samples share.
+OTHERS = ("offset", "stepped", "expanded-samples")
+#: Rows of the list by the layout of the input.
+ROWS: dict[str, tuple[str, ...]] = {
+    "contiguous": ("N08", "N11"),
+    "channels-last": ("N08", "N11"),
+    "permuted": ("N01", "N11"),
+    "sliced": ("N11", "N12"),
+    "offset": ("N12",),
+    "stepped": ("N12",),
+    "expanded-samples": (),
+}
+RANKS: dict[int, tuple[int, ...]] = {1: (6, 65, 7), 2: (4, 65, 5, 6), 3: (3, 65, 2, 3, 4)}
+#: Of which every order of dimensions in memory is taken.
+ORDERED: dict[int, tuple[tuple[int, ...], ...]] = {
+    1: ((3, 5, 4), (1, 5, 4), (3, 5, 1)),
+    2: ((3, 5, 4, 2), (1, 5, 4, 2), (3, 1, 4, 2), (3, 5, 1, 4), (3, 5, 4, 1), (6, 5, 1, 1), (1, 5, 1, 8)),
+    3: ((2, 5, 2, 3, 2), (1, 5, 2, 3, 2), (2, 5, 1, 3, 2)),
+}
+#: Sizes at which vectors, warps and strides of 1 change the path: (N, C, H, W).
+EDGES: dict[str, tuple[int, ...]] = {
+    **{f"c={channels}": (4, channels, 5, 6) for channels in (1, 63, 64, 65, 96, 200)},
+    "hw=1": (9, 65, 1, 1),
+    "h=1": (4, 65, 1, 9),
+    "w=1": (4, 65, 9, 1),
+    "n=1": (1, 65, 5, 6),
+    "n=1/c=1": (1, 1, 5, 6),
+    "c=1/hw=1": (30, 1, 1, 1),
+    "hw=64": (2, 5, 8, 8),
+    "hw=1023": (2, 3, 31, 33),
+}
+
+
+def _ordered(tensor: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
+    """The values of `tensor` with dimensions in memory from the slowest to the fastest as `order` says."""
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return tensor.permute(order).contiguous().permute(back)
+
+
+def _sliced(tensor: torch.Tensor) -> torch.Tensor:
+    wide = tensor.new_zeros(tensor.shape[0] + 1, tensor.shape[1] + 3, *tensor.shape[2:])
+    return wide[1:, 2:-1].copy_(tensor)
+
+
+def _stepped(tensor: torch.Tensor) -> torch.Tensor:
+    wide = tensor.new_zeros(2 * tensor.shape[0], *tensor.shape[1:-1], 3 * tensor.shape[-1])
+    return wide[::2, ..., ::3].copy_(tensor)
+
+
+def _offset(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.new_zeros(tensor.numel() + 3)[3:].view(tensor.shape).copy_(tensor)
+
+
+def _expanded(tensor: torch.Tensor, kept: int) -> torch.Tensor:
+    """The first value of every dimension behind the first `kept`, at all its places."""
+    for axis in range(kept, tensor.dim()):
+        tensor = tensor.narrow(axis, 0, 1)
+    return tensor
 
 
 def _lay(tensor: torch.Tensor, how: str) -> torch.Tensor:
-    """The values of `tensor`, (N, C, H, W), in another layout."""
-    import torch
+    """`tensor`, (N, C, ...), in another layout: its values, or few of them over and over if it is expanded."""
+    rank, shape = tensor.dim(), tensor.shape
+    ways: dict[str, Callable[[], torch.Tensor]] = {
+        "contiguous": tensor.contiguous,
+        "channels-last": lambda: _ordered(tensor, (0, *range(2, rank), 1)),
+        "permuted": lambda: _ordered(tensor, (2, 0, *range(3, rank), 1)),
+        "sliced": lambda: _sliced(tensor),
+        "offset": lambda: _offset(tensor),
+        "stepped": lambda: _stepped(tensor),
+        "expanded-places": lambda: _expanded(tensor, 2).expand(shape),
+        "expanded-samples": lambda: tensor[:1].expand(shape),
+        "expanded": lambda: _expanded(tensor, 0).expand(shape),
+    }
+    return ways[how]()
 
-    if how == "channels-last":
-        return tensor.contiguous(memory_format=torch.channels_last)
-    if how == "permuted":
-        return tensor.permute(2, 0, 3, 1).contiguous().permute(1, 3, 0, 2)
-    if how == "sliced":
-        wide = torch.zeros(
-            tensor.shape[0] + 1, tensor.shape[1] + 3, *tensor.shape[2:], device=tensor.device, dtype=tensor.dtype
-        )
-        part = wide[1:, 2:-1]
-        return part.copy_(tensor)
-    return tensor.contiguous()
 
-
-def _step(subject: Subject, *, x: str, dy: str, channels: int, training: bool) -> Iterator[Observation]:
-    layer = unsettle(subject.batch_norm(2, channels)).train(training)
-    shape = (4, channels, 5, 6)
+def _step(subject: Subject, *, shape: tuple[int, ...], x: str, dy: str, training: bool) -> Iterator[Observation]:
+    layer = unsettle(subject.batch_norm(len(shape) - 2, shape[1])).train(training)
     yield from step_against_float64(layer, _lay(subject.randn(*shape), x), _lay(subject.randn(*shape, seed=1), dy))
 
 
-LAYOUTS = ("contiguous", "channels-last", "permuted", "sliced")
+def _half(subject: Subject, *, dtype: str, x: str, dy: str, training: bool) -> Iterator[Observation]:
+    shape = (2, 64, 10, 10)
+    layer = unsettle(subject.batch_norm(2, 64)).train(training)
+    yield from step_against_float64(
+        layer, _lay(subject.randn(*shape, dtype=dtype), x), _lay(subject.randn(*shape, seed=1, dtype=dtype), dy)
+    )
+
+
+def _orders(subject: Subject, *, shape: tuple[int, ...], training: bool, stored: bool) -> Iterator[Observation]:
+    """Every order of dimensions in memory, of the input, beside gradients that are contiguous and the other way round.
+
+    Where what is stored is left at its defaults, an output in evaluation is the input itself. Dimensions of size 1
+    have strides that say nothing, and fit several layouts at once.
+    """
+    values, given = subject.randn(*shape), subject.randn(*shape, seed=1)
+
+    def made() -> nn.Module:
+        layer = subject.batch_norm(len(shape) - 2, shape[1])
+        return (unsettle(layer) if stored else layer).train(training)
+
+    start = start_of(made())
+    exact, plain = (right(start, values, given, exact=one) for one in (True, False))
+    orders = list(permutations(range(len(shape))))
+    for order in orders[:: 5 if len(orders) > 24 else 1]:
+        for name, dy in (("contiguous", given), ("reversed", _ordered(given, order[::-1]))):
+            seen = step_of(made(), _ordered(values, order), dy)
+            worst = max(float(one.value) for one in compare(seen, exact, plain))
+            yield Observation(f"{''.join(map(str, order))}/dy={name}", worst, LIMIT)
+
+
+def _format(subject: Subject, *, kind: str, dimensions: int) -> Iterator[Observation]:
+    """Whether outputs and gradients are laid out as the input is.
+
+    Channels-last is promised for them; of any other layout it is only to be seen that nothing changes.
+    """
+    import torch
+
+    promised = {2: torch.channels_last, 3: torch.channels_last_3d}.get(dimensions)
+    shape = (4, 6, *(5, 4, 3)[:dimensions])
+    for training, x, dy in product((True, False), LAYOUTS, ("contiguous", "channels-last")):
+        if kind == "batch_norm":
+            layer: Any = unsettle(subject.batch_norm(dimensions, 6)).train(training)
+        else:
+            layer = kin.make(subject, kind, shape).train(training)
+        given = _lay(subject.randn(*shape), x)
+        seen: Any = step_of(layer, given, _lay(subject.randn(*shape, seed=1), dy))
+        for part, one in (("y", seen.y), ("dx", seen.dx)):
+            word = "the input's" if one.stride() == given.stride() else "contiguous" if one.is_contiguous() else "other"
+            what = f"{'train' if training else 'eval'}/x={x}/dy={dy}/{part}"
+            is_promised = x == "contiguous" or (x == "channels-last" and promised is not None)
+            yield Observation(what, word, expected="the input's" if is_promised and x != "sliced" else None)
+
+
+def _same_as_clone(subject: Subject, *, dimensions: int, training: bool) -> Iterator[Observation]:
+    """Parts of a larger tensor, beside copies of them."""
+    import torch
+
+    big = subject.randn(7, 40, *(9, 8, 5)[:dimensions])
+    parts = {"samples": big[2:], "channels": big[:, 3:20], "last place": big[..., 1:], "steps": big[::2, ::3]}
+    for name, part in parts.items():
+        states = []
+        for x in (part, part.clone(memory_format=torch.contiguous_format)):
+            layer = unsettle(subject.batch_norm(dimensions, part.shape[1])).train(training)
+            states.append(step_of(layer, x, subject.randn(*part.shape, seed=1)))
+        start = start_of(unsettle(subject.batch_norm(dimensions, part.shape[1])).train(training))
+        dy = subject.randn(*part.shape, seed=1)
+        exact, plain = (right(start, part, dy, exact=one) for one in (True, False))
+        for which, seen in zip(("itself", "copied"), states, strict=True):
+            worst = max(float(one.value) for one in compare(seen, exact, plain))
+            yield Observation(f"{name} {which}", worst, LIMIT)
+
+
+def _kin(subject: Subject, *, kind: str, shape: tuple[int, ...], x: str, dy: str) -> Iterator[Observation]:
+    layer = kin.make(subject, kind, shape)
+    yield from kin.step_against_float64(
+        kind, layer, _lay(subject.randn(*shape), x), _lay(subject.randn(*shape, seed=1), dy)
+    )
+
+
+def _many(subject: Subject, *, x: str, dy: str) -> Iterator[Observation]:
+    """A group norm of many places, over which the gradient of a weight is summed."""
+    shape = (8, 64, 32, 32)
+    layer = kin.make(subject, kin.GROUP, shape)
+    given = _lay(subject.randn(*shape, seed=1), dy)
+    yield from kin.step_against_float64(kin.GROUP, layer, _lay(subject.randn(*shape), x), given)
+
+
+def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
+    options = {"quick": False, "rule": RULE, **options}
+    return NumericsCase(group="STRIDE", name=name, look=partial(each, looks=looks), **options)
+
+
+def _steps() -> Iterator[NumericsCase]:
+    for (rank, shape), training in product(RANKS.items(), (True, False)):
+        where = f"batch_norm{rank}d/{'train' if training else 'eval'}"
+        for x in LAYOUTS + OTHERS:
+            look = partial(_step, shape=shape, x=x, training=training)
+            yield _case(
+                f"{where}/x={x}",
+                {f"dy={dy}": partial(look, dy=dy) for dy in LAYOUTS + EXPANDED},
+                rows=ROWS[x],
+                quick=rank == 2 and x in LAYOUTS[1:] and training,
+            )
+        for stored in (True, False):
+            yield _case(
+                f"{where}/orders/statistics={'uneven' if stored else 'default'}",
+                {"": partial(_orders, shape=ORDERED[rank][0], training=training, stored=stored)},
+                rows=("N01",) if not training else (),
+            )
+        look = partial(_orders, training=training, stored=True)
+        yield _case(
+            f"{where}/orders/sizes-of-1",
+            {"x".join(map(str, sizes)): partial(look, shape=sizes) for sizes in ORDERED[rank][1:]},
+        )
+        yield _case(
+            f"{where}/part-of-larger",
+            {"": partial(_same_as_clone, dimensions=rank, training=training)},
+            rows=("N12",),
+            rule="a part of a larger tensor gives what a copy of it gives",
+        )
+    for (name, shape), training in product(EDGES.items(), (True, False)):
+        look = partial(_step, shape=shape, training=training)
+        pairs = product(LAYOUTS[:3], LAYOUTS[:2])
+        yield _case(
+            f"batch_norm2d/{'train' if training else 'eval'}/{name}",
+            {f"x={x}/dy={dy}": partial(look, x=x, dy=dy) for x, dy in pairs},
+        )
+    for dtype, training in product(("float16", "bfloat16"), (True, False)):
+        look = partial(_half, dtype=dtype, training=training)
+        yield _case(
+            f"batch_norm2d/{'train' if training else 'eval'}/{dtype}",
+            {f"x={x}/dy={dy}": partial(look, x=x, dy=dy) for x, dy in product(LAYOUTS, repeat=2)},
+            rows=("N02",) if not training else (),
+        )
+
+
+def _kinds() -> Iterator[NumericsCase]:
+    for kind, rank in product(("batch_norm", *kin.KINDS), RANKS):
+        own = kind != "batch_norm"
+        yield _case(
+            f"{kind}/{rank}d/format" if own else f"{kind}{rank}d/format",
+            {"": partial(_format, kind=kind, dimensions=rank)},
+            rule="outputs and gradients keep the layout of the input",
+            rows=("P16",) if rank > 1 else (),
+            torch_only=own,
+        )
+    for kind, (rank, shape), x in product(kin.KINDS, RANKS.items(), LAYOUTS):
+        look = partial(_kin, kind=kind, shape=(shape[0], 64, *shape[2:]), x=x)
+        yield _case(
+            f"{kind}/{rank}d/x={x}",
+            {f"dy={dy}": partial(look, dy=dy) for dy in (*LAYOUTS, "expanded-places")},
+            rows=("N81",) if kind == kin.GROUP else (),
+            torch_only=True,
+        )
+    yield _case(
+        "group_norm/8x64x32x32",
+        {f"x={x}/dy={dy}": partial(_many, x=x, dy=dy) for x, dy in product(LAYOUTS[:2], repeat=2)},
+        torch_only=True,
+    )
 
 
 def cases() -> Iterator[NumericsCase]:
-    for training in (True, False):
-        for x in LAYOUTS:
-            for dy in LAYOUTS:
-                yield NumericsCase(
-                    group="STRIDE",
-                    name=f"batch_norm2d/{'train' if training else 'eval'}/x={x}/dy={dy}",
-                    look=partial(_step, x=x, dy=dy, channels=65, training=training),
-                    rule="neither the layout of the input nor that of the incoming gradient changes a result",
-                    rows=("N01", "N02", "N08", "N11", "N12"),
-                    quick=x != "contiguous" and dy in {"contiguous", "channels-last"} and training,
-                )
+    yield from _steps()
+    yield from _kinds()

@@ -1,0 +1,89 @@
+"""The value every timed layer is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, ClassVar
+
+from bnsuite.cases.case import Case, Step
+
+if TYPE_CHECKING:
+    import torch
+
+#: Bytes an element, by the word for it in an id, and torch's name of it.
+DTYPES = {"f32": (4, "float32"), "bf16": (2, "bfloat16"), "f16": (2, "float16")}
+
+#: How often one step must read or write the activation at the least, each tensor once: forward reads x and writes
+#: y, backward reads x and dy and writes dx. What more an implementation moves (x twice for its statistics) is its own.
+PASSES = {"fwd": 2, "fwd-train": 2, "fwd-eval": 2, "bwd": 3, "bwd-eval": 3, "fwd+bwd": 5}
+
+#: Layouts, by the rank of the shape: channels second, or last in memory.
+LAYOUTS = {2: ("nc",), 3: ("ncl",), 4: ("nchw", "nhwc"), 5: ("ncdhw", "ndhwc")}
+
+#: Ways to run a step that only a GPU has: cuDNN off, compiled, with the L2 cache emptied before every round, and
+#: replayed from a CUDA graph.
+WAYS = ("native", "compiled", "cold", "graph")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpCase(Case):
+    """A normalization layer on an activation of one shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W).
+
+    Parameters and running statistics are float32 whatever the activation is, as under autocast; the kin of batch
+    norm (``layer_norm``, ``group_norm``, ``instance_norm``) have no modes, so that their forward pass is ``fwd``.
+    """
+
+    layer: str
+    phase: str
+    layout: str
+    shape: tuple[int, ...]
+    dtype: str = "f32"
+    affine: bool = True
+    track: bool = True
+    #: One of WAYS, or "" for eager and hot, as everywhere.
+    way: str = ""
+    #: Whether the layer is torch's own, whatever implementation is judged.
+    own: bool = False
+
+    family: ClassVar[str] = "op"
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        return ("timing", "memory")
+
+    @property
+    def pluggable(self) -> bool:
+        return self.layer.startswith("batch_norm") and not self.own
+
+    @property
+    def id(self) -> str:
+        options = [word for word, said in (("no-affine", not self.affine), ("no-track", not self.track)) if said]
+        options += [self.way] if self.way else []
+        path = ["op", self.layer, self.phase, self.dtype, self.layout, "x".join(map(str, self.shape))]
+        return "/".join([*path, *(["+".join(options)] if options else [])])
+
+    @property
+    def nbytes(self) -> int:
+        return PASSES[self.phase] * prod(self.shape) * DTYPES[self.dtype][0]
+
+    @property
+    def cold(self) -> bool:
+        return self.way == "cold"
+
+    def examples(self, step: Step) -> int:  # noqa: ARG002
+        return self.shape[0]
+
+    def build(self, device: str, seed: int = 0) -> Step:
+        from bnsuite.cases.op.steps import build
+
+        return build(self, device, seed)
+
+    def activation(self, device: str, generator: torch.Generator) -> torch.Tensor:
+        """Normal numbers of the case's shape, dtype and layout."""
+        import torch
+
+        made = torch.randn(self.shape, generator=generator)
+        made = made.to(device, getattr(torch, DTYPES[self.dtype][1]))
+        formats = {"nhwc": torch.channels_last, "ndhwc": torch.channels_last_3d}
+        return made.contiguous(memory_format=formats.get(self.layout, torch.contiguous_format))

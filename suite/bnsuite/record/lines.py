@@ -1,0 +1,152 @@
+"""References that are a line a case: memory, and what checks saw.
+
+``memory/<device>.jsonl`` belongs to a model of GPU, or to every CPU with as many threads: bytes in torch's allocator
+are exact. ``checks/<cpu or cuda>.jsonl`` is portable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from bnsuite.record.files import read_text
+from bnsuite.record.schema import Bytes, CaseResult, Run, Status, Versioned
+from bnsuite.record.store import parse
+
+
+class Line(Versioned):
+    """What was accepted of one case."""
+
+    id: str
+    version: int
+    profiles: tuple[str, ...]
+    torch: str
+
+
+class MemoryLine(Line):
+    """Bytes a step held at its peak. History of the schema: 1 is the first."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    allocated_peak_bytes: int
+    #: All that was used on the GPU after the step, where bnsuite was alone on it.
+    gpu_used_bytes: Bytes | None = None
+
+
+class CheckLine(Line):
+    """What a check saw, by the name of each observation. History of the schema: 1 is the first."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    observed: dict[str, float | str]
+
+
+L = TypeVar("L", bound=Line)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[L]):
+    """One kind of reference: where it lies, whom it serves, and how it is made of a result."""
+
+    folder: str
+    gates: tuple[str, ...]
+    line: type[L]
+    stem: Callable[[Run], str]
+    make: Callable[[Run, CaseResult], L | None]
+
+    def path(self, baselines: Path, run: Run) -> Path:
+        """The file for the device that `run` was measured on."""
+        return baselines / self.folder / f"{self.stem(run)}.jsonl"
+
+    def read(self, baselines: Path, run: Run) -> dict[str, L]:
+        """What was accepted for the device of `run`, by case; InputError for a file that can't be used."""
+        path = self.path(baselines, run)
+        if not path.exists():
+            return {}
+        lines = read_text(path, f"{self.folder} baseline").splitlines() or [""]
+        found = [parse(self.line, line, path, f", line {number}") for number, line in enumerate(lines, start=1)]
+        return {one.id: one for one in found}
+
+    def of_run(self, run: Run) -> dict[str, L]:
+        """What `run` would have accepted."""
+        made = [self.make(run, result) for result in run.cases if self.measured(result)]
+        return {one.id: one for one in made if one is not None}
+
+    def measured(self, result: CaseResult) -> bool:
+        """Whether any of the gates has something to go by."""
+        return any(gate in result.outcomes and result.outcomes[gate].status is Status.MEASURED for gate in self.gates)
+
+    def accept(
+        self, runs: Iterable[Run], baselines: Path, keep: Collection[str]
+    ) -> tuple[dict[str, str], dict[Path, str]]:
+        """What becomes of each case, and the texts of the files to write; the cases in `keep` stay as they are."""
+        said: dict[str, str] = {}
+        files: dict[Path, str] = {}
+        for run in runs:
+            stored = self.read(baselines, run)
+            merged = dict(stored)
+            for name, line in self.of_run(run).items():
+                if name not in stored:
+                    said[name], merged[name] = "new", line
+                elif name not in keep and stored[name] != line:
+                    said[name], merged[name] = "replaced", line
+                else:
+                    said.setdefault(name, "unchanged" if stored[name] == line else "kept: the run passes against it")
+            if merged != stored:
+                path = self.path(baselines, run)
+                files[path] = "".join(
+                    one.model_dump_json(by_alias=True, exclude_none=True) + "\n" for one in merged.values()
+                )
+        return said, files
+
+
+def torch_of(run: Run) -> str:
+    """The version of torch that was measured."""
+    return run.environment.packages.get("torch", "unknown")
+
+
+def kind_of_device(run: Run) -> str:
+    """Such as "cpu" or "cuda"."""
+    return run.device.partition(":")[0]
+
+
+def _memory_stem(run: Run) -> str:
+    gpu = run.environment.gpu
+    subject = gpu.name if gpu else f"cpu {run.environment.threads} threads"
+    return re.sub(r"[^a-z0-9]+", "-", subject.lower()).strip("-")
+
+
+def _memory_line(run: Run, result: CaseResult) -> MemoryLine | None:
+    peaks = {one.memory.allocated_peak_bytes for one in result.timings}
+    alone = [one for one in result.timings if one.gpu is not None and one.gpu.foreign == 0]
+    used = [one.memory.gpu_used_bytes for one in alone if one.memory.gpu_used_bytes is not None]
+    (peak,) = peaks if len(peaks) == 1 else (None,)  # launches that disagree can't be a reference
+    if peak is None:
+        return None
+    return MemoryLine(
+        schema=MemoryLine.SCHEMA,
+        id=result.id,
+        version=result.case.version,
+        profiles=result.case.profiles,
+        torch=torch_of(run),
+        allocated_peak_bytes=peak,
+        gpu_used_bytes=max(used) if used else None,
+    )
+
+
+def _check_line(run: Run, result: CaseResult) -> CheckLine:
+    return CheckLine(
+        schema=CheckLine.SCHEMA,
+        id=result.id,
+        version=result.case.version,
+        profiles=result.case.profiles,
+        torch=torch_of(run),
+        observed={one.what: one.value for one in result.observations},
+    )
+
+
+MEMORY = Kind("memory", ("memory",), MemoryLine, _memory_stem, _memory_line)
+CHECKS = Kind("checks", ("numerics", "behaviour"), CheckLine, kind_of_device, _check_line)

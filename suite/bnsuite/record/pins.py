@@ -1,0 +1,61 @@
+"""Known deviations that are let pass, each with its reason: ``pins.json`` in the baselines, written by hand."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from bnsuite.record.files import read_text
+from bnsuite.record.lines import kind_of_device, torch_of
+from bnsuite.record.schema import Observation, Run, Value, Versioned
+from bnsuite.record.store import parse
+
+PINS_FILE = "pins.json"
+
+
+class Pin(Value):
+    """What is known to deviate, on versions of torch that begin with `torch`.
+
+    `case` and `what` are patterns (``*`` for anything), since one defect shows in many a case of its family.
+    """
+
+    case: str
+    what: str
+    device: Literal["cpu", "cuda", "any"]
+    #: Such as "2.14" or "2.14.1"; "" for every version.
+    torch: str
+    #: The word that is let pass, or the most a number may be.
+    value: float | str
+    reason: Annotated[str, Field(min_length=10)]
+
+    def covers(self, run: Run, case: str, observation: Observation) -> bool:
+        """Whether this deviation of `run` is the known one."""
+        if not (fnmatchcase(case, self.case) and fnmatchcase(observation.what, self.what)):
+            return False
+        if self.device not in {"any", kind_of_device(run)} or not _begins(torch_of(run), self.torch):
+            return False
+        if isinstance(self.value, str) or isinstance(observation.value, str):
+            return self.value == observation.value
+        return observation.value <= self.value
+
+
+def _begins(version: str, with_what: str) -> bool:
+    """Whether "2.14.1+cpu" is a "2.14"; no "2.1" is."""
+    return not with_what or version.partition("+")[0] == with_what or version.startswith(f"{with_what}.")
+
+
+class Pins(Versioned):
+    """The file. History of the schema: 1 is the first."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    pins: tuple[Pin, ...]
+
+
+def read(baselines: Path) -> tuple[Pin, ...]:
+    """The pins in a folder of baselines; InputError for a file that can't be used."""
+    path = baselines / PINS_FILE
+    return parse(Pins, read_text(path, "list of pins"), path).pins if path.exists() else ()

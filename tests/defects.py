@@ -1,0 +1,85 @@
+"""Writes docs/defects.md: each known defect, the cases that would catch it, or why none does. `make defects` runs it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from bnsuite.cases import CATALOGUE, Case
+from bnsuite.cases.defects import DEFECTS, Defect
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "defects.md"
+
+#: Defects that trainings would show, by the part of the ids of those: the convergence gate catches them.
+TRAININGS = {
+    "T01": ("train/resnet18/", "train/cnn/"),
+    "T02": ("train/resnet18/", "train/cnn/"),
+    "T04": ("train/mnist-mlp-sgd/", "train/cnn/"),
+    "T05": ("train/mnist-mlp-sgd/", "train/cnn/"),
+    "N82": ("train/synthetic-mlp/bn/", "train/cnn/bn/"),
+    "N11": ("train/cnn/bn/",),
+}
+
+#: Why no case would catch a defect.
+WHY_NOT: dict[str, str] = {}
+
+
+def catching(defect: Defect) -> list[Case]:
+    """The cases that say they would catch it."""
+    parts = TRAININGS.get(defect.id, ())
+    return [
+        case
+        for case in CATALOGUE
+        if defect.id in getattr(case, "rows", ()) or any(case.id.startswith(part) for part in parts)
+    ]
+
+
+def _groups(cases: list[Case]) -> str:
+    """Such as `numerics/stride` (24), `relation/layouts` (4)."""
+    counts = Counter("/".join(case.id.split("/")[:2]) for case in cases)
+    return ", ".join(f"`{name}` ({count})" for name, count in counts.items())
+
+
+def _devices(cases: list[Case]) -> str:
+    return "GPU" if all(case.cuda_only for case in cases) else "CPU, GPU"
+
+
+def _row(defect: Defect) -> str:
+    cases = catching(defect)
+    repository, _, number = defect.thread.partition("#")
+    thread = f"[{defect.thread}](https://github.com/{repository}/issues/{number})"
+    title = defect.title.replace("|", "\\|")
+    if cases:
+        caught = f"{_groups(cases)}, such as `{cases[0].id}` | {_devices(cases)}"
+    else:
+        caught = f"*no case:* {WHY_NOT[defect.id]} | –"
+    return f"| {defect.id} | {thread} | {title} | {defect.device} | {caught} |"
+
+
+def page() -> str:
+    """The page as it must be."""
+    caught = [one for one in DEFECTS if catching(one)]
+    on_cpu = [one for one in caught if not all(case.cuda_only for case in catching(one))]
+    checks = Counter("/".join(case.id.split("/")[:2]) for case in CATALOGUE if case.family in {"numerics", "behaviour"})
+    families = "\n".join(f"| `{name}` | {count} |" for name, count in checks.items())
+    rows = "\n".join(map(_row, DEFECTS))
+    return f"""# Known defects, and the cases that would catch them
+
+{len(DEFECTS)} defects of batch norm and its kin, reported in public trackers. {len(caught)} of them have a case that
+would show the symptom on a device that has the defect ({len(on_cpu)} by cases that run on a CPU as well, \
+{len(caught) - len(on_cpu)} on a GPU only); {len(DEFECTS) - len(caught)} have none, for the reason given.
+The cases are families over shapes, layouts, precisions and modes, made to catch what is not on the list as well.
+Made by `make defects` from `suite/bnsuite/cases/defects.csv` and the catalogue.
+
+| family | cases |
+| --- | --- |
+{families}
+
+| id | thread | title | seen on | cases (how many) | run on |
+| --- | --- | --- | --- | --- | --- |
+{rows}
+"""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

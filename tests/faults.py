@@ -1,0 +1,882 @@
+"""Faulty batch norm layers, each with one thing wrong, for ``--impl tests/faults.py:NAME``: what the checks must catch.
+
+`Faithful` is torch's own layer and `Composed` the same from basic operations; a fault changes one thing of either.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Gate = Literal["numerics", "behaviour", "memory", "timing"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A faulty layer, and what is there to catch it."""
+
+    name: str
+    #: The family meant to catch it, such as STATS.
+    family: str
+    gate: Gate
+    #: What is wrong with it.
+    what: str
+    #: An expression for ``-k`` that names the cases meant to catch it.
+    select: str
+
+
+class Faithful(_BatchNorm):
+    """Torch's own layer, for inputs of every rank that one of its layers takes."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() < 2 or x.dim() > 5:
+            raise ValueError(f"expected 2D to 5D input (got {x.dim()}D input)")
+
+
+def axes_of(x: Tensor) -> list[int]:
+    return [axis for axis in range(x.dim()) if axis != 1]
+
+
+def count_of(x: Tensor) -> int:
+    """The values of `x` per channel."""
+    return x.numel() // x.shape[1]
+
+
+def valued_as(value: Tensor, graph: Tensor) -> Tensor:
+    """The numbers of `value`, with the gradients of `graph`."""
+    return value.detach() + (graph - graph.detach())
+
+
+class Composed(Faithful):
+    """Batch norm by basic operations, in float32 at the least: as good as torch's, and made of parts to replace."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_input_dim(x)
+        if x.shape[1] != self.num_features:
+            raise RuntimeError(f"running_mean should contain {x.shape[1]} elements not {self.num_features}")
+        z = self.lift(x)
+        axes, shape = axes_of(x), [-1 if axis == 1 else 1 for axis in range(x.dim())]
+        if self.by_batch():
+            self.validate(x)
+            if x.numel() == 0:
+                return super().forward(x)
+            mean = self.mean(z, axes)
+            var = self.var(z, mean, axes)
+            if self.training and self.track_running_stats and self.running_mean is not None:
+                with torch.no_grad():
+                    self.track(mean.flatten(), var.flatten(), count_of(x))
+        else:
+            mean, var = self.running_mean.to(z.dtype).view(shape), self.running_var.to(z.dtype).view(shape)
+        y = self.normalize(z, mean, var)
+        if self.weight is not None:
+            y = self.scale(y, z, self.weight.view(shape), self.bias.view(shape))
+        return y.to(x.dtype)
+
+    def by_batch(self) -> bool:
+        return self.training or self.running_mean is None
+
+    def validate(self, x: Tensor) -> None:
+        F._verify_batch_size(list(x.shape))
+        if self.eps <= 0:
+            raise ValueError(f"batch_norm eps must be positive during training, but got {self.eps}")
+
+    def lift(self, x: Tensor) -> Tensor:
+        return x.to(torch.promote_types(x.dtype, torch.float32))
+
+    def mean(self, z: Tensor, axes: list[int]) -> Tensor:
+        return z.mean(axes, keepdim=True)
+
+    def var(self, z: Tensor, mean: Tensor, axes: list[int]) -> Tensor:
+        return (z - mean).square().mean(axes, keepdim=True)
+
+    def inverse(self, var: Tensor) -> Tensor:
+        return (var + self.eps).rsqrt()
+
+    def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        return (z - mean) * self.inverse(var)
+
+    def scale(self, normal: Tensor, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return normal * weight + bias
+
+    def count(self) -> None:
+        self.num_batches_tracked.add_(1)
+
+    def share(self) -> float:
+        """The part of a new batch in the running statistics."""
+        return 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+
+    def track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        self.count()
+        self.move(self.running_mean, mean, self.share())
+        self.move(self.running_var, self.unbiased(var, count), self.share())
+
+    def unbiased(self, var: Tensor, count: int) -> Tensor:
+        return var * (count / (count - 1))
+
+    def move(self, kept: Tensor, new: Tensor, share: float) -> None:
+        kept.copy_(kept * (1 - share) + new * share)
+
+
+_FOUND: list[Fault] = []
+_Class = type[Faithful]
+
+
+def fault(family: str, gate: Gate, what: str, select: str | None = None) -> Callable[[_Class], _Class]:
+    """Enter a class in `FAULTS`; without `select`, all cases of the family are meant."""
+
+    def enter(made: _Class) -> _Class:
+        _FOUND.append(Fault(made.__name__, family, gate, what, select or f"{gate}/{family.lower()}/"))
+        return made
+
+    return enter
+
+
+# REF: one step against float64.
+
+
+@fault("REF", "numerics", "eps is 1e-3, whatever was asked")
+class FixedEpsilon(Composed):
+    def inverse(self, var: Tensor) -> Tensor:
+        return (var + 1e-3).rsqrt()
+
+
+@fault("REF", "numerics", "eps is not added")
+class NoEpsilon(Composed):
+    def inverse(self, var: Tensor) -> Tensor:
+        return var.rsqrt()
+
+
+@fault("REF", "numerics", "eps is added to the standard deviation")
+class EpsilonOutsideRoot(Composed):
+    def inverse(self, var: Tensor) -> Tensor:
+        return 1 / (var.sqrt() + self.eps)
+
+
+@fault("REF", "numerics", "mean and variance are constants in the backward pass")
+class StatisticsDetached(Composed):
+    def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        return super().normalize(z, mean.detach(), var.detach())
+
+
+@fault("REF", "numerics", "dx lacks the term of the mean")
+class NoMeanTerm(Composed):
+    def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        return super().normalize(z, mean.detach(), var)
+
+
+@fault("REF", "numerics", "dx lacks the term of the variance")
+class NoVarianceTerm(Composed):
+    def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        return super().normalize(z, mean, var.detach())
+
+
+@fault("REF", "numerics", "dweight is made of x, not of normalized x")
+class WeightGradientOfInput(Composed):
+    def scale(self, normal: Tensor, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return valued_as(normal * weight, normal * weight.detach() + z.detach() * weight) + bias
+
+
+@fault("REF", "numerics", "backward takes the saved inverse deviation for a variance: right near variance 1")
+class InverseTwice(Composed):
+    def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        inverse = self.inverse(var)
+        again = self.inverse(valued_as(inverse, var))
+        return valued_as((z - mean) * inverse, (z - mean) * again)
+
+
+@fault("REF", "numerics", "dbias is a mean, not a sum")
+class BiasGradientMean(Composed):
+    def scale(self, normal: Tensor, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return normal * weight + valued_as(bias, bias / count_of(z))
+
+
+@fault("REF", "numerics", "dweight is zero if the input needs no gradient")
+class NeedsInputGradient(Composed):
+    def scale(self, normal: Tensor, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return super().scale(normal, z, weight if z.requires_grad else weight.detach() + 0 * weight, bias)
+
+
+@fault("REF", "numerics", "inputs of rank 5 are averaged at the first depth only", "ref and 3d")
+class DepthForgotten(Composed):
+    def mean(self, z: Tensor, axes: list[int]) -> Tensor:
+        return super().mean(z[:, :, :1] if z.dim() == 5 else z, axes)
+
+
+# STRIDE: layouts of the input and of the incoming gradient.
+
+
+@fault("STRIDE", "numerics", "channels after the first 64 are zero")
+class First64Channels(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (torch.arange(x.shape[1], device=x.device) < 64).view(
+            1, -1, *[1] * (x.dim() - 2)
+        ).to(x.dtype)
+
+
+def misread(x: Tensor, *, offset: bool = False) -> Tensor:
+    """`x` with its memory taken for contiguous, from its own start or (`offset`) that of its storage."""
+    if x.untyped_storage().nbytes() < x.numel() * x.element_size():
+        return x
+    contiguous = torch.empty(x.shape, device="meta").stride()
+    return x.as_strided(x.shape, x.stride() if offset else contiguous, 0 if offset else x.storage_offset())
+
+
+@fault("STRIDE", "numerics", "the input's memory is taken for contiguous")
+class StrideIgnored(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(misread(x))
+
+
+@fault("STRIDE", "numerics", "the input's offset in its storage is taken for 0")
+class OffsetIgnored(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(misread(x, offset=True))
+
+
+class _HookedGradient(Faithful):
+    """What the incoming gradient goes through before it reaches torch's own backward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if y.requires_grad:
+            y.register_hook(self.incoming)
+        return y
+
+    def incoming(self, dy: Tensor) -> Tensor:
+        return dy
+
+
+@fault("STRIDE", "numerics", "the incoming gradient's memory is taken for contiguous")
+class GradientStrideIgnored(_HookedGradient):
+    def incoming(self, dy: Tensor) -> Tensor:
+        return misread(dy)
+
+
+@fault("STRIDE", "numerics", "an expanded incoming gradient fails")
+class ExpandedGradientFails(_HookedGradient):
+    def incoming(self, dy: Tensor) -> Tensor:
+        if 0 in dy.stride():
+            raise RuntimeError("CUDNN_STATUS_BAD_PARAM")
+        return dy
+
+
+@fault("STRIDE", "numerics", "the output is contiguous, whatever the input is", "numerics/stride and format")
+class AlwaysContiguous(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).contiguous()
+
+
+# SHIFT, RANGE, DTYPE: precision.
+
+
+@fault("SHIFT", "numerics", "the variance is E[x^2] - E[x]^2")
+class OnePassVariance(Composed):
+    def var(self, z: Tensor, mean: Tensor, axes: list[int]) -> Tensor:
+        return (z.square().mean(axes, keepdim=True) - mean.square()).clamp_min(0)
+
+
+@fault("SHIFT", "numerics", "y is x * scale + shift, which cancels where the mean is large", "shift and n=8192")
+class FoldedShift(Composed):
+    def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        return z * self.inverse(var) - mean * self.inverse(var)
+
+
+@fault("SHIFT", "numerics", "constant channels are NaN")
+class ConstantIsNaN(Composed):
+    def inverse(self, var: Tensor) -> Tensor:
+        return super().inverse(var) * torch.where(var == 0, torch.nan, 1.0)
+
+
+@fault("RANGE", "numerics", "the values of a channel are counted in the input's precision", "range and n=80000")
+class CountInHalf(Composed):
+    """In float16, 65504 at the most."""
+
+    def mean(self, z: Tensor, axes: list[int]) -> Tensor:
+        return super().mean(z, axes) * (count_of(z) / min(count_of(z), torch.finfo(self.precision).max))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.precision = x.dtype
+        return super().forward(x)
+
+
+@fault("RANGE", "numerics", "the variance overflows half precision")
+class HalfVariance(Composed):
+    def forward(self, x: Tensor) -> Tensor:
+        self.precision = x.dtype
+        return super().forward(x)
+
+    def var(self, z: Tensor, mean: Tensor, axes: list[int]) -> Tensor:
+        return super().var(z, mean, axes).to(self.precision).to(z.dtype)
+
+
+@fault("RANGE", "numerics", "inf and NaN in the input count as 0")
+class InfinityIsZero(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.nan_to_num(0.0, 0.0, 0.0))
+
+
+@fault("RANGE", "numerics", "one inf in a channel makes every channel NaN")
+class InfinitySpreads(Composed):
+    def mean(self, z: Tensor, axes: list[int]) -> Tensor:
+        return super().mean(z, axes) + 0 * z.sum()
+
+
+@fault("DTYPE", "numerics", "half precision is summed in half precision")
+class HalfSums(Composed):
+    def lift(self, x: Tensor) -> Tensor:
+        return x
+
+    def mean(self, z: Tensor, axes: list[int]) -> Tensor:
+        if z.dtype.itemsize > 2:
+            return super().mean(z, axes)
+        rows = z.movedim(1, 0).flatten(1)
+        total = torch.zeros_like(rows[:, 0])
+        for column in rows.unbind(1):
+            total = total + column
+        return (total / rows.shape[1]).view(1, -1, *[1] * (z.dim() - 2))
+
+
+@fault("DTYPE", "numerics", "parameters and statistics are rounded to the input's precision")
+class HalfParameters(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype.itemsize > 2 or self.training or self.running_mean is None:
+            return super().forward(x)
+        rounded = [None if one is None else one.to(x.dtype) for one in (self.weight, self.bias)]
+        return F.batch_norm(x, self.running_mean.to(x.dtype), self.running_var.to(x.dtype), *rounded, eps=self.eps)
+
+
+@fault("DTYPE", "numerics", "float64 is computed in float32", "dtype and float64")
+class DoubleInSingle(Composed):
+    def lift(self, x: Tensor) -> Tensor:
+        return x.float()
+
+
+@fault("DTYPE", "numerics", "running statistics take the input's half precision", "dtype and 500-steps")
+class HalfBuffers(Composed):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if self.running_mean is not None:
+            self.running_mean, self.running_var = self.running_mean.to(x.dtype), self.running_var.to(x.dtype)
+        return y
+
+
+@fault("DTYPE", "numerics", "half inputs need half parameters")
+class NoMixedTypes(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight is not None and self.weight.dtype != x.dtype:
+            raise RuntimeError(f"expected scalar type {x.dtype} but found {self.weight.dtype}")
+        return super().forward(x)
+
+
+# STATS: running statistics and the counter.
+
+
+@fault("STATS", "numerics", "the running variance is biased")
+class BiasedRunningVariance(Composed):
+    def unbiased(self, var: Tensor, count: int) -> Tensor:
+        return var
+
+
+@fault("STATS", "numerics", "the batch is normalized by the unbiased variance")
+class UnbiasedNormalizing(Composed):
+    def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        return super().normalize(z, mean, self.unbiased(var, count_of(z)) if self.by_batch() else var)
+
+
+@fault("STATS", "numerics", "momentum is the share of the old statistics")
+class MomentumInverted(Composed):
+    def share(self) -> float:
+        return 1 - super().share()
+
+
+@fault("STATS", "numerics", "momentum None counts as 0.1")
+class MomentumNoneIgnored(Composed):
+    def share(self) -> float:
+        return 0.1 if self.momentum is None else self.momentum
+
+
+@fault("STATS", "numerics", "momentum 0 counts as None")
+class MomentumZeroIsNone(Composed):
+    def share(self) -> float:
+        return self.momentum or 1.0 / float(self.num_batches_tracked)
+
+
+@fault("STATS", "numerics", "batches are not counted")
+class NotCounted(Composed):
+    def count(self) -> None:
+        pass
+
+    def share(self) -> float:
+        return 1.0 if self.momentum is None else self.momentum
+
+
+@fault("STATS", "numerics", "evaluation moves the running statistics")
+class UpdatedInEval(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if not self.training and self.running_mean is not None:
+            self.running_mean.data.lerp_(x.detach().mean(axes_of(x)).to(self.running_mean.dtype), 0.1)
+        return y
+
+
+@fault("TOGGLE", "behaviour", "evaluation uses the batch's statistics")
+class RunningIgnored(Composed):
+    def by_batch(self) -> bool:
+        return True
+
+
+@fault("STATS", "numerics", "without gradients, training moves no statistics")
+class StillWithoutGrad(Composed):
+    def track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        if self.tracking:
+            super().track(mean, var, count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.tracking = torch.is_grad_enabled()
+        return super().forward(x)
+
+
+@fault("STATE", "behaviour", "buffers are replaced, so that who shares them sees no update")
+class BuffersReplaced(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.running_mean is not None:
+            self.running_mean, self.running_var = self.running_mean.clone(), self.running_var.clone()
+        return super().forward(x)
+
+
+@fault("STATS", "numerics", "the last value of an odd number per channel is left out of the statistics")
+class OddValueDropped(Composed):
+    def mean(self, z: Tensor, axes: list[int]) -> Tensor:
+        rows = z.movedim(1, 0).flatten(1)
+        return rows[:, : max(1, count_of(z) // 2 * 2)].mean(1).view(1, -1, *[1] * (z.dim() - 2))
+
+
+# DEGEN, BIGN: sizes.
+
+
+@fault("DEGEN", "numerics", "dx is divided by the weight, which may be zero", "degen/zero-weight")
+class DividesByWeight(Composed):
+    def scale(self, normal: Tensor, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        if normal.requires_grad:
+            normal.register_hook(lambda gradient: gradient / weight.detach() * weight.detach())
+        return super().scale(normal, z, weight, bias)
+
+
+@fault("DEGEN", "numerics", "one value per channel is accepted in training")
+class OneValueAccepted(Composed):
+    def validate(self, x: Tensor) -> None:
+        pass
+
+    def unbiased(self, var: Tensor, count: int) -> Tensor:
+        return var * (count / max(1, count - 1))
+
+
+@fault("DEGEN", "numerics", "an empty batch makes the running statistics NaN")
+class EmptyPoisons(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if x.numel() == 0 and self.training and self.running_mean is not None:
+            self.running_mean.fill_(torch.nan)
+        return y
+
+
+@fault("DEGEN", "numerics", "an empty batch fails")
+class EmptyFails(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() == 0:
+            raise RuntimeError("cannot reshape tensor of 0 elements")
+        return super().forward(x)
+
+
+@fault("DEGEN", "numerics", "an odd number of samples fails")
+class OddBatchFails(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] % 2:
+            raise RuntimeError("invalid configuration argument")
+        return super().forward(x)
+
+
+@fault("BIGN", "numerics", "samples after the first 65535 are zero")
+class SamplesTruncated(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return torch.cat([y[:65535], 0 * y[65535:]]) if len(y) > 65535 else y
+
+
+@fault("BIGN", "numerics", "evaluation fails beyond 65535 samples")
+class LargeEvalFails(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 65535 and not self.training:
+            raise RuntimeError("CUDNN_STATUS_NOT_SUPPORTED")
+        return super().forward(x)
+
+
+# EVALBWD, HIGHER: derivatives.
+
+
+@fault("EVALBWD", "numerics", "the backward pass of evaluation is that of training")
+class EvalBackwardOfTraining(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if self.training or self.running_mean is None or count_of(x) < 2:
+            return y
+        return valued_as(y, F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps))
+
+
+@fault("HIGHER", "numerics", "the second derivative lacks the statistics")
+class SecondDerivativeWrong(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        return _SecondDetached.apply(x, super().forward(x)) if x.requires_grad else super().forward(x)
+
+
+class _SecondDetached(torch.autograd.Function):
+    """The first derivative of `y` by `x`, which can't be derived again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[None, Tensor]:
+        return None, dy.detach()
+
+
+@fault("HIGHER", "numerics", "the derivative can't be derived again")
+class SecondDerivativeFails(_HookedGradient):
+    def incoming(self, dy: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise RuntimeError("the derivative for 'cudnn_batch_norm_backward' is not implemented")
+        return dy
+
+
+# STATE, CONVERT, VALID: the layer as an object.
+
+
+@fault("STATE", "behaviour", "running statistics are not saved")
+class NotSaved(Faithful):
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._non_persistent_buffers_set |= {"running_mean", "running_var"}
+
+
+@fault("STATE", "behaviour", "the counter is not saved")
+class CounterNotSaved(Faithful):
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._non_persistent_buffers_set |= {"num_batches_tracked"}
+
+
+@fault("STATE", "behaviour", "copies start from new statistics")
+class CopyResets(Faithful):
+    def __deepcopy__(self, memo: dict[int, Any]) -> Faithful:
+        made = type(self)(self.num_features, self.eps, self.momentum, self.affine, self.track_running_stats)
+        if self.affine:
+            made.weight.data.copy_(self.weight)
+            made.bias.data.copy_(self.bias)
+        return made.train(self.training)
+
+
+@fault("STATE", "behaviour", "an empty state dict resets the counter")
+class EmptyStateResets(Faithful):
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if self.track_running_stats and prefix + "num_batches_tracked" not in state:
+            self.num_batches_tracked.zero_()
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+@fault("STATE", "behaviour", "a state dict from before the counter is refused")
+class OldStateRefused(Faithful):
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, metadata: dict[str, Any], *rest: Any) -> None:
+        super()._load_from_state_dict(state, prefix, {**metadata, "version": 2}, *rest)
+
+
+@fault("DEGEN", "numerics", "a wrong number of channels is accepted")
+class WrongLengthAccepted(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] == self.num_features:
+            return super().forward(x)
+        return F.batch_norm(x, None, None, training=True, eps=self.eps)
+
+
+@fault("VALID", "behaviour", "a negative eps is accepted")
+class NegativeEpsilonAccepted(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        kept, self.eps = self.eps, abs(self.eps) or 1e-12
+        try:
+            return super().forward(x)
+        finally:
+            self.eps = kept
+
+
+@fault("VALID", "behaviour", "integers are accepted")
+class IntegersAccepted(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.is_floating_point() else x.float())
+
+
+# TOGGLE, FROZEN: modes.
+
+
+@fault("TOGGLE", "behaviour", "track_running_stats=False is ignored")
+class AlwaysTracks(Faithful):
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given[:4], **{**named, "track_running_stats": True})
+
+
+@fault("TOGGLE", "behaviour", "track_running_stats is read only when the layer is made")
+class TrackReadOnce(Faithful):
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.tracked_at_first = self.track_running_stats
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, self.track_running_stats = self.track_running_stats, self.tracked_at_first
+        try:
+            return super().forward(x)
+        finally:
+            self.track_running_stats = kept
+
+
+@fault("TOGGLE", "behaviour", "the mode of the first call is kept for ever")
+class ModeFrozen(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        self.__dict__.setdefault("mode_at_first", self.training)
+        kept, self.training = self.training, self.mode_at_first
+        try:
+            return super().forward(x)
+        finally:
+            self.training = kept
+
+
+@fault("TOGGLE", "behaviour", "evaluation without running statistics fails")
+class NeedsStatistics(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training and self.running_mean is None:
+            raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
+        return super().forward(x)
+
+
+@fault("FROZEN", "behaviour", "a layer whose parameters are frozen moves its statistics in evaluation")
+class FrozenUpdates(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training and self.affine and not self.weight.requires_grad and self.running_mean is not None:
+            self.running_mean.data.lerp_(x.detach().mean(axes_of(x)).to(self.running_mean.dtype), 0.1)
+        return super().forward(x)
+
+
+@fault("FROZEN", "behaviour", "a layer whose parameters are frozen evaluates by the batch")
+class FrozenByBatch(Composed):
+    def by_batch(self) -> bool:
+        return super().by_batch() or (self.affine and not self.weight.requires_grad)
+
+
+@fault("FROZEN", "behaviour", "the input is centred in place")
+class InputChanged(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        x.data.sub_(x.data.mean(axes_of(x), keepdim=True))
+        return y
+
+
+# AMP, CKPT, COMPILE, EXPORT, DET: beside the rest of torch.
+
+
+@fault("AMP", "behaviour", "under autocast, a layer without parameters fails")
+class AutocastNeedsAffine(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(x.device.type) and not self.affine:
+            raise RuntimeError("expected scalar type Half but found Float")
+        return super().forward(x)
+
+
+@fault("AMP", "behaviour", "under autocast, the output has the type of the parameters")
+class AutocastToFloat(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y.float() if torch.is_autocast_enabled(x.device.type) else y
+
+
+@fault("CKPT", "behaviour", "every second call saves another tensor, so that activations can't be computed again")
+class RecomputesOtherwise(Faithful):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x) if self.calls % 2 else super().forward(x * torch.ones_like(x))
+
+
+@fault("COMPILE", "behaviour", "compiled, the running statistics stand still")
+class CompiledStandsStill(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling() and self.training:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        return super().forward(x)
+
+
+@fault("COMPILE", "behaviour", "compiled, the output is a thousandth larger")
+class CompiledScale(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y * 1.001 if torch.compiler.is_compiling() else y
+
+
+@fault("COMPILE", "behaviour", "the compiled graph breaks in two")
+class BreaksGraph(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        torch._dynamo.graph_break()
+        return super().forward(x)
+
+
+@fault(
+    "DDP",
+    "behaviour",
+    "a forward pass touches the weight, so that two before one backward pass fail",
+    "ddp/two-forwards/default",
+)
+class WeightTouched(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight is not None:
+            with torch.no_grad():
+                self.weight.mul_(1.0)
+        return super().forward(x)
+
+
+@fault("EXPORT", "behaviour", "exported, an evaluating layer is a training one", "behaviour/export/trace")
+class ExportsTraining(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if getattr(torch.compiler, "is_exporting", bool)() or torch.jit.is_tracing():
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        return super().forward(x)
+
+
+@fault("DET", "behaviour", "gradients differ from run to run")
+class GradientTrembles(_HookedGradient):
+    calls = 0
+
+    def incoming(self, dy: Tensor) -> Tensor:
+        GradientTrembles.calls += 1
+        return dy * (1 + 1e-6 * GradientTrembles.calls)
+
+
+@fault("DET", "behaviour", "a sample's output in evaluation depends on the size of its batch")
+class BatchSizeMatters(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y if self.training or len(x) < 24 else y * (1 + 2**-22)
+
+
+@fault("DET", "behaviour", "the first call differs from later ones")
+class FirstCallDiffers(Faithful):
+    called = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        first, self.called = not self.called, True
+        return y * (1 + 2**-22) if first else y
+
+
+# M-STEP, M-EVAL, M-LEAK: what is held.
+
+
+class _Holding(torch.autograd.Function):
+    """`y`, which holds on to `x` until its backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x.clone())
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        return dy, None
+
+
+@fault("M-STEP", "behaviour", "the backward pass is kept one activation more")
+class KeepsCopy(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return _Holding.apply(y, x.detach()) if y.requires_grad and self.training else y
+
+
+@fault("M-EVAL", "behaviour", "evaluation with frozen parameters keeps its input for a backward pass")
+class EvalKeepsInput(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return _Holding.apply(y, x.detach()) if y.requires_grad and not self.training else y
+
+
+@fault("M-EVAL", "behaviour", "evaluation without gradients keeps its last input")
+class EvalKeepsLast(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            self.last = (x.detach().clone(),)
+        return super().forward(x)
+
+
+@fault("M-LEAK", "behaviour", "every step leaves a tensor behind")
+class Leaks(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        self.__dict__.setdefault("left", []).append(x.detach().clone())
+        return super().forward(x)
+
+
+@fault("M-LEAK", "behaviour", "the running mean keeps the graphs of all steps")
+class RunningGraph(Composed):
+    def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        if self.training and self.running_mean is not None:
+            self.running_mean = self.running_mean + 0 * mean.flatten()
+        return super().normalize(z, mean, var)
+
+
+@fault("M-STEP", "memory", "a step copies its input, and drops the copy", "op/batch_norm2d")
+class PassingCopy(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        copy = x.detach().clone()
+        y = super().forward(x)
+        del copy
+        return y
+
+
+# Time.
+
+
+@fault("P-NAIVE", "timing", "the forward pass takes 5 % longer", "relation/impl and fwd-")
+class Slower5Percent(Faithful):
+    """A twentieth more: on the CPU to the microsecond, on a GPU by work on a twentieth of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        began = time.perf_counter()
+        y = super().forward(x)
+        if x.is_cuda:
+            torch.var_mean(x.detach()[: max(1, len(x) // 20)], axes_of(x))
+        end = began + 1.05 * (time.perf_counter() - began)
+        while time.perf_counter() < end:
+            pass
+        return y
+
+
+@fault("P-FMT", "timing", "channels_last is copied to contiguous and back", "relation/impl and nhwc")
+class ChannelsLastCopied(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.empty_like(x).copy_(super().forward(x.contiguous()))
+
+
+@fault("P-EVAL", "timing", "evaluation takes its batch's statistics as well", "relation/impl and fwd-eval")
+class EvalTwice(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            torch.var_mean(x, axes_of(x))
+        return super().forward(x)
+
+
+FAULTS: tuple[Fault, ...] = tuple(_FOUND)
+FACTORIES: dict[str, Callable[..., nn.Module]] = {"Faithful": Faithful, "Composed": Composed} | {
+    fault.name: globals()[fault.name] for fault in FAULTS
+}

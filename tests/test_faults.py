@@ -1,0 +1,130 @@
+"""Every fault of ``faults.py`` is caught by the family of checks that is meant to."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+import torch
+
+import faults
+from bnsuite.cases.checks import CASES, CannotLookError, CheckCase, Observation, Subject
+from bnsuite.cases.implementation import VARIABLE
+from bnsuite.record.select import matcher
+
+#: How far apart values without a limit may be, which a run compares with its baseline.
+DRIFT = 0.05
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@contextlib.contextmanager
+def looking_at(implementation: str | None) -> Iterator[None]:
+    """Checks look at a class of ``faults.py``, or at torch's own layers."""
+    with pytest.MonkeyPatch.context() as patch:
+        if implementation is None:
+            patch.delenv(VARIABLE, raising=False)
+        else:
+            patch.setenv(VARIABLE, f"{faults.__file__}:{implementation}")
+        yield
+
+
+def looked(case: CheckCase, implementation: str | None) -> dict[str, Observation] | str | None:
+    """What `case` saw, by name; the error it ended in; or None if there is nothing to look at here."""
+    with looking_at(implementation):
+        try:
+            return {seen.what: seen for seen in case.look(Subject("cpu"))}
+        except CannotLookError:
+            return None
+        except Exception as error:  # noqa: BLE001  # a check that ends in an error is red
+            return f"{type(error).__name__}: {error}"
+
+
+@cache
+def of_the_right(case_id: str, implementation: str | None) -> dict[str, Observation] | str | None:
+    """What a case saw of a layer that is not faulty."""
+    return looked(BY_ID[case_id], implementation)
+
+
+def is_wrong(seen: Observation, own: Observation | None) -> bool:
+    """Whether `seen` is not what it should be, `own` being what the same check saw of torch's own layer."""
+    if seen.limit is not None:
+        return not float(seen.value) <= seen.limit
+    if seen.expected is not None:
+        return seen.value != seen.expected
+    if own is None or isinstance(seen.value, str) or isinstance(own.value, str):
+        return own is None or seen.value != own.value
+    return abs(seen.value - own.value) > DRIFT * max(abs(own.value), 1e-9)
+
+
+def found(case: CheckCase, implementation: str) -> dict[str, str]:
+    """What `case` finds wrong with an implementation, beyond what it finds wrong with torch's own layers."""
+    own = of_the_right(case.id, None)
+    seen = of_the_right(case.id, implementation) if implementation in RIGHT else looked(case, implementation)
+    if seen is None or own is None or isinstance(own, str):
+        return {}
+    if isinstance(seen, str):
+        return {"ended": seen}
+    return {
+        what: str(one.value)
+        for what, one in seen.items()
+        if is_wrong(one, own.get(what)) and not (what in own and is_wrong(own[what], own[what]))
+    }
+
+
+def catches(case: CheckCase, fault: faults.Fault) -> bool:
+    """Whether `case` finds something wrong with a faulty layer that it does not find with its base."""
+    wrong = found(case, fault.name)
+    return bool(wrong) and not wrong.keys() <= found(case, base_of(fault.name)).keys()
+
+
+def base_of(name: str) -> str:
+    """The layer that a fault changes, itself not faulty."""
+    return "Composed" if issubclass(getattr(faults, name), faults.Composed) else "Faithful"
+
+
+def can_look(case: CheckCase) -> bool:
+    """Whether `case` looks at implementations, with what is here."""
+    return case.pluggable and not case.cuda_only and all(importlib.util.find_spec(one) for one in case.needs)
+
+
+def meant_for(fault: faults.Fault) -> list[CheckCase]:
+    """The cases that are to catch `fault`, the quick ones first."""
+    match = matcher(fault.select)
+    here = [case for case in CASES if match(case.id) and can_look(case)]
+    return sorted(here, key=lambda case: not case.quick)
+
+
+BY_ID = {case.id: case for case in CASES}
+RIGHT = ("Faithful", "Composed")
+CHECKED = [fault for fault in faults.FAULTS if fault.gate in {"numerics", "behaviour"}]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("fault", CHECKED, ids=lambda fault: fault.name)
+def test_is_caught(fault: faults.Fault) -> None:
+    """A case of the family meant for a fault finds it, and finds nothing wrong with the layer that it changes."""
+    assert any(catches(case, fault) for case in meant_for(fault))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.quick and can_look(case)], ids=lambda case: case.id)
+def test_faithful_is_green(case: CheckCase) -> None:
+    """No quick check finds anything wrong with a layer that does what torch's does."""
+    assert not found(case, "Faithful")
+
+
+def test_faults_are_many() -> None:
+    """Names are unique, and faults of every gate are there."""
+    assert len({fault.name for fault in faults.FAULTS}) == len(faults.FAULTS) >= 36
+    assert {fault.gate for fault in faults.FAULTS} == {"numerics", "behaviour", "memory", "timing"}
+    assert len({fault.family for fault in faults.FAULTS}) >= 14

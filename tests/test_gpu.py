@@ -1,0 +1,70 @@
+"""What only a GPU can show: `make gpu-check` runs this file and prints what it measures. Elsewhere it is skipped."""
+
+from __future__ import annotations
+
+from statistics import median
+
+import pytest
+import torch
+
+from bnsuite.cases import CATALOGUE, CannotLookError, Case, CheckCase, Subject, by_id
+from bnsuite.cases.op import OpCase
+from bnsuite.measure import clock, environment, memory, nvml
+from bnsuite.measure.device import resolve, uuid
+from bnsuite.measure.items.settle import settle
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),
+]
+
+DEVICE = "cuda:0"
+#: Kernels of 20 µs and more, on one H100 or its like.
+LONG_ENOUGH = (
+    "op/batch_norm2d/fwd-train/f32/nchw/32x256x56x56",
+    "op/batch_norm2d/fwd+bwd/f32/nchw/32x256x56x56",
+    "op/batch_norm2d/fwd+bwd/f32/nhwc/32x64x112x112",
+)
+OPS = [case for case in CATALOGUE if isinstance(case, OpCase) and case.cuda_only]
+CHECKS = [case for case in CATALOGUE if isinstance(case, CheckCase)]
+
+
+def test_the_device_is_found_and_described() -> None:
+    """auto is the GPU; NVML knows it by torch's UUID."""
+    assert resolve("auto") == DEVICE
+    described = environment.describe(DEVICE)
+    assert described["gpu"]["nvml"]["name"] == described["gpu"]["name"]
+    assert nvml.used_bytes(uuid(DEVICE)) > 0
+
+
+@pytest.mark.parametrize("name", LONG_ENOUGH)
+def test_events_agree_with_do_bench(name: str) -> None:
+    """The clock of a timing launch and triton.testing.do_bench tell the same time of the same step within 2 %."""
+    testing = pytest.importorskip("triton.testing")
+    step = by_id[name].build(DEVICE)
+    step_s = settle(step, DEVICE)
+    ours_s = median(clock.time_rounds(step, clock.for_device(DEVICE), 50, max(1, round(1e-3 / step_s))))
+    theirs_s = testing.do_bench(step, warmup=100, rep=500, return_mode="median") / 1e3
+    print(f"\n{name}: CUDA events {ours_s * 1e6:.1f} µs, do_bench {theirs_s * 1e6:.1f} µs, {ours_s / theirs_s - 1:+.2%}")
+    assert ours_s == pytest.approx(theirs_s, rel=0.02)
+
+
+@pytest.mark.parametrize("case", OPS, ids=lambda case: case.id)
+def test_every_op_of_a_gpu_runs(case: Case) -> None:
+    """Without cuDNN, compiled, cold and replayed from a graph; its memory is exact in three passes."""
+    step = case.build(DEVICE)
+    assert step() is None
+    peaks = {memory.measure(step, DEVICE)["allocated_peak_bytes"] for _ in range(3)}
+    assert len(peaks) == 1
+
+
+@pytest.mark.parametrize("case", CHECKS, ids=lambda case: case.id)
+def test_every_check_holds_on_a_gpu(case: CheckCase) -> None:
+    """What is seen is right, or there is nothing to look at."""
+    try:
+        seen = list(case.look(Subject(DEVICE)))
+    except CannotLookError as reason:
+        pytest.skip(str(reason))
+    wrong = [one for one in seen if one.expected is not None and one.value != one.expected]
+    wrong += [one for one in seen if one.limit is not None and not float(one.value) <= one.limit]
+    assert wrong == []
