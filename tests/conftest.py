@@ -46,6 +46,7 @@ from typing import ClassVar
 
 from bnsuite.cases import catalogue
 from bnsuite.cases.case import Case
+from bnsuite.cases.checks.case import BehaviourCase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,22 @@ def spins():
     sum(range(int(os.environ.get("SPIN", "20000"))))
 
 
+def look(how):
+    from bnsuite.cases import CannotLookError
+
+    def look(subject):
+        if how == "nothing":
+            raise CannotLookError("there is nothing of it here")
+        globals()[how]()
+        yield
+
+    return look
+
+
+catalogue.CATALOGUE += tuple(
+    BehaviourCase(group="FAULTY", name=how, look=look(how), rule="none", limit_s=5.0, quick=True)
+    for how in ("dies", "hangs", "nothing")
+)
 catalogue.CATALOGUE += tuple(Faulty(how=how) for how in ("fine", "raises", "hangs", "dies", "prints", "spins"))
 catalogue.by_id.update({case.id: case for case in catalogue.CATALOGUE})
 """

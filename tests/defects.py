@@ -1,4 +1,4 @@
-"""Writes docs/defects.md: each known defect, the cases that would catch it, or why none does. `make defects` runs it."""
+"""Writes docs/defects.md: each known defect and the cases that would catch it, or why none does (`make defects`)."""
 
 from __future__ import annotations
 

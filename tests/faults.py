@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Gate = Literal["numerics", "behaviour", "memory", "timing"]
@@ -443,14 +443,6 @@ class StillWithoutGrad(Composed):
         return super().forward(x)
 
 
-@fault("STATE", "behaviour", "buffers are replaced, so that who shares them sees no update")
-class BuffersReplaced(Faithful):
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and self.running_mean is not None:
-            self.running_mean, self.running_var = self.running_mean.clone(), self.running_var.clone()
-        return super().forward(x)
-
-
 @fault("STATS", "numerics", "the last value of an odd number per channel is left out of the statistics")
 class OddValueDropped(Composed):
     def mean(self, z: Tensor, axes: list[int]) -> Tensor:
@@ -734,6 +726,21 @@ class BreaksGraph(Faithful):
         return super().forward(x)
 
 
+@fault("GRAPH", "behaviour", "buffers are replaced, so that a replayed graph writes to none that is read")
+class BuffersReplaced(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.running_mean is not None:
+            self.running_mean, self.running_var = self.running_mean.clone(), self.running_var.clone()
+        return super().forward(x)
+
+
+@fault("GRAPH", "behaviour", "the host waits for the device, which no graph can capture")
+class HostWaits(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        x.sum().item()
+        return super().forward(x)
+
+
 @fault(
     "DDP",
     "behaviour",
@@ -835,7 +842,7 @@ class RunningGraph(Composed):
         return super().normalize(z, mean, var)
 
 
-@fault("M-STEP", "memory", "a step copies its input, and drops the copy", "op/batch_norm2d")
+@fault("M-STEP", "memory", "a forward pass copies its input, and drops the copy", "op/batch_norm2d and fwd-")
 class PassingCopy(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         copy = x.detach().clone()
@@ -877,6 +884,3 @@ class EvalTwice(Faithful):
 
 
 FAULTS: tuple[Fault, ...] = tuple(_FOUND)
-FACTORIES: dict[str, Callable[..., nn.Module]] = {"Faithful": Faithful, "Composed": Composed} | {
-    fault.name: globals()[fault.name] for fault in FAULTS
-}

@@ -58,7 +58,7 @@ TIMED = [case for case in CATALOGUE if not isinstance(case, CheckCase)]
 def test_every_case_builds_a_step_that_returns_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """pytest-benchmark keeps what a step returns alive into the next round, so a step returns nothing."""
     if case.cuda_only and not torch.cuda.is_available():
-        pytest.skip("too large for a CPU")
+        pytest.skip("on a GPU only")
     for package in case.packages:
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")

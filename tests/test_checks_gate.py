@@ -87,7 +87,14 @@ def test_what_has_no_right_is_held_against_the_baseline(value: float | str, verd
 def test_a_pin_covers_one_deviation_of_some_versions(device: str, torch: str, value: float, covered: bool) -> None:
     """It passes with its reason counted; another device or version, or a larger deviation, is REGRESSED."""
     pin = Pin.model_validate(
-        {"case": "numerics/*/x", "what": "d?", "device": device, "torch": torch, "value": value, "reason": "a known limitation"}
+        {
+            "case": "numerics/*/x",
+            "what": "d?",
+            "device": device,
+            "torch": torch,
+            "value": value,
+            "reason": "a known limitation",
+        }
     )
     reference = Reference(name="baselines/", pins=(pin,))
     one = finding(seen(number(40.0)), reference)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bnsuite.cases import data
-from bnsuite.cases import profile
+from bnsuite.cases import data, profile
 from bnsuite.launch import quiet
 from bnsuite.launch.child import Child, ChildError, SilentError
 from bnsuite.launch.messages import Catalogue, Followed, Place

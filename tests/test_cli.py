@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--threads", "4096"], "--threads 4096: there are "),
         (["--impl", "module"], "--impl module: write it like package.module:factory or path/to/file.py:factory"),
         (["--impl", "nowhere.py:f"], "--impl nowhere.py:f: there is no file nowhere.py"),
-        (["--device", "cpu", "--impl", "no_such:f"], "--impl no_such:f: no_such can't be imported: ModuleNotFoundError"),
+        (["--device", "cpu", "--impl", "no_such:f"], "--impl no_such:f: no_such can't be imported: ModuleNot"),
         (["--device", "cpu", "--impl", "json:no_such"], "--impl json:no_such: json has no callable 'no_such'"),
         (["--out", ""], "argument --out: the path is empty"),
         (["check", ""], "argument RUN: the path is empty"),

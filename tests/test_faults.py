@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,15 +30,21 @@ def looking_at(implementation: str | None) -> Iterator[None]:
         if implementation is None:
             patch.delenv(VARIABLE, raising=False)
         else:
-            patch.setenv(VARIABLE, f"{faults.__file__}:{implementation}")
+            patch.setenv(VARIABLE, f"{faults.__name__}:{implementation}")
+            patch.setenv("PYTHONPATH", str(Path(faults.__file__).parent), prepend=os.pathsep)
         yield
+
+
+def device_of(case: CheckCase) -> str:
+    """The CPU, where it will do."""
+    return "cuda:0" if case.cuda_only else "cpu"
 
 
 def looked(case: CheckCase, implementation: str | None) -> dict[str, Observation] | str | None:
     """What `case` saw, by name; the error it ended in; or None if there is nothing to look at here."""
     with looking_at(implementation):
         try:
-            return {seen.what: seen for seen in case.look(Subject("cpu"))}
+            return {seen.what: seen for seen in case.look(Subject(device_of(case)))}
         except CannotLookError:
             return None
         except Exception as error:  # noqa: BLE001  # a check that ends in an error is red
@@ -88,14 +96,14 @@ def base_of(name: str) -> str:
 
 def can_look(case: CheckCase) -> bool:
     """Whether `case` looks at implementations, with what is here."""
-    return case.pluggable and not case.cuda_only and all(importlib.util.find_spec(one) for one in case.needs)
+    there = all(importlib.util.find_spec(package) for package in case.needs)
+    return case.pluggable and there and (torch.cuda.is_available() or not case.cuda_only)
 
 
 def meant_for(fault: faults.Fault) -> list[CheckCase]:
     """The cases that are to catch `fault`, the quick ones first."""
     match = matcher(fault.select)
-    here = [case for case in CASES if match(case.id) and can_look(case)]
-    return sorted(here, key=lambda case: not case.quick)
+    return sorted((case for case in CASES if match(case.id)), key=lambda case: not case.quick)
 
 
 BY_ID = {case.id: case for case in CASES}
@@ -114,7 +122,12 @@ def _one_thread() -> Iterator[None]:
 @pytest.mark.parametrize("fault", CHECKED, ids=lambda fault: fault.name)
 def test_is_caught(fault: faults.Fault) -> None:
     """A case of the family meant for a fault finds it, and finds nothing wrong with the layer that it changes."""
-    assert any(catches(case, fault) for case in meant_for(fault))
+    meant = meant_for(fault)
+    assert meant, fault.select
+    here = [case for case in meant if can_look(case)]
+    if not here:
+        pytest.skip(f"no case of {fault.family} looks at implementations here")
+    assert any(catches(case, fault) for case in here)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.quick and can_look(case)], ids=lambda case: case.id)

@@ -69,6 +69,6 @@ def test_what_cannot_be_measured_here_is_skipped(tmp_path: Path, monkeypatch: py
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 2 skipped" in done.stdout
-    assert "too large for a CPU" in done.stdout
+    assert "on a GPU only" in done.stdout
     assert "lacks 4 of the 4 archives" in done.stdout
     assert len(json.loads(out.read_text())["benchmarks"]) == 1

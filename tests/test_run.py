@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Command
+from conftest import ROOT, Command
 
 
 def outcomes(folder: Path) -> dict[str, str]:
@@ -227,7 +227,7 @@ def test_a_missing_gpu_is_told_in_one_line(bnsuite: Command) -> None:
 
 
 def test_what_cannot_be_measured_here_is_skipped_with_the_reason(bnsuite: Command, tmp_path: Path) -> None:
-    """No MNIST and no way to it, no GPU: SKIPPED, status 0, and 3 with --strict; the rest is measured."""
+    """No MNIST and no way to it: SKIPPED, status 0, and 3 with --strict; what needs a GPU is left out and counted."""
     (tmp_path / "empty").mkdir()
     no_network = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     select = "mnist-6k and lr=0.01 and bn or resnet50 or faulty/fine"
@@ -238,7 +238,8 @@ def test_what_cannot_be_measured_here_is_skipped_with_the_reason(bnsuite: Comman
     assert "SKIPPED convergence" in done.out
     assert "lacks 4 of the 4 archives and they can't be downloaded" in done.out
     assert "name a folder that has them with --data-dir" in done.out
-    assert "SKIPPED timing, train/resnet50/bn/data=images-224: too large for a CPU" in done.out
+    assert "resnet50" not in done.out
+    assert "(1 more need a GPU)" in done.out
     assert outcomes(tmp_path / "o")["faulty/fine"] == "measured"
     assert bnsuite("check", "o", "--strict").status == 3
 
@@ -264,3 +265,54 @@ def test_a_training_leaves_its_details_and_its_claims(bnsuite: Command, tmp_path
     assert "## What the articles claim" in report
     assert "bad-init-regression act=tanh" in report
     assert "saturated values" in bnsuite("claims", "o").out
+
+
+def test_the_quick_checks_hold_on_this_torch(bnsuite: Command) -> None:
+    """Nothing is wrong with torch's own layers but what is pinned, with its reason."""
+    done = bnsuite(
+        *("--device", "cpu", "-k", "(numerics or behaviour) and not faulty", "--out", "o", "--baselines", str(ROOT / "baselines"))
+    )
+    assert done.status == 0, done.out
+    assert "REGRESSED" not in done.out
+    assert "with a pinned deviation" in done.out
+
+
+def test_a_check_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path) -> None:
+    """It kills its process or hangs: FAILED with the reason; the others are looked at; status 3."""
+    done = bnsuite("--device", "cpu", "-k", "behaviour/faulty or numerics/evalbwd/batch_norm1d", "--out", "o")
+    assert done.status == 3
+    assert "the process was ended by SIGKILL" in done.out
+    assert "no answer after 5 s, the limit of this check" in done.out
+    assert "there is nothing of it here" in done.out
+    run = json.loads((tmp_path / "o" / "run.json").read_text())
+    others = [one for one in run["cases"] if "evalbwd" in one["case"]["id"]]
+    assert {one["outcomes"]["numerics"]["status"] for one in others} == {"measured"}
+    assert left_over(tmp_path) == []
+
+
+def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tmp_path: Path) -> None:
+    """A wrong eps is REGRESSED by name of rule; what it refuses is SKIPPED; its run is no baseline."""
+    faults = str(ROOT / "tests" / "faults.py")
+    done = bnsuite("--device", "cpu", "--impl", f"{faults}:FixedEpsilon", "-k", "numerics/ref", "--out", "o")
+    assert done.status == 1, done.out
+    assert "faults.py:FixedEpsilon in the place of torch's batch norm" in done.out
+    assert "; the rule: " in done.out
+    refused = bnsuite("accept", "o", "--baselines", "base")
+    assert refused.status == 2
+    assert "baselines are of torch's own layers" in refused.err
+    (tmp_path / "mine.py").write_text("def layer(*_, **__):\n    raise NotImplementedError('only on Sundays')\n")
+    done = bnsuite("--device", "cpu", "--impl", "mine:layer", "-k", "64x128 and fwd-eval or evalbwd/batch_norm1d/2-d")
+    assert "SKIPPED" in done.out
+    assert "the implementation does not do it: only on Sundays" in done.out
+
+
+def test_a_relation_is_judged_by_its_bound(bnsuite: Command, tmp_path: Path) -> None:
+    """Two steps in turns, one value a launch, and no baseline: beside its bound it may be undecided, never unknown."""
+    done = bnsuite("--device", "cpu", "-k", "relation/eval-vs-train", "--out", "o")
+    findings = json.loads((tmp_path / "o" / "findings.json").read_text())["findings"]
+    assert {one["verdict"] for one in findings} <= {"PASS", "INCONCLUSIVE", "INVALID"}, done.out
+    run = json.loads((tmp_path / "o" / "run.json").read_text())
+    for launch in run["cases"][0]["timings"]:
+        assert len(launch["samples_s"]) == len(launch["controls_s"]["partner"])
+    benchmarks = json.loads((tmp_path / "o" / "pytest-benchmark" / "launch-1.json").read_text())["benchmarks"]
+    assert [one["name"].startswith("test_relation[relation/") for one in benchmarks] == [True] * len(findings)

@@ -1,3 +1,3 @@
 """bnsuite: a benchmark and regression suite for batch normalization."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

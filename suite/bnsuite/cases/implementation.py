@@ -49,6 +49,7 @@ def load(name: str) -> Callable[..., nn.Module]:
     return found
 
 
+@cache
 def _from_file(path: Path) -> Any:
     name = f"bnsuite_implementation_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

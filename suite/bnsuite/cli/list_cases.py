@@ -23,5 +23,6 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.launch.inquiry import catalogue
     from bnsuite.report.table import cases as cases_table
 
-    say(cases_table(catalogue(options.profile, options.k, data_folder(options))))
+    planned = catalogue(options.profile, options.k, data_folder(options))
+    say(cases_table(planned, each_check=options.k is not None))
     return 0

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,11 @@ Answer = dict[str, Any]
 def _folder(request: Request) -> Path | None:
     """Where images are looked for, if the request says."""
     return Path(request["source"]) if request.get("source") else None
+
+
+@cache
+def _installed(package: str) -> bool:
+    return find_spec(package) is not None
 
 
 def _catalogue(request: Request) -> Answer:
@@ -50,7 +56,7 @@ def _catalogue(request: Request) -> Answer:
                 "dataset": case.dataset,
                 "target": getattr(case, "target", None),
                 "cuda_only": case.cuda_only,
-                "lacks": [package for package in case.packages if find_spec(package) is None],
+                "lacks": [package for package in case.packages if not _installed(package)],
                 "to_download": to_download(case.dataset, source),
                 **_rule(case),
             }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from statistics import median, quantiles
 
 from tabulate import tabulate
@@ -69,9 +69,18 @@ def summary(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     return f"{head}: {said or 'nothing measured'} in {cases}{without}, {took} (exit status {status.value})"
 
 
-def cases(planned: Iterable[PlannedCase]) -> str:
-    """The catalogue: what each case moves, which gates judge it, and what it needs."""
+def cases(planned: Collection[PlannedCase], *, each_check: bool) -> str:
+    """The catalogue: what each case moves, which gates judge it, and what it needs.
+
+    Checks are a row a family, or a row each.
+    """
+    checks = [] if each_check else [case for case in planned if CHECKS & {*case.gates}]
+    families = Counter("/".join(case.id.split("/")[:2]) for case in checks)
     rows = [
+        [f"{name}/...", name.split("/")[0], f"{count} check{'s' if count > 1 else ''}", *[NOTHING] * 4]
+        for name, count in families.items()
+    ]
+    rows += [
         [
             case.id,
             case.family,
@@ -82,12 +91,14 @@ def cases(planned: Iterable[PlannedCase]) -> str:
             _here(case),
         ]
         for case in planned
+        if each_check or not CHECKS & {*case.gates}
     ]
     return (
         tabulate(
             rows, headers=("case", "family", "gates", "profiles", "bytes moved", "data", "here"), disable_numparse=True
         )
-        + f"\n{len(rows)} cases"
+        + f"\n{len(planned)} cases"
+        + (f", of which {len(checks)} are checks; -k lists them" if checks else "")
     )
 
 

@@ -167,7 +167,8 @@ def right(start: Start, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool
         seen.dbias = None if bias is None else bias.grad
     del wanted
     if not exact:
-        for name, like in (("y", x), ("dx", x), ("dweight", start.weight), ("dbias", start.bias)):
+        stored = (("running_mean", start.running_mean), ("running_var", start.running_var))
+        for name, like in (("y", x), ("dx", x), ("dweight", start.weight), ("dbias", start.bias), *stored):
             found = getattr(seen, name)
             if found is not None and like is not None:
                 setattr(seen, name, found.to(like.dtype))
@@ -206,12 +207,21 @@ def multiple(seen: torch.Tensor, exact: torch.Tensor, plain: torch.Tensor) -> fl
     scale = size.clamp_min(max(everywhere * (1e-6 if by_channel else 1.0), 1e-300))
     error = (one - truth).square().mean(1).sqrt() / scale
     honest_error = (honest - truth).square().mean(1).sqrt() / scale
-    precision = torch.finfo(seen.dtype).eps / 2
+    precision = torch.finfo(plain.dtype).eps / 2  # not of what was seen, which may have lost digits it should have
     if by_channel:
         floor = honest_error.clamp_min(max(honest_error.square().mean().sqrt().item(), precision))
     else:
         floor = honest_error.max().clamp_min(precision).expand_as(error)
     return min(BOUNDLESS, (error / floor).max().item())
+
+
+def _buffers(layer: nn.Module, before: torch.Tensor | None, start: Start, prefix: str) -> Iterator[Observation]:
+    """Whether the running mean is the tensor that it was, in the precision that it had: others may hold it."""
+    after = getattr(layer, "running_mean", None)
+    if before is None or after is None or start.running_mean is None:
+        return
+    kept = after is before and after.dtype == start.running_mean.dtype
+    yield Observation(f"{prefix}buffers", "updated in place" if kept else "replaced", expected="updated in place")
 
 
 def step_against_float64(
@@ -226,9 +236,11 @@ def step_against_float64(
 ) -> Iterator[Observation]:
     """One step of `layer`, made with this `eps` and `momentum`, held against two-pass arithmetic in every part."""
     start = start_of(layer, eps=eps, momentum=momentum)
+    before = getattr(layer, "running_mean", None)
     seen = step_of(layer, x, dy)
     exact, plain = (right(start, x, dy, exact=one) for one in (True, False))
     yield from compare(seen, exact, plain, limit=limit, prefix=prefix)
+    yield from _buffers(layer, before, start, prefix)
     counter = getattr(layer, "num_batches_tracked", None)
     if counter is not None:
         yield Observation(

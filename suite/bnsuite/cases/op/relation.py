@@ -196,6 +196,27 @@ def _of_kinds() -> Iterator[RelationCase]:
             )
 
 
+def _compiled() -> Iterator[RelationCase]:
+    """On a GPU, where compiling is for speed."""
+    batch_norms = [
+        _layer(COMMON, phase, layout) for layout in ("nchw", "nhwc") for phase in ("fwd-train", "fwd-eval", "fwd+bwd")
+    ]
+    widths = [
+        OpCase(layer="layer_norm", phase="fwd", layout="nc", shape=(8192, width), own=True)
+        for width in (256, 1024, 2048, 4096, 8192)
+    ]
+    for eager in (*batch_norms, *widths):
+        yield _relation(
+            "compiled-vs-eager",
+            replace(eager, way="compiled"),
+            eager,
+            cpu=None,
+            cuda=1.05,
+            rule="compiled, a layer is no slower than eager",
+            rows=("P20",) if eager.layer == "layer_norm" else ("P13", "P21"),
+        )
+
+
 def _of_implementations() -> Iterator[RelationCase]:
     """What an author of a kernel asks first."""
     for shape in ((64, 128), COMMON):
@@ -215,4 +236,4 @@ def _of_implementations() -> Iterator[RelationCase]:
                 )
 
 
-CASES: tuple[RelationCase, ...] = (*_of_shapes(), *_of_modes(), *_of_kinds(), *_of_implementations())
+CASES: tuple[RelationCase, ...] = (*_of_shapes(), *_of_modes(), *_of_kinds(), *_compiled(), *_of_implementations())

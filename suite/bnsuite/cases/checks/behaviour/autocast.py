@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -102,8 +102,9 @@ def _backward_outside(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> An
         training = layer.training
 
         def __call__(self, given: torch.Tensor) -> torch.Tensor:
-            self.y = layer(given)
-            return self.y.to(dy.dtype)
+            y: torch.Tensor = layer(given)
+            self.y = y
+            return y.to(dy.dtype)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(layer, name)
@@ -130,8 +131,6 @@ def _net(subject: Subject, dimensions: int, **options: Any) -> tuple[nn.Module, 
 
 def _block(subject: Subject, *, shape: tuple[int, ...], half: str) -> Iterator[Observation]:
     """Behind a convolution, which hands on half precision: what the layer makes of it is honest, in each mode."""
-    from torch import nn
-
     for affine, tracked, training in product((True, False), repeat=3):
         net, layer = _net(subject, _dimensions(shape), affine=affine, track_running_stats=tracked)
         net.train(training)
@@ -183,9 +182,8 @@ def _overflow(subject: Subject, *, dimensions: int, how: str, momentum: float | 
 
     layer = unsettle(subject.batch_norm(dimensions, CHANNELS, momentum=momentum))
     shape = SHAPES[f"{dimensions}d"]
-    batch: Callable[[int], torch.Tensor] = lambda seed: subject.randn(*shape, seed=seed)
-    layer(batch(0))
-    layer(_spoil(batch(1), how))
+    layer(subject.randn(*shape))
+    layer(_spoil(subject.randn(*shape, seed=1), how))
     for when in ("at once", "in the end"):
         for name in STATISTICS:
             found: Any = getattr(layer, name)
@@ -194,7 +192,7 @@ def _overflow(subject: Subject, *, dimensions: int, how: str, momentum: float | 
                 others = _word(bool(torch.isfinite(found[1:]).all()))
                 yield Observation(f"{when}/{name} of others", others, expected="finite")
         for seed in range(STEPS if when == "at once" else 0):
-            layer(batch(2 + seed))
+            layer(subject.randn(*shape, seed=2 + seed))
 
 
 def _scaled(subject: Subject, *, dimensions: int, half: str, how: str) -> Iterator[Observation]:

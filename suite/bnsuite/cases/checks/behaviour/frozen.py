@@ -2,10 +2,340 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BehaviourCase
+from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
+from bnsuite.cases.checks.reference import LIMIT, multiple, step_against_float64, unsettle
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+CHANNELS = 6
+SHAPES: dict[int, tuple[int, ...]] = {1: (8, CHANNELS, 5), 2: (6, CHANNELS, 4, 5), 3: (4, CHANNELS, 2, 3, 4)}
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+STEPS = 10
+#: What torch's modules for quantization have that chooses between two ways to compute.
+STABLE = "_enable_slow_path_for_better_numerical_stability"
+
+
+def _state(layer: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: one.detach().clone() for name, one in layer.state_dict().items()}
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> str:
+    import torch
+
+    return "unchanged" if torch.equal(one, other) else "changed"
+
+
+def _net(subject: Subject, dimensions: int, **options: Any) -> tuple[nn.Module, nn.Module]:
+    """A net with the layer in its midst; and the layer."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
+    layer = unsettle(subject.batch_norm(dimensions, CHANNELS, **options))
+    net = nn.Sequential(conv(CHANNELS, CHANNELS, 3, padding=1), layer, nn.ReLU(), conv(CHANNELS, 3, 1))
+    return net.to(subject.device), layer
+
+
+#: What is frozen of a layer in a net that trains: its mode, its parameters, or both.
+WAYS = {"eval": (False, True), "eval+no-grad": (False, False), "no-grad": (True, False), "free": (True, True)}
+
+
+def _training(subject: Subject, *, dimensions: int, way: str, affine: bool, optimizer: str) -> Iterator[Observation]:
+    """Steps of a net that trains: what of the layer moves is what was left free."""
+    import torch
+
+    mode, trained = WAYS[way]
+    net, layer = _net(subject, dimensions, affine=affine)
+    net.train()
+    layer.train(mode).requires_grad_(trained)
+    kinds: dict[str, Callable[..., Any]] = {
+        "sgd": partial(torch.optim.SGD, lr=1e-2, momentum=0.9, weight_decay=0.1),
+        "adamw": partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1),
+    }
+    steps = kinds[optimizer](net.parameters())
+    before, others = _state(layer), [one.detach().clone() for one in net[0].parameters()]  # type: ignore[index]
+    for seed in range(STEPS):
+        steps.zero_grad()
+        y = net(subject.randn(*SHAPES[dimensions], seed=seed))
+        y.backward(subject.randn(*y.shape, seed=seed + 100))
+        steps.step()
+    for name, one in _state(layer).items():
+        free = mode if name in STATISTICS else trained
+        yield Observation(name, _same(one, before[name]), expected="changed" if free else "unchanged")
+    for one, other in zip(net[0].parameters(), others, strict=True):  # type: ignore[index]
+        yield Observation(f"convolution's {tuple(one.shape)}", _same(one, other), expected="changed")
+    for name, parameter in layer.named_parameters():
+        yield Observation(f"{name}.grad", "none" if parameter.grad is None else "some", expected=_some(trained))
+
+
+def _some(any_: bool) -> str:
+    return "some" if any_ else "none"
+
+
+def _others(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[Observation]:
+    """A frozen layer gives a sample the same result whatever else is in the batch; a training one does not."""
+    import torch
+
+    shape = SHAPES[dimensions]
+    for training, frozen in product((False, True), repeat=2):
+        layer = unsettle(subject.batch_norm(dimensions, CHANNELS, affine=affine))
+        net = torch.nn.Sequential(layer).train()
+        layer.train(training).requires_grad_(not frozen)
+        x, other = (subject.randn(*shape, seed=seed, mean=float(seed)) for seed in (0, 1))
+        mixed = torch.cat([x[:1], other[1:]])
+        one, two = net(x)[0], net(mixed)[0]
+        what = f"{'train' if training else 'eval'}/{'frozen' if frozen else 'free'}"
+        yield Observation(what, _same(one, two), expected="changed" if training else "unchanged")
+
+
+def _gradients(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[Observation]:
+    """Steps of a layer whose parameters are frozen: the gradient of its input is like any other."""
+    for training in (False, True):
+        layer = unsettle(subject.batch_norm(dimensions, CHANNELS, affine=affine)).train(training)
+        free = copy.deepcopy(layer)
+        layer.requires_grad_(False)
+        x, dy = (subject.randn(*SHAPES[dimensions], seed=seed) for seed in (0, 1))
+        prefix = f"{'train' if training else 'eval'}/"
+        for told in step_against_float64(layer, x, dy, prefix=prefix):
+            if told.what.removeprefix(prefix) not in {"dweight", "dbias"}:
+                yield told
+        names = [name for name, one in layer.named_parameters() if one.grad is not None]
+        yield Observation(f"{prefix}gradients", "+".join(names) or "none", expected="none")
+        leaves = [x.detach().clone().requires_grad_() for _ in range(2)]
+        for leaf, one in zip(leaves, (layer, free), strict=True):
+            one(leaf).backward(dy)
+        assert leaves[0].grad is not None
+        assert leaves[1].grad is not None
+        far = multiple(leaves[0].grad, leaves[1].grad, leaves[1].grad)
+        yield Observation(f"{prefix}dx beside a free layer's", far, LIMIT)
+
+
+def _again(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
+    """train() of a net, which by design puts a frozen layer back to training."""
+    net, layer = _net(subject, dimensions)
+    layer.eval()
+    net.train()
+    yield Observation("training", str(layer.training), expected="True")
+    before = _state(layer)
+    net(subject.randn(*SHAPES[dimensions]))
+    for name in STATISTICS:
+        yield Observation(name, _same(_state(layer)[name], before[name]), expected="changed")
+    net.eval()
+    yield Observation("training after eval()", str(layer.training), expected="False")
+
+
+def _zero(subject: Subject, *, dimensions: int, part: str, training: bool) -> Iterator[Observation]:
+    """Weights of zero, all of them or some, and small ones: nothing may be divided by them."""
+    import torch
+
+    layer: Any = unsettle(subject.batch_norm(dimensions, CHANNELS)).train(training)
+    values = {"all": torch.zeros(CHANNELS), "some": torch.arange(CHANNELS) % 2 * 1.5, "tiny": torch.full((6,), 1e-20)}
+    with torch.no_grad():
+        layer.weight.copy_(values[part])
+    x, dy = (subject.randn(*SHAPES[dimensions], seed=seed) for seed in (0, 1))
+    yield from step_against_float64(layer, x, dy)
+
+
+def _folded(subject: Subject, *, dimensions: int, transpose: bool, groups: int) -> Iterator[Observation]:
+    """A convolution and a layer that evaluates, made into one, beside float64; both stay what they were."""
+    for affine, bias, var in product((True, False), (True, False), (1.0, 1e-6)):
+        prefix = f"affine={'on' if affine else 'off'}/bias={'on' if bias else 'off'}/var={var}/"
+        options = {"affine": affine, "bias": bias, "transpose": transpose}
+        try:
+            found = list(_fold(subject, dimensions, groups=groups, var=var, **options))
+        except RuntimeError:
+            yield Observation(f"{prefix}outcome", "RuntimeError", expected="folded")
+            continue
+        yield Observation(f"{prefix}outcome", "folded", expected="folded")
+        yield from (replace(one, what=f"{prefix}{one.what}") for one in found)
+
+
+def _fold(
+    subject: Subject, dimensions: int, *, affine: bool, transpose: bool, groups: int, bias: bool, var: float
+) -> Iterator[Observation]:
+    import torch
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    torch.manual_seed(0)
+    kinds: Any = (
+        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d) if transpose else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    )
+    conv = kinds[dimensions - 1](CHANNELS, CHANNELS, 3, padding=1, groups=groups, bias=bias).to(subject.device).eval()
+    layer: Any = _plain(dimensions, affine=affine, eps=1e-3).to(subject.device).eval()
+    with torch.no_grad():
+        layer.running_var.mul_(var)
+    before = {**_state(conv), **_state(layer)}
+    fused: Any = fuse_conv_bn_eval(conv, layer, transpose)
+    after = {**_state(conv), **_state(layer)}
+    kept = all(torch.equal(before[name], after[name]) for name in before)
+    yield Observation("what was folded", "kept" if kept else "changed", expected="kept")
+    yield Observation("bias", _some(fused.bias is not None), expected="some")
+    yield Observation("training", str(fused.training), expected="False")
+    x = subject.randn(*SHAPES[dimensions])
+    exact = layer.double()(conv.double()(x.double()))
+    plain = layer.float()(conv.float()(x))
+    yield Observation("y", multiple(fused(x), exact, plain), LIMIT)
+
+
+def _plain(dimensions: int, **options: Any) -> nn.Module:
+    from torch import nn
+
+    return unsettle((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1](CHANNELS, **options))
+
+
+def _folded_linear(subject: Subject, *, bias: bool) -> Iterator[Observation]:
+    import torch
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_linear_bn_eval
+
+    torch.manual_seed(0)
+    linear = nn.Linear(4, CHANNELS, bias=bias).to(subject.device).eval()
+    layer: Any = _plain(1).to(subject.device).eval()
+    fused = fuse_linear_bn_eval(linear, layer)
+    x = subject.randn(9, 4)
+    exact = layer.double()(linear.double()(x.double()))
+    plain = layer.float()(linear.float()(x))
+    yield Observation("y", multiple(fused(x), exact, plain), LIMIT)
+
+
+def _quantized(subject: Subject, *, dimensions: int, part: str, stable: bool) -> Iterator[Observation]:
+    """A convolution and layer in one that trains for quantization, with weights of zero by `part`.
+
+    Without an effect of rounding, which is turned off, it is the plain pair while it trains.
+    """
+    import torch
+    from torch import nn
+
+    try:
+        from torch.ao.nn.intrinsic import qat
+        from torch.ao.quantization import default_qat_qconfig, disable_fake_quant, disable_observer
+    except ImportError as error:
+        raise CannotLookError("torch.ao has no quantization-aware training here") from error
+    if not hasattr(qat, f"ConvBn{dimensions}d"):
+        raise CannotLookError(f"torch.ao has no ConvBn{dimensions}d")
+    torch.manual_seed(0)
+    kind = getattr(qat, f"ConvBn{dimensions}d")
+    fused = kind(CHANNELS, CHANNELS, 3, padding=1, bias=True, qconfig=default_qat_qconfig).to(subject.device)
+    if stable and not hasattr(fused, STABLE):
+        raise CannotLookError("torch.ao has no stable path")
+    setattr(fused, STABLE, stable)
+    fused.apply(disable_observer)
+    fused.apply(disable_fake_quant)
+    unsettle(fused.bn)
+    with torch.no_grad():
+        fused.bn.weight.mul_({"all": 0.0, "some": torch.arange(CHANNELS, device=subject.device) % 2, "none": 1.0}[part])
+    conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1](CHANNELS, CHANNELS, 3, padding=1)
+    conv.load_state_dict({name: one for name, one in fused.state_dict().items() if name in {"weight", "bias"}})
+    plain = nn.Sequential(conv, copy.deepcopy(fused.bn)).to(subject.device).train()
+    exact = copy.deepcopy(plain).double()
+    x, dy = (subject.randn(*SHAPES[dimensions], seed=seed) for seed in (0, 1))
+    results = []
+    for net, given in ((fused.train(), x), (exact, x.double()), (plain, x)):
+        leaf = given.requires_grad_()
+        y = net(leaf)
+        (dx,) = torch.autograd.grad(y, leaf, dy.to(given.dtype))
+        results.append((y.detach(), dx))
+    for number, name in enumerate(("y", "dx")):
+        yield Observation(name, multiple(*(one[number] for one in results)), LIMIT)
+    steps = torch.optim.SGD(fused.parameters(), 1e-2)
+    finite = True
+    for seed in range(50):
+        steps.zero_grad()
+        y = fused(subject.randn(*SHAPES[dimensions], seed=seed))
+        loss = (y - subject.randn(*y.shape, seed=seed + 100)).square().mean()
+        loss.backward()
+        steps.step()
+        finite = finite and bool(loss.isfinite())
+    finite = finite and all(bool(one.isfinite().all()) for one in (*fused.parameters(), *fused.bn.buffers()))
+    yield Observation("50 steps", "finite" if finite else "not finite", expected="finite")
+
+
+def _torchvision(subject: Subject) -> Iterator[Observation]:
+    """Torchvision's frozen layer is ours in evaluation."""
+    import torch
+    from torchvision.ops import FrozenBatchNorm2d
+
+    layer = unsettle(subject.batch_norm(2, CHANNELS)).eval()
+    frozen = FrozenBatchNorm2d(CHANNELS).to(subject.device)
+    frozen.load_state_dict(layer.state_dict())
+    x = subject.randn(*SHAPES[2])
+    exact = layer.double()(x.double()).detach()
+    plain = layer.float()(x).detach()
+    with torch.no_grad():
+        yield Observation("y", multiple(frozen(x), exact, plain), LIMIT)
 
 
 def cases() -> Iterator[BehaviourCase]:
-    return iter(())
+    case = partial(BehaviourCase, group="FROZEN")
+    for dimensions, affine in product(SHAPES, (True, False)):
+        where = f"batch_norm{dimensions}d/affine={'on' if affine else 'off'}"
+        quick = dimensions == 2 and affine
+        for way, optimizer in product(WAYS, ("sgd", "adamw")):
+            yield case(
+                name=f"{where}/training/{way}/{optimizer}",
+                look=partial(_training, dimensions=dimensions, way=way, affine=affine, optimizer=optimizer),
+                rule="what is frozen of a layer stays bit for bit, and the rest moves",
+                rows=("T11",),
+                quick=quick and optimizer == "sgd",
+            )
+        for name, look, rule, rows in (
+            ("others", _others, "a frozen layer tells a sample nothing of the rest of its batch", ("T10",)),
+            ("gradients", _gradients, "frozen parameters have no gradient, and change none", ()),
+        ):
+            yield case(
+                name=f"{where}/{name}",
+                look=partial(look, dimensions=dimensions, affine=affine),
+                rule=rule,
+                rows=rows,
+                quick=quick,
+            )
+    for dimensions in SHAPES:
+        where = f"batch_norm{dimensions}d"
+        yield case(
+            name=f"{where}/train-again",
+            look=partial(_again, dimensions=dimensions),
+            rule="the last switch of the net counts for the layer too",
+        )
+        for part, training in product(("all", "some", "tiny"), (True, False)):
+            yield case(
+                name=f"{where}/weights-zero/{part}/{'train' if training else 'eval'}",
+                look=partial(_zero, dimensions=dimensions, part=part, training=training),
+                rule="weights of zero give the bias, and honest gradients",
+                quick=dimensions == 2 and training,
+            )
+        for transpose, groups in product((False, True), (1, 2, CHANNELS)):
+            yield case(
+                name=f"{where}/folded/{'transposed' if transpose else 'conv'}/groups={groups}",
+                look=partial(_folded, dimensions=dimensions, transpose=transpose, groups=groups),
+                rule="a convolution with the layer folded into it is both",
+                torch_only=True,
+            )
+        for part, path in product(("all", "some", "none"), ("default", "stable")):
+            yield case(
+                name=f"{where}/quantized/{path}/zero={part}",
+                look=partial(_quantized, dimensions=dimensions, part=part, stable=path == "stable"),
+                rule="training for quantization divides by no weight of zero",
+                rows=("T18",) if part != "none" else (),
+                torch_only=True,
+            )
+    for bias in (True, False):
+        yield case(
+            name=f"batch_norm1d/folded/linear/bias={'on' if bias else 'off'}",
+            look=partial(_folded_linear, bias=bias),
+            rule="a linear layer with the layer folded into it is both",
+            torch_only=True,
+        )
+    yield case(
+        name="torchvision", look=_torchvision, rule="a frozen layer is one that evaluates", needs=("torchvision",)
+    )
