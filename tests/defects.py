@@ -21,7 +21,13 @@ TRAININGS = {
 }
 
 #: Why no case would catch a defect.
-WHY_NOT: dict[str, str] = {}
+WHY_NOT = {
+    "N75": "no fault of the layer: another version of a library rounds otherwise. Versions are recorded with every "
+    "run, and a check that drifts to three times its accepted error is told",
+    "P22": "kernels are not counted; on a GPU the time of a tiny layer is held against that GPU's baseline",
+    "P23": "TorchScript's fuser is not timed; frozen layers are checked for what they compute and keep",
+    "A36": "SyncBatchNorm is not compiled: it trains on GPUs only",
+}
 
 
 def catching(defect: Defect) -> list[Case]:
@@ -68,7 +74,8 @@ def page() -> str:
 {len(DEFECTS)} defects of batch norm and its kin, reported in public trackers. {len(caught)} of them have a case that
 would show the symptom on a device that has the defect ({len(on_cpu)} by cases that run on a CPU as well, \
 {len(caught) - len(on_cpu)} on a GPU only); {len(DEFECTS) - len(caught)} have none, for the reason given.
-The cases are families over shapes, layouts, precisions and modes, made to catch what is not on the list as well.
+A case is claimed where its author says that it would show the symptom; 86 planted faults (`make faults`) test the
+families themselves. They are made over shapes, layouts, precisions and modes, to catch what is not on the list as well.
 Made by `make defects` from `suite/bnsuite/cases/defects.csv` and the catalogue.
 
 | family | cases |

@@ -8,7 +8,9 @@ import subprocess
 
 import pytest
 
+import defects
 from bnsuite import __version__
+from bnsuite.cases import CATALOGUE
 from bnsuite.cli.command import VERBS
 from bnsuite.judge.verdict import ExitStatus, Verdict
 from conftest import ROOT
@@ -45,12 +47,27 @@ def test_every_verdict_and_status_stands_in_the_readme() -> None:
         assert f"**{status.value}**" in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "baselines/README.md", "docs/results/articles.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "baselines/README.md", "docs/results/articles.md", "docs/defects.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     """Every file that a page links or shows is there."""
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert target.startswith("https://") or ((ROOT / page).parent / target).exists(), target
+
+
+def test_every_known_defect_has_cases_or_a_reason() -> None:
+    """docs/defects.md is as `make defects` writes it: each row with the cases that would catch it, or why none does."""
+    assert defects.PAGE.read_text(encoding="utf-8") == defects.page()
+    caught = {one.id for one in defects.DEFECTS if defects.catching(one)}
+    assert caught | set(defects.WHY_NOT) == {one.id for one in defects.DEFECTS}
+    assert not caught & set(defects.WHY_NOT)
+
+
+def test_rows_that_cases_name_are_there() -> None:
+    known = {one.id for one in defects.DEFECTS}
+    assert {row for case in CATALOGUE for row in getattr(case, "rows", ())} <= known
 
 
 def test_the_changelog_knows_this_version() -> None:

@@ -270,7 +270,16 @@ def test_a_training_leaves_its_details_and_its_claims(bnsuite: Command, tmp_path
 def test_the_quick_checks_hold_on_this_torch(bnsuite: Command) -> None:
     """Nothing is wrong with torch's own layers but what is pinned, with its reason."""
     done = bnsuite(
-        *("--device", "cpu", "-k", "(numerics or behaviour) and not faulty", "--out", "o", "--baselines", str(ROOT / "baselines"))
+        *(
+            "--device",
+            "cpu",
+            "-k",
+            "(numerics or behaviour) and not faulty",
+            "--out",
+            "o",
+            "--baselines",
+            str(ROOT / "baselines"),
+        )
     )
     assert done.status == 0, done.out
     assert "REGRESSED" not in done.out
