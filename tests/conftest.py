@@ -104,7 +104,7 @@ def look(how):
 
 
 catalogue.CATALOGUE += tuple(
-    BehaviourCase(group="FAULTY", name=how, look=look(how), rule="none", limit_s=5.0, quick=True)
+    BehaviourCase(group="BROKEN", name=how, look=look(how), rule="none", limit_s=5.0, quick=True)
     for how in ("dies", "hangs", "nothing")
 )
 catalogue.CATALOGUE += tuple(Faulty(how=how) for how in ("fine", "raises", "hangs", "dies", "prints", "spins"))

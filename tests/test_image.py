@@ -71,7 +71,9 @@ def test_the_quick_check(run: Any) -> None:
 def test_results_leave_through_a_mount(run: Any, image: Any, tmp_path: Path) -> None:
     """-v DIR:/results, as the user who owns DIR."""
     mount = {str(tmp_path): {"bind": "/results", "mode": "rw"}}
-    status, out, err = run("--device", "cpu", "-k", "batch_norm1d", volumes=mount, user=f"{os.getuid()}:{os.getgid()}")
+    status, out, err = run(
+        "--device", "cpu", "-k", "op/batch_norm1d", volumes=mount, user=f"{os.getuid()}:{os.getgid()}"
+    )
     assert status in {0, 3}, out + err  # 3: beside a busy process its launches are INVALID, and leave all the same
     recorded = json.loads((tmp_path / "run.json").read_text())
     assert recorded["revision"] == image.attrs["Config"]["Labels"]["org.opencontainers.image.revision"]
@@ -105,7 +107,7 @@ def test_no_gpu_is_told_in_one_line(run: Any) -> None:
 def test_docker_stop_ends_it_in_order(client: docker.DockerClient, image: Any) -> None:
     """SIGTERM is Ctrl-C: status 3, and the table of what there was."""
     container = client.containers.run(
-        image.id, ["--device", "cpu", "--profile", "full", "-k", "batch_norm"], **LOCKED_UP
+        image.id, ["--device", "cpu", "--profile", "full", "-k", "op/batch_norm"], **LOCKED_UP
     )
     try:
         for line in container.logs(stream=True, stderr=True):

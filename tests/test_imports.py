@@ -46,7 +46,7 @@ HOMES = {
     "pytest_benchmark": {"measure/items"},
     "pydantic": {"record", "judge", "launch"},
     "scipy": {"judge/statistics.py"},
-    "tabulate": {"report/table.py", "report/claims.py"},
+    "tabulate": {"report/table.py", "report/claims.py", "report/gpu.py"},
     "rich": {"report/progress.py"},
     "docker": {"launch"},
 }

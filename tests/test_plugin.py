@@ -31,7 +31,13 @@ def test_plain_pytest_benchmark(tmp_path: Path) -> None:
     """Options, -k and --benchmark-json as everywhere; the ids and the timer stand in the JSON."""
     out = tmp_path / "out.json"
     done = pytest_suite(
-        tmp_path, "--device", "cpu", "-k", "batch_norm1d or (cnn and none)", f"--benchmark-json={out}", "-q"
+        tmp_path,
+        "--device",
+        "cpu",
+        "-k",
+        "(batch_norm1d and not relation) or (cnn and none)",
+        f"--benchmark-json={out}",
+        "-q",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = {one["param"]: one for one in json.loads(out.read_text())["benchmarks"]}
@@ -45,7 +51,7 @@ def test_plain_pytest_benchmark(tmp_path: Path) -> None:
 
 
 def test_without_benchmarking_the_steps_just_run(tmp_path: Path) -> None:
-    done = pytest_suite(tmp_path, "--device", "cpu", "-k", "batch_norm1d", "--benchmark-disable", "-q")
+    done = pytest_suite(tmp_path, "--device", "cpu", "-k", "batch_norm1d and not relation", "--benchmark-disable", "-q")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout
 
@@ -61,7 +67,7 @@ def test_what_cannot_be_measured_here_is_skipped(tmp_path: Path, monkeypatch: py
     """Too large for a CPU, or without its data: a skip with the reason, and the JSON of the rest is whole."""
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out.json"
-    select = "resnet50 or (mnist-6k and cnn and gn) or (batch_norm1d and fwd-eval)"
+    select = "(train and resnet50) or (mnist-6k and cnn and gn) or (op and batch_norm1d and fwd-eval and 64x128)"
     monkeypatch.setenv("BNSUITE_DATA", str(tmp_path / "empty"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # no download either
     done = pytest_suite(

@@ -9,7 +9,7 @@ import pty
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.launch.session import Progress
 from bnsuite.report import progress, table
-from conftest import curve, make_run, result, timing
+from conftest import curve, make_run, result, timing, watched
 
 RUN = make_run(
     result("op/a", timings=(timing(1e-3), timing(1e-3))),
@@ -117,3 +117,17 @@ def test_checks_are_a_row_a_family() -> None:
     assert "3 checks, 1 with a pinned deviation" in row
     assert row.endswith("REGRESSED")
     assert "  REGRESSED numerics, numerics/ref/2: s" in lines
+
+
+def test_a_gpu_is_told_of_in_one_line() -> None:
+    """What it went through over all launches, and what an epoch and a thousand examples cost in energy."""
+    launches = tuple(
+        timing(1e-3, gpu=watched(0, ("hw_slowdown",) if n else ())).model_copy(update={"examples": 500})
+        for n in range(3)
+    )
+    run = make_run(result("train/w/bn/x", timings=launches))
+    text = table.markdown(run, [], ExitStatus.FINE)
+    assert "GPU: SM clock 1700 to 1980 MHz, up to 50 °C, up to 300 W, clocks held by hw_slowdown" in text
+    row = next(line for line in text.splitlines() if line.startswith("| train/w/bn/x"))
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["train/w/bn/x", "6.67", "13.3"]
+    assert "GPU:" not in table.terminal(RUN, FINDINGS, ExitStatus.REGRESSED)

@@ -28,7 +28,7 @@ def outcomes(folder: Path) -> dict[str, str]:
 
 def test_measures_judges_prints_and_writes(bnsuite: Command, tmp_path: Path) -> None:
     """The way every user walks: a table, a one-line summary, and four kinds of files in the results folder."""
-    done = bnsuite("--device", "cpu", "-k", "batch_norm1d or (synthetic-mlp and bn and 0.01)", "--out", "out")
+    done = bnsuite("--device", "cpu", "-k", "op/batch_norm1d or (synthetic-mlp and bn and 0.01)", "--out", "out")
     assert done.status == 0, done.err
     assert "train/synthetic-mlp/bn/lr=0.01" in done.out
     assert done.out.strip().splitlines()[-1].startswith("nothing compared: ")
@@ -115,14 +115,14 @@ def test_a_planted_slowdown_is_found_and_confirmed(bnsuite: Command, tmp_path: P
 
 def test_a_core_that_is_shared_gives_no_verdict(bnsuite: Command, tmp_path: Path) -> None:
     """Beside a busy process on every core times are twice as long: INVALID after repeats, and never a regression."""
-    assert bnsuite("--device", "cpu", "-k", "batch_norm1d and fwd-eval", "--out", "a").status == 0
+    assert bnsuite("--device", "cpu", "-k", "op/batch_norm1d and fwd-eval", "--out", "a").status == 0
     assert bnsuite("accept", "a", "--baselines", "base").status == 0
     busy = [
         subprocess.Popen([sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"])
         for core in os.sched_getaffinity(0)
     ]
     try:
-        done = bnsuite("--device", "cpu", "-k", "batch_norm1d and fwd-eval", "--out", "b", "--baselines", "base")
+        done = bnsuite("--device", "cpu", "-k", "op/batch_norm1d and fwd-eval", "--out", "b", "--baselines", "base")
     finally:
         for process in busy:
             process.kill()
@@ -208,7 +208,7 @@ def test_a_full_disk_is_told_in_one_line(bnsuite: Command, tmp_path: Path) -> No
     if mounted.returncode:
         pytest.skip("a small file system can only be mounted by root")
     try:
-        done = bnsuite("--device", "cpu", "-k", "batch_norm", "--out", "small/o")
+        done = bnsuite("--device", "cpu", "-k", "op/batch_norm", "--out", "small/o")
     finally:
         subprocess.run(["umount", str(small)], check=True)
     assert done.status == 2
@@ -269,18 +269,8 @@ def test_a_training_leaves_its_details_and_its_claims(bnsuite: Command, tmp_path
 
 def test_the_quick_checks_hold_on_this_torch(bnsuite: Command) -> None:
     """Nothing is wrong with torch's own layers but what is pinned, with its reason."""
-    done = bnsuite(
-        *(
-            "--device",
-            "cpu",
-            "-k",
-            "(numerics or behaviour) and not faulty",
-            "--out",
-            "o",
-            "--baselines",
-            str(ROOT / "baselines"),
-        )
-    )
+    select = "(numerics or behaviour) and not broken"
+    done = bnsuite("--device", "cpu", "-k", select, "--out", "o", "--baselines", str(ROOT / "baselines"))
     assert done.status == 0, done.out
     assert "REGRESSED" not in done.out
     assert "with a pinned deviation" in done.out
@@ -288,7 +278,7 @@ def test_the_quick_checks_hold_on_this_torch(bnsuite: Command) -> None:
 
 def test_a_check_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path) -> None:
     """It kills its process or hangs: FAILED with the reason; the others are looked at; status 3."""
-    done = bnsuite("--device", "cpu", "-k", "behaviour/faulty or numerics/evalbwd/batch_norm1d", "--out", "o")
+    done = bnsuite("--device", "cpu", "-k", "behaviour/broken or numerics/evalbwd/batch_norm1d", "--out", "o")
     assert done.status == 3
     assert "the process was ended by SIGKILL" in done.out
     assert "no answer after 5 s, the limit of this check" in done.out

@@ -12,7 +12,7 @@ from bnsuite.judge.timing import share_of_limit
 from bnsuite.judge.verdict import WORST_FIRST, ExitStatus, Finding, Verdict, worst
 from bnsuite.record.accept import Change
 from bnsuite.record.schema import CaseResult, PlannedCase, Run
-from bnsuite.report import units
+from bnsuite.report import gpu, units
 
 HEADERS = ("case", "median", "spread", "of limit", "against baseline", "memory", "verdict")
 ALIGN = ("left", "right", "right", "right", "left", "right", "left")
@@ -26,14 +26,21 @@ SELF_EXPLANATORY = frozenset({Verdict.PASS})
 
 def terminal(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     """Table, reasons and summary as plain text."""
-    return "\n".join(
-        [_heading(run), "", _table(run, findings, "simple"), *_reasons(findings), "", summary(run, findings, status)]
-    )
+    watched = gpu.line(run)
+    body = [
+        _heading(run),
+        "",
+        _table(run, findings, "simple"),
+        *_reasons(findings),
+        *(["", watched] if watched else []),
+    ]
+    return "\n".join([*body, "", summary(run, findings, status)])
 
 
 def markdown(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     """The same as Markdown."""
     reasons = [f"- {line.strip()}" if line else line for line in _reasons(findings)]
+    seen = [text for text in (gpu.line(run), gpu.energy(run)) if text]
     return "\n".join(
         [
             "# bnsuite",
@@ -43,6 +50,7 @@ def markdown(run: Run, findings: list[Finding], status: ExitStatus) -> str:
             _table(run, findings, "github"),
             *reasons,
             "",
+            *(line for text in seen for line in (text, "")),
             f"**{summary(run, findings, status)}**",
             "",
         ]

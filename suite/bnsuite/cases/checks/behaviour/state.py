@@ -59,10 +59,8 @@ def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
 
     if list(one) != list(other):
         return "other keys"
-    different = [
-        name for name in one if one[name].dtype != other[name].dtype or not torch.equal(one[name], other[name])
-    ]
-    return "+".join(different) or "same"
+    pairs = {name: (one[name], other[name]) for name in one}
+    return "+".join(name for name, (a, b) in pairs.items() if a.dtype != b.dtype or not torch.equal(a, b)) or "same"
 
 
 def same_steps(subject: Subject, one: nn.Module, other: nn.Module, dimensions: int) -> str:
@@ -84,8 +82,8 @@ def load(layer: nn.Module, state: Any, *, strict: bool = True, **options: Any) -
     """How ``load_state_dict`` ends: "loaded", with the keys it misses or finds too many, or an error."""
     try:
         answer = layer.load_state_dict(state, strict=strict, **options)
-    except Exception as error:  # noqa: BLE001  # an error is what is looked at
-        return type(error).__name__
+    except RuntimeError:
+        return "RuntimeError"
     told = [f"{word} {'+'.join(keys)}" for word, keys in zip(("missing", "unexpected"), answer, strict=True) if keys]
     return " ".join(("loaded", *told))
 
@@ -101,8 +99,6 @@ def _round_trip(subject: Subject, *, dimensions: int, options: dict[str, bool], 
         value.dtype == (torch.int64 if name == KEYS[-1] else getattr(torch, dtype)) for name, value in saved.items()
     )
     yield Observation("dtypes", "the layer's" if right_types else "other", expected="the layer's")
-    shapes = {tuple(value.shape) for name, value in saved.items() if name != KEYS[-1]}
-    yield Observation("shapes", "one a channel" if shapes <= {(5,)} else str(shapes), expected="one a channel")
     for how, through in (("itself", dict), ("copied", copy.deepcopy), ("saved", _through_bytes)):
         other = _used(subject, dimensions, seed=8, **options).to(getattr(torch, dtype))
         given: Any = through(saved)
@@ -130,9 +126,6 @@ def _version_1(subject: Subject, *, dimensions: int, nested: bool, tracked: bool
         yield Observation(f"version {name}/load", load(net, state), expected="loaded")
         due = {**_state(source), **({KEYS[-1]: _state(layer)[KEYS[-1]]} if tracked else {})}
         yield Observation(f"version {name}/state", same_state(_state(layer), due), expected="same")
-        counter = getattr(layer, KEYS[-1], None)
-        word = "none" if counter is None else str(int(counter))
-        yield Observation(f"version {name}/counted", word, expected=str(COUNTED + 8) if tracked else "none")
 
 
 def _partial(subject: Subject, *, dimensions: int, nested: bool) -> Iterator[Observation]:
@@ -288,7 +281,7 @@ def _lazy(subject: Subject, *, dimensions: int, call: str, training: bool, track
         "copied": copied,
     }
     outcome = ended(lambda: (first[call](), layer(x)))
-    # what is made in inference mode is not to be changed outside of it, which is by design
+    # what is made in inference mode can't be changed outside of it
     yield Observation("outcome", outcome, expected=None if call == "inference-mode" else "returned")
     if outcome != "returned":
         return
