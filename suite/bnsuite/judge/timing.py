@@ -23,6 +23,9 @@ GATE = "timing"
 #: The control that moves as many bytes as the case must.
 COPY = "copy"
 
+#: The share of the limit above which a measurement must be broken. A copy is no hard limit: where a step moves just
+#: what a copy does, as batch norm in evaluation, 107 % was seen on two shared virtual cores.
+MOST_SHARE = 1.25
 #: A change smaller than this is never called a regression: the floor for a number stored on another day.
 FLOOR = 0.10
 #: The baseline's own launches must not reach the threshold: it lies this many of their deviations away.
@@ -107,7 +110,7 @@ def share_of_limit(result: CaseResult) -> float | None:
 def _impossible(result: CaseResult) -> str | None:
     """Why the measurement must be broken, if it must."""
     share = share_of_limit(result)
-    if share is None or share <= 1:
+    if share is None or share <= MOST_SHARE:
         return None
     return (
         f"broken measurement: {share:.0%} of the limit; it can't move its {result.case.nbytes} bytes faster than "
