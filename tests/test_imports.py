@@ -33,6 +33,7 @@ HOMES = {
         "cases/data/images.py",
         "cases/networks/vision.py",
         "cases/checks/behaviour/footprint.py",
+        "cases/checks/behaviour/frozen.py",
     },
     "onnx": {"cases/checks/behaviour/exported_onnx.py"},
     "onnxruntime": {"cases/checks/behaviour/exported_onnx.py"},
