@@ -13,7 +13,7 @@ RUN ?= results/latest
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' suite/bnsuite/__init__.py)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic faults gpu-check defects accept lock clean
+.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic proofs faults gpu-check defects accept lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +57,9 @@ bench-loops: setup-test ## print an epoch of a workload against its article's ow
 
 characteristic: setup-test ## print how often the convergence gate rings falsely, and finds slower learning
 	PYTHONPATH=tests $(BIN)/python tests/characteristic.py
+
+proofs: setup-test ## run the tests that take minutes
+	$(BIN)/pytest -s -m slow
 
 faults: setup-test ## plant every fault and print which check finds it
 	PYTHONPATH=tests $(BIN)/python tests/detection.py

@@ -48,7 +48,15 @@ def test_every_verdict_and_status_stands_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "baselines/README.md", "docs/results/articles.md", "docs/defects.md"]
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "baselines/README.md",
+        "docs/results/articles.md",
+        "docs/results/layers.md",
+        "docs/defects.md",
+    ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     """Every file that a page links or shows is there."""

@@ -49,10 +49,10 @@ def verdict(seen: list[int], accepted: int) -> Verdict:
 
 
 def test_one_activation_more_is_caught_and_nothing_else() -> None:
-    """50 runs in fresh processes: torch's own layer passes every time, and 2 MiB kept are REGRESSED every time."""
+    """50 runs in fresh processes: torch's own layer passes every time, and 2 MiB kept are REGRESSED in each of ten."""
     accepted = peaks(None)[0]
     own = [verdict(peaks(None), accepted) for _ in range(RUNS)]
-    kept = [verdict(peaks("KeepsCopy"), accepted) for _ in range(RUNS // 2)]
+    kept = [verdict(peaks("KeepsCopy"), accepted) for _ in range(RUNS // 5)]
     print(f"\n{own.count(Verdict.PASS)} of {RUNS} PASS, {kept.count(Verdict.REGRESSED)} of {len(kept)} REGRESSED")
     assert set(own) == {Verdict.PASS}
     assert set(kept) == {Verdict.REGRESSED}
