@@ -37,7 +37,10 @@ class MemoryLine(Line):
 
 
 class CheckLine(Line):
-    """What a check saw, by the name of each observation that a baseline helps to judge. History of the schema: 1 is the first."""
+    """What a check saw, by the name of each observation that a baseline helps to judge.
+
+    History of the schema: 1 is the first.
+    """
 
     SCHEMA: ClassVar[int] = 1
 
