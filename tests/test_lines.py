@@ -1,0 +1,65 @@
+"""References that are a line a case: memory, and what checks saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bnsuite.record import accept as accepting
+from bnsuite.record import baselines
+from bnsuite.record.errors import InputError
+from bnsuite.record.schema import Memory, Observation, Run
+from conftest import make_run, result, timing
+
+MIB = 1 << 20
+
+
+def run(*, peaks: tuple[int, ...] = (MIB,) * 3, dx: float = 1.23456789) -> Run:
+    timings = tuple(timing(1e-3).model_copy(update={"memory": Memory(allocated_peak_bytes=peak)}) for peak in peaks)
+    seen = (
+        Observation(what="dx", value=dx, limit=30.0),
+        Observation(what="counter", value="1", expected="1"),
+        Observation(what="outcome", value="refused"),
+    )
+    return make_run(result("memory/x", timings=timings), result("numerics/ref/x", observations=seen))
+
+
+def accept(folder: Path, one: Run, keep: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
+    changes, files = accepting.accept([one], folder, what=("memory", "checks"), keep=keep)
+    accepting.write(files)
+    return {change.case: change.what for change in changes}
+
+
+def test_what_is_accepted_is_what_helps_to_judge(tmp_path: Path) -> None:
+    """A peak to the byte; numbers to six digits, words that nothing else tells, and no word that is expected anyway."""
+    assert accept(tmp_path, run()) == {"memory/x": "new", "numerics/ref/x": "new"}
+    reference = baselines.load(tmp_path, run())
+    assert reference.memory["memory/x"].allocated_peak_bytes == MIB
+    assert reference.checks["numerics/ref/x"].observed == {"dx": 1.23457, "outcome": "refused"}
+    assert {path.name for path in tmp_path.rglob("*.jsonl")} == {"cpu-1-threads.jsonl", "cpu.jsonl"}
+    assert accept(tmp_path, run()) == {"memory/x": "unchanged", "numerics/ref/x": "unchanged"}
+
+
+def test_what_passes_stays_as_it_was(tmp_path: Path) -> None:
+    """No reference drifts by being accepted again and again; what does not pass is replaced."""
+    accept(tmp_path, run())
+    later = run(dx=2.0, peaks=(3 * MIB,) * 3)
+    said = accept(tmp_path, later, keep=(("numerics/ref/x", "numerics"),))
+    assert said == {"memory/x": "replaced", "numerics/ref/x": "kept: the run passes against it"}
+    reference = baselines.load(tmp_path, run())
+    assert reference.checks["numerics/ref/x"].observed["dx"] == 1.23457
+    assert reference.memory["memory/x"].allocated_peak_bytes == 3 * MIB
+
+
+def test_launches_that_disagree_are_no_reference(tmp_path: Path) -> None:
+    assert "memory/x" not in accept(tmp_path, run(peaks=(MIB, MIB, MIB + 4)))
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    """The file, the line and what is wrong with it."""
+    accept(tmp_path, run())
+    path = tmp_path / "checks" / "cpu.jsonl"
+    path.write_text(path.read_text() + "torch went here\n")
+    with pytest.raises(InputError, match=r"cpu\.jsonl, line 2: not JSON, or cut off"):
+        baselines.load(tmp_path, run())

@@ -1,0 +1,40 @@
+"""Known deviations: which they are, and that the file of them is sound."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from bnsuite.cases.catalogue import by_id
+from bnsuite.record import pins
+from bnsuite.record.errors import InputError
+from conftest import ROOT
+
+
+def test_every_pin_of_ours_has_a_case_and_a_reason() -> None:
+    """A pattern that no case matches covers nothing any more and is to be removed."""
+    for pin in pins.read(ROOT / "baselines"):
+        assert any(fnmatchcase(name, pin.case) for name in by_id), pin.case
+        assert len(pin.reason.split()) > 4
+
+
+def test_without_a_file_nothing_is_pinned(tmp_path: Path) -> None:
+    assert pins.read(tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"schema": 1}', "wrong field pins"),
+        ('{"schema": 9, "pins": []}', "has schema 9, this bnsuite reads up to 1"),
+        ('{"schema": 1, "pins": [{"case": "a", "what": "b"}]}', "wrong field pins.0.device"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, text: str, said: str) -> None:
+    """One line with the file and what is wrong; a pin without a reason is none."""
+    (tmp_path / "pins.json").write_text(text)
+    with pytest.raises(InputError) as caught:
+        pins.read(tmp_path)
+    assert said in str(caught.value)
