@@ -53,6 +53,7 @@ def test_measures_judges_prints_and_writes(bnsuite: Command, tmp_path: Path) -> 
     assert "op/batch_norm1d/fwd+bwd/f32/nc/64x128" in compared.stdout
 
 
+@pytest.mark.slow
 def test_accept_then_check_passes_on_curves(bnsuite: Command, tmp_path: Path) -> None:
     """What was accepted is what the next run is held against, and equal curves pass at once."""
     assert bnsuite("--device", "cpu", "-k", "cnn and bn", "--out", "a").status == 0
@@ -93,6 +94,7 @@ def test_a_case_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path, h
         assert "def raises" in (tmp_path / "o" / "log" / "launch.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_planted_slowdown_is_found_and_confirmed(bnsuite: Command, tmp_path: Path) -> None:
     """A step that does fifty times the work is REGRESSED, status 1, after three fresh launches showed it again.
 
@@ -113,6 +115,7 @@ def test_a_planted_slowdown_is_found_and_confirmed(bnsuite: Command, tmp_path: P
     assert json.loads((tmp_path / "b" / "findings.json").read_text())["status"] == 1
 
 
+@pytest.mark.slow
 def test_a_core_that_is_shared_gives_no_verdict(bnsuite: Command, tmp_path: Path) -> None:
     """Beside a busy process on every core times are twice as long: INVALID after repeats, and never a regression."""
     assert bnsuite("--device", "cpu", "-k", "op/batch_norm1d and fwd-eval", "--out", "a").status == 0
@@ -305,6 +308,7 @@ def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tm
     assert "the implementation does not do it: only on Sundays" in done.out
 
 
+@pytest.mark.slow
 def test_a_relation_is_judged_by_its_bound(bnsuite: Command, tmp_path: Path) -> None:
     """Two steps in turns, one value a launch, and no baseline: beside its bound it may be undecided, never unknown."""
     done = bnsuite("--device", "cpu", "-k", "relation/eval-vs-train", "--out", "o")
