@@ -808,8 +808,8 @@ class _Holding(torch.autograd.Function):
 @fault("M-STEP", "behaviour", "the backward pass is kept one activation more")
 class KeepsCopy(Faithful):
     def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x)
-        return _Holding.apply(y, x.detach()) if y.requires_grad and self.training else y
+        # in front of the layer, so that it is held through the layer's own backward pass, where the peak is
+        return super().forward(_Holding.apply(x, x.detach()) if x.requires_grad and self.training else x)
 
 
 @fault("M-EVAL", "behaviour", "evaluation with frozen parameters keeps its input for a backward pass")
