@@ -14,9 +14,9 @@ from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.lines import CheckLine
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference
-from bnsuite.record.schema import CaseResult, Observation, Run, Status
+from bnsuite.record.schema import CHECK_GATES, CaseResult, Observation, Run, Status
 
-GATES = ("numerics", "behaviour")
+NUMERICS, BEHAVIOUR = CHECK_GATES
 
 #: Times the accepted number, and share of its limit, from which on a number has drifted.
 DRIFT = 3.0
@@ -40,12 +40,12 @@ class _Sorted:
 
 def judge_numerics(run: Run, reference: Reference) -> list[Finding]:
     """One finding for each case with a numerics gate."""
-    return _judge(run, reference, GATES[0])
+    return _judge(run, reference, NUMERICS)
 
 
 def judge_behaviour(run: Run, reference: Reference) -> list[Finding]:
     """One finding for each case with a behaviour gate."""
-    return _judge(run, reference, GATES[1])
+    return _judge(run, reference, BEHAVIOUR)
 
 
 def _judge(run: Run, reference: Reference, gate: str) -> list[Finding]:

@@ -26,7 +26,7 @@ from bnsuite.launch.worker import Worker
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import make_folder
 from bnsuite.record.recorder import Recorder
-from bnsuite.record.schema import Asked, CaseResult, Outcome, PlannedCase, Quiet, Run, Status, Timing
+from bnsuite.record.schema import CHECK_GATES, Asked, CaseResult, Outcome, PlannedCase, Quiet, Run, Status, Timing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,9 +36,6 @@ T = TypeVar("T")
 
 #: The extra of ours that brings a package.
 EXTRAS = {"keras": "keras", "onnx": "onnx", "onnxruntime": "onnx", "onnxscript": "onnx"}
-
-#: The gates whose cases are looked at, and not timed.
-CHECKED = ("numerics", "behaviour")
 
 #: How many more launches a run makes for cases that were disturbed.
 REPEATS = 3
@@ -154,13 +151,13 @@ class Session:
                 self._recorder.skip(case.id, reason)
         self._total = len(self._recorder.ids("timing")) * asked.launches
         self._total += len(self._recorder.ids("convergence")) * len(asked.seeds)
-        self._total += sum(len(self._recorder.ids(gate)) for gate in CHECKED)
+        self._total += sum(len(self._recorder.ids(gate)) for gate in CHECK_GATES)
         return self._recorder.run
 
     def look(self) -> None:
         """Look at every check, side by side over the cores."""
         recorder = self._ready()
-        gates = {name: gate for gate in CHECKED for name in recorder.ids(gate)}
+        gates = {name: gate for gate in CHECK_GATES for name in recorder.ids(gate)}
         limits = {one.id: one.case.limit_s or self._asked.timeout_s for one in recorder.run.cases}
         jobs = [
             Job(name, "", {"do": "check", "case": name, "device": recorder.run.device}, limits[name]) for name in gates

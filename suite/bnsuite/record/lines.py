@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from bnsuite.record.files import read_text
-from bnsuite.record.schema import Bytes, CaseResult, Run, Status, Versioned
+from bnsuite.record.schema import CHECK_GATES, Bytes, CaseResult, Run, Status, Versioned
 from bnsuite.record.store import parse
 
 
@@ -157,4 +157,4 @@ def _check_line(run: Run, result: CaseResult) -> CheckLine:
 
 
 MEMORY = Kind("memory", ("memory",), MemoryLine, _memory_stem, _memory_line)
-CHECKS = Kind("checks", ("numerics", "behaviour"), CheckLine, kind_of_device, _check_line)
+CHECKS = Kind("checks", CHECK_GATES, CheckLine, kind_of_device, _check_line)

@@ -15,6 +15,9 @@ from typing_extensions import Self
 #: Alone on its core a timed process ran 99.7 to 100 % of the time (once 90 %), beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
 
+#: The gates of checks, which are looked at once and not timed.
+CHECK_GATES = ("numerics", "behaviour")
+
 #: From a picosecond to a few months: what lies outside is no measurement.
 Seconds = Annotated[float, Field(gt=1e-12, lt=1e7)]
 Bytes = Annotated[int, Field(ge=0)]

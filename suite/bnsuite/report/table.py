@@ -11,14 +11,12 @@ from tabulate import tabulate
 from bnsuite.judge.timing import share_of_limit
 from bnsuite.judge.verdict import WORST_FIRST, ExitStatus, Finding, Verdict, worst
 from bnsuite.record.accept import Change
-from bnsuite.record.schema import CaseResult, PlannedCase, Run
+from bnsuite.record.schema import CHECK_GATES, CaseResult, PlannedCase, Run
 from bnsuite.report import gpu, units
 
 HEADERS = ("case", "median", "spread", "of limit", "against baseline", "memory", "verdict")
 ALIGN = ("left", "right", "right", "right", "left", "right", "left")
 NOTHING = "–"
-#: The gates of cases that are looked at, and not timed.
-CHECKS = frozenset({"numerics", "behaviour"})
 
 #: These need no word of explanation below the table.
 SELF_EXPLANATORY = frozenset({Verdict.PASS})
@@ -82,7 +80,7 @@ def cases(planned: Collection[PlannedCase], *, each_check: bool) -> str:
 
     Checks are a row a family, or a row each.
     """
-    checks = [] if each_check else [case for case in planned if CHECKS & {*case.gates}]
+    checks = [] if each_check else [case for case in planned if _is_check(case)]
     families = Counter("/".join(case.id.split("/")[:2]) for case in checks)
     rows = [
         [f"{name}/...", name.split("/")[0], f"{count} check{'s' if count > 1 else ''}", *[NOTHING] * 4]
@@ -99,7 +97,7 @@ def cases(planned: Collection[PlannedCase], *, each_check: bool) -> str:
             _here(case),
         ]
         for case in planned
-        if each_check or not CHECKS & {*case.gates}
+        if each_check or not _is_check(case)
     ]
     return (
         tabulate(
@@ -108,6 +106,10 @@ def cases(planned: Collection[PlannedCase], *, each_check: bool) -> str:
         + f"\n{len(planned)} cases"
         + (f", of which {len(checks)} are checks; -k lists them" if checks else "")
     )
+
+
+def _is_check(case: PlannedCase) -> bool:
+    return any(gate in CHECK_GATES for gate in case.gates)
 
 
 def _here(case: PlannedCase) -> str:
@@ -141,7 +143,7 @@ def _table(run: Run, findings: list[Finding], style: str) -> str:
     """A row a case; of checks, which are many and have no numbers of their own, a row a family of defects."""
     rows: dict[str, list[Finding]] = {}
     for finding in findings:
-        checks = finding.gate in CHECKS
+        checks = finding.gate in CHECK_GATES
         rows.setdefault("/".join(finding.case.split("/")[:2]) if checks else finding.case, []).append(finding)
     results = {result.id: result for result in run.cases}
     return tabulate(
@@ -160,7 +162,7 @@ def _row(name: str, result: CaseResult | None, findings: list[Finding]) -> list[
 
 def _against(findings: list[Finding]) -> str:
     """What moved against the baseline: the time, the memory, and for a training how it learnt."""
-    if findings[0].gate in CHECKS:
+    if findings[0].gate in CHECK_GATES:
         return _checked(findings)
     parts = []
     for finding in findings:
