@@ -132,13 +132,13 @@ def right(start: Start, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool
 
     compute = torch.float64 if exact or x.dtype == torch.float64 else torch.float32
 
-    def lift(given: torch.Tensor | None) -> torch.Tensor | None:
-        return None if given is None else given.detach().to(compute).clone()
+    def lift(given: torch.Tensor | None, *, with_gradient: bool = False) -> torch.Tensor | None:
+        return None if given is None else given.detach().to(compute).clone().requires_grad_(with_gradient)
 
-    leaf = lift(x.contiguous())
+    backward = dy is not None
+    leaf = lift(x.contiguous(), with_gradient=backward)
     assert leaf is not None
-    weight, bias = lift(start.weight), lift(start.bias)
-    wanted = [one.requires_grad_() for one in (leaf, weight, bias) if one is not None] if dy is not None else []
+    weight, bias = (lift(one, with_gradient=backward) for one in (start.weight, start.bias))
     axes = [axis for axis in range(leaf.dim()) if axis != 1]
     shape = [-1 if axis == 1 else 1 for axis in range(leaf.dim())]
     running_mean, running_var = lift(start.running_mean), lift(start.running_var)
@@ -165,7 +165,6 @@ def right(start: Start, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool
         seen.dx = leaf.grad
         seen.dweight = None if weight is None else weight.grad
         seen.dbias = None if bias is None else bias.grad
-    del wanted
     if not exact:
         stored = (("running_mean", start.running_mean), ("running_var", start.running_var))
         for name, like in (("y", x), ("dx", x), ("dweight", start.weight), ("dbias", start.bias), *stored):
