@@ -8,11 +8,12 @@ with its reason, in the baselines.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.lines import CheckLine
-from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import CHECK_GATES, CaseResult, Observation, Run, Status
 
@@ -61,9 +62,9 @@ def _judge_case(run: Run, result: CaseResult, reference: Reference, gate: str) -
     if stored is not None and stored.version != result.case.version:
         stored = None
     seen = _Sorted()
+    known = partial(_known, run, result, reference)
     for one in result.observations:
-        pins = [pin for pin in reference.pins if pin.covers(run, result.id, one)]
-        _sort(one, stored, pins, seen)
+        _sort(one, stored, known, seen)
     verdict, text = _verdict(result, seen, reference)
     numbers = [one.value / one.limit for one in result.observations if one.limit and not isinstance(one.value, str)]
     evidence: dict[str, float | int | str | None] = {
@@ -86,14 +87,22 @@ def _verdict(result: CaseResult, seen: _Sorted, reference: Reference) -> tuple[V
     return Verdict.PASS, "as it must be" + (f", but for what is pinned: {_told(seen.pinned)}" if seen.pinned else "")
 
 
-def _sort(one: Observation, stored: CheckLine | None, pins: list[Pin], into: _Sorted) -> None:
+def _known(run: Run, result: CaseResult, reference: Reference, one: Observation) -> str | None:
+    """Why a deviation is let pass, or None."""
+    return next((pin.reason for pin in reference.pins if pin.covers(run, result.id, one)), None)
+
+
+def _sort(
+    one: Observation, stored: CheckLine | None, known: Callable[[Observation], str | None], into: _Sorted
+) -> None:
+    """Say what is to be said of an observation; `known` is asked of what is wrong alone, which is little of much."""
     accepted = stored.observed.get(one.what) if stored else None
     if one.expected is None and one.limit is None and accepted is None:
         into.unknown.append(one.what)
         return
     wrong = _wrong(one, accepted)
-    if wrong and pins:
-        into.pinned.append(f"{one.what}: {pins[0].reason}")
+    if wrong and (reason := known(one)):
+        into.pinned.append(f"{one.what}: {reason}")
     elif wrong:
         into.wrong.append(wrong)
     elif better := _better(one, accepted):
