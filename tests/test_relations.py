@@ -44,6 +44,12 @@ def test_near_its_bound_it_is_undecided() -> None:
     assert finding(*(launch(ratio) for ratio in (1.4, 1.5, 1.58))).verdict is Verdict.INCONCLUSIVE
 
 
+def test_launches_that_agree_by_chance_are_not_believed_to_the_last_digit() -> None:
+    """Three that are equal and 3 % above the bound show nothing: relations differ by as much from launch to launch."""
+    assert finding(*[launch(1.545)] * 3).verdict is Verdict.INCONCLUSIVE
+    assert finding(*[launch(1.65)] * 3).verdict is Verdict.REGRESSED
+
+
 def test_a_regression_holds_when_it_is_repeated() -> None:
     """Fresh launches that do not show it take it back."""
     first = [launch(2.0)] * 3
