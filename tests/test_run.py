@@ -41,8 +41,8 @@ def test_measures_judges_prints_and_writes(bnsuite: Command, tmp_path: Path) -> 
     assert run["finished"]
     training = next(case for case in run["cases"] if case["case"]["family"] == "train")
     assert [curve["seed"] for curve in training["curves"]] == [0, 1, 2]
-    assert len(training["timings"]) == 3
-    assert [len(launch["samples_s"]) for launch in training["timings"]] == [25, 25, 25]  # whole epochs
+    assert len(training["timings"]) >= 3  # a launch that was disturbed is repeated
+    assert {len(launch["samples_s"]) for launch in training["timings"]} == {25}  # whole epochs
     compared = subprocess.run(
         ["pytest-benchmark", "compare", *map(str, sorted((out / "pytest-benchmark").iterdir()))],
         capture_output=True,
