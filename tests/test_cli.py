@@ -60,6 +60,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["accept", "run", "--dry-run", "--baselines", "run/run.json"], "run/run.json: is a file; name a folder"),
         (["--device", "cpu", "-k", "a or"], "-k 'a or': a word is missing at the end"),
         (["--device", "cpu", "-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
+        (["--device", "cpu", "--profile=full", "-k", "resnet50"], "the 1 case chosen needs a GPU; --device cuda"),
+        (["--device", "cpu", "--profile=full", "-k", "cold"], "cases chosen need a GPU; --device cuda measures them"),
         (["list", "-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
         (["--out", "run/run.json"], "run/run.json: cannot be written to: File exists"),
         (["--out", "run/run.json/x"], "run/run.json/x: cannot be written to: Not a directory"),
@@ -163,6 +165,8 @@ def test_list_names_the_cases(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "op/batch_norm1d/fwd+bwd/f32/nc/64x128" in said
     assert said.endswith(" cases\n")
+    assert main(["list", "-k", "resnet50"]) == 0
+    assert capsys.readouterr().out.endswith("\n1 case\n")
     assert main(["list"]) == 0
     said = capsys.readouterr().out
     assert "numerics/stride/..." in said

@@ -118,7 +118,8 @@ class Session:
                 device, environment = answer.result()
                 chosen = [case for case in plan if device != "cpu" or not case.cuda_only]
                 if not chosen:
-                    raise InputError(f"the {len(plan)} cases chosen need a GPU; --device cuda measures them")
+                    need, them = ("case chosen needs", "it") if len(plan) == 1 else ("cases chosen need", "them")
+                    raise InputError(f"the {len(plan)} {need} a GPU; --device cuda measures {them}")
                 if device != "cpu":
                     more = {case.dataset for case in plan if case.dataset and not case.lacks} - wanted
                     missing |= ask_stage(sorted(more), self._stage, self._data, self._worker("stage-more"))

@@ -70,7 +70,7 @@ def summary(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     if not run.finished:
         head += f" ({run.ended_by or 'the run did not come to its end'})"
     took = units.duration(run.wall_s)
-    cases = "1 case" if len(run.cases) == 1 else f"{len(run.cases)} cases"
+    cases = _count(len(run.cases))
     without = f" ({run.left_out} more need a GPU)" if run.left_out else ""
     return f"{head}: {said or 'nothing measured'} in {cases}{without}, {took} (exit status {status.value})"
 
@@ -103,9 +103,13 @@ def cases(planned: Collection[PlannedCase], *, each_check: bool) -> str:
         tabulate(
             rows, headers=("case", "family", "gates", "profiles", "bytes moved", "data", "here"), disable_numparse=True
         )
-        + f"\n{len(planned)} cases"
+        + f"\n{_count(len(planned))}"
         + (f", of which {len(checks)} are checks; -k lists them" if checks else "")
     )
+
+
+def _count(cases: int) -> str:
+    return "1 case" if cases == 1 else f"{cases} cases"
 
 
 def _is_check(case: PlannedCase) -> bool:
