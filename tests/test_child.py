@@ -74,7 +74,7 @@ def test_how_it_ended_is_told(make: Make, code: str, said: str) -> None:
 
 
 def test_a_line_without_end_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnsuite.launch.child.LONGEST_LINE_BYTES", 1 << 16)
+    monkeypatch.setattr("bnsuite.launch.listen.LONGEST_LINE_BYTES", 1 << 16)
     child = make("while True: os.write(fd, b'x' * 4096)")
     with pytest.raises(ChildError, match="a line without end"):
         child.receive(10)
@@ -138,8 +138,8 @@ def test_a_worker_answers(worker: Worker, tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_replaced(worker: Worker) -> None:
     """The request that it died of fails; the next one is answered by a new process."""
     worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60)
-    assert worker._child is not None
-    worker._child.kill()
+    assert worker._link is not None
+    worker._link.kill()
     with pytest.raises(ChildError, match="SIGKILL"):
         worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60)
     assert worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60).cases
@@ -160,7 +160,7 @@ def test_a_measured_process_does_not_outlive_the_coordinator(tmp_path: Path) -> 
         "more = dict(threads=1, stage=Path('x'), cores=[], torch_first=False, implementation=None)\n"
         "w = Worker(Path(sys.argv[1]), 'w', **more)\n"
         "w.ask({'do': 'catalogue', 'profile': 'quick'}, Catalogue, 60)\n"
-        "print(w._child._process.pid, flush=True)\nimport time; time.sleep(600)"
+        "print(w._link._process.pid, flush=True)\nimport time; time.sleep(600)"
     )
     coordinator = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert coordinator.stdout is not None

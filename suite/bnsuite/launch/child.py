@@ -4,55 +4,97 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import signal
 import subprocess
 from pathlib import Path
-from time import monotonic
 from typing import IO
 
-from bnsuite.record.errors import NotMeasuredError
+from bnsuite.launch.listen import ChildError, Lines, Listener, SilentError
 
-#: No message of a well-behaved child comes near; a longer line is not kept in memory.
-LONGEST_LINE_BYTES = 64 << 20
+__all__ = ["Child", "ChildError", "SilentError", "how_it_ended"]
 
-
-class ChildError(NotMeasuredError):
-    """The measured process ended, fell silent or talked nonsense; the message says which, in one line."""
+#: Noise beyond this is not kept: whoever prints without end must not fill the disk.
+MOST_NOISE_BYTES = 1 << 20
 
 
-class SilentError(ChildError):
-    """No message came in time."""
+def how_it_ended(status: int, last_line: str = "") -> str:
+    """An exit status in words: the signal that ended the process if it is negative, else `last_line` with it."""
+    if status < 0:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:  # a real-time signal
+            name = f"signal {-status}"
+        hint = "; the kernel ends processes so when memory runs out" if name == "SIGKILL" else ""
+        return f"the process was ended by {name}{hint}"
+    return f"the process ended with status {status}" + (f": {last_line[:200]}" if last_line else "")
+
+
+def last_line(text: bytes) -> str:
+    """The last line of `text` that says anything."""
+    lines = text.decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+class Noise:
+    """What came where only messages should: the beginning kept in a file, which is made when there is any."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._room = file, MOST_NOISE_BYTES
+        self._end = b""
+
+    def __call__(self, some: bytes) -> None:
+        self._end = (self._end + some)[-4096:]
+        kept = some[: self._room]
+        self._room -= len(kept)
+        if kept:
+            with contextlib.suppress(OSError), self._file.open("ab") as file:
+                file.write(kept)
+
+    @property
+    def last_line(self) -> str:
+        """The last line that said anything."""
+        return last_line(self._end)
 
 
 class Child:
     """A process whose messages come as lines on a pipe.
 
     `message_fd` is the number under which the child sees its end of the pipe, or None for its stdout. Everything
-    else that it prints goes to `log`.
+    else that it prints goes to `log`; with a `token`, what comes by the pipe without it goes to a file beside `log`.
     """
 
     def __init__(
-        self, command: list[str], *, environment: dict[str, str], folder: Path, log: Path, own_pipe: bool
+        self,
+        command: list[str],
+        *,
+        environment: dict[str, str],
+        folder: Path,
+        log: Path,
+        own_pipe: bool,
+        token: str | None = None,
     ) -> None:
         self.log = log
-        read_end, write_end = os.pipe()
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [part.replace("{fd}", str(write_end)) for part in command],
-                stdin=subprocess.PIPE,
-                stdout=output if own_pipe else write_end,
-                stderr=output,
-                pass_fds=(write_end,) if own_pipe else (),
-                cwd=folder,
-                env=environment,
-                start_new_session=True,
-            )
-        os.close(write_end)
-        self._read_end = read_end
-        self._buffer = b""
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(read_end, selectors.EVENT_READ)
+        self._noise = Noise(log.with_name(f"{log.stem}-noise.txt"))
+        self._read_end, write_end = os.pipe()
+        try:
+            with log.open("ab") as output:
+                self._log_began = output.tell()
+                self._process = subprocess.Popen(
+                    [part.replace("{fd}", str(write_end)) for part in command],
+                    stdin=subprocess.PIPE,
+                    stdout=output if own_pipe else write_end,
+                    stderr=output,
+                    pass_fds=(write_end,) if own_pipe else (),
+                    cwd=folder,
+                    env=environment,
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(self._read_end)
+            raise
+        finally:
+            os.close(write_end)
+        self._listener = Listener(self._read_end, self._read, Lines(token, self._noise))
 
     def send(self, line: str) -> None:
         """Write one line to the child's stdin."""
@@ -66,18 +108,10 @@ class Child:
 
     def receive(self, timeout_s: float) -> str | None:
         """The next line, or None when the child has closed its end; SilentError if none comes in time."""
-        deadline = monotonic() + timeout_s
-        while b"\n" not in self._buffer:
-            if len(self._buffer) > LONGEST_LINE_BYTES:
-                raise ChildError("sent a line without end")
-            if not self._selector.select(max(0.0, deadline - monotonic())):
-                raise SilentError(f"said nothing for {timeout_s:g} s")
-            more = os.read(self._read_end, 1 << 16)
-            if not more:
-                return None
-            self._buffer += more
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        return line.decode(errors="replace")
+        return self._listener.receive(timeout_s)
+
+    def _read(self) -> bytes | None:
+        return os.read(self._read_end, 1 << 16) or None
 
     def last_words(self) -> str:
         """How the child ended, once its pipe is closed: the signal or the exit status, and its last line."""
@@ -85,12 +119,10 @@ class Child:
             status = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             return "closed its messages but goes on running"
-        if status < 0:
-            name = signal.Signals(-status).name
-            hint = "; the kernel ends processes so when memory runs out" if name == "SIGKILL" else ""
-            return f"the process was ended by {name}{hint}"
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f"the process ended with status {status}" + (f": {lines[-1][:200]}" if lines else "")
+        with self.log.open("rb") as log:
+            log.seek(max(self._log_began, log.seek(0, os.SEEK_END) - 4096))
+            said = last_line(log.read())
+        return how_it_ended(status, said or self._noise.last_line)
 
     def wait(self, timeout_s: float) -> int | None:
         """The exit status, or None if the child still runs after `timeout_s`."""
@@ -115,6 +147,6 @@ class Child:
         assert stdin is not None
         with contextlib.suppress(OSError):  # what it still held back can't be delivered any more
             stdin.close()
-        self._selector.close()
+        self._listener.close()
         os.close(self._read_end)
         self._read_end = -1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from bnsuite.launch.child import ChildError
 from bnsuite.launch.messages import Catalogue, Place, Staged
-from bnsuite.launch.worker import Worker
+from bnsuite.launch.worker import RequestFailedError, Worker
 from bnsuite.record.errors import InputError
 from bnsuite.record.schema import Environment, PlannedCase
 from bnsuite.record.select import matcher
@@ -16,6 +18,11 @@ from bnsuite.record.select import matcher
 ANSWER_S = 180.0
 #: A download may be among it.
 STAGE_S = 900.0
+
+#: The inner half is written for this release of torch and for newer ones.
+OLDEST_TORCH = (2, 4)
+
+_LIMIT = "the limit for starting"
 
 
 def catalogue(
@@ -32,7 +39,7 @@ def catalogue(
         )
         try:
             cases = worker.ask(
-                {"do": "catalogue", "profile": profile, "source": _text(data)}, Catalogue, ANSWER_S
+                {"do": "catalogue", "profile": profile, "source": _text(data)}, Catalogue, ANSWER_S, _LIMIT
             ).cases
         finally:
             worker.end()
@@ -46,7 +53,7 @@ def catalogue(
 def ask_place(device: str, worker: Worker) -> tuple[str, Environment]:
     """The device that `device` means here and what surrounds it; InputError, with the reason, if there is none."""
     try:
-        place = worker.ask({"do": "environment", "device": device}, Place, ANSWER_S)
+        place = worker.ask({"do": "environment", "device": device}, Place, ANSWER_S, _LIMIT)
     finally:
         worker.end()
     if place.device is None or place.environment is None:
@@ -54,11 +61,33 @@ def ask_place(device: str, worker: Worker) -> tuple[str, Environment]:
     return place.device, place.environment
 
 
+def ask_environment(device: str, worker: Worker, name: str) -> tuple[str, Environment]:
+    """As `ask_place`, of the environment that the user wrote as `name`; InputError names it if it can't be judged."""
+    oldest = ".".join(map(str, OLDEST_TORCH))
+    try:
+        found, environment = ask_place(device, worker)
+    except RequestFailedError as error:
+        if str(error).startswith("ModuleNotFoundError: No module named 'torch'"):
+            raise InputError(
+                f"{name}: torch is not installed there; name one that holds torch {oldest} or newer"
+            ) from None
+        raise InputError(f"{name}: torch does not start there: {error}") from None
+    except ChildError as error:
+        raise InputError(f"{name}: no worker starts there: {error}") from None
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
+    version = environment.packages.get("torch", "")
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_TORCH:
+        raise InputError(f"{name}: holds torch {version}; what is judged must be torch {oldest} or newer")
+    return found, environment
+
+
 def ask_stage(names: Iterable[str], folder: Path, data: Path | None, worker: Worker) -> dict[str, str]:
     """Make the data sets `names` into `folder`, images from `data`; returns what can't be had, and why."""
     request = {"do": "stage", "datasets": list(names), "folder": str(folder), "source": _text(data)}
     try:
-        return worker.ask(request, Staged, STAGE_S).missing
+        return worker.ask(request, Staged, STAGE_S, "the limit for making the data").missing
     finally:
         worker.end()
 

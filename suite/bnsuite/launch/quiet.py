@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,9 +57,17 @@ def environment(threads: int, scratch: Path, implementation: str | None = None, 
     return {**kept, **variables(threads), "TMPDIR": str(scratch), **more}
 
 
-def taking(cores: list[int]) -> dict[str, str]:
+def taking(cores: Sequence[int]) -> dict[str, str]:
     """What tells a measured process that it is one, and which cores to stay on (none: any)."""
     return {"BNSUITE_CORES": ",".join(map(str, cores))}
+
+
+def worker_environment(
+    threads: int, scratch: Path, implementation: str | None, *, stage: Path, cores: Sequence[int], token: str
+) -> dict[str, str]:
+    """The environment of a worker process of this machine, whose messages carry `token`."""
+    more = {"BNSUITE_STAGE": str(stage), "BNSUITE_TOKEN": token, **taking(cores)}
+    return environment(threads, scratch, implementation, **more)
 
 
 def cores() -> list[int]:

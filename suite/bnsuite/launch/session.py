@@ -22,7 +22,7 @@ from bnsuite.launch.inquiry import ask_place, ask_stage, catalogue
 from bnsuite.launch.messages import Followed, Looked
 from bnsuite.launch.revision import revision
 from bnsuite.launch.side_by_side import Job, Result, ask_all
-from bnsuite.launch.worker import Worker
+from bnsuite.launch.worker import TIMEOUT, Worker
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import make_folder
 from bnsuite.record.recorder import Recorder
@@ -159,14 +159,21 @@ class Session:
         """Look at every check, side by side over the cores."""
         recorder = self._ready()
         gates = {name: gate for gate in CHECK_GATES for name in recorder.ids(gate)}
-        limits = {one.id: one.case.limit_s or self._asked.timeout_s for one in recorder.run.cases}
+        own = {one.id: one.case.limit_s for one in recorder.run.cases}
         jobs = [
-            Job(name, "", {"do": "check", "case": name, "device": recorder.run.device}, limits[name]) for name in gates
+            Job(
+                name,
+                "",
+                {"do": "check", "case": name, "device": recorder.run.device},
+                own[name] or self._asked.timeout_s,
+                "the limit of this check" if own[name] else TIMEOUT,
+            )
+            for name in gates
         ]
         for result in self._side_by_side(jobs, "look", Looked):
             name = result.job.case
             if result.answer is None:
-                self._fail(name, gates[name], result.reason.replace("that --timeout sets", "of this check"))
+                self._fail(name, gates[name], result.reason)
             elif result.answer.skipped is not None:
                 recorder.skip(name, result.answer.skipped)
             else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from bnsuite.launch.child import ChildError
-from bnsuite.launch.worker import RequestFailedError, Worker
+from bnsuite.launch.worker import TIMEOUT, RequestFailedError, Worker
 
 T = TypeVar("T")
 
@@ -24,6 +24,8 @@ class Job:
     label: str
     request: dict[str, Any]
     timeout_s: float
+    #: What sets `timeout_s`, for the reason of a request that takes longer.
+    limit: str = TIMEOUT
 
 
 class _Jobs:
@@ -74,7 +76,7 @@ def ask_all(jobs: list[Job], workers: list[Worker], kind: type[T]) -> Generator[
         try:
             while job := waiting.take():
                 try:
-                    results.put(Result(job, worker.ask(job.request, kind, job.timeout_s)))
+                    results.put(Result(job, worker.ask(job.request, kind, job.timeout_s, job.limit)))
                 except (ChildError, RequestFailedError) as error:
                     if waiting.drop(job.case):
                         results.put(Result(job, None, f"{job.label}{error}"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
+import secrets
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from bnsuite.launch import quiet
-from bnsuite.launch.child import Child, ChildError, SilentError
+from bnsuite.launch.child import ChildError, SilentError
+from bnsuite.launch.environments import Here, Link, Site, Start
 from bnsuite.launch.messages import Started, understand
 from bnsuite.record.errors import NotMeasuredError
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 #: What starting Python and torch may take on a cold machine.
 START_UP_S = 180.0
+
+#: The limit of a request, where nothing else is said.
+TIMEOUT = "the limit that --timeout sets"
 
 
 class RequestFailedError(NotMeasuredError):
@@ -33,9 +37,10 @@ class _Answer(BaseModel, Generic[T]):
 
 
 class Worker:
-    """A worker in this interpreter's environment, started by its first request and again after a failed one.
+    """A worker in an environment, this interpreter's by default: started by its first request, again after a failure.
 
-    With `torch_first` it imports torch as it starts, outside the time limit of any request.
+    With `torch_first` it imports torch as it starts, outside the time limit of any request. The other arguments are
+    those of `Start`.
     """
 
     def __init__(
@@ -45,34 +50,40 @@ class Worker:
         *,
         threads: int,
         stage: Path,
-        cores: list[int],
+        cores: Sequence[int],
         torch_first: bool,
         implementation: str | None,
+        site: Site | None = None,
+        device: str = "cpu",
     ) -> None:
-        self._log, self._scratch, self._torch_first = scratch / f"{name}.txt", scratch, torch_first
-        self._environment = quiet.environment(
-            threads, scratch, implementation, BNSUITE_STAGE=str(stage), **quiet.taking(cores)
+        self._site, self._torch_first = site or Here(), torch_first
+        self._how = Start(
+            label=name,
+            scratch=scratch,
+            stage=stage,
+            threads=threads,
+            cores=tuple(cores),
+            device=device,
+            implementation=implementation,
         )
-        self._child: Child | None = None
+        self._link: Link | None = None
         self._closed = False
         self._lock = threading.Lock()
 
-    def ask(self, request: dict[str, Any], kind: type[T], timeout_s: float) -> T:
-        """The answer to `request`, as a `kind`.
+    def ask(self, request: dict[str, Any], kind: type[T], timeout_s: float, limit: str = TIMEOUT) -> T:
+        """The answer to `request`, as a `kind`, within `timeout_s`, which `limit` names where it is passed.
 
-        Raises RequestFailedError if it raised in the worker, and ChildError if the worker died, hung or answered
-        nonsense. Either way the process is ended: after an error its GPU context may be worth nothing.
+        Raises RequestFailedError if it raised in the worker, ChildError if the worker died, hung or answered
+        nonsense, and InputError if none can be started. In any case the process is ended: after an error its GPU
+        context may be worth nothing.
         """
         try:
-            if self._child is None:
-                child = self._start()
+            if self._link is None:
+                link = self._start()
                 if self._torch_first:
-                    self._exchange(child, {"do": "start"}, Started, START_UP_S)
-            assert self._child is not None
-            return self._exchange(self._child, request, kind, timeout_s)
-        except SilentError:
-            self.end()
-            raise ChildError(f"no answer after {timeout_s:g} s, the limit that --timeout sets") from None
+                    self._exchange(link, {"do": "start"}, Started, START_UP_S, "the limit for starting torch")
+            assert self._link is not None
+            return self._exchange(self._link, request, kind, timeout_s, limit)
         except NotMeasuredError:
             self.end()
             raise
@@ -81,35 +92,32 @@ class Worker:
         """End the process for good, from whichever thread; a request under way raises ChildError."""
         with self._lock:
             self._closed = True
-            if self._child is not None:
-                self._child.kill()
+            if self._link is not None:
+                self._link.kill()
 
     def end(self) -> None:
         """End the process, if one runs."""
         with self._lock:
-            if self._child is not None:
-                self._child.end()
-                self._child = None
+            if self._link is not None:
+                self._link.end()
+                self._link = None
 
-    def _start(self) -> Child:
+    def _start(self) -> Link:
         with self._lock:
             if self._closed:
                 raise ChildError("the run is over")
-            self._child = Child(
-                [sys.executable, "-m", "bnsuite.measure.worker"],
-                environment=self._environment,
-                folder=self._scratch,
-                log=self._log,
-                own_pipe=False,
-            )
-            return self._child
+            self._link = self._site.start(self._how, secrets.token_hex(8))
+            return self._link
 
     @staticmethod
-    def _exchange(child: Child, request: dict[str, Any], kind: type[T], timeout_s: float) -> T:
-        child.send(json.dumps(request))
-        line = child.receive(timeout_s)
+    def _exchange(link: Link, request: dict[str, Any], kind: type[T], timeout_s: float, limit: str) -> T:
+        link.send(json.dumps(request))
+        try:
+            line = link.receive(timeout_s)
+        except SilentError:
+            raise ChildError(f"no answer after {timeout_s:g} s, {limit}") from None
         if line is None:
-            raise ChildError(child.last_words())
+            raise ChildError(link.last_words())
         answer: _Answer[T] = understand(line, TypeAdapter(_Answer[kind]))  # type: ignore[valid-type]  # made at run time
         if answer.done is None:
             raise RequestFailedError(answer.failed or "no reason given")

@@ -1,4 +1,4 @@
-"""JSON lines to the outer half, over a file descriptor that nothing else writes to."""
+"""JSON lines to the outer half, over a file descriptor that nothing else writes to from then on."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import json
 import os
 from typing import Any
 
+#: Set in every worker process: what each of its messages carries, since whatever runs as Python starts prints too.
+TOKEN_VARIABLE = "BNSUITE_TOKEN"  # noqa: S105  # no secret
+
 
 class Channel:
-    """A one-way stream of messages, one JSON object a line, each written at once."""
+    """A one-way stream of messages, one JSON object a line, each written at once.
 
-    def __init__(self, descriptor: int) -> None:
+    With a `token`, an ASCII record separator and the token stand before each.
+    """
+
+    def __init__(self, descriptor: int, token: str | None = None) -> None:
         self._descriptor = descriptor
+        self._mark = b"" if token is None else b"\x1e" + token.encode()
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message whole; the reader may be gone, which ends this process."""
-        line = json.dumps(message, allow_nan=False).encode() + b"\n"
+        line = self._mark + json.dumps(message, allow_nan=False).encode() + b"\n"
         while line:
             line = line[os.write(self._descriptor, line) :]

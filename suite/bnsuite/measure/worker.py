@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.measure import cores
-from bnsuite.measure.channel import Channel
+from bnsuite.measure.channel import TOKEN_VARIABLE, Channel
 
 if TYPE_CHECKING:
     from bnsuite.cases import Case
@@ -159,7 +159,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
 def main() -> None:
     """Answer requests until stdin ends."""
     cores.take()
-    answers = Channel(os.dup(1))
+    answers = Channel(os.dup(1), os.environ.pop(TOKEN_VARIABLE, None))
     os.dup2(2, 1)  # a print in the measured code must not look like an answer
     for line in sys.stdin:
         request = json.loads(line)

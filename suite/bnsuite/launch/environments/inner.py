@@ -1,0 +1,39 @@
+"""The inner half of this package, put before interpreters that do not have it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import bnsuite
+
+#: All that a worker imports of ours; the rest would need packages that are not there.
+PARTS = ("__init__.py", "cases", "measure")
+
+_making = threading.Lock()
+
+
+def inner_half(scratch: Path) -> Path:
+    """A folder in `scratch` for PYTHONPATH that holds the package's inner half and nothing else.
+
+    A copy, made once: our own site-packages must not come with it, and another Python's bytecode must not stay in
+    them. Whoever runs as another user, as an image may, can read it.
+    """
+    package = Path(bnsuite.__file__).parent
+    folder = scratch / "inner"
+    with _making:
+        if not folder.exists():
+            part = scratch / "inner.part"
+            copy = part / package.name
+            copy.mkdir(parents=True)
+            for name in PARTS:
+                if (package / name).is_dir():
+                    leave_out = shutil.ignore_patterns("__pycache__")
+                    shutil.copytree(package / name, copy / name, copy_function=shutil.copyfile, ignore=leave_out)
+                else:
+                    shutil.copyfile(package / name, copy / name)
+            for path in (part, *part.rglob("*")):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            part.rename(folder)
+    return folder

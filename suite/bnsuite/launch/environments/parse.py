@@ -1,0 +1,19 @@
+"""What the user writes for an environment, read."""
+
+from __future__ import annotations
+
+from bnsuite.launch.environments.interpreter import Here, Interpreter
+from bnsuite.launch.environments.site import Site
+from bnsuite.record.errors import InputError
+
+FORMS = ". (this interpreter), python:PATH, torch==X.Y.Z or docker:IMAGE"
+
+
+def parse(text: str) -> Site:
+    """The place that `text` names; InputError, with the forms there are, if it names none."""
+    kind, _, rest = text.partition(":")
+    if text == ".":
+        return Here()
+    if kind == "python" and rest:
+        return Interpreter(text, rest)
+    raise InputError(f"{text!r} is no environment; write {FORMS}")
