@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 Step = Callable[[], None]
@@ -24,10 +24,23 @@ class Case(ABC):
     #: A changed workload counts up: results of another version are another history and are never compared.
     version: int = 1
     quick: bool = True
-    #: Whether the case is too large for a CPU.
+    #: Whether only a GPU has it: what it looks at is a GPU's, or it is too large for a CPU.
     cuda_only: bool = False
     #: Whether a step takes about a second: a few rounds are enough then, and a brief warm-up.
     long: bool = False
+    # What follows is of some kinds of case only. A kind that demands it declares it anew with field(), without which
+    # the default here would be its own.
+
+    #: The validation loss that counts as learnt, of a training.
+    target: float | None = None
+    #: What must hold, in a few words, of a check or a relation.
+    rule: str | None = None
+    #: The rows of ``docs/defects.md`` that it would catch.
+    rows: tuple[str, ...] = ()
+    #: The most its time may be, in times of its partner's, by kind of device; empty for what is no relation.
+    bounds: Mapping[str, float] = field(default_factory=dict, hash=False)
+    #: Seconds after which looking at it counts as hanging; None for what is no check.
+    limit_s: float | None = None
 
     family: ClassVar[str]
 

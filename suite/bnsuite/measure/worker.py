@@ -16,13 +16,10 @@ from dataclasses import asdict
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnsuite.measure import cores
-from bnsuite.measure.channel import TOKEN_VARIABLE, Channel
-
-if TYPE_CHECKING:
-    from bnsuite.cases import Case
+from bnsuite.measure.channel import Channel
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
@@ -40,7 +37,7 @@ def _installed(package: str) -> bool:
 
 def _catalogue(request: Request) -> Answer:
     """The cases of a profile, as the outer half plans with them."""
-    from bnsuite.cases import profile
+    from bnsuite.cases import defects, profile
     from bnsuite.cases.data import to_download
 
     source = _folder(request)
@@ -54,28 +51,17 @@ def _catalogue(request: Request) -> Answer:
                 "profiles": list(case.profiles),
                 "nbytes": case.nbytes,
                 "dataset": case.dataset,
-                "target": getattr(case, "target", None),
+                "target": case.target,
                 "cuda_only": case.cuda_only,
                 "lacks": [package for package in case.packages if not _installed(package)],
                 "to_download": to_download(case.dataset, source),
-                **_rule(case),
+                "rule": case.rule,
+                "threads": [defects.by_id[row].thread for row in case.rows],
+                "bounds": dict(case.bounds),
+                "limit_s": case.limit_s,
             }
             for case in profile(request["profile"])
         ]
-    }
-
-
-def _rule(case: Case) -> Answer:
-    """What must hold of a check or a relation, and who met the contrary."""
-    from bnsuite.cases import CheckCase, RelationCase, defects
-
-    of_check, of_relation = isinstance(case, CheckCase), isinstance(case, RelationCase)
-    rows: tuple[str, ...] = getattr(case, "rows", ())
-    return {
-        "rule": getattr(case, "rule", None) if of_check or of_relation else None,
-        "threads": [defects.by_id[row].thread for row in rows],
-        "bounds": dict(case.bounds) if isinstance(case, RelationCase) else {},
-        "limit_s": case.limit_s if isinstance(case, CheckCase) else None,
     }
 
 
@@ -159,7 +145,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
 def main() -> None:
     """Answer requests until stdin ends."""
     cores.take()
-    answers = Channel(os.dup(1), os.environ.pop(TOKEN_VARIABLE, None))
+    answers = Channel(os.dup(1))
     os.dup2(2, 1)  # a print in the measured code must not look like an answer
     for line in sys.stdin:
         request = json.loads(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bnsuite.cases import implementation
@@ -69,14 +69,10 @@ class CheckCase(Case):
     group: str
     name: str
     look: Look
-    #: What must hold, in a few words that fit behind "holds that".
-    rule: str
-    #: The rows of ``docs/defects.md`` that it would catch.
-    rows: tuple[str, ...] = ()
+    rule: str = field()
     #: Whether it looks at what is torch's alone (operators, converters, other norms), where an implementation has no
     #: part.
     torch_only: bool = False
-    #: Seconds after which it counts as hanging.
     limit_s: float = 60.0
     needs: tuple[str, ...] = ()
     quick: bool = False

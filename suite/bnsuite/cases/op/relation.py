@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from bnsuite.cases.case import Case, Step
@@ -19,10 +19,8 @@ class RelationCase(Case):
     kind: str
     this: OpCase
     than: OpCase
-    #: The most the ratio may be, by kind of device.
-    bounds: Mapping[str, float]
-    rule: str
-    rows: tuple[str, ...] = ()
+    bounds: Mapping[str, float] = field(hash=False)
+    rule: str = field()
     #: Whether the layer's implementation is what is compared: there is nothing to relate without one.
     of_implementation: bool = False
     quick: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from bnsuite.cases.case import Case, Step
@@ -30,8 +30,8 @@ class TrainCase(Case):
     optimizer: Optimizer
     batch: int
     epochs: int
-    #: The validation loss that counts as learnt; every healthy seed of the workload with batch norm meets it.
-    target: float | None
+    #: Every healthy seed of the workload with batch norm meets it.
+    target: float | None = field()
     shuffle: bool = True
     #: Whether its epochs are timed; a training that computes what another one does, on other numbers, is not.
     timed: bool = True
