@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bnsuite.launch.child import ChildError
+from bnsuite.launch.environments import OLDEST_TORCH
 from bnsuite.launch.messages import Catalogue, Place, Staged
 from bnsuite.launch.worker import RequestFailedError, Worker
 from bnsuite.record.errors import InputError
@@ -18,9 +19,6 @@ from bnsuite.record.select import matcher
 ANSWER_S = 180.0
 #: A download may be among it.
 STAGE_S = 900.0
-
-#: The inner half is written for this release of torch and for newer ones.
-OLDEST_TORCH = (2, 4)
 
 _LIMIT = "the limit for starting"
 

@@ -5,6 +5,6 @@ A place is a `Site`. It is written ``.``, ``python:PATH``, ``torch==X.Y.Z`` or `
 
 from bnsuite.launch.environments.interpreter import Here, Interpreter
 from bnsuite.launch.environments.parse import parse
-from bnsuite.launch.environments.site import Link, Site, Start
+from bnsuite.launch.environments.site import OLDEST_TORCH, Link, Site, Start
 
-__all__ = ["Here", "Interpreter", "Link", "Site", "Start", "parse"]
+__all__ = ["OLDEST_TORCH", "Here", "Interpreter", "Link", "Site", "Start", "parse"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bnsuite.launch.environments.interpreter import Here, Interpreter
+from bnsuite.launch.environments.release import Release
 from bnsuite.launch.environments.site import Site
 from bnsuite.record.errors import InputError
 
@@ -12,8 +13,11 @@ FORMS = ". (this interpreter), python:PATH, torch==X.Y.Z or docker:IMAGE"
 def parse(text: str) -> Site:
     """The place that `text` names; InputError, with the forms there are, if it names none."""
     kind, _, rest = text.partition(":")
+    package, _, version = text.partition("==")
     if text == ".":
         return Here()
     if kind == "python" and rest:
         return Interpreter(text, rest)
+    if package == "torch" and version:
+        return Release(text, version)
     raise InputError(f"{text!r} is no environment; write {FORMS}")

@@ -11,6 +11,9 @@ from typing import Protocol
 #: What runs in every place; the inner half of this package is put before it.
 MODULE = "bnsuite.measure.worker"
 
+#: The inner half is written for this release of torch and for newer ones.
+OLDEST_TORCH = (2, 4)
+
 
 class Link(Protocol):
     """A worker process that was started, wherever it runs."""

@@ -1,0 +1,143 @@
+"""A release of torch as a place for workers: a virtual environment made once from the package index, then kept."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from bnsuite.launch.environments.interpreter import Interpreter
+from bnsuite.launch.environments.site import OLDEST_TORCH
+from bnsuite.record.errors import InputError
+
+#: A release as pip takes it after ``torch==``; what it means is pip's affair.
+VERSION = re.compile(r"(\d+)\.(\d+)(\.\d+)?((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?")
+
+#: Settings of the user's that would let pip install elsewhere, or find what is not in the new environment.
+REMOVED = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
+
+#: What pip says, and what it means.
+CAUSES = (
+    (
+        r"No space left on device",
+        "no space is left in {cache} or in TMPDIR; free some, or set XDG_CACHE_HOME and TMPDIR",
+    ),
+    (r"Disk quota exceeded", "the quota of {cache} or of TMPDIR is used up; set XDG_CACHE_HOME and TMPDIR"),
+    (
+        r"NewConnectionError|Connect(ion)?Timeout|ReadTimeout|NameResolution|Max retries|ProxyError|SSLError",
+        "the package index can't be reached; connect this machine, or set PIP_INDEX_URL or PIP_FIND_LINKS",
+    ),
+    (
+        r"requirement torch==\S+ \(from versions: none\)",
+        "the package index has no torch for {python}; name another interpreter with python:PATH",
+    ),
+    (
+        r"requirement torch==\S+ \(from versions: (?P<versions>[^)]+)\)",
+        "the package index has no such release for {python}, it has {versions}; choose one of these",
+    ),
+    (r"ensurepip is not", "{executable} can't make virtual environments; apt install python3-venv"),
+)
+
+
+def default_cache() -> Path:
+    """Where the virtual environments are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bnsuite" / "environments"
+
+
+class Release(Interpreter):
+    """A release of torch in a virtual environment of the Python that runs this.
+
+    It is made under a lock in a folder beside its own and renamed when it is whole: one whose making was interrupted
+    is never used.
+    """
+
+    def __init__(self, name: str, version: str) -> None:
+        found = VERSION.fullmatch(version)
+        if found is None:
+            raise InputError(f"{name}: {version!r} is no release of torch; write it like torch==2.9.1")
+        if (int(found[1]), int(found[2])) < OLDEST_TORCH:
+            raise InputError(f"{name}: what is judged must be torch {'.'.join(map(str, OLDEST_TORCH))} or newer")
+        kind = f"{sys.implementation.cache_tag}-{platform.machine()}"
+        self._folder = default_cache() / f"{version}-{kind}"
+        super().__init__(name, str(self._folder))
+        self._version = version
+
+    def prepare(self) -> None:
+        """Make the virtual environment unless there is one; a second maker waits for the first."""
+        try:
+            if not self._whole():
+                self._folder.parent.mkdir(parents=True, exist_ok=True)
+                with self._alone() as lock:
+                    if not self._whole():
+                        self._make(lock)
+        except OSError as error:
+            where = error.filename or self._folder.parent
+            raise InputError(
+                f"{self.name}: {where}: {error.strerror}; make it writable, or set XDG_CACHE_HOME to another folder"
+            ) from None
+
+    def _whole(self) -> bool:
+        """Whether the virtual environment is there; its python is a link, and what it links to may be gone."""
+        return (self._folder / "bin" / "python").exists()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[IO[str]]:
+        with Path(f"{self._folder}.lock").open("w", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.tell(f"{self.name} is just being made by another process")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield lock
+
+    def _make(self, lock: IO[str]) -> None:
+        self.tell(f"making a virtual environment with {self.name}, once")
+        part = Path(f"{self._folder}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            self._run([sys.executable, "-m", "venv", str(part)], lock)
+            pip = [str(part / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-color"]
+            pip += ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+            self._run([*pip, f"torch=={self._version}"], lock)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            part.rename(self._folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _run(self, command: list[str], lock: IO[str]) -> None:
+        """Run `command` to its end; it holds the lock as well, for it may outlive this process."""
+        kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
+        done = subprocess.run(
+            command,
+            env=kept,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            pass_fds=(lock.fileno(),),
+            check=False,
+        )
+        if done.returncode != 0:
+            raise InputError(f"{self.name}: {cause(done.stdout, self._folder.parent)}")
+
+
+def cause(said: str, cache: Path) -> str:
+    """Why pip, or the making of a virtual environment, failed, and the mend, from what was said."""
+    for pattern, meaning in CAUSES:
+        if found := re.search(pattern, said):
+            versions = [one.strip() for one in (found.groupdict().get("versions") or "").split(",")]
+            shown = [version for version in versions if VERSION.fullmatch(version)][-8:]
+            python = f"Python {platform.python_version()} on {platform.machine()}"
+            return meaning.format(cache=cache, versions=", ".join(shown), python=python, executable=sys.executable)
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    errors = [line for line in lines if line.startswith("ERROR:")]
+    return f"pip can't install it: {(errors or lines)[-1].removeprefix('ERROR:').strip()[:300]}"

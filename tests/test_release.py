@@ -1,0 +1,162 @@
+"""Virtual environments of a release of torch, made by the real pip from an index that is a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bnsuite.launch.environments import parse
+from bnsuite.launch.environments.release import Release, cause
+from bnsuite.record.errors import InputError
+
+
+def wheel(folder: Path, version: str) -> None:
+    """A package that is named torch, small."""
+    info = f"torch-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"torch-{version}-py3-none-any.whl", "w") as file:
+        file.writestr("torch.py", f"__version__ = {version!r}\n")
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", f"torch.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of one's own, and an index that has two releases."""
+    (tmp_path / "index").mkdir()
+    for version in ("2.4.7", "2.5.9"):
+        wheel(tmp_path / "index", version)
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "bnsuite" / "environments"
+
+
+def key(version: str) -> str:
+    return f"{version}-{sys.implementation.cache_tag}-{os.uname().machine}"
+
+
+def test_a_release_is_made_once_under_a_lock(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two makers one waits; what an interrupted making left is not used; then no index is needed."""
+    monkeypatch.setenv("PYTHONPATH", str(cache))  # what is there must not count as installed
+    (cache / f"{key('2.4.7')}.part" / "bin").mkdir(parents=True)
+    (cache / f"{key('2.4.7')}.part" / "bin" / "python").write_text("half of it")
+    (cache / "torch-2.4.7.dist-info").mkdir()
+    (cache / "torch-2.4.7.dist-info" / "METADATA").write_text("Name: torch\nVersion: 2.4.7\n")
+    told: list[str] = []
+    sites = [parse("torch==2.4.7") for _ in range(2)]
+    for site in sites:
+        site.tell = told.append
+    other = threading.Thread(target=sites[0].prepare)
+    other.start()
+    sites[1].prepare()
+    other.join()
+    assert sum(words == "making a virtual environment with torch==2.4.7, once" for words in told) == 1
+    assert (cache / key("2.4.7") / "bin" / "python").exists()
+    (installed,) = (cache / key("2.4.7")).glob("lib/*/site-packages/torch.py")
+    assert "2.4.7" in installed.read_text()
+    assert not list(cache.glob("*.part"))
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    parse("torch==2.4.7").prepare()
+
+
+def test_a_maker_waits_for_another_process(cache: Path) -> None:
+    """Whoever holds the lock is waited for, and what it made is used."""
+    cache.mkdir(parents=True)
+    heard = threading.Event()
+    site = parse("torch==2.5.9")
+    site.tell = lambda words: heard.set() if "just being made by another process" in words else pytest.fail(words)
+    with (cache / f"{key('2.5.9')}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=site.prepare)
+        waiting.start()
+        assert heard.wait(20)
+        made = cache / key("2.5.9") / "bin" / "python"
+        made.parent.mkdir(parents=True)
+        made.symlink_to(sys.executable)
+    waiting.join(20)
+    assert not waiting.is_alive()
+
+
+def refused(text: str) -> str:
+    with pytest.raises(InputError) as caught:
+        parse(text).prepare()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_release_that_the_index_does_not_have_is_told(cache: Path) -> None:
+    """With those that it has; nothing is left behind but the lock."""
+    said = refused("torch==2.99.0")
+    assert said.startswith("torch==2.99.0: the package index has no such release for Python ")
+    assert said.endswith(", it has 2.4.7, 2.5.9; choose one of these")
+    assert [path.name for path in cache.iterdir()] == [f"{key('2.99.0')}.lock"]
+
+
+def test_an_index_that_cannot_be_reached_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    assert refused("torch==2.5.9").startswith("torch==2.5.9: the package index can't be reached; connect ")
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert refused("torch==2.5.9").endswith("make it writable, or set XDG_CACHE_HOME to another folder")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("torch==1.13.1", "torch==1.13.1: what is judged must be torch 2.4 or newer"),
+        ("torch==2.3.0+cpu", "torch==2.3.0+cpu: what is judged must be torch 2.4 or newer"),
+        ("torch==2", "torch==2: '2' is no release of torch; write it like "),
+        ("torch==../../etc", "torch==../../etc: '../../etc' is no release of torch; "),
+    ],
+)
+def test_what_is_no_release_to_be_judged_is_told(text: str, said: str) -> None:
+    """Before anything is made."""
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize("version", ["2.4.0", "2.10.1+cu128", "2.6.0rc1", "2.9.0.dev20250801+cpu", "2.5"])
+def test_releases_are_understood(version: str) -> None:
+    assert isinstance(parse(f"torch=={version}"), Release)
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        (
+            "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n",
+            "no space is left in /cache or in TMPDIR; free some, or set XDG_CACHE_HOME and TMPDIR",
+        ),
+        (
+            "The virtual environment was not created successfully because ensurepip is not\navailable.",
+            f"{sys.executable} can't make virtual environments; apt install python3-venv",
+        ),
+        (
+            """
+            ERROR: Could not find a version that satisfies the requirement sympy>=1.13 (from versions: none)
+            ERROR: No matching distribution found for sympy>=1.13
+            """,
+            "pip can't install it: No matching distribution found for sympy>=1.13",
+        ),
+        ("", "pip can't install it: it said nothing"),
+    ],
+)
+def test_what_pip_says_is_told_in_one_line(said: str, means: str) -> None:
+    assert cause(said, Path("/cache")) == means
