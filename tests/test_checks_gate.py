@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bnsuite.judge.checks import judge_behaviour, judge_numerics
@@ -122,6 +124,29 @@ def test_what_was_not_looked_at_is_failed_or_skipped() -> None:
 def test_a_check_that_vanished_is_missing() -> None:
     run = make_run(result("numerics/ref/y", observations=(number(1.0),)))
     assert [one.verdict for one in judge(run, accepted(dx=1.0)) if one.case == NAME] == [Verdict.MISSING]
+
+
+def test_an_observation_that_vanished_is_missing() -> None:
+    """What was accepted and is gone is told, be there something new or not; what is wrong is told first."""
+    one = finding(seen(number(1.0)), accepted(dx=1.0, dweight=1.0))
+    assert one.verdict is Verdict.MISSING
+    assert one.summary.startswith("in baselines/, but not seen: dweight; ")
+    renamed = seen(number(1.0), Observation(what="dw", value="new"))
+    assert finding(renamed, accepted(dx=1.0, dweight=1.0)).verdict is Verdict.MISSING
+    assert finding(seen(number(31.0)), accepted(dx=1.0, dweight=1.0)).verdict is Verdict.REGRESSED
+
+
+def test_an_observation_may_go_for_a_reason() -> None:
+    """A pin lets it go, an implementation may have fewer parts, and a new version of the case starts anew."""
+    run, reference = seen(number(1.0)), accepted(dx=1.0, dweight=1.0)
+    pin = Pin(case=NAME, what="dweight", device="any", torch="", value="not seen", reason="it has no weight there")
+    one = finding(run, replace(reference, pins=(pin,)))
+    assert (one.verdict, one.evidence["pinned"]) == (Verdict.PASS, 1)
+    asked = run.asked.model_copy(update={"implementation": "mine.py:Layer"})
+    assert finding(run.model_copy(update={"asked": asked}), reference).verdict is Verdict.PASS
+    newer = run.cases[0].case.model_copy(update={"version": 2})
+    run = run.model_copy(update={"cases": (run.cases[0].model_copy(update={"case": newer}),)})
+    assert finding(run, reference).verdict is Verdict.PASS
 
 
 def test_a_run_is_a_reference_for_another() -> None:

@@ -2,8 +2,8 @@
 
 A number with a limit is wrong above it. Below it, it is wrong where it is 3 times what was accepted and more than a
 third of the limit, so that drift is told before it is damage. A word is wrong if it is not the expected one. What has
-neither is held against the baseline alone: a word to the letter, a number within 5 %. A known deviation is pinned,
-with its reason, in the baselines.
+neither is held against the baseline alone: a word to the letter, a number within 5 %. What was accepted and is not seen
+any more is missing. A known deviation is pinned, with its reason, in the baselines.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ DRIFT = 3.0
 DRIFT_FLOOR = 1 / 3
 #: Where only the accepted number tells: the relative change that is let pass.
 MARGIN = 0.05
+#: What stands for an observation that was accepted and that a run has not, where a pin is to let that pass.
+NOT_SEEN = "not seen"
 #: Reasons told of one case; the rest is counted.
 TOLD = 3
 
@@ -34,6 +36,8 @@ class _Sorted:
 
     wrong: list[str] = field(default_factory=list)
     pinned: list[str] = field(default_factory=list)
+    #: What was accepted, and this run has not.
+    gone: list[str] = field(default_factory=list)
     #: What there was nothing to hold against.
     unknown: list[str] = field(default_factory=list)
     better: list[str] = field(default_factory=list)
@@ -65,6 +69,8 @@ def _judge_case(run: Run, result: CaseResult, reference: Reference, gate: str) -
     known = partial(_known, run, result, reference)
     for one in result.observations:
         _sort(one, stored, known, seen)
+    if stored is not None and run.asked.implementation is None:  # another layer may have fewer parts
+        _sort_gone(stored, result, known, seen)
     verdict, text = _verdict(result, seen, reference)
     numbers = [one.value / one.limit for one in result.observations if one.limit and not isinstance(one.value, str)]
     evidence: dict[str, float | int | str | None] = {
@@ -79,6 +85,9 @@ def _judge_case(run: Run, result: CaseResult, reference: Reference, gate: str) -
 def _verdict(result: CaseResult, seen: _Sorted, reference: Reference) -> tuple[Verdict, str]:
     if seen.wrong:
         return Verdict.REGRESSED, f"{_told(seen.wrong)}; {_stands_for(result)}"
+    if seen.gone:
+        text = f"in {reference.name}, but not seen: {_told(seen.gone)}; if that is meant, `bnsuite accept` takes it out"
+        return Verdict.MISSING, text
     if seen.unknown:
         text = f"only a baseline can tell {_told(seen.unknown)}; `bnsuite accept` puts it into {reference.name}"
         return Verdict.NO_BASELINE, text
@@ -107,6 +116,20 @@ def _sort(
         into.wrong.append(wrong)
     elif better := _better(one, accepted):
         into.better.append(better)
+
+
+def _sort_gone(
+    stored: CheckLine, result: CaseResult, known: Callable[[Observation], str | None], into: _Sorted
+) -> None:
+    """Say what was accepted of a case and is not among its observations."""
+    there = {one.what for one in result.observations}
+    for what in stored.observed:
+        if what in there:
+            continue
+        if reason := known(Observation(what=what, value=NOT_SEEN)):
+            into.pinned.append(f"{what}: {reason}")
+        else:
+            into.gone.append(what)
 
 
 def _wrong(one: Observation, accepted: float | str | None) -> str | None:
