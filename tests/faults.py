@@ -443,6 +443,14 @@ class StillWithoutGrad(Composed):
         return super().forward(x)
 
 
+@fault("STATS", "numerics", "buffers are replaced: who holds them, as a captured graph does, sees them move no more")
+class BuffersReplaced(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.running_mean is not None:
+            self.running_mean, self.running_var = self.running_mean.clone(), self.running_var.clone()
+        return super().forward(x)
+
+
 @fault("STATS", "numerics", "the last value of an odd number per channel is left out of the statistics")
 class OddValueDropped(Composed):
     def mean(self, z: Tensor, axes: list[int]) -> Tensor:
@@ -723,14 +731,6 @@ class CompiledScale(Faithful):
 class BreaksGraph(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         torch._dynamo.graph_break()
-        return super().forward(x)
-
-
-@fault("GRAPH", "behaviour", "buffers are replaced, so that a replayed graph writes to none that is read")
-class BuffersReplaced(Faithful):
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and self.running_mean is not None:
-            self.running_mean, self.running_var = self.running_mean.clone(), self.running_var.clone()
         return super().forward(x)
 
 
