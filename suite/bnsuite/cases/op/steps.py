@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bnsuite.cases.case import Step
     from bnsuite.cases.op.case import OpCase
 
-#: Channels a group of ``group_norm``, as Wu & He (2018) chose for ResNet-50's narrowest layers.
+#: Groups of ``group_norm``: the default of Wu & He (2018).
 GROUPS = 32
 
 #: Steps before a graph is captured, on a stream of their own, as torch asks for.
