@@ -25,7 +25,7 @@ setup-test: $(VENV)/.test
 bench: setup ## measure this machine and print the verdict table (BENCH_FLAGS, such as "--profile full")
 	$(BIN)/bnsuite $(BENCH_FLAGS)
 
-test: setup-test ## run every test
+test: setup-test ## run the tests but those that take minutes (make proofs)
 	$(BIN)/pytest
 
 check: lint types test ## lint, types and tests
