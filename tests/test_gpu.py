@@ -15,7 +15,7 @@ from bnsuite.cases import CATALOGUE, Case, by_id
 from bnsuite.cases.op import OpCase
 from bnsuite.measure import clock, environment, memory, nvml
 from bnsuite.measure.device import resolve, uuid
-from bnsuite.measure.items.settle import settle
+from bnsuite.measure.settle import settle
 from conftest import ROOT
 
 pytestmark = pytest.mark.gpu

@@ -92,6 +92,10 @@ class Case(ABC):
         """How many examples one built `step` goes through, or None where that says nothing."""
         return None
 
+    def piece(self, step: Step) -> Step:
+        """What is timed of a built `step` where two environments take turns: all of it, or an equal part."""
+        return step
+
     def brief(self, step: Step) -> Step:
         """A short part of a built `step` that touches all it touches and holds as much memory."""
         return step

@@ -10,13 +10,14 @@ from types import ModuleType
 from typing import NoReturn
 
 from bnsuite import __version__
-from bnsuite.cli import accept, check, claims, figures, list_cases, output, run, show
+from bnsuite.cli import ab, accept, check, claims, figures, list_cases, output, run, show
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 
 #: A verb is a module with SUMMARY, add_options(parser) and main(options) -> exit status; without a verb: run.
 VERBS: dict[str, ModuleType] = {
     "run": run,
     "list": list_cases,
+    "ab": ab,
     "check": check,
     "accept": accept,
     "show": show,

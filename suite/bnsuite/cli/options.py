@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
+from bnsuite.launch.plan import PLANS, asked
 from bnsuite.record.errors import InputError
+from bnsuite.record.schema import Asked
 
 RESULTS = Path("results")
 LATEST = RESULTS / "latest"
@@ -36,6 +39,44 @@ def path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")
     return Path(text)
+
+
+def add_measuring(parser: argparse.ArgumentParser) -> None:
+    """What every verb that measures asks for."""
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--profile", default="quick", choices=tuple(PLANS), help="how much is measured (default: quick)"
+    )
+    add_select(parser)
+    parser.add_argument("--out", type=path, metavar="DIR", help=f"where results go (default: {RESULTS}/TIME)")
+    parser.add_argument("--threads", type=positive(int), default=1, metavar="N", help="CPU threads (default: 1)")
+    parser.add_argument(
+        "--timeout", type=positive(float), default=300.0, metavar="S", help="seconds a case may take (default: 300)"
+    )
+    add_data(parser)
+    add_baselines(parser)
+    add_verdicts(parser)
+
+
+def asked_of(options: argparse.Namespace, implementation: str | None) -> Asked:
+    """What `add_measuring` was given, checked as far as can be without starting anything; raises InputError."""
+    return asked(
+        device=options.device,
+        profile=options.profile,
+        select=options.k,
+        threads=options.threads,
+        timeout_s=options.timeout,
+        implementation=implementation,
+    )
+
+
+def results_folder(options: argparse.Namespace) -> tuple[Path, bool]:
+    """Where results go: --out, ``$BNSUITE_OUT``, or a folder named by the time; and whether it is that."""
+    if options.out is not None:
+        return options.out, False
+    if os.environ.get("BNSUITE_OUT"):
+        return Path(os.environ["BNSUITE_OUT"]), False
+    return RESULTS / datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), True
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsuite.cli.options import (
-    FINDINGS,
-    LATEST,
-    REPORT,
-    RESULTS,
-    add_baselines,
-    add_data,
-    add_select,
-    add_verdicts,
-    data_folder,
-    path,
-    positive,
-)
+from bnsuite.cli.options import FINDINGS, LATEST, REPORT, add_measuring, asked_of, data_folder, results_folder
 from bnsuite.cli.output import remark
-from bnsuite.launch.plan import PLANS, asked
 from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -35,22 +20,10 @@ SUMMARY = "measure, judge and print the verdict table"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--profile", default="quick", choices=tuple(PLANS), help="how much is measured (default: quick)"
-    )
-    add_select(parser)
-    parser.add_argument("--out", type=path, metavar="DIR", help=f"where results go (default: {RESULTS}/TIME)")
-    parser.add_argument("--threads", type=positive(int), default=1, metavar="N", help="CPU threads (default: 1)")
-    parser.add_argument(
-        "--timeout", type=positive(float), default=300.0, metavar="S", help="seconds a case may take (default: 300)"
-    )
+    add_measuring(parser)
     parser.add_argument(
         "--impl", metavar="MODULE:FACTORY", help="judge this batch norm in the place of torch's (or FILE.py:FACTORY)"
     )
-    add_data(parser)
-    add_baselines(parser)
-    add_verdicts(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -59,17 +32,10 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.record.files import exists, make_folder
     from bnsuite.report.progress import listener
 
-    request = asked(
-        device=options.device,
-        profile=options.profile,
-        select=options.k,
-        threads=options.threads,
-        timeout_s=options.timeout,
-        implementation=options.impl,
-    )
+    request = asked_of(options, options.impl)
     make_sure_of_baselines(options)
     data = data_folder(options)
-    folder, by_time = _folder(options)
+    folder, by_time = results_folder(options)
     new = not exists(folder)
     make_folder(folder)
     shown, listen = listener(sys.stderr)
@@ -107,23 +73,16 @@ def main(options: argparse.Namespace) -> int:
 def _measure(session: Session, reference: Reference) -> None:
     from bnsuite.judge.gates import judge
     from bnsuite.judge.verdict import Verdict
+    from bnsuite.launch.launches import Launches
 
     session.look()
     session.follow_curves()
-    run = session.time()
+    launches = Launches(session)
+    run = launches.time()
     slower = {one.case for one in judge(run, reference) if (one.gate, one.verdict) == ("timing", Verdict.REGRESSED)}
     if slower:  # a slowdown is only believed when fresh launches show it again
-        session.confirm(slower)
+        launches.confirm(slower)
     session.end()
-
-
-def _folder(options: argparse.Namespace) -> tuple[Path, bool]:
-    """Where results go: --out, ``$BNSUITE_OUT``, or a folder named by the time; and whether it is that."""
-    if options.out is not None:
-        return options.out, False
-    if os.environ.get("BNSUITE_OUT"):
-        return Path(os.environ["BNSUITE_OUT"]), False
-    return RESULTS / datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), True
 
 
 def _remove_if_bare(folder: Path) -> None:

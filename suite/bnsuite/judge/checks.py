@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from glob import escape
 
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.lines import CheckLine
+from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import CHECK_GATES, CaseResult, Observation, Run, Status
 
@@ -51,6 +53,23 @@ def judge_numerics(run: Run, reference: Reference) -> list[Finding]:
 def judge_behaviour(run: Run, reference: Reference) -> list[Finding]:
     """One finding for each case with a behaviour gate."""
     return _judge(run, reference, BEHAVIOUR)
+
+
+def deviations(run: Run, name: str) -> tuple[Pin, ...]:
+    """What is wrong in a run that is trusted all the same, as pins: one measured beside it may do it as well."""
+    return tuple(
+        Pin(
+            case=escape(result.id),
+            what=escape(one.what),
+            device="any",
+            torch="",
+            value=one.value if isinstance(one.value, str) else one.value * DRIFT,
+            reason=f"{name} does it too",
+        )
+        for result in run.cases
+        for one in result.observations
+        if (one.expected is not None or one.limit is not None) and _wrong(one, None)
+    )
 
 
 def _judge(run: Run, reference: Reference, gate: str) -> list[Finding]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
+from statistics import NormalDist, fmean, stdev
 from statistics import correlation as pearson
-from statistics import fmean, stdev
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,16 @@ class Estimate:
         half = float(stdtrit(self.freedom, (1 + level) / 2)) * self.error
         return self.mean - half, self.mean + half
 
+    def p_above(self, bound: float) -> float:
+        """The probability of a mean at least this far above `bound`, were the true one there."""
+        from scipy.special import stdtr
+
+        return float(stdtr(self.freedom, -(self.mean - bound) / self.error))
+
+    def p_below(self, bound: float) -> float:
+        """The probability of a mean at least this far below `bound`, were the true one there."""
+        return 1 - self.p_above(bound)
+
     def p_two_sided(self) -> float:
         """The probability of a mean at least this far from zero, were the true one zero."""
         from scipy.special import stdtr
@@ -34,6 +44,11 @@ class Estimate:
         if self.error == 0:
             return 1.0 if self.mean == 0 else 0.0
         return 2 * float(stdtr(self.freedom, -abs(self.mean) / self.error))
+
+
+def normal_quantile(probability: float) -> float:
+    """The standard normal value that lies above a share `probability` of all."""
+    return NormalDist().inv_cdf(probability)
 
 
 def paired(differences: Sequence[float]) -> Estimate:

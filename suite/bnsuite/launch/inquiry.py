@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bnsuite.launch.child import ChildError
-from bnsuite.launch.environments import OLDEST_TORCH
+from bnsuite.launch.environments import OLDEST_TORCH, Site
 from bnsuite.launch.messages import Catalogue, Place, Staged
 from bnsuite.launch.worker import RequestFailedError, Worker
 from bnsuite.record.errors import InputError
@@ -24,16 +24,22 @@ _LIMIT = "the limit for starting"
 
 
 def catalogue(
-    profile: str, select: str | None, data: Path | None, implementation: str | None = None
+    profile: str, select: str | None, data: Path | None, implementation: str | None = None, site: Site | None = None
 ) -> list[PlannedCase]:
     """The cases of a profile that `select` (an expression as for -k) matches; InputError if there are none.
 
-    Of an `implementation`, those that it has a part in.
+    Of an `implementation`, those that it has a part in; `site` says what is installed, this interpreter by default.
     """
     with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
         folder = Path(scratch)
         worker = Worker(
-            *(folder, "catalogue"), threads=1, stage=folder, cores=[], torch_first=False, implementation=implementation
+            *(folder, "catalogue"),
+            threads=1,
+            stage=folder,
+            cores=[],
+            torch_first=False,
+            implementation=implementation,
+            site=site,
         )
         try:
             cases = worker.ask(

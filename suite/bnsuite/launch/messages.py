@@ -9,7 +9,17 @@ from typing_extensions import Self
 
 from bnsuite.launch.child import ChildError
 from bnsuite.record.details import Detail
-from bnsuite.record.schema import Curve, Environment, Observation, PlannedCase, Timing, Value
+from bnsuite.record.schema import (
+    Curve,
+    Environment,
+    GpuWatch,
+    Memory,
+    Observation,
+    PlannedCase,
+    Seconds,
+    Timing,
+    Value,
+)
 from bnsuite.record.store import first_problem
 
 
@@ -28,7 +38,7 @@ class Place(Value):
 
 
 class Started(Value):
-    """Answer to "start": torch is imported."""
+    """Answer to "start" and "settle": torch is imported."""
 
 
 class Staged(Value):
@@ -57,6 +67,39 @@ class Followed(Value):
 
     curve: Curve
     detail: Detail
+
+
+class Ready(Value):
+    """Answer to "ready": about how many seconds a step of the case takes, or why there is nothing to be timed."""
+
+    step_s: Seconds | None
+    examples: Annotated[int, Field(ge=1)] | None
+    skipped: str | None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.step_s is None) == (self.skipped is None):
+            raise ValueError("a case is ready, or is skipped for a reason")
+        return self
+
+
+class Block(Value):
+    """Answer to "block": seconds a step, a value a round, and processor time over wall time (None on a GPU)."""
+
+    samples_s: tuple[Seconds, ...] = Field(min_length=1)
+    cpu_share: Annotated[float, Field(ge=0)] | None
+
+
+class Peak(Value):
+    """Answer to "peak"."""
+
+    memory: Memory
+
+
+class Done(Value):
+    """Answer to "done": what the GPU went through since the case was made ready; None on a CPU."""
+
+    gpu: GpuWatch | None
 
 
 class Begin(Value):

@@ -20,7 +20,7 @@ ROUND_S = 1e-3
 DEFAULT_BYTES = 1 << 20
 
 
-def _copy(nbytes: int, device: str) -> Step:
+def copy(nbytes: int, device: str) -> Step:
     """A plain copy that moves `nbytes`, half of them read and half written."""
     import torch
 
@@ -33,7 +33,7 @@ def _copy(nbytes: int, device: str) -> Step:
     return step
 
 
-def _linear(device: str) -> Step:
+def linear(device: str) -> Step:
     """A small matrix product and an activation, as in an MLP: bound by arithmetic and by dispatch."""
     import torch
 
@@ -50,7 +50,7 @@ class Controls:
 
     def __init__(self, nbytes: int | None, device: str, clock: Callable[[], Any]) -> None:
         self._clock = clock
-        self._steps = {"copy": _copy(nbytes or DEFAULT_BYTES, device), "linear": _linear(device)}
+        self._steps = {"copy": copy(nbytes or DEFAULT_BYTES, device), "linear": linear(device)}
         self._iterations: dict[str, int] = {}
         #: Seconds a step, by control.
         self.samples: dict[str, list[float]] = {name: [] for name in self._steps}

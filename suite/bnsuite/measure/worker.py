@@ -16,10 +16,13 @@ from dataclasses import asdict
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnsuite.measure import cores
-from bnsuite.measure.channel import Channel
+from bnsuite.measure.channel import TOKEN_VARIABLE, Channel
+
+if TYPE_CHECKING:
+    from bnsuite.measure.bench import Bench
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
@@ -132,6 +135,55 @@ def _check(request: Request) -> Answer:
     return {"observations": seen, "skipped": None}
 
 
+def _settle(request: Request) -> Answer:
+    """Import what every measurement needs, then stay on the cores given."""
+    from bnsuite.measure import bench
+
+    _start(request)
+    bench.pin(request["cores"])
+    return {}
+
+
+@cache
+def _bench() -> Bench:
+    from bnsuite.measure.bench import Bench
+
+    return Bench()
+
+
+def _ready(request: Request) -> Answer:
+    """One side of a lockstep gets a case ready: about how long a step takes, or why there is nothing to be timed."""
+    from bnsuite.cases import implementation
+    from bnsuite.measure.plant import Plant
+
+    try:
+        step_s, examples = _bench().ready(
+            request["case"], request["device"], request["seed"], Plant(**request["plant"])
+        )
+    except NotImplementedError as reason:
+        if implementation.named() is None:
+            raise
+        return {"step_s": None, "examples": None, "skipped": f"the implementation does not do it: {reason}"}
+    return {"step_s": step_s, "examples": examples, "skipped": None}
+
+
+def _block(request: Request) -> Answer:
+    """Some rounds of the case that is ready."""
+    samples_s, cpu_share = _bench().block(request["rounds"], request["iterations"], request["warm"])
+    return {"samples_s": samples_s, "cpu_share": cpu_share}
+
+
+def _peak(_: Request) -> Answer:
+    """The most memory the case that is ready holds."""
+    return {"memory": _bench().memory()}
+
+
+def _done(_: Request) -> Answer:
+    """Let go of the case; what the GPU went through since it was made ready."""
+    gpu = _bench().done()
+    return {"gpu": asdict(gpu) if gpu else None}
+
+
 ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "catalogue": _catalogue,
     "environment": _environment,
@@ -139,13 +191,18 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "stage": _stage,
     "check": _check,
     "curve": _curve,
+    "settle": _settle,
+    "ready": _ready,
+    "block": _block,
+    "peak": _peak,
+    "done": _done,
 }
 
 
 def main() -> None:
     """Answer requests until stdin ends."""
     cores.take()
-    answers = Channel(os.dup(1))
+    answers = Channel(os.dup(1), os.environ.pop(TOKEN_VARIABLE, None))
     os.dup2(2, 1)  # a print in the measured code must not look like an answer
     for line in sys.stdin:
         request = json.loads(line)

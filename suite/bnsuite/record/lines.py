@@ -123,7 +123,8 @@ def _memory_stem(run: Run) -> str:
 
 
 def _memory_line(run: Run, result: CaseResult) -> MemoryLine | None:
-    peaks = {one.memory.allocated_peak_bytes for one in result.timings}
+    told = [one.memory.allocated_peak_bytes for one in result.timings]
+    peaks = {peak for peak in told if peak is not None}
     alone = [one for one in result.timings if one.gpu is not None and one.gpu.foreign == 0]
     used = [one.memory.gpu_used_bytes for one in alone if one.memory.gpu_used_bytes is not None]
     (peak,) = peaks if len(peaks) == 1 else (None,)  # launches that disagree can't be a reference

@@ -82,6 +82,20 @@ def from_run(run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = ()) -
     )
 
 
+def trusted(run: Run, name: str, pins: tuple[Pin, ...]) -> Reference:
+    """The run of a trusted environment as the reference for one measured beside it; times are compared block by block.
+
+    `pins` are the deviations that are let pass.
+    """
+    return Reference(
+        name=name,
+        convergence={one.id: curve_reference(one) for one in run.cases if one.curves},
+        memory=MEMORY.of_run(run),
+        checks=CHECKS.of_run(run),
+        pins=pins,
+    )
+
+
 def timing_reference(result: CaseResult, runs: list[Run]) -> TimingReference:
     """What `runs` say of a case's time, those of them that measured it in the same version."""
     same = [

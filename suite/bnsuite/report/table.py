@@ -29,7 +29,7 @@ def terminal(run: Run, findings: list[Finding], status: ExitStatus) -> str:
         _heading(run),
         "",
         _table(run, findings, "simple"),
-        *_reasons(findings),
+        *reasons(findings),
         *(["", watched] if watched else []),
     ]
     return "\n".join([*body, "", summary(run, findings, status)])
@@ -37,7 +37,7 @@ def terminal(run: Run, findings: list[Finding], status: ExitStatus) -> str:
 
 def markdown(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     """The same as Markdown."""
-    reasons = [f"- {line.strip()}" if line else line for line in _reasons(findings)]
+    told = [f"- {line.strip()}" if line else line for line in reasons(findings)]
     seen = [text for text in (gpu.line(run), gpu.energy(run)) if text]
     return "\n".join(
         [
@@ -46,7 +46,7 @@ def markdown(run: Run, findings: list[Finding], status: ExitStatus) -> str:
             _heading(run),
             "",
             _table(run, findings, "github"),
-            *reasons,
+            *told,
             "",
             *(line for text in seen for line in (text, "")),
             f"**{summary(run, findings, status)}**",
@@ -143,12 +143,17 @@ def _heading(run: Run) -> str:
     )
 
 
-def _table(run: Run, findings: list[Finding], style: str) -> str:
+def by_row(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
     """A row a case; of checks, which are many and have no numbers of their own, a row a family of defects."""
     rows: dict[str, list[Finding]] = {}
     for finding in findings:
         checks = finding.gate in CHECK_GATES
         rows.setdefault("/".join(finding.case.split("/")[:2]) if checks else finding.case, []).append(finding)
+    return rows
+
+
+def _table(run: Run, findings: list[Finding], style: str) -> str:
+    rows = by_row(findings)
     results = {result.id: result for result in run.cases}
     return tabulate(
         [_row(name, results.get(name), some) for name, some in rows.items()],
@@ -160,14 +165,14 @@ def _table(run: Run, findings: list[Finding], style: str) -> str:
 
 
 def _row(name: str, result: CaseResult | None, findings: list[Finding]) -> list[str]:
-    numbers = [*_time(result), _limit(result), _against(findings), _memory(result)]
+    numbers = [*_time(result), _limit(result), _against(findings), memory(result)]
     return [name, *numbers, worst(findings).value]
 
 
 def _against(findings: list[Finding]) -> str:
     """What moved against the baseline: the time, the memory, and for a training how it learnt."""
     if findings[0].gate in CHECK_GATES:
-        return _checked(findings)
+        return checked(findings)
     parts = []
     for finding in findings:
         if finding.gate == "memory" and finding.verdict in {Verdict.PASS, Verdict.NO_BASELINE}:
@@ -182,7 +187,7 @@ def _against(findings: list[Finding]) -> str:
     return ", ".join(parts) or NOTHING
 
 
-def _checked(findings: list[Finding]) -> str:
+def checked(findings: list[Finding]) -> str:
     """How many checks a row stands for, and how many of them have a known deviation."""
     pinned = sum(bool(finding.evidence.get("pinned")) for finding in findings)
     count = f"{len(findings)} check{'s' if len(findings) > 1 else ''}"
@@ -208,13 +213,13 @@ def _time(result: CaseResult | None) -> tuple[str, str]:
     return units.seconds(middle), units.spread((upper - lower) / 2 / middle)
 
 
-def _memory(result: CaseResult | None) -> str:
+def memory(result: CaseResult | None) -> str:
     peaks = [one.memory.allocated_peak_bytes for one in result.timings] if result else []
     known = [peak for peak in peaks if peak is not None]
     return units.nbytes(max(known)) if known else NOTHING
 
 
-def _reasons(findings: list[Finding]) -> list[str]:
+def reasons(findings: list[Finding]) -> list[str]:
     """A line for each finding that needs explaining; equal reasons are told once."""
     cases_by_reason: dict[tuple[Verdict, str, str], list[str]] = {}
     for finding in findings:

@@ -76,6 +76,10 @@ class TrainCase(Case):
         assert isinstance(step, Training)
         return len(step.data.x_train)
 
+    def piece(self, step: Step) -> Step:
+        assert isinstance(step, Training)
+        return step.piece
+
     def brief(self, step: Step) -> Step:
         assert isinstance(step, Training)
         return step.few_batches

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from functools import cached_property
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,11 +62,21 @@ class Training:
         with self._own_chance():
             self.losses = [self.step(x, y) for x, y in self._batches()]
 
+    def piece(self) -> None:
+        """Train on the next GATHERED batches, or one epoch where that is shorter; epochs follow on one another."""
+        with self._own_chance():
+            for x, y in islice(self._endless, min(GATHERED, -(-len(self.data.x_train) // self._case.batch))):
+                self.step(x, y)
+
     def few_batches(self) -> None:
         """Train on four batches."""
         with self._own_chance():
             for x, y in islice(self._batches(), 4):
                 self.step(x, y)
+
+    @cached_property
+    def _endless(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return chain.from_iterable(self._batches() for _ in count())
 
     def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of an epoch; many are gathered at once, which is quicker than each by itself."""

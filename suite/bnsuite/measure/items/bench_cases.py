@@ -9,20 +9,18 @@ import pytest
 from bnsuite.cases.data import DataError
 from bnsuite.measure import clock, memory
 from bnsuite.measure.control import Controls
-from bnsuite.measure.items.settle import ROUND_S, settle
 from bnsuite.measure.items.surroundings import SAMPLED_EVERY_S, Surroundings
 from bnsuite.measure.plugin import MEASURED
+from bnsuite.measure.settle import ROUND_S, flush, settle
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from bnsuite.cases import Case, Step
+    from bnsuite.cases import Case
 
 #: A case is short enough for the quick profile.
 CASE_S = 0.25
 MIN_ROUNDS, MAX_ROUNDS = 7, 50
-#: More than the L2 cache of any GPU so far.
-FLUSHED_BYTES = 1 << 28
 
 
 def test_case(case: Case, measured_device: str, benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> None:
@@ -45,7 +43,7 @@ def test_case(case: Case, measured_device: str, benchmark: BenchmarkFixture, req
     controls = Controls(case.nbytes, measured_device, ticks)
     controls.sample()
     benchmark.extra_info.update(case=case.id, version=case.version, device=measured_device)
-    setup = _flush(measured_device) if case.cold else None
+    setup = flush(measured_device) if case.cold else None
     # Epochs are long: what happens within them is sampled beside them.
     with Surroundings(
         request.config, measured_device, period_s=None if case.rounds is None else SAMPLED_EVERY_S
@@ -64,15 +62,3 @@ def test_case(case: Case, measured_device: str, benchmark: BenchmarkFixture, req
         "examples": case.examples(step),
         "memory": memory.measure(case.brief(step), measured_device),
     }
-
-
-def _flush(device: str) -> Step:
-    """What drives everything else out of the L2 cache; it is done before the clock starts."""
-    import torch
-
-    block = torch.empty(FLUSHED_BYTES, dtype=torch.uint8, device=device)
-
-    def flush() -> None:
-        block.zero_()
-
-    return flush

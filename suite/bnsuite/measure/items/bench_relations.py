@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnsuite.measure import clock
-from bnsuite.measure.items.settle import ROUND_S, settle
 from bnsuite.measure.items.surroundings import Surroundings
 from bnsuite.measure.plugin import MEASURED
+from bnsuite.measure.settle import ROUND_S, settle
 
 if TYPE_CHECKING:
     import pytest

@@ -1,4 +1,4 @@
-"""Warming a step up until it has settled."""
+"""The state a step is timed in: warmed up until it has settled, caches emptied where a case asks for that."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 ROUND_S = 1e-3
 WARM_UP_S = {"cpu": 0.02, "cuda": 0.5}
 
+#: More than the L2 cache of any GPU so far.
+FLUSHED_BYTES = 1 << 28
+
 
 def settle(step: Step, device: str) -> float:
     """Run `step` until it has settled and return about how many seconds one takes."""
@@ -24,3 +27,15 @@ def settle(step: Step, device: str) -> float:
     while perf_counter() < end:
         step_s = min(step_s, *clock.time_rounds(step, ticks, 2))
     return max(step_s, 1e-9)
+
+
+def flush(device: str) -> Step:
+    """What drives everything else out of the L2 cache of `device`; done before the clock starts."""
+    import torch
+
+    block = torch.empty(FLUSHED_BYTES, dtype=torch.uint8, device=device)
+
+    def empty() -> None:
+        block.zero_()
+
+    return empty

@@ -1,0 +1,104 @@
+"""Two environments compared: A is trusted, B is judged. Each is a session of its own; times are taken in lockstep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bnsuite.launch.environments import Site
+from bnsuite.launch.session import Progress, Session
+from bnsuite.record.errors import InputError
+from bnsuite.record.files import make_folder
+from bnsuite.record.lockstep import SIDES
+from bnsuite.record.schema import Asked, PlannedCase, Run
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class _Tally:
+    """One count of what both sides have done."""
+
+    def __init__(self, listen: Callable[[Progress], None]) -> None:
+        self._listen = listen
+        self._done = dict.fromkeys(SIDES, (0, 0))
+
+    def side(self, side: str, name: str) -> Callable[[Progress], None]:
+        def hear(step: Progress) -> None:
+            self._done[side] = step.done, step.total
+            done, total = (sum(numbers) for numbers in zip(*self._done.values(), strict=True))
+            self._listen(Progress(f"{step.stage} in {name}", step.label, done, total))
+
+        return hear
+
+
+class Comparison:
+    """A context manager: leaving it ends every process of both sides, and removes what they left."""
+
+    def __init__(
+        self,
+        sites: tuple[Site, Site],
+        asked: tuple[Asked, Asked],
+        folder: Path,
+        listen: Callable[[Progress], None],
+        data: Path | None,
+    ) -> None:
+        self._sites, self._folder = sites, folder
+        tally = _Tally(listen)
+        for side in SIDES:
+            make_folder(folder / side)
+        self.a, self.b = (
+            Session(one, folder / side, tally.side(side, site.name), data, site)
+            for one, side, site in zip(asked, SIDES, sites, strict=True)
+        )
+        self.b.stage = self.a.stage  # both see the same bytes
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        for site in self._sites:
+            self._open.callback(site.close)
+        for session in self.sessions:
+            self._open.enter_context(session)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def sessions(self) -> tuple[Session, Session]:
+        return self.a, self.b
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong on either side without spoiling a measurement."""
+        return [*self.a.warnings, *self.b.warnings]
+
+    def prepare(self) -> tuple[Run, Run]:
+        """Make sure of both environments and choose the cases; returns the two runs, still empty.
+
+        InputError if an environment can't be had, or if they can't be compared.
+        """
+        for site in self._sites:
+            site.prepare()
+        b = self.b.prepare(_comparable)  # an implementation has a part in some cases only
+        ids = {result.id for result in b.cases}
+        a = self.a.prepare(lambda case: case.id in ids)
+        if a.device != b.device:
+            there = ", ".join(f"{site.name} has {run.device}" for site, run in zip(self._sites, (a, b), strict=True))
+            raise InputError(f"the environments chose different devices ({there}); name one with --device")
+        return a, b
+
+    def end(self, ended_by: str | None = None) -> None:
+        """Record on both sides that all is measured, or what ended it."""
+        for session in self.sessions:
+            session.end(ended_by)
+
+
+def _comparable(case: PlannedCase) -> bool:
+    """Whether a case is compared: a relation compares two steps of one environment, and needs no second."""
+    return not case.bounds

@@ -1,0 +1,102 @@
+"""One side of a lockstep: a case held ready in this process, and timed a block at a time when asked.
+
+The other side is another process; whoever asks sees to it that only one of them works.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import perf_counter, thread_time
+from typing import TYPE_CHECKING
+
+from bnsuite.measure import clock, control, memory
+from bnsuite.measure.device import uuid
+from bnsuite.measure.nvml import GpuWatch, Watch
+from bnsuite.measure.plant import Plant
+from bnsuite.measure.settle import flush, settle
+
+if TYPE_CHECKING:
+    from bnsuite.cases import Case, Step
+
+#: Fixed work of torch's own, timed as cases are: what it shows as well is not the case's.
+CONTROLS: dict[str, Callable[[str], Step]] = {
+    "control/copy": partial(control.copy, control.DEFAULT_BYTES),
+    "control/linear": control.linear,
+}
+
+
+def pin(cores: list[int]) -> None:
+    """Keep every thread of this process on `cores`, if there are any."""
+    if cores:
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)
+
+
+class Bench:
+    """Holds at most one case."""
+
+    def __init__(self) -> None:
+        self._device = ""
+        self._case: Case | None = None
+        self._step: Step | None = None
+        self._whole: Step | None = None
+        self._flush: Step | None = None
+        self._plant = Plant()
+        self._watch = Watch()  # before this process touches the GPU, see there
+
+    def ready(self, name: str, device: str, seed: int, plant: Plant) -> tuple[float, int | None]:
+        """Build the case `name` on `device` and warm it up.
+
+        Returns about how many seconds one step takes, and how many examples it goes through, where that is known.
+        What warms up is not what is timed: a training starts its blocks untrained.
+        """
+        self.done()
+        self._device, self._plant = device, plant
+        if name in CONTROLS:
+            self._step = CONTROLS[name](device)
+            return settle(self._step, device), None
+        from bnsuite.cases import by_id
+
+        case = self._case = by_id[name]
+        step_s = settle(case.piece(case.build(device, seed)), device)
+        self._whole = case.build(device, seed)
+        self._step = plant.holding(case.piece(self._whole), device)
+        self._flush = flush(device) if case.cold else None
+        if device != "cpu":
+            self._watch.start(uuid(device))
+        return step_s, case.examples(self._whole) if self._step is self._whole else None
+
+    def block(self, rounds: int, iterations: int, warm: int) -> tuple[list[float], float | None]:
+        """Seconds a step, a value a round, after `warm` steps that don't count; and the share of its core it had.
+
+        The share is processor time over wall time, None on a GPU.
+        """
+        assert self._step is not None, "ready() comes first"
+        ticks = clock.for_device(self._device)
+        for _ in range(warm):
+            self._step()
+        begin_s, begin_cpu_s = perf_counter(), thread_time()
+        samples: list[float] = []
+        for _ in range(rounds):
+            if self._flush is not None:
+                self._flush()
+            samples += self._plant.time(self._step, ticks, iterations)
+        wall_s, cpu_s = perf_counter() - begin_s, thread_time() - begin_cpu_s
+        return samples, cpu_s / wall_s if self._device == "cpu" else None
+
+    def memory(self) -> dict[str, int | None]:
+        """Bytes the case's step holds at its peak (see :mod:`bnsuite.measure.memory`)."""
+        assert self._case is not None
+        assert self._whole is not None
+        return memory.measure(self._plant.holding(self._case.brief(self._whole), self._device), self._device)
+
+    def done(self) -> GpuWatch | None:
+        """Let go of the case; returns what the GPU went through since it was made ready, None on a CPU."""
+        seen = self._watch.stop() if self._case is not None and self._device != "cpu" else None
+        self._case = self._step = self._whole = self._flush = None
+        gc.collect()
+        return seen
