@@ -47,7 +47,7 @@ image-run: ## run the image on the CPU, cut off from everything; results in resu
 	  -v "$(CURDIR)/results/image:/results" $(IMAGE) --device cpu
 
 image-test: setup-test ## run the tests of the image
-	BNSUITE_IMAGE=$(IMAGE) $(BIN)/pytest -s tests/test_image.py
+	BNSUITE_IMAGE=$(IMAGE) $(BIN)/pytest -s tests/test_image.py tests/test_containers.py
 
 overhead: setup-test ## print what the harness adds to a step
 	$(BIN)/pytest -q -s tests/overhead.py

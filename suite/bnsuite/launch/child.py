@@ -11,9 +11,9 @@ from typing import IO
 
 from bnsuite.launch.listen import ChildError, Lines, Listener, SilentError
 
-__all__ = ["Child", "ChildError", "SilentError", "how_it_ended"]
+__all__ = ["Child", "ChildError", "Printed", "SilentError", "how_it_ended"]
 
-#: Noise beyond this is not kept: whoever prints without end must not fill the disk.
+#: What comes where only messages should is not kept beyond this: whoever prints without end must not fill the disk.
 MOST_NOISE_BYTES = 1 << 20
 
 
@@ -35,11 +35,11 @@ def last_line(text: bytes) -> str:
     return lines[-1].strip() if lines else ""
 
 
-class Noise:
-    """What came where only messages should: the beginning kept in a file, which is made when there is any."""
+class Printed:
+    """What was printed: its first bytes kept in a file, which is made when there are any, and the end of it here."""
 
-    def __init__(self, file: Path) -> None:
-        self._file, self._room = file, MOST_NOISE_BYTES
+    def __init__(self, file: Path, room: int = MOST_NOISE_BYTES) -> None:
+        self._file, self._room = file, room
         self._end = b""
 
     def __call__(self, some: bytes) -> None:
@@ -74,7 +74,7 @@ class Child:
         token: str | None = None,
     ) -> None:
         self.log = log
-        self._noise = Noise(log.with_name(f"{log.stem}-noise.txt"))
+        self._noise = Printed(log.with_name(f"{log.stem}-noise.txt"))
         self._read_end, write_end = os.pipe()
         try:
             with log.open("ab") as output:

@@ -14,18 +14,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def keep_heap() -> dict[str, str]:
+def heaps() -> list[tuple[tuple[int, int], dict[str, str]]]:
     """Settings under which glibc gives no tensor of the catalogue back to the kernel between two steps.
 
-    Older versions refuse a threshold above 32 MiB and keep their small default; 2.36 was seen to take it.
+    Each with the oldest version that takes them: older ones refuse a threshold above 32 MiB and keep their small
+    default; 2.36 was seen to take it.
     """
+    return [
+        (
+            oldest,
+            {
+                "MALLOC_MMAP_THRESHOLD_": str(threshold),
+                "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+                "MALLOC_TOP_PAD_": str(64 << 20),
+            },
+        )
+        for oldest, threshold in (((2, 36), 4 << 30), ((0, 0), 32 << 20))
+    ]
+
+
+def keep_heap() -> dict[str, str]:
+    """The settings that this machine's glibc takes."""
     version = tuple(int(part) for part in platform.libc_ver()[1].split(".")[:2] if part.isdigit())
-    threshold = 4 << 30 if version >= (2, 36) else 32 << 20
-    return {
-        "MALLOC_MMAP_THRESHOLD_": str(threshold),
-        "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
-        "MALLOC_TOP_PAD_": str(64 << 20),
-    }
+    return next(settings for oldest, settings in heaps() if version >= oldest or oldest == (0, 0))
 
 
 #: Each worker holds a torch of its own in memory.

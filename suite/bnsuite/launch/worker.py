@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from bnsuite.launch.child import ChildError, SilentError
 from bnsuite.launch.environments import Here, Link, Site, Start
 from bnsuite.launch.messages import Started, understand
-from bnsuite.record.errors import NotMeasuredError
+from bnsuite.record.errors import InputError, NotMeasuredError
 
 T = TypeVar("T")
 
@@ -67,15 +67,15 @@ class Worker:
             implementation=implementation,
         )
         self._link: Link | None = None
-        self._closed = False
+        self._began = self._closed = False
         self._lock = threading.Lock()
 
     def ask(self, request: dict[str, Any], kind: type[T], timeout_s: float, limit: str = TIMEOUT) -> T:
         """The answer to `request`, as a `kind`, within `timeout_s`, which `limit` names where it is passed.
 
         Raises RequestFailedError if it raised in the worker, ChildError if the worker died, hung or answered
-        nonsense, and InputError if none can be started. In any case the process is ended: after an error its GPU
-        context may be worth nothing.
+        nonsense, or can't be started again, and InputError if its environment can't start even the first. In any case
+        the process is ended: after an error its GPU context may be worth nothing.
         """
         try:
             if self._link is None:
@@ -106,7 +106,13 @@ class Worker:
         with self._lock:
             if self._closed:
                 raise ChildError("the run is over")
-            self._link = self._site.start(self._how, secrets.token_hex(8))
+            try:
+                self._link = self._site.start(self._how, secrets.token_hex(8))
+            except InputError as error:
+                if self._began:  # it is no longer what it was
+                    raise ChildError(str(error)) from error
+                raise
+            self._began = True
             return self._link
 
     @staticmethod

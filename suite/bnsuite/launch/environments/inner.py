@@ -18,7 +18,7 @@ def inner_half(scratch: Path) -> Path:
     """A folder in `scratch` for PYTHONPATH that holds the package's inner half and nothing else.
 
     A copy, made once: our own site-packages must not come with it, and another Python's bytecode must not stay in
-    them. Whoever runs as another user, as an image may, can read it.
+    them. Every user can read it, for a container may run as another one.
     """
     package = Path(bnsuite.__file__).parent
     folder = scratch / "inner"
@@ -33,7 +33,12 @@ def inner_half(scratch: Path) -> Path:
                     shutil.copytree(package / name, copy / name, copy_function=shutil.copyfile, ignore=leave_out)
                 else:
                     shutil.copyfile(package / name, copy / name)
-            for path in (part, *part.rglob("*")):
-                path.chmod(0o755 if path.is_dir() else 0o644)
+            make_readable(part)
             part.rename(folder)
     return folder
+
+
+def make_readable(folder: Path) -> None:
+    """Let every user read `folder` and what is in it, if they come as far."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bnsuite.launch.environments.image import Image
 from bnsuite.launch.environments.interpreter import Here, Interpreter
 from bnsuite.launch.environments.release import Release
 from bnsuite.launch.environments.site import Site
@@ -18,6 +19,8 @@ def parse(text: str) -> Site:
         return Here()
     if kind == "python" and rest:
         return Interpreter(text, rest)
+    if kind == "docker" and rest:
+        return Image(text, rest)
     if package == "torch" and version:
         return Release(text, version)
     raise InputError(f"{text!r} is no environment; write {FORMS}")

@@ -1,0 +1,200 @@
+"""A Docker image as a place for workers: each runs in a container that is cut off from everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnsuite.launch import quiet
+from bnsuite.launch.environments.container import Container
+from bnsuite.launch.environments.engine import labels, remove, sweep, told
+from bnsuite.launch.environments.inner import inner_half, make_readable
+from bnsuite.launch.environments.site import Link, Site, Start
+from bnsuite.record.errors import InputError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.types import DeviceRequest, Mount
+
+#: Where our folders are mounted in a container.
+INNER, STAGE, USERS = "/bnsuite/inner", "/bnsuite/stage", "/bnsuite/implementation"
+
+#: Finds the Python that has torch, and has it keep a worker; one without torch says so itself.
+FIND_PYTHON = """
+for python in python python3; do
+  "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' >/dev/null 2>&1 &&
+    exec "$python" -m bnsuite.measure.keeper
+done
+for python in python python3; do
+  command -v "$python" >/dev/null && exec "$python" -m bnsuite.measure.keeper
+done
+echo "there is neither python nor python3 on the image's PATH" >&2
+exit 127
+"""
+
+#: A container that takes more of the machine's memory is ended before the coordinator is.
+MEMORY_SHARE = 0.8
+TMP_BYTES = 4 << 30
+SHM_BYTES = 1 << 30
+MOST_PROCESSES = 4096
+
+#: What chooses among GPUs has to mean the same inside.
+PASSED_ON = ("CUDA_VISIBLE_DEVICES",)
+
+_NOBODY = 65534
+
+
+class Image(Site):
+    """An image that this machine's Docker engine has.
+
+    Its entrypoint is not run. What its ENV sets counts, but for what keeps a measured process quiet.
+    """
+
+    def __init__(self, name: str, image: str) -> None:
+        super().__init__(name)
+        self._image, self._id = image, secrets.token_hex(8)
+        self._client: DockerClient | None = None
+        self._found = ""
+        self._path: list[str] = []
+        self._cores = quiet.cores()
+
+    def prepare(self) -> None:
+        """Make sure that the engine answers and has the image, for its own kind of processor."""
+        import docker
+        from docker.errors import ImageNotFound
+
+        with told(self.name):
+            client = docker.from_env()
+            self._client = client
+            sweep(client)
+            try:
+                found = client.images.get(self._image)
+            except ImageNotFound:
+                raise InputError(
+                    f"{self.name}: the Docker engine has no image {self._image}; docker pull {self._image}"
+                ) from None
+            engine = client.version()
+        made_for, runs = (
+            f"{one.get('Os')}/{one.get(key)}" for one, key in ((found.attrs, "Architecture"), (engine, "Arch"))
+        )
+        if made_for != runs:
+            raise InputError(f"{self.name}: is made for {made_for}, and this machine runs {runs}; name one made for it")
+        self._found = found.id or self._image
+        set_there = dict(one.split("=", 1) for one in found.attrs["Config"].get("Env") or [] if "=" in one)
+        self._path = list(filter(None, [set_there.get("PYTHONPATH")]))
+
+    def start(self, how: Start, token: str) -> Link:
+        """A worker in a container of this image."""
+        if self._client is None:
+            self.prepare()
+        assert self._client is not None
+        with told(self.name):
+            return Container(self._client, self._settings(how, token), how.scratch / f"{how.label}.txt", token)
+
+    def close(self) -> None:
+        """Remove what still runs of it, and let go of the engine."""
+        if self._client is None:
+            return
+        try:
+            left = self._client.api.containers(all=True, filters={"label": f"bnsuite.site={self._id}"})
+        except Exception:  # noqa: BLE001  # the engine may be gone, and then so are its containers
+            left = []
+        for container in left:
+            remove(self._client, container["Id"])
+        self._client.close()
+        self._client = None
+
+    def _settings(self, how: Start, token: str) -> dict[str, Any]:
+        from docker.types import LogConfig
+
+        limit = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
+        user = f"{os.getuid()}:{os.getgid()}"
+        how.stage.mkdir(parents=True, exist_ok=True)
+        if os.getuid() == 0:  # nothing judged is run as root
+            user = f"{_NOBODY}:{_NOBODY}"
+            make_readable(how.stage)
+        mounts, variables = self._implementation(how)
+        return {
+            "image": self._found,
+            "name": f"bnsuite-{re.sub('[^a-zA-Z0-9_.-]', '-', how.label)}-{secrets.token_hex(4)}",
+            "entrypoint": ["sh", "-c", FIND_PYTHON],
+            "command": [],
+            "environment": {**self._variables(how, token), **variables},
+            "working_dir": "/tmp",  # noqa: S108  # the container's own
+            "mounts": [_mount(inner_half(how.scratch), INNER), _mount(how.stage, STAGE), *mounts],
+            "labels": labels(self._id),
+            "user": user,
+            # spoken to by stdin and stdout alone; stdin ends when the coordinator does
+            "stdin_open": True,
+            "detach": False,
+            "network_mode": "none",
+            "log_config": LogConfig(type="none"),
+            # nothing to write to but memory, no rights, no more than its share
+            "read_only": True,
+            "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={TMP_BYTES}"},  # noqa: S108  # compiled code is loaded
+            "shm_size": SHM_BYTES,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges"],
+            "pids_limit": MOST_PROCESSES,
+            "mem_limit": limit,
+            "memswap_limit": limit,
+            "cpuset_cpus": ",".join(map(str, how.cores or self._cores)),
+            # a check of health would run beside what is timed
+            "healthcheck": {"test": ["NONE"]},
+            "auto_remove": True,
+            "device_requests": _gpus(how.device),
+        }
+
+    def _variables(self, how: Start, token: str) -> dict[str, str]:
+        return {
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+            **quiet.variables(how.threads),
+            **quiet.taking(how.cores),
+            "BNSUITE_HEAPS": json.dumps(quiet.heaps()),
+            "BNSUITE_STAGE": STAGE,
+            "BNSUITE_TOKEN": token,
+            "PYTHONPATH": os.pathsep.join([INNER, *self._path]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": "/tmp",  # noqa: S108  # the container's own
+            "TMPDIR": "/tmp",  # noqa: S108  # likewise
+            # compilers name their caches after the user, who has no entry in the image's passwd
+            "USER": "bnsuite",
+            "LOGNAME": "bnsuite",
+        }
+
+    def _implementation(self, how: Start) -> tuple[list[Mount], dict[str, str]]:
+        """The user's own layer, read-only: its file's folder, or where the user is if that holds the module."""
+        if how.implementation is None:
+            return [], {}
+        place, _, factory = how.implementation.rpartition(":")
+        if place.endswith(".py"):
+            file = Path(place)
+            return [_mount(file.parent, USERS)], {"BNSUITE_IMPL": f"{USERS}/{file.name}:{factory}"}
+        variables = {"BNSUITE_IMPL": how.implementation}
+        top = Path.cwd() / place.split(".")[0]
+        if not top.is_dir() and not top.with_name(f"{top.name}.py").is_file():
+            return [], variables
+        return [_mount(Path.cwd(), USERS)], {
+            **variables,
+            "PYTHONPATH": os.pathsep.join([INNER, USERS, *self._path]),
+        }
+
+
+def _mount(folder: Path, there: str) -> Mount:
+    from docker.types import Mount
+
+    return Mount(there, str(folder.resolve()), type="bind", read_only=True)
+
+
+def _gpus(device: str) -> list[DeviceRequest]:
+    """All GPUs of this machine, so that their numbers stay; "auto" takes them where there is a driver."""
+    from docker.types import DeviceRequest
+
+    driver = any(Path(one).exists() for one in ("/dev/nvidiactl", "/dev/dxg"))
+    if device == "cpu" or (device == "auto" and not driver):
+        return []
+    return [DeviceRequest(count=-1, capabilities=[["gpu", "compute", "utility"]])]
