@@ -14,7 +14,7 @@ import pytest
 from bnsuite.cases import profile
 from bnsuite.launch.child import ChildError
 from bnsuite.launch.environments import Here, parse
-from bnsuite.launch.inquiry import ask_environment
+from bnsuite.launch.inquiry import ask_environment, catalogue
 from bnsuite.launch.messages import Catalogue, Looked
 from bnsuite.launch.side_by_side import Job, ask_all
 from bnsuite.launch.worker import Worker
@@ -246,8 +246,17 @@ def test_a_torch_that_cannot_be_judged_is_told(venv: Path, worker: Start, code: 
 
 
 def test_a_device_that_is_not_there_is_told_of_its_environment(worker: Start) -> None:
-    with pytest.raises(InputError, match=r"^\.: --device cuda:99: "):
+    """By its name, but for this interpreter, which is meant where none is named."""
+    with pytest.raises(InputError, match=r"^B: --device cuda:99: "):
+        ask_environment("cuda:99", worker("."), "B")
+    with pytest.raises(InputError, match=r"^--device cuda:99: "):
         ask_environment("cuda:99", worker("."), ".")
+
+
+def test_a_catalogue_that_cannot_be_had_is_told_of_its_environment(script: Callable[[str], str]) -> None:
+    site = parse(script("#!/bin/sh\nexit 3\n"))
+    with pytest.raises(InputError, match=r"^python:\S+: no worker starts there: the process ended with status 3$"):
+        catalogue("quick", None, None, None, site)
 
 
 ANSWERING = """#!{python} -S

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bnsuite.launch.child import ChildError
-from bnsuite.launch.environments import OLDEST_TORCH, Site
+from bnsuite.launch.environments import OLDEST_TORCH, Here, Site
 from bnsuite.launch.messages import Catalogue, Place, Staged
 from bnsuite.launch.worker import RequestFailedError, Worker
 from bnsuite.record.errors import InputError
@@ -21,6 +22,7 @@ ANSWER_S = 180.0
 STAGE_S = 900.0
 
 _LIMIT = "the limit for starting"
+_OLDEST = ".".join(map(str, OLDEST_TORCH))
 
 
 def catalogue(
@@ -41,10 +43,10 @@ def catalogue(
             implementation=implementation,
             site=site,
         )
+        request = {"do": "catalogue", "profile": profile, "source": _text(data)}
         try:
-            cases = worker.ask(
-                {"do": "catalogue", "profile": profile, "source": _text(data)}, Catalogue, ANSWER_S, _LIMIT
-            ).cases
+            with _named(site.name if site else Here.NAME):
+                cases = worker.ask(request, Catalogue, ANSWER_S, _LIMIT).cases
         finally:
             worker.end()
     match = matcher(select) if select is not None else lambda _: True
@@ -66,25 +68,37 @@ def ask_place(device: str, worker: Worker) -> tuple[str, Environment]:
 
 
 def ask_environment(device: str, worker: Worker, name: str) -> tuple[str, Environment]:
-    """As `ask_place`, of the environment that the user wrote as `name`; InputError names it if it can't be judged."""
-    oldest = ".".join(map(str, OLDEST_TORCH))
-    try:
+    """As `ask_place`, of the environment that the user wrote as `name`; InputError names it if it can't be judged.
+
+    This interpreter needs no name: its errors are told as they are.
+    """
+    with _named(name):
         found, environment = ask_place(device, worker)
+    version = environment.packages.get("torch", "")
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_TORCH:
+        raise InputError(f"{name}: holds torch {version}; what is judged must be torch {_OLDEST} or newer")
+    return found, environment
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn what another environment fails on into an InputError that names it."""
+    if name == Here.NAME:
+        yield
+        return
+    try:
+        yield
     except RequestFailedError as error:
         if str(error).startswith("ModuleNotFoundError: No module named 'torch'"):
             raise InputError(
-                f"{name}: torch is not installed there; name one that holds torch {oldest} or newer"
+                f"{name}: torch is not installed there; name one that holds torch {_OLDEST} or newer"
             ) from None
         raise InputError(f"{name}: torch does not start there: {error}") from None
     except ChildError as error:
         raise InputError(f"{name}: no worker starts there: {error}") from None
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
-    version = environment.packages.get("torch", "")
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_TORCH:
-        raise InputError(f"{name}: holds torch {version}; what is judged must be torch {oldest} or newer")
-    return found, environment
 
 
 def ask_stage(names: Iterable[str], folder: Path, data: Path | None, worker: Worker) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bnsuite import __version__
 from bnsuite.launch import quiet
 from bnsuite.launch.environments import Here, Site
-from bnsuite.launch.inquiry import ask_place, ask_stage, catalogue
+from bnsuite.launch.inquiry import ask_environment, ask_stage, catalogue
 from bnsuite.launch.messages import Followed, Looked
 from bnsuite.launch.revision import revision
 from bnsuite.launch.side_by_side import Job, Result, ask_all
@@ -112,7 +112,7 @@ class Session:
         asked = self.asked
         asked_where = self.worker("environment")
         with ThreadPoolExecutor(1) as aside:
-            answer = aside.submit(ask_place, asked.device, asked_where)
+            answer = aside.submit(ask_environment, asked.device, asked_where, self.site.name)
             try:
                 plan = catalogue(asked.profile, asked.select, self._data, asked.implementation, self.site)
                 plan = [case for case in plan if wanted_there(case)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from pathlib import Path
@@ -41,4 +42,5 @@ def inner_half(scratch: Path) -> Path:
 def make_readable(folder: Path) -> None:
     """Let every user read `folder` and what is in it, if they come as far."""
     for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        with contextlib.suppress(FileNotFoundError):  # data that is just being made takes its name at the end
+            path.chmod(0o755 if path.is_dir() else 0o644)

@@ -90,8 +90,10 @@ class Interpreter(Site):
 class Here(Interpreter):
     """The interpreter that runs this."""
 
+    NAME = "."
+
     def __init__(self) -> None:
-        super().__init__(".", sys.executable)
+        super().__init__(self.NAME, sys.executable)
 
     def _environment(self, how: Start, token: str) -> dict[str, str]:
         """It has this package already, wherever it has it from."""

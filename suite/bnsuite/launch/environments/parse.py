@@ -15,7 +15,7 @@ def parse(text: str) -> Site:
     """The place that `text` names; InputError, with the forms there are, if it names none."""
     kind, _, rest = text.partition(":")
     package, _, version = text.partition("==")
-    if text == ".":
+    if text == Here.NAME:
         return Here()
     if kind == "python" and rest:
         return Interpreter(text, rest)
