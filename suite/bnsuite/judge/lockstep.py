@@ -29,7 +29,7 @@ LOOK_ALPHA = 0.005
 #: What a PASS may err by, were B just at the margin, at one look.
 PASS_ALPHA = 0.01
 #: Runs in which any case rings falsely, were screening and confirmation independent.
-RUN_ALPHA = 0.005
+RUN_ALPHA = 0.01
 #: Launches before the first look, and between looks.
 FIRST_LOOK, EVERY = 6, 3
 #: Launches vary at least this much (log scale), whatever a few happen to show.
@@ -67,7 +67,11 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def decide(compared: Compared, cases: int, most: int) -> Decision:
     """What the launches of one of `cases` cases say, where there are at most `most` of either kind."""
-    screen, confirm = compared.values(), compared.values(confirms=True)
+    return decide_values(compared.values(), compared.values(confirms=True), cases, most)
+
+
+def decide_values(screen: Sequence[float], confirm: Sequence[float], cases: int, most: int) -> Decision:
+    """The same of the values of the first launches, and of those made to confirm what these showed."""
     flag = next((count for count in _looks(len(screen)) if _slower(screen[:count], LOOK_ALPHA)), None)
     if flag is None:
         return _screened(screen, most)

@@ -1,0 +1,173 @@
+"""The timing gate of a lockstep: false alarms are rare, slowdowns are found, and what can't be told is not passed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from math import exp, log1p, sqrt
+
+import pytest
+
+from bnsuite.judge import lockstep
+from bnsuite.judge.comparison import judge
+from bnsuite.judge.lockstep import Decision, decide
+from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.lockstep import Compared, Lockstep, Pairs
+from bnsuite.record.schema import Observation, Outcome, Run, Status
+from conftest import make_run, result, timing
+
+MOST = 18
+
+
+def pairs(value: float, *, confirms: bool = False, share: float | None = 1.0, disturbed: str | None = None) -> Pairs:
+    """A launch whose value is this (log scale)."""
+    return Pairs(
+        a_s=(1e-3,) * 4,
+        b_s=(1e-3 * exp(value),) * 4,
+        a_first=(True, False, True, False),
+        cpu_shares=(share,) * 4,
+        iterations=1,
+        rounds=10,
+        confirms=confirms,
+        disturbed=disturbed,
+    )
+
+
+def measured(draw: Callable[[], float], cases: int = 1) -> tuple[Decision, int]:
+    """What comes out where launches are made as `ab` makes them, and after how many."""
+    values: dict[bool, list[float]] = {False: [], True: []}
+    while True:
+        decision = lockstep.decide_values(values[False], values[True], cases, MOST)
+        if decision.verdict is not None:
+            return decision, len(values[False]) + len(values[True])
+        values[decision.flagged] += [draw() for _ in range(lockstep.EVERY)]
+
+
+def heavy(chance: random.Random, deviation: float) -> float:
+    """Student's t of 5 degrees of freedom, which machines' noise is like, with this deviation."""
+    draw = chance.gauss(0, 1) / sqrt(chance.gammavariate(2.5, 2) / 5)
+    return draw * deviation / sqrt(5 / 3)
+
+
+@pytest.mark.parametrize(("deviation", "nights"), [(0.004, 600), (0.012, 600), (0.025, 200)])
+def test_nights_with_nothing_changed_ring_rarely(deviation: float, nights: int) -> None:
+    """Of nights of twenty cases each, at most 1 % raise any alarm."""
+    chance = random.Random(7)
+    alarms = 0
+    for _ in range(nights):
+        verdicts = [measured(lambda: heavy(chance, deviation), 20)[0].verdict for _ in range(20)]
+        alarms += Verdict.REGRESSED in verdicts
+    assert alarms <= 0.01 * nights
+
+
+@pytest.mark.parametrize(("slower", "least"), [(0.02, 0.80), (0.03, 0.95), (0.05, 0.99)])
+def test_a_slowdown_is_found(slower: float, least: float) -> None:
+    """With launches that differ by 1.2 %, among twenty cases; and a slowdown of 5 % is never passed."""
+    chance = random.Random(11)
+    decided = [measured(lambda: log1p(slower) + heavy(chance, 0.012), 20)[0].verdict for _ in range(400)]
+    assert decided.count(Verdict.REGRESSED) >= least * len(decided)
+    if slower == 0.05:
+        assert Verdict.PASS not in decided
+
+
+def test_a_quiet_machine_needs_few_launches() -> None:
+    """Nothing changed: most cases are decided at the first look."""
+    chance = random.Random(13)
+    decided = [measured(lambda: heavy(chance, 0.006)) for _ in range(200)]
+    assert sum(launches == lockstep.FIRST_LOOK for _, launches in decided) > 180
+    assert all(decision.verdict is Verdict.PASS for decision, _ in decided)
+
+
+def test_what_the_machine_cannot_carry_is_inconclusive() -> None:
+    """Launches that differ by 15 %: neither an alarm nor a PASS, and a forecast of what it would take."""
+    chance = random.Random(17)
+    decision, launches = measured(lambda: 0.01 + chance.gauss(0, 0.15))
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert launches == MOST
+    assert decision.needs > 30
+
+
+def test_a_slowdown_must_show_again() -> None:
+    """Launches made to confirm that show none take the suspicion back."""
+    slow, same = [0.04, 0.041, 0.039, 0.04, 0.042, 0.038], [0.0, 0.001, -0.001, 0.0, 0.002, -0.002]
+    assert lockstep.decide_values(slow, [], 20, MOST).flagged
+    assert lockstep.decide_values(slow, slow, 20, MOST).verdict is Verdict.REGRESSED
+    assert lockstep.decide_values(slow, same, 20, MOST).verdict is Verdict.PASS
+
+
+def test_faster_is_told_as_well() -> None:
+    assert lockstep.decide_values([-0.05 + n / 1000 for n in range(6)], [], 20, MOST).verdict is Verdict.IMPROVED
+
+
+def test_equal_values_are_no_proof() -> None:
+    """A handful of launches that agree by chance are taken to differ by as much as any do."""
+    assert lockstep.estimate([0.0105] * 6).error > 0.001
+
+
+def test_disturbed_launches_do_not_count() -> None:
+    quiet = tuple(pairs(0.0) for _ in range(6))
+    loud = (pairs(0.5, share=0.5), pairs(0.5, disturbed="the GPU was throttled (hw_slowdown)"))
+    assert decide(Compared(id="op/a", launches=(*quiet[:3], *loud, *quiet[3:])), 1, MOST).verdict is Verdict.PASS
+
+
+def times(*launches: Pairs, budget_s: float | None = None) -> Lockstep:
+    control = Compared(id="control/copy", launches=tuple(pairs(0.001) for _ in range(6)))
+    return Lockstep(
+        schema=1,
+        a="python:/trusted",
+        b=".",
+        seed=1,
+        most_launches=MOST,
+        budget_s=budget_s,
+        cases=(control, Compared(id="op/a", launches=launches)),
+    )
+
+
+def run_of(name: str = "op/a", *, outcomes: dict[str, Outcome] | None = None) -> Run:
+    return make_run(result(name, timings=(timing(1e-3),), outcomes=outcomes))
+
+
+def found(b: Run, lockstep_times: Lockstep, a: Run | None = None) -> Finding:
+    (finding,) = judge(a or b, b, lockstep_times, ())
+    return finding
+
+
+def test_the_evidence_is_told() -> None:
+    """How much, how surely, by how many launches, and what plain operations did meanwhile."""
+    slow = [0.04, 0.041, 0.039, 0.04, 0.042, 0.038]
+    launches = (*(pairs(value) for value in slow), *(pairs(value, confirms=True) for value in slow))
+    finding = found(run_of(), times(*launches))
+    assert finding.verdict is Verdict.REGRESSED
+    assert "takes +4.1%" in finding.summary
+    assert "shown by 6 launches and again by 6 fresh ones" in finding.summary
+    assert "plain operations of torch's own changed by +0.1%" in finding.summary
+    assert finding.evidence["control_copy"] == pytest.approx(0.001, rel=0.01)
+    assert (finding.low or 0) < (finding.change or 0) < (finding.high or 0)
+
+
+def test_too_much_disturbance_is_invalid() -> None:
+    finding = found(run_of(), times(*(pairs(0.0, share=0.5) for _ in range(3))))
+    assert finding.verdict is Verdict.INVALID
+    assert "something else had the core in 3 of 3 launches" in finding.summary
+
+
+def test_what_the_budget_cut_short_is_inconclusive() -> None:
+    """Both what was timed too little and what was not looked at; what fails still fails."""
+    finding = found(run_of(), times(pairs(0.0), pairs(0.01), budget_s=10.0))
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert "more launches would decide" in finding.summary
+    unseen = make_run(result("numerics/ref/x"))
+    assert found(unseen, times(budget_s=10.0)).verdict is Verdict.INCONCLUSIVE
+    failed = run_of(outcomes={"timing": Outcome(status=Status.FAILED, reason="B: it hung")})
+    assert found(failed, times(budget_s=10.0)).verdict is Verdict.FAILED
+
+
+def test_what_a_does_as_well_is_no_change() -> None:
+    """A deviation that the trusted environment has too is let pass; one that is B's alone is not."""
+
+    def seen(value: float) -> Run:
+        return make_run(result("numerics/ref/x", observations=(Observation(what="y[0]", value=value, limit=30.0),)))
+
+    assert found(seen(90.0), times(), a=seen(90.0)).verdict is Verdict.PASS
+    assert found(seen(90.0), times(), a=seen(1.0)).verdict is Verdict.REGRESSED
+    assert found(seen(900.0), times(), a=seen(90.0)).verdict is Verdict.REGRESSED
