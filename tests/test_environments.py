@@ -110,6 +110,13 @@ def test_a_virtual_environment_is_judged_by_its_folder(venv: Path, worker: Start
     assert "torch" in environment.packages
 
 
+def test_an_interpreter_is_found_by_its_name(venv: Path, worker: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell finds it: on the PATH."""
+    (venv / "bin" / "python9").symlink_to(venv / "bin" / "python")
+    monkeypatch.setenv("PATH", str(venv / "bin"), prepend=":")
+    assert worker("python:python9").ask(CATALOGUE, Catalogue, 60).cases
+
+
 def test_nothing_of_ours_leaks_into_another_interpreter(venv: Path, worker: Start, tmp_path: Path) -> None:
     """The inner half alone is put before it: it lists the cases, has no torch, and finds none of our packages."""
     one = worker(f"python:{venv}/bin/python")

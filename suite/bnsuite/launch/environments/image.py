@@ -68,8 +68,7 @@ class Image(Site):
         from docker.errors import ImageNotFound
 
         with told(self.name):
-            client = docker.from_env()
-            self._client = client
+            client = self._client = self._client or docker.from_env()
             sweep(client)
             try:
                 found = client.images.get(self._image)
