@@ -24,8 +24,9 @@ T = TypeVar("T")
 #: Seconds a step, by control.
 Samples = dict[str, tuple[float, ...]]
 
-#: A round is long enough for the clock, a block so long that the other side's traces in the caches are few of it.
-ROUND_S, BLOCK_S = 1e-3, 10e-3
+#: A round is long enough for the clock. Blocks are short: what else runs on the machine comes and goes within tens of
+#: milliseconds, and the two sides of a pair should meet the same of it (see docs/results/lockstep.md).
+ROUND_S, BLOCK_S = 0.3e-3, 3e-3
 MOST_ROUNDS = 10
 #: How long a case is timed in a launch, within these: as long as its share of the start-up took, which is the best
 #: use of the time where what differs within a launch outweighs what differs between launches.

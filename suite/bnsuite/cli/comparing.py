@@ -1,0 +1,135 @@
+"""Two environments compared from beginning to end: what every verb does that needs a lockstep."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import TextIO
+
+from bnsuite.cli.options import FINDINGS, REPORT
+from bnsuite.judge.comparison import judge
+from bnsuite.judge.lockstep import decide
+from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
+from bnsuite.launch.comparison import Comparison
+from bnsuite.launch.environments import parse
+from bnsuite.launch.lockstep import Lockstep
+from bnsuite.record import lockstep, pins, store
+from bnsuite.record.errors import InputError, one_line
+from bnsuite.record.files import make_folder, write_atomically
+from bnsuite.record.lockstep import Compared
+from bnsuite.record.schema import Asked, Run
+from bnsuite.report.comparison import markdown
+from bnsuite.report.progress import listener
+
+#: A case is undecided after so many launches, by profile; as many again may confirm what they show.
+MOST_LAUNCHES = {"quick": 18, "full": 30}
+#: A case of which so many launches were disturbed is given up.
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be compared, and how."""
+
+    #: The environments as the user writes them: A is trusted, B is judged.
+    a: str
+    b: str
+    asked: tuple[Asked, Asked]
+    #: Where the results go.
+    folder: Path
+    #: Where images are looked for, if that was said.
+    data: Path | None
+    #: Where known deviations are pinned.
+    baselines: Path
+    seed: int | None = None
+    budget_s: float | None = None
+    #: A known fault for B's steps (see ``measure/plant.py``).
+    plant: dict[str, float] = field(default_factory=dict)
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of it, as it lies in the folder."""
+
+    a: Run
+    b: Run
+    times: lockstep.Lockstep
+    findings: list[Finding]
+    status: ExitStatus
+    #: The findings as JSON.
+    text: str
+    #: What went wrong without spoiling a measurement.
+    warnings: list[str]
+
+
+def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
+    """Measure both environments, judge B, and write all of it into the folder.
+
+    Raises InputError for an environment that can't be had. What ends it later is told in the runs; what was measured
+    before is judged.
+    """
+    deadline = None if wanted.budget_s is None else monotonic() + wanted.budget_s
+    sites = parse(wanted.a), parse(wanted.b)
+    make_folder(wanted.folder)
+    shown, listen = listener(shown_on)
+    ended_by: str | None = None
+    with Comparison(sites, wanted.asked, wanted.folder, listen, wanted.data) as comparison:
+        comparison.prepare()
+        turns = Lockstep(
+            comparison.sessions,
+            wanted.folder,
+            seed=random.SystemRandom().randrange(1 << 32) if wanted.seed is None else wanted.seed,
+            most_launches=MOST_LAUNCHES[wanted.asked[1].profile],
+            budget_s=wanted.budget_s,
+            plant=wanted.plant,
+        )
+        try:
+            with shown:
+                _measure(comparison, turns, deadline)
+        except KeyboardInterrupt:
+            ended_by = "interrupted"
+        except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
+            ended_by = str(error) if isinstance(error, InputError) else one_line(error)
+        comparison.end(ended_by)
+    return _judged(wanted, comparison.warnings)
+
+
+def _measure(comparison: Comparison, turns: Lockstep, deadline: float | None) -> None:
+    """Look, follow, then time as long as something is undecided and the budget lasts."""
+    for session in comparison.sessions:
+        session.look(deadline)
+    for session in comparison.sessions:
+        session.follow_curves(deadline)
+    most = turns.times.most_launches
+    cases = len(turns.names())
+    while True:
+        known = {one.id: one for one in turns.times.cases}
+        names = [name for name in turns.names() if not _exhausted(known.get(name))]
+        decisions = {name: decide(known[name], cases, most) for name in names if name in known}
+        undecided = [name for name in names if name not in decisions or decisions[name].verdict is None]
+        if not undecided or (deadline is not None and monotonic() + turns.expected_s(undecided) > deadline):
+            return
+        turns.launch(undecided, [name for name in undecided if name in decisions and decisions[name].flagged])
+
+
+def _exhausted(compared: Compared | None) -> bool:
+    """Whether a case has been disturbed so often that more launches won't help."""
+    if compared is None:
+        return False
+    return len(compared.launches) >= len(compared.values()) + len(compared.values(confirms=True)) + REPEATS
+
+
+def _judged(wanted: Wanted, warnings: list[str]) -> Judged:
+    """What lies in the folder, judged; the verdicts are written beside it."""
+    a, b = (store.load(wanted.folder / side) for side in lockstep.SIDES)
+    times = lockstep.load(wanted.folder)
+    findings = judge(a, b, times, pins.read(wanted.baselines))
+    status = exit_status(findings, finished=b.finished, strict=wanted.strict)
+    judgement = Judgement(schema=Judgement.SCHEMA, reference=times.a, status=status, findings=tuple(findings))
+    text = judgement.model_dump_json(by_alias=True, indent=1)
+    write_atomically(wanted.folder / FINDINGS, text + "\n")
+    write_atomically(wanted.folder / REPORT, markdown(a, b, times, findings, status))
+    return Judged(a, b, times, findings, status, text, warnings)
