@@ -92,7 +92,7 @@ def image(client: docker.DockerClient, base: str) -> Iterator[Callable[..., str]
                 add(tar, name, text)
             add(tar, "Dockerfile", dockerfile)
         context.seek(0)
-        built, _ = client.images.build(fileobj=context, custom_context=True, rm=True)
+        built, _ = client.images.build(fileobj=context, custom_context=True, forcerm=True, network_mode="none")
         made.append(built.id)
         return f"docker:{built.id}"
 
