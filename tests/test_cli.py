@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["bench"], "'bench' is not a verb; choose from run, list, ab, check, accept, show"),
+        (["bench"], "'bench' is not a verb; choose from run, list, ab, bisect, check, accept, show"),
         (["--devise", "cpu"], "unrecognized arguments: --devise cpu; see `bnsuite --help`"),
         (["show", "--strict"], "unrecognized arguments: --strict; see `bnsuite show --help`"),
         (["--device", "gpu"], "--device gpu: no such device; choose auto, cpu, cuda or cuda:N"),

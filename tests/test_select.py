@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bnsuite.record.errors import InputError
-from bnsuite.record.select import matcher
+from bnsuite.record.select import expression, matcher
 
 IDS = ["op/batch_norm2d/fwd+bwd/f32/nhwc/2x3", "op/batch_norm2d/fwd-eval/f32/nchw/2x3", "train/cnn/bn/lr=0.01"]
 
@@ -36,3 +36,12 @@ def test_refuses(expression: str) -> None:
     """What is not an expression is refused in one line that names the option."""
     with pytest.raises(InputError, match=r"^-k"):
         matcher(expression)
+
+
+def test_ids_make_an_expression() -> None:
+    """Which chooses them; where there are none, or too many, there is none."""
+    made = expression([IDS[2], IDS[0], IDS[0]])
+    assert made is not None
+    assert [matcher(made)(name) for name in IDS] == [True, False, True]
+    assert expression([]) is None
+    assert expression(f"op/{number}" for number in range(101)) is None

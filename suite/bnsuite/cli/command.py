@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from bnsuite import __version__
-from bnsuite.cli import ab, accept, check, claims, figures, list_cases, output, run, show
+from bnsuite.cli import ab, accept, bisect, check, claims, figures, list_cases, output, run, show
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 
 #: A verb is a module with SUMMARY, add_options(parser) and main(options) -> exit status; without a verb: run.
@@ -18,6 +18,7 @@ VERBS: dict[str, ModuleType] = {
     "run": run,
     "list": list_cases,
     "ab": ab,
+    "bisect": bisect,
     "check": check,
     "accept": accept,
     "show": show,

@@ -9,7 +9,7 @@ from pathlib import Path
 from bnsuite.cli.options import FINDINGS, REPORT, baselines_folder
 from bnsuite.cli.output import remark, say
 from bnsuite.judge.gates import judge
-from bnsuite.judge.verdict import ExitStatus, Judgement, exit_status
+from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
 from bnsuite.record import baselines
 from bnsuite.record.errors import InputError, one_line
 from bnsuite.record.files import read_text, write_atomically
@@ -56,12 +56,20 @@ def _add_claims(run: Run, folder: Path) -> None:
         remark(f"{folder / REPORT}: without the claims: {one_line(error)}")
 
 
-def conclude(run: Run, reference: Reference, options: argparse.Namespace, folder: Path | None = None) -> int:
+def conclude(
+    run: Run,
+    reference: Reference,
+    options: argparse.Namespace,
+    folder: Path | None = None,
+    findings: list[Finding] | None = None,
+) -> int:
     """Judge, write the verdicts into `folder` if there is one, and print; returns the exit status.
 
-    What can't be written is an InputError, once the verdicts are printed; a regression keeps its status all the same.
+    `findings` are those that were judged before. What can't be written is an InputError, once the verdicts are
+    printed; a regression keeps its status all the same.
     """
-    findings = judge(run, reference)
+    if findings is None:
+        findings = judge(run, reference)
     status = exit_status(findings, finished=run.finished, strict=options.strict)
     judgement = Judgement(schema=Judgement.SCHEMA, reference=reference.name, status=status, findings=tuple(findings))
     text = judgement.model_dump_json(by_alias=True, indent=1)

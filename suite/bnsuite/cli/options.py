@@ -41,8 +41,8 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-def add_measuring(parser: argparse.ArgumentParser) -> None:
-    """What every verb that measures asks for."""
+def add_measuring(parser: argparse.ArgumentParser, *, verdicts: bool = True) -> None:
+    """What every verb that measures asks for; `verdicts` with how they are shown and counted."""
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument(
         "--profile", default="quick", choices=tuple(PLANS), help="how much is measured (default: quick)"
@@ -55,7 +55,8 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     )
     add_data(parser)
     add_baselines(parser)
-    add_verdicts(parser)
+    if verdicts:
+        add_verdicts(parser)
 
 
 def asked_of(options: argparse.Namespace, implementation: str | None) -> Asked:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnsuite.cli import confirm
 from bnsuite.cli.options import FINDINGS, LATEST, REPORT, add_measuring, asked_of, data_folder, results_folder
 from bnsuite.cli.output import remark
 from bnsuite.record.errors import InputError, one_line
@@ -24,15 +25,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--impl", metavar="MODULE:FACTORY", help="judge this batch norm in the place of torch's (or FILE.py:FACTORY)"
     )
+    confirm.add_option(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     from bnsuite.cli.conclude import conclude, make_sure_of_baselines, reference_for
+    from bnsuite.judge.gates import judge
     from bnsuite.launch.session import Session
     from bnsuite.record.files import exists, make_folder
     from bnsuite.report.progress import listener
 
     request = asked_of(options, options.impl)
+    confirm.make_sure(options)
     make_sure_of_baselines(options)
     data = data_folder(options)
     folder, by_time = results_folder(options)
@@ -61,7 +65,10 @@ def main(options: argparse.Namespace) -> int:
         _point_latest_to(folder)
     for warning in session.warnings:
         remark(warning)
-    status = conclude(run, reference, options, None if isinstance(trouble, InputError) else folder)
+    findings = judge(run, reference)
+    if options.confirm is not None and run.finished:
+        findings = confirm.settle(run, reference, findings, options, folder)
+    status = conclude(run, reference, options, None if isinstance(trouble, InputError) else folder, findings)
     if trouble is None:
         return status
     if status != 1:  # a regression that was found keeps its status
@@ -104,6 +111,7 @@ def _remove_old_verdicts(folder: Path) -> None:
         for old in (folder / FINDINGS, folder / REPORT, *timings, *pictures):
             old.unlink(missing_ok=True)
         details.remove(folder)
+        confirm.remove_old(folder)
 
 
 def _point_latest_to(folder: Path) -> None:

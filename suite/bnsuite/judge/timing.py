@@ -92,8 +92,19 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
             findings[result.id] = _without_comparison(result, stored, reference, _enough(run))
     adjusted = benjamini_hochberg([one.p for _, one in compared.values()])
     for (name, (result, comparison)), p in zip(compared.items(), adjusted, strict=True):
-        findings[name] = _verdict(result, comparison, p, reference.timing[name])
+        found = _verdict(result, comparison, p, reference.timing[name])
+        if found.verdict is Verdict.REGRESSED:
+            found = found.model_copy(update={"summary": found.summary + how_to_confirm(run, name, reference)})
+        findings[name] = found
     return [findings[result.id] for result in run.cases if result.id in findings]
+
+
+def how_to_confirm(run: Run, case: str, reference: Reference) -> str:
+    """What settles a regression, as the end of its summary."""
+    environments, instead = f"{reference.environment or 'A'} .", ""
+    if run.asked.implementation is not None:
+        environments, instead = ". .", f" --impl-b {run.asked.implementation}"
+    return f"; --confirm settles it, or `bnsuite ab {environments}{instead} -k '{case}'`"
 
 
 def share_of_limit(result: CaseResult) -> float | None:

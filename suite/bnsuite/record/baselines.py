@@ -17,7 +17,7 @@ from bnsuite.record.errors import InputError
 from bnsuite.record.files import read_text
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import CHECKS, MEMORY
-from bnsuite.record.reference import CurveReference, Reference, TimingReference
+from bnsuite.record.reference import CurveReference, Reference, TimingReference, written
 from bnsuite.record.schema import Curve, Migration, Run, Value, Versioned
 from bnsuite.record.store import parse
 
@@ -76,6 +76,7 @@ def load(folder: Path, run: Run) -> Reference:
         checks=CHECKS.read(folder, run),
         pins=pins.read(folder),
         no_timing=None if timing else _nearest(folder, key),
+        environment=written(timing.origin.packages) if timing else None,
     )
 
 

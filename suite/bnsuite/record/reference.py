@@ -61,6 +61,13 @@ class Reference:
     pins: tuple[Pin, ...] = ()
     #: Why there is no timing to compare with, if there is none.
     no_timing: str | None = None
+    #: The environment that the timing was measured in, as a user writes it, if that is known: "torch==2.14.1".
+    environment: str | None = None
+
+
+def written(packages: dict[str, str]) -> str | None:
+    """How an environment with these packages is written, or None if torch is not among them."""
+    return f"torch=={packages['torch']}" if "torch" in packages else None
 
 
 def has_timing(result: CaseResult) -> bool:
@@ -79,6 +86,7 @@ def from_run(run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = ()) -
         checks=CHECKS.of_run(run),
         pins=pins,
         no_timing=f"{name} was measured on another machine: {'; '.join(apart)}" if apart else None,
+        environment=written(run.environment.packages) if run.asked.implementation is None else None,
     )
 
 

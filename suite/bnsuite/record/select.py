@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bnsuite.record.errors import InputError
 
@@ -25,6 +25,17 @@ def matcher(expression: str) -> Match:
     if rest.peek() is not None:
         raise rest.error(f"unexpected {rest.peek()!r}")
     return match
+
+
+def expression(names: Iterable[str]) -> str | None:
+    """What `matcher` takes to match these ids; None where there are none, or more than it takes.
+
+    It also matches ids that contain one of them.
+    """
+    words = sorted(set(names))
+    if not 0 < 2 * len(words) - 1 <= MOST_TOKENS or any(set("()") & set(word) for word in words):
+        return None
+    return " or ".join(words)
 
 
 class _Tokens:

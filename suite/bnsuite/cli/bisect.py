@@ -1,0 +1,184 @@
+"""``bnsuite bisect``: which release of torch brought a change."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TextIO
+
+from bnsuite.cli.ab import budget
+from bnsuite.cli.options import add_measuring, asked_of, baselines_folder, data_folder, results_folder
+from bnsuite.cli.output import remark, say
+from bnsuite.record.errors import InputError
+
+if TYPE_CHECKING:
+    from bnsuite.cli.comparing import Judged, Wanted
+    from bnsuite.judge.bisect import Search, Told, Which
+    from bnsuite.judge.verdict import Finding
+    from bnsuite.record.schema import Asked, PlannedCase
+
+    Compare = Callable[[Wanted, TextIO], Judged]
+
+SUMMARY = "which release of torch brought a change: compare releases in lockstep"
+
+GATES = ("timing", "memory", "numerics", "behaviour", "convergence")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    release = "torch==X.Y.Z"
+    parser.add_argument("--good", required=True, metavar=release, help="a release that is trusted")
+    parser.add_argument("--bad", required=True, metavar=release, help="a newer release that shows the change")
+    parser.add_argument("--gate", choices=GATES, help="what must have regressed (default: anything)")
+    parser.add_argument(
+        "--budget", type=budget, metavar="TIME", help="end each comparison after 90s, 10m or 2h, decided or not"
+    )
+    add_measuring(parser, verdicts=False)
+
+
+def main(options: argparse.Namespace) -> int:
+    from bnsuite.cli.comparing import Wanted, compare
+    from bnsuite.cli.conclude import make_sure_of_baselines
+    from bnsuite.launch.environments import parse
+    from bnsuite.launch.inquiry import catalogue
+    from bnsuite.launch.releases import between, named, releases
+
+    if options.k is None:
+        raise InputError("bisect: what is compared is missing; name a case with -k, see `bnsuite list`")
+    good, bad = named("--good", options.good), named("--bad", options.bad)
+    for version in (good, bad):
+        parse(f"torch=={version}")
+    make_sure_of_baselines(options)
+    asked, data = asked_of(options, None), data_folder(options)
+    _make_sure_of_cases(catalogue(asked.profile, asked.select, data), options)
+    chosen = between(releases(), good, bad)
+    folder, _ = results_folder(options)
+    wanted = Wanted(
+        a=f"torch=={good}",
+        b=f"torch=={bad}",
+        asked=(asked, asked),
+        folder=folder,
+        data=data,
+        baselines=baselines_folder(options),
+        budget_s=options.budget,
+    )
+    return bisect(chosen, wanted, options.gate, compare)
+
+
+def _make_sure_of_cases(cases: Iterable[PlannedCase], options: argparse.Namespace) -> None:
+    """Raise InputError if no case is compared, or none by the gate that was named."""
+    compared = [case for case in cases if not case.bounds]
+    if not compared:
+        raise InputError(f"-k {options.k!r} matches relations only, which compare within one release; name other cases")
+    if options.gate is not None and not any(options.gate in case.gates for case in compared):
+        raise InputError(
+            f"--gate {options.gate}: judges none of the cases that -k {options.k!r} matches; `bnsuite list -k "
+            f"{options.k!r}` shows their gates"
+        )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a comparison with the good release told of another one, and by what."""
+
+    told: Told
+    #: What it showed in a few words, with the estimate and its interval where there are any.
+    text: str
+
+
+def bisect(releases: list[str], wanted: Wanted, gate: str | None, compare: Compare) -> int:
+    """Look for the first bad one of `releases` (oldest first; good, then bad at the end); returns the exit status.
+
+    `wanted` is the comparison of the ends; its folder takes a folder a release.
+    """
+    from bnsuite.judge.bisect import Search, Told, judged
+    from bnsuite.judge.verdict import ExitStatus, Verdict
+
+    search = Search.over(releases)
+    good, bad = search.last_good, search.first_bad
+    say(f"{len(releases)} releases from torch {good}, which is trusted, to {bad}")
+    ends = _compared(compare, wanted, bad)
+    which = judged(ends.findings, gate)
+    seen = {bad: _seen(ends, which)}
+    _tell(bad, seen[bad])
+    if seen[bad].told is Told.GOOD:
+        say(f"no change between torch {good} and {bad}: {seen[bad].text}")
+        return ExitStatus.FINE
+    if seen[bad].told is Told.SKIPPED:
+        say(f"whether torch {bad} differs from {good} could not be told: {seen[bad].text}")
+        return ExitStatus.NOT_MEASURED
+    which = frozenset((one.case, one.gate) for one in ends.findings if one.verdict is Verdict.REGRESSED) & which
+    wanted = replace(wanted, asked=_narrowed(wanted.asked, which, ends))
+    while (release := search.next) is not None:
+        try:
+            seen[release] = _seen(_compared(compare, wanted, release), which)
+        except InputError as error:
+            if not str(error).startswith(f"torch=={release}: "):  # not of this release: it would meet the others too
+                raise
+            seen[release] = _Seen(Told.SKIPPED, f"can't be had: {str(error).removeprefix(f'torch=={release}: ')}")
+        _tell(release, seen[release])
+        search = search.after(release, seen[release].told)
+    return _conclude(search, seen)
+
+
+def _compared(compare: Compare, wanted: Wanted, release: str) -> Judged:
+    """`release` compared with the good one; KeyboardInterrupt if that was interrupted."""
+    judged = compare(replace(wanted, b=f"torch=={release}", folder=wanted.folder / release), sys.stderr)
+    for warning in judged.warnings:
+        remark(warning)
+    if judged.b.ended_by == "interrupted":
+        raise KeyboardInterrupt
+    return judged
+
+
+def _narrowed(asked: tuple[Asked, Asked], which: Iterable[Which], ends: Judged) -> tuple[Asked, Asked]:
+    """What is asked of the releases between: what regressed at the end alone, on the device that it was seen on."""
+    from bnsuite.record.select import expression
+
+    select = expression(case for case, _ in which)
+    a, b = (
+        one.model_copy(update={"device": ends.b.device, "select": select if select is not None else one.select})
+        for one in asked
+    )
+    return a, b
+
+
+def _seen(judged: Judged, which: Iterable[Which]) -> _Seen:
+    from bnsuite.judge.bisect import Told, tell
+
+    told, finding = tell(judged.findings, frozenset(which))
+    if told is Told.SKIPPED and judged.b.ended_by is not None:
+        return _Seen(told, judged.b.ended_by)
+    return _Seen(told, _shown(finding) if finding is not None else "not all of what regressed was measured")
+
+
+def _shown(finding: Finding) -> str:
+    """Which verdict, of what, by how much: the estimate with its interval, or the gate's own words."""
+    from bnsuite.report import units
+
+    text = finding.summary
+    if finding.change is not None and finding.low is not None and finding.high is not None:
+        bounds = f"{units.change(finding.low)} to {units.change(finding.high)}"
+        text = f"{units.change(finding.change)} ({bounds})"
+    return f"{finding.verdict.value} {finding.gate} of {finding.case}, {text}"
+
+
+def _tell(release: str, seen: _Seen) -> None:
+    say(f"torch {release}: {seen.told.value}: {seen.text}")
+
+
+def _conclude(search: Search, seen: dict[str, _Seen]) -> int:
+    """Say which release it is, or between which two it lies."""
+    from bnsuite.judge.verdict import ExitStatus
+
+    good, bad, hidden = search.last_good, search.first_bad, search.between
+    before = f"{good} is good ({seen[good].text})" if good in seen else f"{good} is good, as it was named"
+    if not hidden:
+        say(f"torch {bad} is the first bad one ({seen[bad].text}); {before}")
+        return ExitStatus.FINE
+    say(
+        f"the change came after torch {good} and not after {bad} ({seen[bad].text}); {before}; "
+        f"{', '.join(hidden)} could not be told"
+    )
+    return ExitStatus.NOT_MEASURED

@@ -1,0 +1,211 @@
+"""``--confirm``: what the stored baseline flags as slower is settled by lockstep against the baseline's environment."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from bnsuite.cli.options import baselines_folder, data_folder
+from bnsuite.cli.output import remark
+from bnsuite.record.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from bnsuite.cli.comparing import Judged, Wanted
+    from bnsuite.judge.verdict import Finding
+    from bnsuite.record.reference import Reference
+    from bnsuite.record.schema import Run
+
+    Compare = Callable[[Wanted, TextIO], Judged]
+
+#: Where the lockstep's results lie, in the folder of the run.
+FOLDER = "confirm"
+#: Given without an environment, --confirm means that of the baseline.
+BASELINE = "baseline"
+
+
+class _UnsettledError(Exception):
+    """The lockstep says nothing; the message says why."""
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """--confirm [ENVIRONMENT]."""
+    parser.add_argument(
+        "--confirm",
+        nargs="?",
+        const=BASELINE,
+        metavar="ENVIRONMENT",
+        help="settle a slowdown in lockstep with the baseline's release of torch, or with ENVIRONMENT (as for ab)",
+    )
+
+
+def make_sure(options: argparse.Namespace) -> None:
+    """Raise InputError for an environment that is none, or an interpreter that is not there; makes nothing."""
+    from bnsuite.launch.environments import Interpreter, parse
+
+    if options.confirm is not None:
+        data_folder(options)
+    if options.confirm in {None, BASELINE}:
+        return
+    try:
+        site = parse(options.confirm)
+        if type(site) is Interpreter:
+            site.prepare()
+    except InputError as error:
+        raise InputError(f"--confirm {error}") from None
+
+
+def remove_old(folder: Path) -> None:
+    """Take away the lockstep of an earlier run into the same folder."""
+    from bnsuite.record.lockstep import LOCKSTEP_FILE
+
+    if (folder / FOLDER / LOCKSTEP_FILE).exists():
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+def flagged(run: Run, findings: Iterable[Finding]) -> list[Finding]:
+    """The findings to be settled: slower than the stored baseline. A relation has its bound, and no baseline."""
+    from bnsuite.judge import timing
+    from bnsuite.judge.verdict import Verdict
+
+    relations = {result.id for result in run.cases if result.case.bounds}
+    return [
+        one
+        for one in findings
+        if (one.gate, one.verdict) == (timing.GATE, Verdict.REGRESSED) and one.case not in relations
+    ]
+
+
+def settle(
+    run: Run,
+    reference: Reference,
+    findings: list[Finding],
+    options: argparse.Namespace,
+    folder: Path,
+    *,
+    measured_here: bool = True,
+    compare: Compare | None = None,
+) -> list[Finding]:
+    """`findings`, but what is flagged has the verdict of a lockstep, whose results go into `folder`.
+
+    What the lockstep can't settle stays REGRESSED and says why. Without `measured_here` it is made sure first that
+    this interpreter is what `run` has measured. `compare` makes the lockstep.
+    """
+    slower = flagged(run, findings)
+    if not slower:
+        return findings
+    try:
+        wanted = _wanted(run, reference, slower, options, folder)
+        if not measured_here:
+            _make_sure_it_is_here(run)
+        judged = _compared(wanted, compare)
+    except _UnsettledError as error:
+        remark(f"--confirm: {error}")
+        told = {one.case: _unsettled(run, reference, one, str(error)) for one in slower}
+    else:
+        shown = {(one.case, one.gate): one for one in judged.findings}
+        told = {one.case: _settled(run, reference, one, shown.get((one.case, one.gate)), wanted.a) for one in slower}
+        remark(f"what the baseline flags was measured again in lockstep against {wanted.a}: {wanted.folder}/")
+    return [told[one.case] if one in slower else one for one in findings]
+
+
+def _wanted(run: Run, reference: Reference, slower: list[Finding], options: argparse.Namespace, folder: Path) -> Wanted:
+    """The comparison that settles it: the cases that are flagged, on the same device, as the run was asked for."""
+    from bnsuite.cli.comparing import Wanted
+    from bnsuite.record.select import expression
+
+    a = options.confirm
+    if a == BASELINE:
+        a = "." if run.asked.implementation is not None else reference.environment
+    if a is None:
+        raise _UnsettledError(
+            f"{reference.name} does not say which torch it was measured with; name it: --confirm torch==X.Y.Z"
+        )
+    select = expression(one.case for one in slower)
+    asked = run.asked.model_copy(update={"device": run.device, "select": select or run.asked.select})
+    return Wanted(
+        a=a,
+        b=".",
+        asked=(asked.model_copy(update={"implementation": None}), asked),
+        folder=folder / FOLDER,
+        data=data_folder(options),
+        baselines=baselines_folder(options),
+    )
+
+
+def _make_sure_it_is_here(run: Run) -> None:
+    """Raise if this interpreter, or this machine, is another one than the run has measured."""
+    from bnsuite.launch.environments import Here
+    from bnsuite.launch.inquiry import ask_environment
+    from bnsuite.launch.worker import Worker
+    from bnsuite.record.key import differences, machine_key
+
+    with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
+        worker = Worker(
+            *(Path(scratch), "environment"),
+            threads=run.asked.threads,
+            stage=Path(scratch),
+            cores=[],
+            torch_first=False,
+            implementation=None,
+        )
+        try:
+            device, environment = ask_environment(run.device, worker, Here.NAME)
+        except Exception as error:
+            raise _UnsettledError(str(error) if isinstance(error, InputError) else one_line(error)) from error
+    here = run.model_copy(update={"device": device, "environment": environment})
+    apart = differences(machine_key(here), machine_key(run))
+    ours, its = (one.environment.packages.get("torch") for one in (here, run))
+    if ours != its:
+        apart.insert(0, f"torch {ours}, not {its}")
+    if apart:
+        raise _UnsettledError(f"this is not where the run was measured ({'; '.join(apart)}); confirm it there")
+
+
+def _compared(wanted: Wanted, compare: Compare | None) -> Judged:
+    """The lockstep, from beginning to end; by `compare`, or as `bnsuite ab` does it."""
+    from bnsuite.cli import comparing
+
+    try:
+        judged = (compare or comparing.compare)(wanted, sys.stderr)
+    except KeyboardInterrupt:
+        raise _UnsettledError("interrupted") from None
+    except InputError as error:
+        raise _UnsettledError(str(error)) from error
+    except Exception as error:  # whatever it is: what the run has measured is shown
+        raise _UnsettledError(one_line(error)) from error
+    for warning in judged.warnings:
+        remark(warning)
+    if not judged.b.finished:
+        raise _UnsettledError(judged.b.ended_by or "the lockstep did not come to its end")
+    return judged
+
+
+def _settled(run: Run, reference: Reference, stored: Finding, again: Finding | None, against: str) -> Finding:
+    """The verdict of the lockstep in the place of the stored baseline's, both in words."""
+    from bnsuite.judge.verdict import Verdict
+
+    verdicts = {Verdict.REGRESSED, Verdict.PASS, Verdict.IMPROVED, Verdict.INCONCLUSIVE}
+    if again is None or again.verdict not in verdicts:
+        why = f"{again.verdict.value}: {again.summary}" if again else "the case was not measured"
+        return _unsettled(run, reference, stored, why)
+    summary = f"in lockstep against {against}: {again.summary}; {_before(run, reference, stored)}"
+    evidence = {**again.evidence, "confirmed_against": against, "stored_change": stored.change}
+    return again.model_copy(update={"summary": summary, "evidence": evidence})
+
+
+def _unsettled(run: Run, reference: Reference, stored: Finding, why: str) -> Finding:
+    """A finding that stays as it was, since a regression is never hidden by what fails later."""
+    return stored.model_copy(update={"summary": f"{_before(run, reference, stored)}; not confirmed: {why}"})
+
+
+def _before(run: Run, reference: Reference, stored: Finding) -> str:
+    """What the stored baseline showed, without the advice to confirm it."""
+    from bnsuite.judge.timing import how_to_confirm
+
+    words = stored.summary.removesuffix(how_to_confirm(run, stored.case, reference))
+    return f"against {reference.name} it is {words}"

@@ -1,0 +1,99 @@
+"""The search for the release that brought a change: what a comparison tells of one, and which is looked at next.
+
+The first release is good and the last one bad. As with git's bisect, what can't be told of a release is skipped, and
+its neighbours are looked at instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from bnsuite.judge.verdict import WORST_FIRST, Finding, Verdict
+
+#: A case and the gate that judges it.
+Which = tuple[str, str]
+
+UNCHANGED = frozenset({Verdict.PASS, Verdict.IMPROVED})
+
+
+class Told(Enum):
+    """What a comparison with the good release tells of another one."""
+
+    GOOD = "good"
+    BAD = "bad"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Search:
+    """How far the search is: between `good` and `bad`, two places in `releases`, something changed."""
+
+    #: Oldest first, at least two.
+    releases: tuple[str, ...]
+    good: int
+    bad: int
+    skipped: frozenset[str] = frozenset()
+
+    @staticmethod
+    def over(releases: Collection[str]) -> Search:
+        """A search of which nothing is known but its two ends."""
+        return Search(tuple(releases), 0, len(releases) - 1)
+
+    @property
+    def last_good(self) -> str:
+        """The newest release that is known to be good."""
+        return self.releases[self.good]
+
+    @property
+    def first_bad(self) -> str:
+        """The oldest release that is known to be bad."""
+        return self.releases[self.bad]
+
+    @property
+    def between(self) -> tuple[str, ...]:
+        """The releases of which it is open whether they are good or bad."""
+        return self.releases[self.good + 1 : self.bad]
+
+    @property
+    def next(self) -> str | None:
+        """The release to look at: the one nearest to the middle that was not skipped, or None if there is none."""
+        open_ = [place for place in range(self.good + 1, self.bad) if self.releases[place] not in self.skipped]
+        if not open_:
+            return None
+        return self.releases[min(open_, key=lambda place: abs(2 * place - self.good - self.bad))]
+
+    def after(self, release: str, told: Told) -> Search:
+        """The search once `release`, which is one of those between, was looked at."""
+        place = self.releases.index(release)
+        if told is Told.GOOD:
+            return replace(self, good=place)
+        if told is Told.BAD:
+            return replace(self, bad=place)
+        return replace(self, skipped=self.skipped | {release})
+
+
+def judged(findings: Iterable[Finding], gate: str | None) -> frozenset[Which]:
+    """What a first comparison can tell a change by: all that `gate` judges (None: any gate), but what was SKIPPED."""
+    mine = [one for one in findings if gate in {None, one.gate}]
+    kept = [one for one in mine if one.verdict is not Verdict.SKIPPED] or mine
+    return frozenset((one.case, one.gate) for one in kept)
+
+
+def tell(findings: Iterable[Finding], wanted: Collection[Which]) -> tuple[Told, Finding | None]:
+    """Whether `findings` show a change in any of `wanted`, and the one that says it most clearly."""
+    found = {(one.case, one.gate): one for one in findings if (one.case, one.gate) in wanted}
+    regressed = [one for one in found.values() if one.verdict is Verdict.REGRESSED]
+    if regressed:
+        return Told.BAD, max(regressed, key=_size)
+    open_ = [one for one in found.values() if one.verdict not in UNCHANGED]
+    if open_:
+        return Told.SKIPPED, min(open_, key=lambda one: WORST_FIRST.index(one.verdict))
+    if not found or len(found) < len(set(wanted)):
+        return Told.SKIPPED, None
+    return Told.GOOD, max(found.values(), key=_size)
+
+
+def _size(finding: Finding) -> float:
+    return finding.change or 0.0

@@ -1,0 +1,261 @@
+"""Which release brought a change: the search and the verb, without environments but in the last test."""
+
+from __future__ import annotations
+
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from bnsuite.cli.bisect import bisect
+from bnsuite.cli.command import main
+from bnsuite.cli.comparing import Judged, Wanted
+from bnsuite.judge.bisect import Search, Told, judged, tell
+from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.record.errors import InputError
+from bnsuite.record.lockstep import Lockstep
+from bnsuite.record.schema import Asked
+from conftest import make_run, result
+from test_releases import index, wheel
+
+__all__ = ["index"]
+
+RELEASES = tuple(f"2.{minor}.0" for minor in range(4, 15))
+
+
+def searched(releases: tuple[str, ...], first_bad: int, skipped: frozenset[int]) -> tuple[Search, list[str]]:
+    """A search whose answers are these, and what it looked at."""
+    search, looked = Search.over(releases), []
+    while (release := search.next) is not None:
+        looked.append(release)
+        place = releases.index(release)
+        known = Told.BAD if place >= first_bad else Told.GOOD
+        search = search.after(release, Told.SKIPPED if place in skipped else known)
+    return search, looked
+
+
+@pytest.mark.parametrize("count", range(2, 12))
+def test_the_first_bad_release_is_found_wherever_it_is(count: int) -> None:
+    """In as many comparisons as halving takes, none of them made twice."""
+    for first_bad in range(1, count):
+        search, looked = searched(RELEASES[:count], first_bad, frozenset())
+        assert (search.first_bad, search.last_good, search.between) == (
+            RELEASES[first_bad],
+            RELEASES[first_bad - 1],
+            (),
+        )
+        assert len(looked) == len(set(looked)) <= (count - 1).bit_length()
+
+
+@pytest.mark.parametrize("count", range(3, 9))
+def test_what_can_not_be_told_is_gone_around(count: int) -> None:
+    """Whatever is skipped: what is left open are skipped releases, all of them, and the change lies among them."""
+    for first_bad in range(1, count):
+        for bits in range(1 << (count - 2)):
+            skipped = frozenset(place for place in range(1, count - 1) if bits >> (place - 1) & 1)
+            search, looked = searched(RELEASES[:count], first_bad, skipped)
+            assert len(looked) == len(set(looked))
+            assert search.good < first_bad <= search.bad
+            assert {RELEASES.index(one) for one in search.between} <= skipped
+            assert not {search.good, search.bad} & skipped
+
+
+def finding(verdict: Verdict, case: str = "op/a", gate: str = "timing", change: float | None = None) -> Finding:
+    bounds = {} if change is None else {"low": change - 0.01, "high": change + 0.01}
+    return Finding(case=case, gate=gate, verdict=verdict, summary=f"the reason of {case}", change=change, **bounds)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        (["PASS", "REGRESSED", "FAILED"], Told.BAD),
+        (["PASS", "IMPROVED"], Told.GOOD),
+        (["PASS", "INCONCLUSIVE"], Told.SKIPPED),
+        (["PASS", "FAILED"], Told.SKIPPED),
+        (["PASS", "INVALID"], Told.SKIPPED),
+        (["PASS", "SKIPPED"], Told.SKIPPED),
+        (["PASS"], Told.SKIPPED),
+        ([], Told.SKIPPED),
+    ],
+)
+def test_verdicts_tell_good_from_bad(verdicts: list[str], told: Told) -> None:
+    """Of the first two cases: one that is worse is bad, all as they were is good, anything else can't be told."""
+    findings = [finding(Verdict(verdict), f"op/{place}") for place, verdict in enumerate(verdicts)]
+    wanted = {("op/0", "timing"), ("op/1", "timing")}
+    assert tell(findings, wanted)[0] is told
+
+
+def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
+    """What is SKIPPED at both ends tells nothing, unless there is nothing else."""
+    findings = [
+        finding(Verdict.REGRESSED, gate="memory"),
+        finding(Verdict.PASS),
+        finding(Verdict.SKIPPED, "op/b"),
+    ]
+    assert judged(findings, "timing") == {("op/a", "timing")}
+    assert tell(findings, judged(findings, "timing"))[0] is Told.GOOD
+    assert tell(findings, judged(findings, None))[0] is Told.BAD
+    assert tell(findings[2:], judged(findings[2:], None))[0] is Told.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "bisect: what is compared is missing; name a case with -k, see `bnsuite list`"),
+        (["-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
+        (["-k", "relation/eval-vs-train"], "matches relations only, which compare within one release; name other"),
+        (
+            ["-k", "op/batch_norm1d", "--gate", "numerics"],
+            "--gate numerics: judges none of the cases that -k 'op/batch",
+        ),
+        (["-k", "op/batch_norm1d", "--bad", "torch==2.99.0"], "--bad torch==2.99.0: the package index has no such"),
+        (
+            ["-k", "op/batch_norm1d", "--good", "torch==1.13.1"],
+            "torch==1.13.1: what is judged must be torch 2.4 or new",
+        ),
+        (["-k", "op/batch_norm1d", "--good", "."], "--good .: is no release of torch, and only those are bisected"),
+        (
+            ["-k", "op/batch_norm1d", "--good", "torch==2.9.1"],
+            "--good torch==2.9.1: is not older than --bad torch==2.9",
+        ),
+        (["-k", "op/batch_norm1d", "--gate", "speed"], "argument --gate: invalid choice: 'speed' (choose from"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    index: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    """Status 2, and no folder is left."""
+    for version in ("2.8.0", "2.9.1"):
+        wheel(index, version, {})
+    assert main(["bisect", "--good", "torch==2.8.0", "--bad", "torch==2.9.1", "--device", "cpu", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+class Releases:
+    """A comparison's stand-in: what it finds of each release, and what it was asked for."""
+
+    def __init__(self, shown: dict[str, list[Finding] | Exception | str]) -> None:
+        self._shown = shown
+        self.asked: list[Wanted] = []
+
+    def __call__(self, wanted: Wanted, _: TextIO) -> Judged:
+        self.asked.append(wanted)
+        shown = self._shown[wanted.b.removeprefix("torch==")]
+        if isinstance(shown, Exception):
+            raise shown
+        run = make_run(result("op/a"))
+        findings = shown
+        if isinstance(shown, str):
+            run, findings = run.model_copy(update={"finished": False, "ended_by": shown}), [finding(Verdict.FAILED)]
+        times = Lockstep(schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, cases=())
+        return Judged(run, run, times, findings, ExitStatus.FINE, "", [])
+
+
+def ran(shown: dict[str, list[Finding] | Exception | str], gate: str | None = None) -> tuple[int, Releases]:
+    compare = Releases(shown)
+    asked = make_run().asked.model_copy(update={"device": "auto", "select": "op"})
+    names = ["2.4.0", *shown]
+    wanted = Wanted("torch==2.4.0", f"torch=={names[-1]}", (asked, asked), Path("out"), None, Path("baselines"))
+    return bisect(names, wanted, gate, compare), compare
+
+
+GOOD, BAD = [finding(Verdict.PASS, change=0.001)], [finding(Verdict.REGRESSED, change=0.12)]
+
+
+def test_the_release_is_named_with_its_evidence(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a comparison, then one that says it; the releases between are measured as the end was."""
+    end = [*BAD, finding(Verdict.PASS, "op/b")]
+    status, compare = ran({"2.5.0": GOOD, "2.6.0": GOOD, "2.7.0": BAD, "2.8.0": end})
+    assert status == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "torch 2.8.0: bad: REGRESSED timing of op/a, +12.0 % (+11.0 % to +13.0 %)"
+    assert [line.split(":")[0] for line in lines[1:-1]] == ["torch 2.8.0", "torch 2.6.0", "torch 2.7.0"]
+    assert lines[-1] == (
+        "torch 2.7.0 is the first bad one (REGRESSED timing of op/a, +12.0 % (+11.0 % to +13.0 %)); "
+        "2.6.0 is good (PASS timing of op/a, +0.1 % (-0.9 % to +1.1 %))"
+    )
+    assert [one.folder for one in compare.asked] == [Path("out/2.8.0"), Path("out/2.6.0"), Path("out/2.7.0")]
+    assert {one.a for one in compare.asked} == {"torch==2.4.0"}
+
+    def said(asked: Asked) -> tuple[str, str | None]:
+        return asked.device, asked.select
+
+    assert [said(one.asked[1]) for one in compare.asked] == [("auto", "op"), ("cpu", "op/a"), ("cpu", "op/a")]
+
+
+def test_no_change_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    status, compare = ran({"2.5.0": BAD, "2.6.0": GOOD})
+    assert (status, len(compare.asked)) == (0, 1)
+    assert (
+        capsys.readouterr().out.splitlines()[-1].startswith("no change between torch 2.4.0 and 2.6.0: PASS timing of")
+    )
+
+
+@pytest.mark.parametrize("end", [[finding(Verdict.INCONCLUSIVE)], [finding(Verdict.FAILED)], "the disk is full"])
+def test_ends_that_can_not_be_told_apart_end_it(end: list[Finding] | str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, compare = ran({"2.5.0": BAD, "2.6.0": end})
+    assert (status, len(compare.asked)) == (3, 1)
+    assert "whether torch 2.6.0 differs from 2.4.0 could not be told: " in capsys.readouterr().out
+
+
+def test_a_release_that_can_not_be_had_is_gone_around(capsys: pytest.CaptureFixture[str]) -> None:
+    """By name, with the reason."""
+    gone = InputError("torch==2.6.0: the package index can't be reached; connect this machine")
+    status, _ = ran({"2.5.0": GOOD, "2.6.0": gone, "2.7.0": BAD, "2.8.0": BAD})
+    out = capsys.readouterr().out
+    assert "torch 2.6.0: skipped: can't be had: the package index can't be reached; connect this machine\n" in out
+    assert status == 3
+    assert out.splitlines()[-1].startswith("the change came after torch 2.5.0 and not after 2.7.0 (REGRESSED timing of")
+    assert out.splitlines()[-1].endswith("; 2.6.0 could not be told")
+
+
+def test_what_is_no_fault_of_a_release_ends_it() -> None:
+    """The folder can't be written, or the good release is gone; an interruption is one."""
+    with pytest.raises(InputError, match=r"^out/2\.5\.0: cannot"):
+        ran({"2.5.0": InputError("out/2.5.0: cannot be written to: No space left on device"), "2.6.0": BAD})
+    with pytest.raises(KeyboardInterrupt):
+        ran({"2.5.0": "interrupted", "2.6.0": BAD})
+
+
+def test_another_change_on_the_way_is_not_the_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """What regressed in between and was mended by the end is no answer."""
+    other = [*GOOD, finding(Verdict.REGRESSED, "op/b", change=0.3)]
+    status, _ = ran({"2.5.0": other, "2.6.0": [*BAD, finding(Verdict.PASS, "op/b")]})
+    assert status == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("torch 2.6.0 is the first bad one ")
+
+
+def fake_release(index: Path, version: str, spin: int | None) -> None:
+    """A release that is the tests' own torch, with so much work for `faulty/spins`; None for one that is broken."""
+    if spin is None:
+        wheel(index, version, {"torch.py": "raise ImportError('libcudnn.so.9: cannot open')"})
+    else:
+        lines = f"import os; os.environ['SPIN'] = '{spin}'\n{sysconfig.get_path('purelib')}\n"
+        wheel(index, version, {f"torch-{version}.pth": lines})
+
+
+@pytest.mark.slow
+def test_the_real_command_finds_it(index: Path, start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    """Four releases by the real pip, of which one does not start, in lockstep by real workers."""
+    for version, spin in (("2.4.7", 20000), ("2.5.9", None), ("2.6.3", 20000), ("2.7.2", 40000), ("2.8.1", 40000)):
+        fake_release(index, version, spin)
+    arguments = ("--good", "torch==2.4.7", "--bad", "torch==2.8.1", "-k", "faulty/spins", "--device", "cpu")
+    process = start("bisect", *arguments, "--gate", "timing", "--out", "o")
+    out, err = process.communicate(timeout=1200)
+    assert process.returncode in {0, 3}, err  # 3 where the machine was too disturbed to tell
+    if process.returncode == 0:
+        assert "torch 2.7.2 is the first bad one (REGRESSED timing of faulty/spins, +" in out
+        assert "; 2.6.3 is good (PASS timing of faulty/spins, " in out
+    assert (tmp_path / "o" / "2.8.1" / "findings.json").exists()
+    assert {path.name for path in (tmp_path / "o").iterdir()} <= {"2.5.9", "2.6.3", "2.7.2", "2.8.1"}

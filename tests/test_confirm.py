@@ -1,0 +1,208 @@
+"""`--confirm`: a slowdown against the stored baseline is settled by lockstep, by a stand-in and by the real command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from bnsuite.cli import confirm
+from bnsuite.cli.command import main
+from bnsuite.cli.comparing import Judged, Wanted
+from bnsuite.judge.gates import judge
+from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.record import store
+from bnsuite.record.errors import InputError
+from bnsuite.record.key import machine_key
+from bnsuite.record.lockstep import Lockstep
+from bnsuite.record.reference import Reference, from_run
+from bnsuite.record.schema import Run
+from conftest import Command, make_run, result, timing
+from test_releases import index, wheel
+
+__all__ = ["index"]
+
+USUAL, SLOW = 1e-3, 1.5e-3
+
+
+def measured(*medians: float, cases: tuple[str, ...] = ("op/a", "op/b")) -> Run:
+    return make_run(
+        *(result(name, timings=(timing(one),) * 3) for name, one in zip(cases, medians, strict=True)),
+    )
+
+
+def held_against(run: Run) -> Reference:
+    return from_run(measured(USUAL, USUAL), "yesterday", machine_key(run))
+
+
+class Again:
+    """A lockstep's stand-in that finds this of ``op/a``, and remembers what it was asked for."""
+
+    def __init__(self, shown: Verdict | BaseException, ended_by: str | None = None) -> None:
+        self._shown, self._ended_by = shown, ended_by
+        self.asked: list[Wanted] = []
+
+    def __call__(self, wanted: Wanted, _: TextIO) -> Judged:
+        self.asked.append(wanted)
+        if isinstance(self._shown, BaseException):
+            raise self._shown
+        again = Finding(
+            case="op/a", gate="timing", verdict=self._shown, summary="takes +4.0%", change=0.04, low=0.03, high=0.05
+        )
+        run = make_run().model_copy(update={"ended_by": self._ended_by, "finished": self._ended_by is None})
+        times = Lockstep(schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, cases=())
+        return Judged(run, run, times, [again], ExitStatus.FINE, "", [])
+
+
+def settled(run: Run, again: Again, environment: str = confirm.BASELINE) -> list[Finding]:
+    options = argparse.Namespace(confirm=environment, data_dir=None, baselines=None)
+    reference = held_against(run)
+    return confirm.settle(run, reference, judge(run, reference), options, Path("out"), compare=again)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.REGRESSED, Verdict.PASS, Verdict.IMPROVED, Verdict.INCONCLUSIVE])
+def test_the_lockstep_has_the_last_word(verdict: Verdict, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its verdict and its numbers; both are told in words, and the advice to confirm is gone."""
+    a, b = settled(measured(SLOW, USUAL), Again(verdict))
+    assert (a.verdict, a.change, a.low, a.high) == (verdict, 0.04, 0.03, 0.05)
+    assert a.summary.startswith("in lockstep against torch==2.14.1: takes +4.0%; against yesterday it is slower by 50%")
+    assert "confirm" not in a.summary
+    assert a.evidence["stored_change"] == pytest.approx(0.5)
+    assert b.verdict is Verdict.PASS
+    assert "in lockstep against torch==2.14.1: out/confirm/" in capsys.readouterr().err
+
+
+def test_only_what_is_flagged_is_measured_again() -> None:
+    """As the run was asked for, on its device, against the baseline's release of torch."""
+    again = Again(Verdict.PASS)
+    settled(measured(SLOW, USUAL), again)
+    (wanted,) = again.asked
+    assert (wanted.a, wanted.b, wanted.folder) == ("torch==2.14.1", ".", Path("out/confirm"))
+    assert {(one.select, one.device, one.profile) for one in wanted.asked} == {("op/a", "cpu", "quick")}
+
+
+def test_another_environment_may_be_named() -> None:
+    again = Again(Verdict.PASS)
+    settled(measured(SLOW, USUAL), again, "docker:yesterday")
+    assert again.asked[0].a == "docker:yesterday"
+
+
+def test_an_implementation_is_held_against_torchs_own() -> None:
+    """In the same interpreter."""
+    run = measured(SLOW, USUAL)
+    run = run.model_copy(update={"asked": run.asked.model_copy(update={"implementation": "mine:layer"})})
+    again = Again(Verdict.PASS)
+    settled(run, again)
+    (wanted,) = again.asked
+    assert (wanted.a, wanted.b) == (".", ".")
+    assert [one.implementation for one in wanted.asked] == [None, "mine:layer"]
+
+
+def test_nothing_flagged_costs_nothing() -> None:
+    again = Again(Verdict.REGRESSED)
+    assert {one.verdict for one in settled(measured(USUAL, USUAL), again)} == {Verdict.PASS}
+    assert again.asked == []
+
+
+@pytest.mark.parametrize(
+    ("again", "why"),
+    [
+        (Again(InputError("torch==2.14.1: no such release")), "not confirmed: torch==2.14.1: no such release"),
+        (Again(KeyboardInterrupt()), "not confirmed: interrupted"),
+        (Again(RuntimeError("first\nsecond")), "not confirmed: RuntimeError: first"),
+        (Again(Verdict.PASS, "interrupted"), "not confirmed: interrupted"),
+        (Again(Verdict.FAILED), "not confirmed: FAILED: takes +4.0%"),
+        (Again(Verdict.INVALID), "not confirmed: INVALID: takes +4.0%"),
+    ],
+)
+def test_a_regression_is_not_hidden_by_what_fails_later(again: Again, why: str) -> None:
+    a, _ = settled(measured(SLOW, USUAL), again)
+    assert a.verdict is Verdict.REGRESSED
+    assert a.summary.startswith("against yesterday it is slower by 50%, where the baseline allows 10%")
+    assert a.summary.endswith(why)
+
+
+def test_a_baseline_that_does_not_say_its_torch_is_told() -> None:
+    run = measured(SLOW, USUAL)
+    old = measured(USUAL, USUAL)
+    old = old.model_copy(update={"environment": old.environment.model_copy(update={"packages": {}})})
+    reference = from_run(old, "yesterday", machine_key(run))
+    options = argparse.Namespace(confirm=confirm.BASELINE, data_dir=None, baselines=None)
+    a, _ = confirm.settle(run, reference, judge(run, reference), options, Path("out"), compare=Again(Verdict.PASS))
+    assert "yesterday does not say which torch it was measured with; name it: --confirm torch==X.Y.Z" in a.summary
+
+
+def test_without_it_the_summary_says_how() -> None:
+    run = measured(SLOW, USUAL)
+    a, _ = judge(run, held_against(run))
+    assert a.summary.endswith("; --confirm settles it, or `bnsuite ab torch==2.14.1 . -k 'op/a'`")
+    run = run.model_copy(update={"asked": run.asked.model_copy(update={"implementation": "mine:layer"})})
+    a, _ = judge(run, held_against(run))
+    assert a.summary.endswith("`bnsuite ab . . --impl-b mine:layer -k 'op/a'`")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ("conda:base", "--confirm 'conda:base' is no environment; write . (this interpreter), python:PATH, torch=="),
+        ("python:/nowhere/python", "--confirm python:/nowhere/python: there is no /nowhere/python; name an interp"),
+        ("torch==1.13.1", "--confirm torch==1.13.1: what is judged must be torch 2.4 or newer"),
+    ],
+)
+@pytest.mark.parametrize("verb", [["run"], ["check"]])
+def test_what_is_no_environment_is_told_at_once(
+    verb: list[str], environment: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is measured."""
+    assert main([*verb, "--confirm", environment]) == 2
+    assert capsys.readouterr().err.startswith(f"bnsuite: {said}")
+
+
+def test_a_run_of_another_machine_is_not_confirmed_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`check` measures in this interpreter: it must be what the run has measured."""
+    monkeypatch.chdir(tmp_path)
+    for name, run in (("old", measured(USUAL, USUAL)), ("new", measured(SLOW, USUAL))):
+        (tmp_path / name).mkdir()
+        store.save(run, tmp_path / name)
+    assert main(["check", "new", "--against", "old", "--confirm"]) == 1
+    out, err = capsys.readouterr()
+    assert "not confirmed: this is not where the run was measured (" in out
+    assert "; confirm it there" in err
+    assert not (tmp_path / "new" / "confirm").exists()
+    assert json.loads((tmp_path / "new" / "findings.json").read_text())["status"] == 1
+
+
+@pytest.mark.slow
+def test_a_slowdown_is_settled_by_the_real_command(index: Path, bnsuite: Command, tmp_path: Path) -> None:
+    """A fifty times longer step stays REGRESSED where the trusted release does not share it, and passes where it does.
+
+    The release is the tests' own torch by another path, with its own amount of work. A machine that changes its speed
+    just then may withhold the first verdict, so another try is fair.
+    """
+    version = metadata.version("torch").partition("+")[0]
+    wheel(index, version, {"own.pth": f"import os; os.environ['SPIN'] = '20000'\n{sysconfig.get_path('purelib')}\n"})
+    for _ in range(4):
+        bnsuite("--device", "cpu", "-k", "faulty/spins", "--out", "a", SPIN="20000")
+        if bnsuite("accept", "a", "--baselines", "base").status != 0:
+            continue
+        now = ("--device", "cpu", "-k", "faulty/spins", "--out", "b", "--baselines", "base")
+        done = bnsuite("run", *now, "--confirm", f"torch=={version}", SPIN="1000000")
+        if done.status == 1:
+            break
+    assert done.status == 1, done.err
+    assert f"REGRESSED timing, faulty/spins: in lockstep against torch=={version}: takes +" in done.out
+    assert "; against base/ it is slower by " in done.out
+    assert (tmp_path / "b" / "confirm" / "lockstep.json").exists()
+    assert "in lockstep against" in (tmp_path / "b" / "report.md").read_text()
+    done = bnsuite("check", "b", "--baselines", "base", "--confirm", ".", SPIN="1000000")
+    assert done.status in {0, 1}, done.err
+    (found,) = json.loads((tmp_path / "b" / "findings.json").read_text())["findings"]
+    assert found["verdict"] != "REGRESSED", done.out
+    assert found["summary"].startswith("in lockstep against .: takes ")
