@@ -47,7 +47,7 @@ HOMES = {
     "pytest_benchmark": {"measure/items"},
     "pydantic": {"record", "judge", "launch"},
     "scipy": {"judge/statistics.py"},
-    "tabulate": {"report/table.py", "report/claims.py", "report/gpu.py", "report/comparison.py"},
+    "tabulate": {"report/table.py", "report/claims.py", "report/gpu.py", "report/comparison.py", "report/selftest.py"},
     "rich": {"report/progress.py"},
     "docker": {"launch"},
 }

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from bnsuite import __version__
-from bnsuite.cli import ab, accept, bisect, check, claims, figures, list_cases, output, run, show
+from bnsuite.cli import ab, accept, bisect, check, claims, figures, list_cases, output, run, selftest, show
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 
 #: A verb is a module with SUMMARY, add_options(parser) and main(options) -> exit status; without a verb: run.
@@ -24,6 +24,7 @@ VERBS: dict[str, ModuleType] = {
     "show": show,
     "claims": claims,
     "figures": figures,
+    "selftest": selftest,
 }
 
 

@@ -112,3 +112,19 @@ def ask_stage(names: Iterable[str], folder: Path, data: Path | None, worker: Wor
 
 def _text(folder: Path | None) -> str | None:
     return str(folder.resolve()) if folder else None
+
+
+def ask_here(device: str) -> tuple[str, Environment]:
+    """As `ask_place`, of this interpreter."""
+    with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
+        folder = Path(scratch)
+        worker = Worker(
+            *(folder, "environment"),
+            threads=1,
+            stage=folder,
+            cores=[],
+            torch_first=False,
+            implementation=None,
+            device=device,
+        )
+        return ask_place(device, worker)

@@ -1,0 +1,220 @@
+"""What the trials of a selftest say: how often a gate rings falsely, and how often it finds a fault."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import accumulate
+from math import log1p
+from statistics import median
+
+from bnsuite.judge import lockstep
+from bnsuite.judge.statistics import share_interval
+from bnsuite.judge.verdict import NOT_MEASURED, WORST_FIRST, ExitStatus, Verdict
+from bnsuite.record.selftest import Seen, Trial, Where
+
+NIGHT = "night"
+#: A slowdown from this on must never be passed.
+NEVER_PASSED = 0.05
+#: Runs that are resampled, and the cases of each.
+RUNS, CASES = 10_000, 20
+#: From fewer launches with nothing changed nothing is resampled: two nights' first looks.
+LEAST_LAUNCHES = 2 * lockstep.FIRST_LOOK
+
+
+class Duty(Enum):
+    """What must come of a trial."""
+
+    NO_ALARM = "no alarm"
+    FOUND = "found"
+    NOT_PASSED = "not passed"
+    NONE = "–"
+
+
+class End(Enum):
+    """What did come of it."""
+
+    AS_REQUIRED = "as required"
+    AGAINST_DUTY = "AGAINST DUTY"
+    NOT_MEASURED = "NOT MEASURED"
+
+
+def duty(trial: Trial) -> Duty:
+    """What must come of `trial`: a slowdown too small for a duty is only counted."""
+    if trial.gate is None:
+        return Duty.NO_ALARM
+    slower = trial.plant.get("slower")
+    if slower is None:
+        return Duty.FOUND
+    return Duty.NOT_PASSED if slower >= NEVER_PASSED else Duty.NONE
+
+
+def concerned(trial: Trial) -> list[Seen]:
+    """The findings that the trial is about: of the gate that is meant to find the fault, or all."""
+    return [one for one in trial.findings if trial.gate in {None, one.gate}]
+
+
+def end(trial: Trial) -> End:
+    """Whether a trial ended as it must."""
+    verdicts = {Verdict(one.verdict) for one in concerned(trial)}
+    against = {
+        Duty.NO_ALARM: Verdict.REGRESSED in verdicts,
+        Duty.NOT_PASSED: bool(verdicts & {Verdict.PASS, Verdict.IMPROVED}),
+        Duty.FOUND: Verdict.REGRESSED not in verdicts and not verdicts & NOT_MEASURED and bool(verdicts),
+        Duty.NONE: False,
+    }[duty(trial)]
+    if against:
+        return End.AGAINST_DUTY
+    found = duty(trial) is Duty.FOUND and Verdict.REGRESSED in verdicts
+    return End.NOT_MEASURED if not verdicts or (verdicts & NOT_MEASURED and not found) else End.AS_REQUIRED
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Trials of one kind, put together; `hits` are alarms where nothing was changed, and else what was found."""
+
+    kind: str
+    #: The case that was slowed, the fault, or what else tells it from others of its kind; may be empty.
+    variant: str
+    where: Where
+    duty: Duty
+    hits: int
+    of: int
+    verdicts: Counter[Verdict]
+    #: What was seen of the time, relative: the median over trials; None where the trials are not about one case's.
+    change: float | None
+    launches: float
+    #: Seconds of wall that a case took, median over trials.
+    case_s: float
+    ends: Counter[End]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the share of hits."""
+        return share_interval(self.hits, self.of)
+
+    @property
+    def undecided(self) -> float:
+        """The share of INCONCLUSIVE among all verdicts."""
+        return self.verdicts[Verdict.INCONCLUSIVE] / max(1, self.verdicts.total())
+
+
+def rates(trials: Iterable[Trial]) -> list[Rate]:
+    """A rate a kind and machine, of slowdowns a rate a case and of faults a rate a fault, in order of appearance."""
+    groups: dict[tuple[Where, str, str], list[tuple[Trial, list[Seen]]]] = {}
+    for trial in trials:
+        parts: dict[str, list[Seen]] = {}
+        for one in concerned(trial):
+            parts.setdefault(one.case if "slower" in trial.plant else _variant(trial), []).append(one)
+        for variant, seen in parts.items():
+            groups.setdefault((trial.where, trial.kind, variant), []).append((trial, seen))
+    return [_rate(*key, members) for key, members in groups.items()]
+
+
+def _variant(trial: Trial) -> str:
+    return trial.variant if trial.gate is not None else ""
+
+
+def _rate(where: Where, kind: str, variant: str, members: Sequence[tuple[Trial, list[Seen]]]) -> Rate:
+    verdicts = [[Verdict(one.verdict) for one in seen] for _, seen in members]
+    slowed = [one.change for trial, seen in members for one in seen if "slower" in trial.plant]
+    changes = [change for change in slowed if change is not None]
+    return Rate(
+        kind=kind,
+        variant=variant,
+        where=where,
+        duty=duty(members[0][0]),
+        hits=sum(Verdict.REGRESSED in some for some in verdicts),
+        of=len(members),
+        verdicts=Counter(verdict for some in verdicts for verdict in some),
+        change=median(changes) if changes else None,
+        launches=median(trial.launches for trial, _ in members),
+        case_s=median(trial.wall_s / max(1, trial.cases) for trial, _ in members),
+        ends=Counter(end(trial) for trial, _ in members),
+    )
+
+
+def told(verdicts: Mapping[Verdict, int]) -> str:
+    """Such as "2 INCONCLUSIVE, 21 PASS", the worst first."""
+    return ", ".join(f"{verdicts[one]} {one.value}" for one in WORST_FIRST if verdicts.get(one))
+
+
+def status(trials: Iterable[Trial], *, complete: bool) -> ExitStatus:
+    """The exit status: `complete` if something was measured of every kind, to its end."""
+    ends = [end(trial) for trial in trials]
+    if End.AGAINST_DUTY in ends:
+        return ExitStatus.REGRESSED
+    return ExitStatus.FINE if complete and ends and End.NOT_MEASURED not in ends else ExitStatus.NOT_MEASURED
+
+
+#: The values of one launch, by case.
+Launch = Mapping[str, float]
+
+
+def quiet_launches(trials: Iterable[Trial], where: Where) -> list[Launch]:
+    """The launches of nights with nothing changed, as far as every case had its part in them.
+
+    Those after the first look had only what was undecided, and would stand for it alone.
+    """
+    found: list[Launch] = []
+    for trial in trials:
+        if trial.kind != NIGHT or trial.where != where:
+            continue
+        cases = [one for one in trial.values if not one.case.startswith(lockstep.CONTROL)]
+        for place in range(lockstep.FIRST_LOOK):
+            values = {one.case: one.screen[place] for one in cases if place < len(one.screen)}
+            if launch := {case: value for case, value in values.items() if value is not None}:
+                found.append(launch)
+    return found
+
+
+def runs_that_ring(
+    launches: Sequence[Launch], *, most: int, runs: int = RUNS, cases: int = CASES, seed: int = 0
+) -> int:
+    """How many of `runs` runs of `cases` cases raise any alarm, their launches drawn from those that were measured.
+
+    A drawn launch gives its value to every case at once, as a launch does. Where fewer cases were measured than a run
+    has, the rest are the same cases by launches drawn for themselves. `most` is as for `lockstep.decide_values`.
+    """
+    chance = random.Random(seed)  # noqa: S311  # what is drawn is no secret
+    names = sorted({name for launch in launches for name in launch})
+    columns = {name: [launch.get(name) for launch in launches] for name in names}
+    places = range(len(launches))
+    ringing = 0
+    for _ in range(runs):
+        left = cases
+        rings = False
+        while left > 0 and not rings:
+            chosen = names if left >= len(names) else chance.sample(names, left)
+            left -= len(chosen)
+            drawn = chance.choices(places, k=2 * most)
+            rings = any(_rings(columns[name], drawn, cases, most) for name in chosen)
+        ringing += rings
+    return ringing
+
+
+def _rings(column: Sequence[float | None], drawn: Sequence[int], cases: int, most: int) -> bool:
+    """Whether a case raises an alarm that is launched until it is decided."""
+    values = [value for place in drawn if (value := column[place]) is not None]
+    if not _may_be_flagged(values[:most]):
+        return False
+    screen: list[float] = []
+    confirm: list[float] = []
+    taken = screen
+    for start in range(0, len(values), lockstep.EVERY):
+        taken += values[start : start + lockstep.EVERY]
+        decision = lockstep.decide_values(screen, confirm, cases, most)
+        if decision.verdict is not None:
+            return decision.verdict is Verdict.REGRESSED
+        taken = confirm if decision.flagged else screen
+    return False
+
+
+def _may_be_flagged(values: Sequence[float]) -> bool:
+    """Whether the mean lies above the floor at any look: most cases don't, and need no statistics."""
+    sums = list(accumulate(values))
+    looks = range(lockstep.FIRST_LOOK, len(values) + 1, lockstep.EVERY)
+    return any(sums[count - 1] > count * log1p(lockstep.FLOOR) for count in looks)

@@ -1,0 +1,138 @@
+"""The trials of a selftest, a line each, appended as they end: an interrupted selftest goes on where it stopped.
+
+Files of several selftests can be put together by appending one to another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from bnsuite.record.errors import InputError
+from bnsuite.record.files import exists, read_text
+from bnsuite.record.lockstep import Compared, Lockstep
+from bnsuite.record.schema import Environment, Value, Versioned
+from bnsuite.record.store import parse
+
+SELFTEST_FILE = "selftest.jsonl"
+
+
+class Where(Value):
+    """What trials must share to be counted together: the machine, and how it was used."""
+
+    device: str
+    machine: str
+    profile: str
+    threads: Annotated[int, Field(ge=1)]
+    #: Whether a process of ours worked on another core all the while.
+    busy: bool
+
+
+class Seen(Value):
+    """One finding: what one gate said of one case, without its words."""
+
+    case: str
+    gate: str
+    verdict: str
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Values(Value):
+    """One case's launches: the value of each (log scale), in order; None for one that was disturbed."""
+
+    case: str
+    screen: tuple[float | None, ...]
+    confirm: tuple[float | None, ...]
+
+
+class Trial(Versioned):
+    """One comparison of the suite with itself, or with a fault of its own. History of the schema: 1 is the first."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    kind: str
+    #: Which of its kind: a case, say, or the name of a fault.
+    variant: str
+    #: The cases, as -k names them; None for all of the profile that are timed.
+    select: str | None
+    #: What was planted into B's steps, and what stood there in the place of torch's batch norm.
+    plant: dict[str, float]
+    implementation: str | None
+    #: The gate that is meant to find it; None where nothing is wrong.
+    gate: str | None
+    seed: int
+    most_launches: Annotated[int, Field(ge=1)]
+    where: Where
+    started: str
+    bnsuite: str
+    revision: str | None
+    python: str
+    torch: str
+    wall_s: Annotated[float, Field(ge=0)]
+    #: The most launches that a case had.
+    launches: Annotated[int, Field(ge=0)]
+    findings: tuple[Seen, ...]
+    #: Of every case that was timed, controls included.
+    values: tuple[Values, ...]
+
+    @property
+    def cases(self) -> int:
+        """How many cases were judged."""
+        return len({one.case for one in self.findings})
+
+
+def machine_of(environment: Environment) -> str:
+    """The GPU or the processor, as a person recognises it."""
+    gpu = environment.gpu
+    return gpu.name if gpu else f"{environment.cpu}, {environment.cores_given} cores given"
+
+
+def values_of(times: Lockstep) -> tuple[Values, ...]:
+    """The values of all launches of all cases."""
+
+    def values(compared: Compared, *, confirms: bool) -> tuple[float | None, ...]:
+        return tuple(one.value for one in compared.launches if one.confirms is confirms)
+
+    return tuple(
+        Values(case=one.id, screen=values(one, confirms=False), confirm=values(one, confirms=True))
+        for one in times.cases
+    )
+
+
+def append(trial: Trial, folder: Path) -> None:
+    """Add a line to the file in `folder`; InputError if it can't be written."""
+    path = folder / SELFTEST_FILE
+    try:
+        with path.open("ab") as file:
+            file.write(trial.model_dump_json(by_alias=True).encode() + b"\n")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror}; free some space, or choose another folder with --out"
+        ) from error
+
+
+def load(folder: Path) -> list[Trial]:
+    """All trials in `folder`, none where there is no file yet; InputError for a line that can't be used.
+
+    A last line without its end is what a crash left of a trial; it is no trial.
+    """
+    path = folder / SELFTEST_FILE
+    if not exists(path):
+        return []
+    lines = read_text(path, "selftest").split("\n")
+    return [parse(Trial, line, path, f", line {number}") for number, line in enumerate(lines[:-1], start=1)]
+
+
+def mend(folder: Path) -> None:
+    """Take away what a crash left of a last line, so that the next one begins at its own."""
+    path = folder / SELFTEST_FILE
+    if not exists(path):
+        return
+    text = read_text(path, "selftest")
+    if text and not text.endswith("\n"):
+        with path.open("r+b") as file:
+            file.truncate(len(text[: text.rfind("\n") + 1].encode()))

@@ -1,0 +1,148 @@
+"""What a selftest shows: how often the gates ring falsely, how often they find what was planted, and what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+from bnsuite.judge.selftest import RUNS, Duty, End, Rate, told
+from bnsuite.judge.statistics import share_interval
+from bnsuite.judge.verdict import ExitStatus
+from bnsuite.record.selftest import Trial, Where
+from bnsuite.report import units
+from bnsuite.report.table import NOTHING
+
+HEADERS = (
+    *("planted", "in", "trials", "rings", "95 % interval", "seen", "INCONCLUSIVE"),
+    *("verdicts", "launches", "a case takes", "must be", "is"),
+)
+ALIGN = (
+    *("left", "left", "right", "right", "right", "right", "right"),
+    *("left", "right", "right", "left", "left"),
+)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Runs put together from the launches of nights with nothing changed."""
+
+    where: Where
+    launches: int
+    cases: int
+    ringing: int
+    runs: int = RUNS
+
+
+@dataclass(frozen=True)
+class Selftest:
+    """All that there is to be shown."""
+
+    trials: Sequence[Trial]
+    rates: Sequence[Rate]
+    resampled: Sequence[Resampled]
+    #: What is missing, and why: a line each.
+    missing: Sequence[str]
+    #: The command that does it again.
+    again: str
+    status: ExitStatus
+
+
+def terminal(shown: Selftest) -> str:
+    """All of it as plain text."""
+    return "\n".join([*_heading(shown), "", _table(shown, "simple"), "", *_notes(shown), "", _summary(shown)])
+
+
+def markdown(shown: Selftest) -> str:
+    """The same as Markdown."""
+    lines = ["# bnsuite selftest", "", *(f"- {line}" for line in _heading(shown)), "", _table(shown, "github"), ""]
+    lines += [f"- {line}" for line in _notes(shown)]
+    return "\n".join([*lines, "", f"**{_summary(shown)}**", "", f"Again: `{shown.again}`", ""])
+
+
+def _heading(shown: Selftest) -> list[str]:
+    trials = shown.trials
+    if not trials:
+        return ["bnsuite selftest"]
+    days = sorted(one.started[:10] for one in trials)
+    versions = {
+        "bnsuite": [f"{one.bnsuite} ({one.revision})" if one.revision else one.bnsuite for one in trials],
+        "torch": [one.torch for one in trials],
+        "Python": [one.python for one in trials],
+    }
+    return [
+        " · ".join(f"{name} {', '.join(dict.fromkeys(found))}" for name, found in versions.items()),
+        *dict.fromkeys(_place(one.where) for one in trials),
+        f"measured {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else ""),
+    ]
+
+
+def _place(where: Where) -> str:
+    threads = f"{where.threads} thread{'s' if where.threads > 1 else ''}"
+    beside = ", beside a busy process" if where.busy else ""
+    return f"{where.machine} · {where.device} · {threads} · {where.profile}{beside}"
+
+
+def _table(shown: Selftest, style: str) -> str:
+    several = len({one.where for one in shown.rates}) > 1
+    return tabulate(
+        [_row(one, several=several) for one in shown.rates],
+        headers=HEADERS,
+        tablefmt=style,
+        colalign=ALIGN if shown.rates else None,
+        disable_numparse=True,
+    )
+
+
+def _row(rate: Rate, *, several: bool) -> list[str]:
+    low, high = rate.interval
+    kind = f"{rate.kind}, {rate.where.device}{', busy' if rate.where.busy else ''}" if several else rate.kind
+    return [
+        kind,
+        rate.variant or NOTHING,
+        f"{rate.of}",
+        f"{rate.hits} ({100 * rate.hits / rate.of:.0f} %)",
+        f"{_percent(low)} to {_percent(high)} %",
+        NOTHING if rate.change is None else units.change(rate.change),
+        f"{100 * rate.undecided:.0f} %",
+        told(rate.verdicts),
+        f"{rate.launches:g}",
+        units.duration(rate.case_s),
+        rate.duty.value,
+        NOTHING if rate.duty is Duty.NONE else _ended(rate),
+    ]
+
+
+def _ended(rate: Rate) -> str:
+    if set(rate.ends) == {End.AS_REQUIRED}:
+        return "so"
+    worst = (End.AGAINST_DUTY, End.NOT_MEASURED)
+    return ", ".join(f"{one.value} in {rate.ends[one]}" for one in worst if rate.ends[one])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}" if share < 0.1 else f"{100 * share:.0f}"
+
+
+def _notes(shown: Selftest) -> list[str]:
+    lines = []
+    for one in shown.resampled:
+        low, high = share_interval(one.ringing, one.runs)
+        lines.append(
+            f"resampled from {one.launches} launches with nothing changed ({_place(one.where)}): "
+            f"{one.ringing} of {one.runs} runs of {one.cases} cases raise an alarm, "
+            f"{100 * one.ringing / one.runs:.2f} % ({_percent(low)} to {_percent(high)} %, were these all launches "
+            "there are)"
+        )
+    return [*lines, *shown.missing]
+
+
+def _summary(shown: Selftest) -> str:
+    head = {
+        ExitStatus.FINE: "every kind ended as required",
+        ExitStatus.REGRESSED: "A GATE FAILED IN ITS DUTY",
+    }.get(shown.status, "not measured as asked")
+    took = units.duration(sum(one.wall_s for one in shown.trials))
+    count = len(shown.trials)
+    return f"{head}: {count} trial{'' if count == 1 else 's'}, {took} (exit status {shown.status.value})"
