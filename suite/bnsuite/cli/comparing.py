@@ -12,6 +12,7 @@ from bnsuite.cli.options import FINDINGS, REPORT
 from bnsuite.judge.comparison import judge
 from bnsuite.judge.lockstep import decide
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
+from bnsuite.launch.child import ChildError
 from bnsuite.launch.comparison import Comparison
 from bnsuite.launch.environments import parse
 from bnsuite.launch.lockstep import Lockstep
@@ -25,7 +26,7 @@ from bnsuite.report.progress import listener
 
 #: A case is undecided after so many launches, by profile; as many again may confirm what they show.
 MOST_LAUNCHES = {"quick": 18, "full": 30}
-#: A case of which so many launches were disturbed is given up.
+#: A case of which so many launches were disturbed is given up, and so is all after more lost ones.
 REPEATS = 3
 
 
@@ -44,6 +45,7 @@ class Wanted:
     #: Where known deviations are pinned.
     baselines: Path
     seed: int | None = None
+    #: Seconds for the measuring, once the environments are there.
     budget_s: float | None = None
     #: A known fault for B's steps (see ``measure/plant.py``).
     plant: dict[str, float] = field(default_factory=dict)
@@ -71,16 +73,17 @@ def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
     Raises InputError for an environment that can't be had. What ends it later is told in the runs; what was measured
     before is judged.
     """
-    deadline = None if wanted.budget_s is None else monotonic() + wanted.budget_s
     sites = parse(wanted.a), parse(wanted.b)
     make_folder(wanted.folder)
     shown, listen = listener(shown_on)
     ended_by: str | None = None
     with Comparison(sites, wanted.asked, wanted.folder, listen, wanted.data) as comparison:
         comparison.prepare()
+        deadline = None if wanted.budget_s is None else monotonic() + wanted.budget_s
         turns = Lockstep(
             comparison.sessions,
             wanted.folder,
+            comparison.listen,
             seed=random.SystemRandom().randrange(1 << 32) if wanted.seed is None else wanted.seed,
             most_launches=MOST_LAUNCHES[wanted.asked[1].profile],
             budget_s=wanted.budget_s,
@@ -94,7 +97,7 @@ def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
         except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
             ended_by = str(error) if isinstance(error, InputError) else one_line(error)
         comparison.end(ended_by)
-    return _judged(wanted, comparison.warnings)
+    return _judged(wanted, comparison.all_warnings)
 
 
 def _measure(comparison: Comparison, turns: Lockstep, deadline: float | None) -> None:
@@ -105,14 +108,22 @@ def _measure(comparison: Comparison, turns: Lockstep, deadline: float | None) ->
         session.follow_curves(deadline)
     most = turns.times.most_launches
     cases = len(turns.names())
+    spoiled = 0
     while True:
         known = {one.id: one for one in turns.times.cases}
         names = [name for name in turns.names() if not _exhausted(known.get(name))]
         decisions = {name: decide(known[name], cases, most) for name in names if name in known}
         undecided = [name for name in names if name not in decisions or decisions[name].verdict is None]
-        if not undecided or (deadline is not None and monotonic() + turns.expected_s(undecided) > deadline):
+        if not undecided or not turns.has_time(undecided, deadline):
             return
-        turns.launch(undecided, [name for name in undecided if name in decisions and decisions[name].flagged])
+        try:
+            flagged = [name for name in undecided if name in decisions and decisions[name].flagged]
+            turns.launch(undecided, flagged, deadline)
+        except ChildError as error:  # a side that dies before its first case may live the next time
+            spoiled += 1
+            if spoiled > REPEATS:
+                raise
+            comparison.warnings.append(f"a launch was lost: {error}")
 
 
 def _exhausted(compared: Compared | None) -> bool:

@@ -1,4 +1,4 @@
-"""``bnsuite show``: a run's verdicts as they were given."""
+"""``bnsuite show``: the verdicts of a run or a comparison as they were given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bnsuite.cli.options import FINDINGS, add_run
 from bnsuite.cli.output import say
 from bnsuite.record.errors import InputError
 
-SUMMARY = "a run's verdict table again"
+SUMMARY = "the verdict table of a run or a comparison again"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,15 +18,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from bnsuite.judge.verdict import Judgement
-    from bnsuite.record import store
+    from bnsuite.record import lockstep, store
     from bnsuite.record.files import read_text
-    from bnsuite.report.table import terminal
+    from bnsuite.report import comparison, table
 
-    run = store.load(options.run)
-    path = (options.run if options.run.is_dir() else options.run.parent) / FINDINGS
+    folder = store.folder_of(options.run)
+    compared = (folder / lockstep.LOCKSTEP_FILE).exists()
+    run = store.load(folder / lockstep.SIDES[1] if compared else options.run)
+    path = folder / FINDINGS
     if not path.exists():
         raise InputError(f"{path}: there are no verdicts yet; `bnsuite check {options.run}` judges it")
     text = read_text(path, "verdicts")
     judgement = store.parse(Judgement, text, path)
-    say(text.rstrip() if options.json else terminal(run, list(judgement.findings), judgement.status))
+    findings, status = list(judgement.findings), judgement.status
+    if options.json:
+        say(text.rstrip())
+    elif compared:
+        trusted = store.load(folder / lockstep.SIDES[0])
+        say(comparison.terminal(trusted, run, lockstep.load(folder), findings, status))
+    else:
+        say(table.terminal(run, findings, status))
     return 0

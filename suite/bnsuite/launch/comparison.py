@@ -19,18 +19,20 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class _Tally:
-    """One count of what both sides have done."""
+class Tally:
+    """One count of what the sides have done, each by itself and both in turns."""
 
     def __init__(self, listen: Callable[[Progress], None]) -> None:
         self._listen = listen
-        self._done = dict.fromkeys(SIDES, (0, 0))
+        self._done: dict[str, tuple[int, int]] = {}
 
-    def side(self, side: str, name: str) -> Callable[[Progress], None]:
+    def of(self, side: str, where: str) -> Callable[[Progress], None]:
+        """What hears the steps of `side`, and tells them with `where` they were taken."""
+
         def hear(step: Progress) -> None:
             self._done[side] = step.done, step.total
             done, total = (sum(numbers) for numbers in zip(*self._done.values(), strict=True))
-            self._listen(Progress(f"{step.stage} in {name}", step.label, done, total))
+            self._listen(Progress(f"{step.stage}{where}", step.label, done, total))
 
         return hear
 
@@ -47,15 +49,19 @@ class Comparison:
         data: Path | None,
     ) -> None:
         self._sites, self._folder = sites, folder
-        tally = _Tally(listen)
+        tally = Tally(listen)
+        #: Hears what is done in turns.
+        self.listen = tally.of("both", "")
         for side in SIDES:
             make_folder(folder / side)
         self.a, self.b = (
-            Session(one, folder / side, tally.side(side, site.name), data, site)
+            Session(one, folder / side, tally.of(side, f" in {site.name}"), data, site)
             for one, side, site in zip(asked, SIDES, sites, strict=True)
         )
         self.b.stage = self.a.stage  # both see the same bytes
         self._open = ExitStack()
+        #: What went wrong with both sides.
+        self.warnings: list[str] = []
 
     def __enter__(self) -> Self:
         for site in self._sites:
@@ -74,9 +80,9 @@ class Comparison:
         return self.a, self.b
 
     @property
-    def warnings(self) -> list[str]:
-        """What went wrong on either side without spoiling a measurement."""
-        return [*self.a.warnings, *self.b.warnings]
+    def all_warnings(self) -> list[str]:
+        """What went wrong on either side, or with both, without spoiling a measurement."""
+        return [*self.warnings, *self.a.warnings, *self.b.warnings]
 
     def prepare(self) -> tuple[Run, Run]:
         """Make sure of both environments and choose the cases; returns the two runs, still empty.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from bnsuite.launch import quiet
 from bnsuite.launch.child import ChildError
 from bnsuite.launch.messages import Block, Done, Peak, Ready, Started
-from bnsuite.launch.session import Session
+from bnsuite.launch.session import Progress, Session
 from bnsuite.launch.worker import START_UP_S, RequestFailedError, Worker
 from bnsuite.record import lockstep
 from bnsuite.record.lockstep import SIDES, Compared, Pairs
@@ -32,6 +32,8 @@ MOST_ROUNDS = 10
 #: use of the time where what differs within a launch outweighs what differs between launches.
 LEAST_CASE_S, MOST_CASE_S = 0.6, 3.0
 LEAST_PAIRS = 8
+#: What timing a case in one launch takes, as long as none was timed.
+USUAL_S = 2.0
 #: Memory is exact: the first launches tell it, and must agree.
 MEMORY_LAUNCHES = 3
 
@@ -71,15 +73,16 @@ class Lockstep:
         self,
         sessions: tuple[Session, Session],
         folder: Path,
+        listen: Callable[[Progress], None],
         *,
         seed: int,
         most_launches: int,
         budget_s: float | None,
         plant: dict[str, float],
     ) -> None:
-        self._sessions, self._folder, self._plant = sessions, folder, plant
+        self._sessions, self._folder, self._listen, self._plant = sessions, folder, listen, plant
         self._chance = random.Random(seed)  # noqa: S311  # which side comes first is no secret
-        self._launches = 0
+        self._launches = self._done = self._total = 0
         self._seconds: dict[str, float] = {}
         self._start_s, self._case_s = 0.0, LEAST_CASE_S
         self._cores = sessions[0].timed_cores
@@ -92,42 +95,59 @@ class Lockstep:
             budget_s=budget_s,
             cases=(),
         )
+        lockstep.save(self.times, folder)
 
     def names(self) -> list[str]:
         """The cases that both sides can time."""
         ours, theirs = (session.recorder.ids("timing") for session in self._sessions)
         return [name for name in ours if name in set(theirs)]
 
-    def expected_s(self, names: Iterable[str]) -> float:
-        """About how long a launch of `names` takes, by those before."""
-        known = list(self._seconds.values())
-        usual = median(known) if known else 2.0
-        return self._start_s + sum(self._seconds.get(name, usual) for name in (*CONTROLS, *names))
+    def has_time(self, names: Iterable[str], deadline: float | None) -> bool:
+        """Whether a launch could time any of `names` before `deadline`, by what those before took."""
+        least = min(self._expected_s(name) for name in names)
+        start_s = self._start_s + sum(self._expected_s(name) for name in CONTROLS)
+        return deadline is None or monotonic() + start_s + least < deadline
 
-    def launch(self, names: Collection[str], confirming: Collection[str] = ()) -> None:
-        """Time `names` once more in a fresh pair of processes, those in `confirming` to confirm what they showed."""
+    def _expected_s(self, name: str) -> float:
+        return self._seconds.get(name, USUAL_S)
+
+    def launch(self, names: Collection[str], confirming: Collection[str] = (), deadline: float | None = None) -> None:
+        """Time `names` once more in a fresh pair of processes, those in `confirming` to confirm what they showed.
+
+        What there is no time for before `deadline` (monotonic) is left out.
+        """
         self._launches += 1
+        self._total += len(names)
         began = monotonic()
         # A worker ends with the thread that started it: the threads stay until the launch is over.
         with ThreadPoolExecutor(len(SIDES)) as pool:
             workers = self._workers()
             try:
-                request = {"do": "settle", "cores": list(self._cores)}
-                for started in [pool.submit(worker.ask, request, Started, START_UP_S) for worker in workers]:
-                    started.result()
+                for settled in [pool.submit(self._settle, worker) for worker in workers]:
+                    settled.result()
                 self._start_s = monotonic() - began
                 with quiet.coordinator_apart(self._cores, self._sessions[0].cores):
-                    self._time_all([*names], workers, confirming)
+                    self._time_all([*names], workers, confirming, deadline)
             finally:
                 for worker in workers:
                     worker.end()
                 lockstep.save(self.times, self._folder)
 
+    def _settle(self, worker: Worker) -> None:
+        """Have torch imported wherever there is room, then stay on the timed cores."""
+        worker.ask({"do": "settle", "cores": list(self._cores)}, Started, START_UP_S, "the limit for starting torch")
+
     def _workers(self) -> tuple[Worker, Worker]:
         a, b = self._sessions
         return a.worker("a-launch", torch_first=True), b.worker("b-launch", torch_first=True)
 
-    def _time_all(self, names: list[str], workers: tuple[Worker, Worker], confirming: Collection[str]) -> None:
+    def _time_all(
+        self,
+        names: list[str],
+        workers: tuple[Worker, Worker],
+        confirming: Collection[str],
+        deadline: float | None,
+    ) -> None:
         controls: tuple[Samples, Samples] = ({}, {})
         for name in CONTROLS:
             sides = self._time(name, workers, confirms=False)
@@ -138,8 +158,13 @@ class Lockstep:
         self._case_s = max(LEAST_CASE_S, min(MOST_CASE_S, self._start_s / max(1, len(names))))
         for name in names:
             began = monotonic()
+            if deadline is not None and began + self._expected_s(name) > deadline:
+                self._total -= 1
+                continue
             sides = self._time(name, workers, confirms=name in confirming)
             self._seconds[name] = monotonic() - began
+            self._done += 1
+            self._listen(Progress(f"timing, launch {self._launches}", name, self._done, self._total))
             if sides is not None:
                 self._record(name, sides, controls, confirms=name in confirming)
 
@@ -155,6 +180,7 @@ class Lockstep:
                 raise ChildError(f"{self._sessions[error.place].site.name}: {name}: {error}") from error
             for session in self._sessions:
                 session.fail(name, "timing", f"{self._sessions[error.place].site.name}: {error}")
+            self._settle(workers[error.place])  # what failed was ended: the other cases get a process like the first
         return None
 
     def _in_turns(self, name: str, workers: tuple[Worker, Worker], *, confirms: bool) -> tuple[_Side, _Side]:

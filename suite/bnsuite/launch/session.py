@@ -207,7 +207,7 @@ class Session:
 
     def _side_by_side(self, jobs: list[Job], stem: str, kind: type[T], deadline: float | None) -> Iterator[Result[T]]:
         """The results of `jobs` as they come, from a worker a core; on a GPU from one worker."""
-        if not jobs:
+        if not jobs or (deadline is not None and monotonic() > deadline):
             return
         on_cpu = self.recorder.run.device == "cpu"
         sides = quiet.side_by_side(self.asked.threads, self.cores) if on_cpu else [[]]
