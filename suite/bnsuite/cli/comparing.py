@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TextIO
 
 from bnsuite.cli.options import FINDINGS, REPORT
+from bnsuite.cli.output import remark
 from bnsuite.judge.comparison import judge
 from bnsuite.judge.lockstep import decide
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
@@ -74,6 +75,8 @@ def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
     before is judged.
     """
     sites = parse(wanted.a), parse(wanted.b)
+    for site in sites:
+        site.tell = remark
     make_folder(wanted.folder)
     shown, listen = listener(shown_on)
     ended_by: str | None = None
