@@ -236,26 +236,40 @@ def test_another_change_on_the_way_is_not_the_one(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.splitlines()[-1].startswith("torch 2.6.0 is the first bad one ")
 
 
-def fake_release(index: Path, version: str, spin: int | None) -> None:
-    """A release that is the tests' own torch, with so much work for `faulty/spins`; None for one that is broken."""
-    if spin is None:
-        wheel(index, version, {"torch.py": "raise ImportError('libcudnn.so.9: cannot open')"})
-    else:
-        lines = f"import os; os.environ['SPIN'] = '{spin}'\n{sysconfig.get_path('purelib')}\n"
-        wheel(index, version, {f"torch-{version}.pth": lines})
+#: Makes the batch norm of whichever torch is imported later wrong, in the process that imports this.
+WRONG = """
+import builtins, sys
+real = builtins.__import__
+def imports(name, *rest, **more):
+    module = real(name, *rest, **more)
+    norm = sys.modules.get("torch.nn.modules.batchnorm")
+    if hasattr(norm, "SyncBatchNorm"):
+        builtins.__import__ = real
+        right = norm.F.batch_norm
+        norm.F.batch_norm = lambda *arguments, **named: right(*arguments, **named) * 1.01
+    return module
+builtins.__import__ = imports
+"""
+
+
+def fake_release(index: Path, version: str, code: str) -> None:
+    """A release that is the tests' own torch once `code` was run."""
+    name = f"release_{version.replace('.', '_')}"
+    path = f"import {name}\n{sysconfig.get_path('purelib')}\n"
+    wheel(index, version, {f"{name}.py": code, f"{name}.pth": path})
 
 
 @pytest.mark.slow
 def test_the_real_command_finds_it(index: Path, start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
-    """Four releases by the real pip, of which one does not start, in lockstep by real workers."""
-    for version, spin in (("2.4.7", 20000), ("2.5.9", None), ("2.6.3", 20000), ("2.7.2", 40000), ("2.8.1", 40000)):
-        fake_release(index, version, spin)
-    arguments = ("--good", "torch==2.4.7", "--bad", "torch==2.8.1", "-k", "faulty/spins", "--device", "cpu")
-    process = start("bisect", *arguments, "--gate", "timing", "--out", "o")
-    out, err = process.communicate(timeout=1200)
-    assert process.returncode in {0, 3}, err  # 3 where the machine was too disturbed to tell
-    if process.returncode == 0:
-        assert "torch 2.7.2 is the first bad one (REGRESSED timing of faulty/spins, +" in out
-        assert "; 2.6.3 is good (PASS timing of faulty/spins, " in out
-    assert (tmp_path / "o" / "2.8.1" / "findings.json").exists()
-    assert {path.name for path in (tmp_path / "o").iterdir()} <= {"2.5.9", "2.6.3", "2.7.2", "2.8.1"}
+    """Of five releases by the real pip one has no worker that starts, and the last has a wrong batch norm."""
+    dies = "import os; os.environ.get('BNSUITE_TOKEN') and os._exit(7)"
+    for version, code in (("2.4.7", ""), ("2.5.9", ""), ("2.6.3", dies), ("2.7.2", ""), ("2.8.1", WRONG)):
+        fake_release(index, version, code)
+    arguments = ("--good", "torch==2.4.7", "--bad", "torch==2.8.1", "-k", "numerics/ref and eval/eps")
+    process = start("bisect", *arguments, "--device", "cpu", "--gate", "numerics", "--out", "o")
+    out, err = process.communicate(timeout=900)
+    assert process.returncode == 0, err
+    assert "torch 2.6.3: skipped: can't be had: no worker starts there: the process ended with status 7" in out
+    assert "torch 2.5.9: good: PASS numerics of numerics/ref/batch_norm2d/eval/eps" in out
+    assert "torch 2.8.1 is the first bad one (REGRESSED numerics of numerics/ref/batch_norm2d/eval/eps, " in out
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"2.5.9", "2.6.3", "2.7.2", "2.8.1"}

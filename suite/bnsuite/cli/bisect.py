@@ -147,10 +147,13 @@ def _narrowed(asked: tuple[Asked, Asked], which: Iterable[Which], ends: Judged) 
 def _seen(judged: Judged, which: Iterable[Which]) -> _Seen:
     from bnsuite.judge.bisect import Told, tell
 
-    told, finding = tell(judged.findings, frozenset(which))
+    told, clearest = tell(judged.findings, frozenset(which))
     if told is Told.SKIPPED and judged.b.ended_by is not None:
         return _Seen(told, judged.b.ended_by)
-    return _Seen(told, _shown(finding) if finding is not None else "not all of what regressed was measured")
+    if not clearest:
+        return _Seen(told, "not all of what regressed was measured")
+    more = f", and {len(clearest) - 1} more" if len(clearest) > 1 else ""
+    return _Seen(told, _shown(clearest[0]) + more)
 
 
 def _shown(finding: Finding) -> str:

@@ -81,18 +81,18 @@ def judged(findings: Iterable[Finding], gate: str | None) -> frozenset[Which]:
     return frozenset((one.case, one.gate) for one in kept)
 
 
-def tell(findings: Iterable[Finding], wanted: Collection[Which]) -> tuple[Told, Finding | None]:
-    """Whether `findings` show a change in any of `wanted`, and the one that says it most clearly."""
+def tell(findings: Iterable[Finding], wanted: Collection[Which]) -> tuple[Told, list[Finding]]:
+    """Whether `findings` show a change in any of `wanted`, and those that say so, the clearest first."""
     found = {(one.case, one.gate): one for one in findings if (one.case, one.gate) in wanted}
     regressed = [one for one in found.values() if one.verdict is Verdict.REGRESSED]
     if regressed:
-        return Told.BAD, max(regressed, key=_size)
+        return Told.BAD, sorted(regressed, key=_size, reverse=True)
     open_ = [one for one in found.values() if one.verdict not in UNCHANGED]
     if open_:
-        return Told.SKIPPED, min(open_, key=lambda one: WORST_FIRST.index(one.verdict))
+        return Told.SKIPPED, sorted(open_, key=lambda one: WORST_FIRST.index(one.verdict))
     if not found or len(found) < len(set(wanted)):
-        return Told.SKIPPED, None
-    return Told.GOOD, max(found.values(), key=_size)
+        return Told.SKIPPED, []
+    return Told.GOOD, sorted(found.values(), key=_size, reverse=True)
 
 
 def _size(finding: Finding) -> float:
