@@ -42,12 +42,12 @@ class Sound(_BatchNorm):
             assert self.running_mean is not None
             assert self.running_var is not None
             mean, var = self.running_mean.to(z.dtype).view(shape), self.running_var.to(z.dtype).view(shape)
-        if self.updates():
-            with torch.no_grad():
-                self.update(z.detach())
         y = self.normalize(z, mean, var)
         if self.affine:
             y = y * self.weight.view(shape) + self.bias.view(shape)
+        if self.updates():
+            with torch.no_grad():
+                self.update(z.detach())
         return y.to(input.dtype)
 
     def updates(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import random
 import shutil
@@ -246,6 +247,8 @@ def _ended(trial: Trial, folder: Path) -> str:
     if ended is not End.AS_REQUIRED:
         return f"{text}; see {folder}"
     shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # others are kept there
+        folder.parent.rmdir()
     return text
 
 
@@ -260,12 +263,12 @@ def _conclude(session: _Session) -> int:
     kinds_seen = {one.kind for one in session.ours()}
     why = "interrupted" if session.interrupted else "the budget ended" if options.budget else "not measured"
     short = Counter(kind for kind, _ in left)
-    missing = [*session.missing, *(f"{kind}: {count} comparisons are missing ({why})" for kind, count in short.items())]
+    missing = [*session.missing, *(_missing(kind, count, why) for kind, count in short.items())]
     complete = set(session.names) <= kinds_seen and not session.interrupted and not session.missing
     shown = Selftest(
         trials=session.trials,
         rates=rates(session.trials),
-        resampled=list(_resampled(session.trials)),
+        resampled=[] if session.interrupted else list(_resampled(session.trials)),
         missing=missing,
         again=_again(options, session),
         status=status(session.trials, complete=complete),
@@ -273,6 +276,10 @@ def _conclude(session: _Session) -> int:
     write_atomically(options.out / REPORT, markdown(shown))
     say(terminal(shown))
     return shown.status
+
+
+def _missing(kind: str, count: int, why: str) -> str:
+    return f"{kind}: {count} comparison{' is' if count == 1 else 's are'} missing ({why})"
 
 
 def _resampled(trials: Sequence[Trial]) -> Iterator[Resampled]:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
-from math import log1p
+from math import log1p, sqrt
 from statistics import median
 
 from bnsuite.judge import lockstep
-from bnsuite.judge.statistics import share_interval
+from bnsuite.judge.statistics import share_interval, t_quantile
 from bnsuite.judge.verdict import NOT_MEASURED, WORST_FIRST, ExitStatus, Verdict
 from bnsuite.record.selftest import Seen, Trial, Where
 
@@ -23,6 +23,8 @@ NEVER_PASSED = 0.05
 RUNS, CASES = 10_000, 20
 #: From fewer launches with nothing changed nothing is resampled: two nights' first looks.
 LEAST_LAUNCHES = 2 * lockstep.FIRST_LOOK
+#: What lies so near to a threshold is decided by the gate itself.
+ALMOST = 0.999
 
 
 class Duty(Enum):
@@ -214,7 +216,13 @@ def _rings(column: Sequence[float | None], drawn: Sequence[int], cases: int, mos
 
 
 def _may_be_flagged(values: Sequence[float]) -> bool:
-    """Whether the mean lies above the floor at any look: most cases don't, and need no statistics."""
-    sums = list(accumulate(values))
-    looks = range(lockstep.FIRST_LOOK, len(values) + 1, lockstep.EVERY)
-    return any(sums[count - 1] > count * log1p(lockstep.FLOOR) for count in looks)
+    """Whether any look may see a slowdown: most cases show none, and need not be decided to say so."""
+    floor = log1p(lockstep.FLOOR)
+    sums, squares = list(accumulate(values)), list(accumulate(value * value for value in values))
+    for count in range(lockstep.FIRST_LOOK, len(values) + 1, lockstep.EVERY):
+        mean = sums[count - 1] / count
+        if mean > floor:
+            variance = max((squares[count - 1] - count * mean**2) / (count - 1), lockstep.LEAST_DEVIATION**2)
+            if mean > ALMOST * t_quantile(count - 1, 1 - lockstep.LOOK_ALPHA) * sqrt(variance / count):
+                return True
+    return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import comb, sqrt
 from statistics import NormalDist, fmean, stdev
 from statistics import correlation as pearson
@@ -49,6 +50,14 @@ class Estimate:
 def normal_quantile(probability: float) -> float:
     """The standard normal value that lies above a share `probability` of all."""
     return NormalDist().inv_cdf(probability)
+
+
+@cache
+def t_quantile(freedom: int, probability: float) -> float:
+    """The value of Student's t that lies above a share `probability` of all."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, probability))
 
 
 def paired(differences: Sequence[float]) -> Estimate:

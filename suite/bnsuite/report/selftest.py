@@ -126,7 +126,7 @@ def _percent(share: float) -> str:
 
 
 def _notes(shown: Selftest) -> list[str]:
-    lines = []
+    lines = ["rings: trials in which a gate said REGRESSED; of what was planted, the gate that is meant to find it"]
     for one in shown.resampled:
         low, high = share_interval(one.ringing, one.runs)
         lines.append(
