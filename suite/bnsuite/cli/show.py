@@ -19,11 +19,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     from bnsuite.judge.verdict import Judgement
     from bnsuite.record import lockstep, store
-    from bnsuite.record.files import read_text
+    from bnsuite.record.files import exists, read_text
     from bnsuite.report import comparison, table
 
     folder = store.folder_of(options.run)
-    compared = (folder / lockstep.LOCKSTEP_FILE).exists()
+    compared = exists(folder / lockstep.LOCKSTEP_FILE)
     run = store.load(folder / lockstep.SIDES[1] if compared else options.run)
     path = folder / FINDINGS
     if not path.exists():

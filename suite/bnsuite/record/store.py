@@ -32,7 +32,7 @@ def save(run: Run, folder: Path, text_of: Callable[[CaseResult], str] = text) ->
 
 def folder_of(where: Path) -> Path:
     """The folder of a run that was named by its folder or its file."""
-    return where if where.is_dir() else where.parent
+    return where if exists(where) and where.is_dir() else where.parent
 
 
 def load(where: Path) -> Run:
