@@ -219,7 +219,7 @@ class Lockstep:
         for place in places:
             if name not in CONTROLS and self._launches <= MEMORY_LAUNCHES:
                 sides[place].memory = ask(place, {"do": "peak"}, Peak).memory
-            sides[place].gpu = ask(place, {"do": "done"}, Done).gpu
+            sides[place].gpu = _without_partner(ask(place, {"do": "done"}, Done).gpu)
         self._add(name, sides, a_first, request, confirms=confirms)
         return sides
 
@@ -239,6 +239,7 @@ class Lockstep:
             iterations=request["iterations"],
             rounds=request["rounds"],
             confirms=confirms,
+            disturbed=next((why for side in sides if side.gpu and (why := side.gpu.disturbed)), None),
         )
         known = {one.id: one for one in self.times.cases}
         old = known.get(name, Compared(id=name))
@@ -270,6 +271,13 @@ class Lockstep:
                     gpu=side.gpu,
                 ),
             )
+
+
+def _without_partner(seen: GpuWatch | None) -> GpuWatch | None:
+    """What a GPU went through, where the process of the other side is no foreign one."""
+    if seen is None or not seen.foreign:
+        return seen
+    return seen.model_copy(update={"foreign": seen.foreign - 1})
 
 
 def _level(samples: Sequence[float]) -> float:

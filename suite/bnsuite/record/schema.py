@@ -89,6 +89,13 @@ class GpuWatch(Value):
     sampling_s: float
     trouble: str | None
 
+    @property
+    def disturbed(self) -> str | None:
+        """What makes times taken meanwhile worthless, or None."""
+        if self.throttled:
+            return f"the GPU was throttled ({', '.join(self.throttled)})"
+        return "another process was on the GPU" if self.foreign else None
+
 
 class Timing(Value):
     """One case in one launch: seconds a step, a value a round, and the controls measured around it."""
@@ -110,11 +117,7 @@ class Timing(Value):
         """What makes the samples worthless, or None: something else had the core or the GPU, or it was throttled."""
         if self.cpu_share is not None and self.cpu_share < UNDISTURBED_SHARE:
             return "something else had the core"
-        if self.gpu is not None and self.gpu.throttled:
-            return f"the GPU was throttled ({', '.join(self.gpu.throttled)})"
-        if self.gpu is not None and self.gpu.foreign:
-            return "another process was on the GPU"
-        return None
+        return self.gpu.disturbed if self.gpu is not None else None
 
 
 class Curve(Value):
