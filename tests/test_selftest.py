@@ -339,6 +339,15 @@ def test_an_interrupted_selftest_goes_on_where_it_stopped(
     assert len(planted) == 3
 
 
+def test_a_fault_that_was_not_reached_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One fault of five says nothing of the others."""
+    from bnsuite.cli import main
+
+    selftest.append(trial("faults", seen("n/a", "REGRESSED"), gate="numerics", variant="FixedEpsilon"), tmp_path)
+    monkeypatch.setattr(verb, "_compare", lambda *given: judged(given[2], Verdict.PASS, ended_by="it broke"))
+    assert main(["selftest", "--out", str(tmp_path), "--device", "cpu", "--kind", "faults"]) == 3
+
+
 def test_what_the_budget_cut_short_is_not_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,9 +90,10 @@ class _Session:
         """The trials made in the same place and way."""
         return [one for one in self.trials if one.where == self.where]
 
-    def left(self) -> list[tuple[str, Plan]]:
-        """What is still to be measured."""
-        return planned(self.names, self.options.trials, Counter((one.kind, one.variant) for one in self.ours()))
+    def left(self, trials: int | None = None) -> list[tuple[str, Plan]]:
+        """What is still to be measured of so many trials of each kind, by default as many as were asked for."""
+        done = Counter((one.kind, one.variant) for one in self.ours())
+        return planned(self.names, trials or self.options.trials, done)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -260,11 +261,10 @@ def _conclude(session: _Session) -> int:
 
     options = session.options
     left = session.left()
-    kinds_seen = {one.kind for one in session.ours()}
     why = "interrupted" if session.interrupted else "the budget ended" if options.budget else "not measured"
     short = Counter(kind for kind, _ in left)
     missing = [*session.missing, *(_missing(kind, count, why) for kind, count in short.items())]
-    complete = set(session.names) <= kinds_seen and not session.interrupted and not session.missing
+    complete = not session.left(trials=1) and not session.interrupted and not session.missing
     shown = Selftest(
         trials=session.trials,
         rates=rates(session.trials),

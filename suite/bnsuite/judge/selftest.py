@@ -145,7 +145,7 @@ def told(verdicts: Mapping[Verdict, int]) -> str:
 
 
 def status(trials: Iterable[Trial], *, complete: bool) -> ExitStatus:
-    """The exit status: `complete` if something was measured of every kind, to its end."""
+    """The exit status: `complete` if all that was asked for was measured at least once."""
     ends = [end(trial) for trial in trials]
     if End.AGAINST_DUTY in ends:
         return ExitStatus.REGRESSED
