@@ -158,7 +158,9 @@ class Releases:
         findings = shown
         if isinstance(shown, str):
             run, findings = run.model_copy(update={"finished": False, "ended_by": shown}), [finding(Verdict.FAILED)]
-        times = Lockstep(schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, cases=())
+        times = Lockstep(
+            schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
+        )
         return Judged(run, run, times, findings, ExitStatus.FINE, "", [])
 
 

@@ -55,7 +55,9 @@ class Again:
             case="op/a", gate="timing", verdict=self._shown, summary="takes +4.0%", change=0.04, low=0.03, high=0.05
         )
         run = make_run().model_copy(update={"ended_by": self._ended_by, "finished": self._ended_by is None})
-        times = Lockstep(schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, cases=())
+        times = Lockstep(
+            schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
+        )
         return Judged(run, run, times, [again], ExitStatus.FINE, "", [])
 
 

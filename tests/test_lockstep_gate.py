@@ -119,6 +119,7 @@ def times(*launches: Pairs, budget_s: float | None = None) -> Lockstep:
         seed=1,
         most_launches=MOST,
         budget_s=budget_s,
+        variables={},
         cases=(control, Compared(id="op/a", launches=launches)),
     )
 

@@ -308,7 +308,7 @@ def options(tmp_path: Path, *more: str) -> list[str]:
 def judged(folder: Path, verdict: Verdict, *, ended_by: str | None = None, summary: str = "") -> Judged:
     run = make_run(result("op/a"))
     run = run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
-    times = Lockstep(schema=1, a=".", b=".", seed=1, most_launches=MOST, budget_s=None, cases=())
+    times = Lockstep(schema=1, a=".", b=".", seed=1, most_launches=MOST, budget_s=None, variables={}, cases=())
     findings = [Finding(case="op/a", gate=gate, verdict=verdict, summary=summary) for gate in ("timing", "memory")]
     folder.mkdir(parents=True)
     return Judged(run, run, times, findings, ExitStatus.FINE, "", [])

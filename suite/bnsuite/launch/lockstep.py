@@ -93,6 +93,7 @@ class Lockstep:
             seed=seed,
             most_launches=most_launches,
             budget_s=budget_s,
+            variables=quiet.huge_pages(),
             cases=(),
         )
         lockstep.save(self.times, folder)
@@ -139,7 +140,10 @@ class Lockstep:
 
     def _workers(self) -> tuple[Worker, Worker]:
         a, b = self._sessions
-        return a.worker("a-launch", torch_first=True), b.worker("b-launch", torch_first=True)
+        return (
+            a.worker("a-launch", torch_first=True, huge_pages=True),
+            b.worker("b-launch", torch_first=True, huge_pages=True),
+        )
 
     def _time_all(
         self,

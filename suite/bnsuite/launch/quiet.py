@@ -39,6 +39,15 @@ def keep_heap() -> dict[str, str]:
     return next(settings for oldest, settings in heaps() if version >= oldest or oldest == (0, 0))
 
 
+def huge_pages() -> dict[str, str]:
+    """Settings under which glibc (2.35 or newer) asks for huge pages: where a tensor lies matters less then.
+
+    Which small pages a large tensor gets differs from process to process, and with it how the caches hold it.
+    """
+    tunables = [*filter(None, [os.environ.get("GLIBC_TUNABLES")]), "glibc.malloc.hugetlb=1"]
+    return {"GLIBC_TUNABLES": ":".join(tunables)}
+
+
 #: Each worker holds a torch of its own in memory.
 MOST_WORKERS = 8
 

@@ -239,7 +239,13 @@ class Session:
         self._troubled = True
 
     def worker(
-        self, name: str, cores: Sequence[int] = (), *, torch_first: bool = False, site: Site | None = None
+        self,
+        name: str,
+        cores: Sequence[int] = (),
+        *,
+        torch_first: bool = False,
+        site: Site | None = None,
+        huge_pages: bool = False,
     ) -> Worker:
         """A worker of this session, in its environment unless `site` names another; it ends with the session."""
         worker = Worker(
@@ -252,6 +258,7 @@ class Session:
             implementation=self.asked.implementation,
             site=site or self.site,
             device=self.asked.device,
+            huge_pages=huge_pages,
         )
         self._workers.append(worker)
         return worker

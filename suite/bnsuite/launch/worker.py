@@ -55,6 +55,7 @@ class Worker:
         implementation: str | None,
         site: Site | None = None,
         device: str = "cpu",
+        huge_pages: bool = False,
     ) -> None:
         self._site, self._torch_first = site or Here(), torch_first
         self._how = Start(
@@ -65,6 +66,7 @@ class Worker:
             cores=tuple(cores),
             device=device,
             implementation=implementation,
+            huge_pages=huge_pages,
         )
         self._link: Link | None = None
         self._began = self._closed = False

@@ -84,6 +84,8 @@ class Lockstep(Versioned):
     most_launches: Annotated[int, Field(ge=1)]
     #: Seconds given for all of it; None for no limit.
     budget_s: float | None
+    #: What was set for the timed processes beyond what the runs name.
+    variables: dict[str, str]
     cases: tuple[Compared, ...]
 
 

@@ -152,6 +152,7 @@ class Image(Site):
         return {
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
             **quiet.variables(how.threads),
+            **(quiet.huge_pages() if how.huge_pages else {}),
             **quiet.taking(how.cores),
             "BNSUITE_HEAPS": json.dumps(quiet.heaps()),
             "BNSUITE_STAGE": STAGE,

@@ -38,7 +38,7 @@ class Interpreter(Site):
         try:
             return Child(
                 [str(python), "-m", MODULE],
-                environment=self._environment(how, token),
+                environment={**self._environment(how, token), **(quiet.huge_pages() if how.huge_pages else {})},
                 folder=how.scratch,
                 log=how.scratch / f"{how.label}.txt",
                 own_pipe=False,

@@ -51,6 +51,8 @@ class Start:
     device: str
     #: What is judged instead of torch's own layers, as ``module:factory`` or ``/a/file.py:factory``.
     implementation: str | None
+    #: Whether large tensors are backed by huge pages (see ``quiet.huge_pages``).
+    huge_pages: bool = False
 
 
 class Site(ABC):
