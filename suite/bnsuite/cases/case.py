@@ -93,7 +93,7 @@ class Case(ABC):
         return None
 
     def piece(self, step: Step) -> Step:
-        """What is timed of a built `step` where two environments take turns: all of it, or an equal part."""
+        """What is timed of a built `step` where two environments take turns: all of it, or one batch of an epoch."""
         return step
 
     def brief(self, step: Step) -> Step:

@@ -68,7 +68,7 @@ class Bench:
         self._flush = flush(device) if case.cold else None
         if device != "cpu":
             self._watch.start(uuid(device))
-        return step_s, case.examples(self._whole) if self._step is self._whole else None
+        return step_s, case.examples(self._whole) if case.piece(self._whole) == self._whole else None
 
     def block(self, rounds: int, iterations: int, warm: int) -> tuple[list[float], float | None]:
         """Seconds a step, a value a round, after `warm` steps that don't count; and the share of its core it had.

@@ -78,7 +78,7 @@ class TrainCase(Case):
 
     def piece(self, step: Step) -> Step:
         assert isinstance(step, Training)
-        return step.piece
+        return step.next_batch
 
     def brief(self, step: Step) -> Step:
         assert isinstance(step, Training)

@@ -62,11 +62,10 @@ class Training:
         with self._own_chance():
             self.losses = [self.step(x, y) for x, y in self._batches()]
 
-    def piece(self) -> None:
-        """Train on the next GATHERED batches, or one epoch where that is shorter; epochs follow on one another."""
+    def next_batch(self) -> None:
+        """Train on one batch more; epochs follow on one another."""
         with self._own_chance():
-            for x, y in islice(self._endless, min(GATHERED, -(-len(self.data.x_train) // self._case.batch))):
-                self.step(x, y)
+            self.step(*next(self._endless))
 
     def few_batches(self) -> None:
         """Train on four batches."""
