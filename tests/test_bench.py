@@ -19,6 +19,7 @@ def test_a_block_is_so_many_rounds(name: str) -> None:
     """Seconds a step, a value a round, and how much of its core it had."""
     bench = Bench()
     step_s, _ = bench.ready(name, "cpu", 0, Plant())
+    bench.move(64)
     samples, share = bench.block(5, 2, 1)
     assert step_s > 0
     assert len(samples) == 5
@@ -31,6 +32,8 @@ def test_a_block_is_so_many_rounds(name: str) -> None:
 def test_nothing_is_timed_before_it_is_ready() -> None:
     with pytest.raises(AssertionError, match="comes first"):
         Bench().block(1, 1, 0)
+    with pytest.raises(AssertionError, match="comes first"):
+        Bench().move(64)
 
 
 def test_a_training_goes_on_batch_by_batch() -> None:

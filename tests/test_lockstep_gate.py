@@ -25,6 +25,7 @@ def pairs(value: float, *, confirms: bool = False, share: float | None = 1.0, di
         a_s=(1e-3,) * 4,
         b_s=(1e-3 * exp(value),) * 4,
         a_first=(True, False, True, False),
+        layouts=(0, 0, 1, 1),
         cpu_shares=(share,) * 4,
         iterations=1,
         rounds=10,

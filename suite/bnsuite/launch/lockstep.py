@@ -3,67 +3,32 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from time import monotonic
-from typing import Any, TypeVar
 
 from bnsuite.launch import quiet
 from bnsuite.launch.child import ChildError
-from bnsuite.launch.messages import Block, Done, Peak, Ready, Started
+from bnsuite.launch.messages import Started
 from bnsuite.launch.session import Progress, Session
-from bnsuite.launch.worker import START_UP_S, RequestFailedError, Worker
+from bnsuite.launch.turns import SideError, SkippedError, Turns
+from bnsuite.launch.worker import START_UP_S, Worker
 from bnsuite.record import lockstep
 from bnsuite.record.lockstep import SIDES, Compared, Pairs
-from bnsuite.record.schema import GpuWatch, Memory, Timing
 
-T = TypeVar("T")
 #: Seconds a step, by control.
 Samples = dict[str, tuple[float, ...]]
 
-#: A round is long enough for the clock. Blocks are short: what else runs on the machine comes and goes within tens of
-#: milliseconds, and the two sides of a pair should meet the same of it (see docs/results/lockstep.md).
-ROUND_S, BLOCK_S = 0.3e-3, 3e-3
-MOST_ROUNDS = 10
 #: How long a case is timed in a launch, within these: as long as its share of the start-up took, which is the best
 #: use of the time where what differs within a launch outweighs what differs between launches.
 LEAST_CASE_S, MOST_CASE_S = 0.6, 3.0
-LEAST_PAIRS = 8
 #: What timing a case in one launch takes, as long as none was timed.
 USUAL_S = 2.0
 #: Memory is exact: the first launches tell it, and must agree.
 MEMORY_LAUNCHES = 3
 
 CONTROLS = ("control/copy", "control/linear")
-_NO_MEMORY = Memory(allocated_peak_bytes=None)
-
-
-class _SideError(Exception):
-    """One side did not do what it was asked: `place` is 0 for A, 1 for B."""
-
-    def __init__(self, place: int, reason: str) -> None:
-        super().__init__(reason)
-        self.place = place
-
-
-class _SkippedError(Exception):
-    """There is nothing of the case to be timed on one side."""
-
-
-@dataclass
-class _Side:
-    """What one case showed on one side in one launch."""
-
-    step_s: float = 0.0
-    samples: list[float] = field(default_factory=list)
-    blocks: list[float] = field(default_factory=list)
-    shares: list[float | None] = field(default_factory=list)
-    memory: Memory = _NO_MEMORY
-    gpu: GpuWatch | None = None
-    examples: int | None = None
 
 
 class Lockstep:
@@ -154,9 +119,9 @@ class Lockstep:
     ) -> None:
         controls: tuple[Samples, Samples] = ({}, {})
         for name in CONTROLS:
-            sides = self._time(name, workers, confirms=False)
-            if sides is not None:
-                for place, side in enumerate(sides):
+            turns = self._time(name, workers, confirms=False)
+            if turns is not None:
+                for place, side in enumerate(turns.sides):
                     controls[place][name.partition("/")[2]] = tuple(side.samples)
         self._chance.shuffle(names)
         self._case_s = max(LEAST_CASE_S, min(MOST_CASE_S, self._start_s / max(1, len(names))))
@@ -165,135 +130,48 @@ class Lockstep:
             if deadline is not None and began + self._expected_s(name) > deadline:
                 self._total -= 1
                 continue
-            sides = self._time(name, workers, confirms=name in confirming)
+            turns = self._time(name, workers, confirms=name in confirming)
             self._seconds[name] = monotonic() - began
             self._done += 1
             self._listen(Progress(f"timing, launch {self._launches}", name, self._done, self._total))
-            if sides is not None:
-                self._record(name, sides, controls, confirms=name in confirming)
+            if turns is not None:
+                self._record(name, turns, controls, confirms=name in confirming)
 
-    def _time(self, name: str, workers: tuple[Worker, Worker], *, confirms: bool) -> tuple[_Side, _Side] | None:
+    def _time(self, name: str, workers: tuple[Worker, Worker], *, confirms: bool) -> Turns | None:
         """One case in one launch; None where it failed or was skipped, which is recorded."""
-        try:
-            return self._in_turns(name, workers, confirms=confirms)
-        except _SkippedError as reason:
-            for session in self._sessions:
-                session.recorder.skip(name, str(reason))
-        except _SideError as error:
-            if name in CONTROLS:
-                raise ChildError(f"{self._sessions[error.place].site.name}: {name}: {error}") from error
-            for session in self._sessions:
-                session.fail(name, "timing", f"{self._sessions[error.place].site.name}: {error}")
-            self._settle(workers[error.place])  # what failed was ended: the other cases get a process like the first
-        return None
-
-    def _in_turns(self, name: str, workers: tuple[Worker, Worker], *, confirms: bool) -> tuple[_Side, _Side]:
-        sides = _Side(), _Side()
-
-        def ask(place: int, request: dict[str, Any], kind: type[T]) -> T:
-            try:
-                return workers[place].ask(request, kind, self._sessions[place].asked.timeout_s)
-            except (ChildError, RequestFailedError) as error:
-                raise _SideError(place, str(error)) from error
-
-        def block(place: int, request: dict[str, Any]) -> None:
-            told = ask(place, request, Block)
-            sides[place].samples += told.samples_s
-            sides[place].blocks.append(_level(told.samples_s))
-            sides[place].shares.append(told.cpu_share)
-
-        places = [0, 1]
-        self._chance.shuffle(places)
-        for place in places:
-            session = self._sessions[place]
-            request = {"do": "ready", "case": name, "device": session.recorder.run.device, "seed": self._launches}
-            ready = ask(place, {**request, "plant": self._plant if place == 1 else {}}, Ready)
-            if ready.skipped is not None:
-                raise _SkippedError(f"{session.site.name}: {ready.skipped}")
-            assert ready.step_s is not None
-            sides[place].step_s, sides[place].examples = ready.step_s, ready.examples
-        request, pairs = _plan(max(side.step_s for side in sides), self._case_s)
-        a_first: list[bool] = []
-        first = 0
-        for number in range(pairs):
-            first = self._chance.randrange(2) if number % 2 == 0 else 1 - first  # A B B A, or B A A B
-            for place in (first, 1 - first):
-                block(place, request)
-            a_first.append(first == 0)
-        for place in places:
-            if name not in CONTROLS and self._launches <= MEMORY_LAUNCHES:
-                sides[place].memory = ask(place, {"do": "peak"}, Peak).memory
-            sides[place].gpu = _without_partner(ask(place, {"do": "done"}, Done).gpu)
-        self._add(name, sides, a_first, request, confirms=confirms)
-        return sides
-
-    def _add(
-        self, name: str, sides: tuple[_Side, _Side], a_first: list[bool], request: dict[str, Any], *, confirms: bool
-    ) -> None:
-        a, b = sides
-        shares = [
-            None if one is None or other is None else min(one, other)
-            for one, other in zip(a.shares, b.shares, strict=True)
-        ]
-        pairs = Pairs(
-            a_s=tuple(a.blocks),
-            b_s=tuple(b.blocks),
-            a_first=tuple(a_first),
-            cpu_shares=tuple(shares),
-            iterations=request["iterations"],
-            rounds=request["rounds"],
-            confirms=confirms,
-            disturbed=next((why for side in sides if side.gpu and (why := side.gpu.disturbed)), None),
+        turns = Turns(
+            name,
+            workers,
+            self._chance,
+            devices=[session.recorder.run.device for session in self._sessions],
+            timeouts_s=[session.asked.timeout_s for session in self._sessions],
+            seed=self._launches,
+            plants=({}, self._plant),
         )
+        try:
+            turns.take(self._case_s, memory=name not in CONTROLS and self._launches <= MEMORY_LAUNCHES)
+        except SideError as error:
+            reason = f"{self._sessions[error.place].site.name}: {error}"
+            if name in CONTROLS:
+                raise ChildError(f"{reason} ({name})") from error
+            for session in self._sessions:
+                if isinstance(error, SkippedError):
+                    session.recorder.skip(name, reason)
+                else:
+                    session.fail(name, "timing", reason)
+            self._settle(workers[error.place])  # what failed was ended: the other cases get a process like the first
+            return None
+        self._add(name, turns.pairs(confirms=confirms))
+        return turns
+
+    def _add(self, name: str, pairs: Pairs) -> None:
         known = {one.id: one for one in self.times.cases}
         old = known.get(name, Compared(id=name))
         known[name] = old.model_copy(update={"launches": (*old.launches, pairs)})
         self.times = self.times.model_copy(update={"cases": tuple(known.values())})
 
-    def _record(
-        self,
-        name: str,
-        sides: tuple[_Side, _Side],
-        controls: tuple[Samples, Samples],
-        *,
-        confirms: bool,
-    ) -> None:
+    def _record(self, name: str, turns: Turns, controls: tuple[Samples, Samples], *, confirms: bool) -> None:
         """Put what one launch showed of a case into both runs."""
-        (iterations,) = (one.launches[-1].iterations for one in self.times.cases if one.id == name)
-        for place, (session, side) in enumerate(zip(self._sessions, sides, strict=True)):
-            shares = [share for share in side.shares if share is not None]
-            session.recorder.add_timing(
-                name,
-                Timing(
-                    samples_s=tuple(side.samples),
-                    iterations=iterations,
-                    controls_s=controls[place],
-                    cpu_share=median(shares) if shares else None,
-                    memory=side.memory,
-                    confirms=confirms,
-                    examples=side.examples,
-                    gpu=side.gpu,
-                ),
-            )
-
-
-def _without_partner(seen: GpuWatch | None) -> GpuWatch | None:
-    """What a GPU went through, where the process of the other side is no foreign one."""
-    if seen is None or not seen.foreign:
-        return seen
-    return seen.model_copy(update={"foreign": seen.foreign - 1})
-
-
-def _level(samples: Sequence[float]) -> float:
-    """The lower quartile of a block's rounds: what disturbs a round makes it longer."""
-    return sorted(samples)[len(samples) // 4]
-
-
-def _plan(step_s: float, case_s: float) -> tuple[dict[str, Any], int]:
-    """What a block is of steps that take so long, and how many pairs of blocks fill `case_s` seconds."""
-    iterations = max(1, round(ROUND_S / step_s))
-    round_s = iterations * step_s
-    rounds = max(1, min(MOST_ROUNDS, int(BLOCK_S / round_s)))
-    warm = iterations if round_s < BLOCK_S else 0
-    pairs = max(LEAST_PAIRS, round(case_s / (2 * (rounds * iterations + warm) * step_s)))
-    return {"do": "block", "rounds": rounds, "iterations": iterations, "warm": warm}, pairs
+        iterations = turns.pairs(confirms=confirms).iterations
+        for place, (session, side) in enumerate(zip(self._sessions, turns.sides, strict=True)):
+            session.recorder.add_timing(name, side.timing(iterations, controls[place], confirms=confirms))

@@ -83,6 +83,10 @@ class Ready(Value):
         return self
 
 
+class Moved(Value):
+    """Answer to "move": the case lies elsewhere in memory."""
+
+
 class Block(Value):
     """Answer to "block": seconds a step, a value a round, and processor time over wall time (None on a GPU)."""
 

@@ -20,6 +20,8 @@ from bnsuite.measure.plant import Plant
 from bnsuite.measure.settle import flush, settle
 
 if TYPE_CHECKING:
+    import torch
+
     from bnsuite.cases import Case, Step
 
 #: Fixed work of torch's own, timed as cases are: what it shows as well is not the case's.
@@ -40,8 +42,10 @@ class Bench:
     """Holds at most one case."""
 
     def __init__(self) -> None:
-        self._device = ""
+        self._name = self._device = ""
+        self._seed = 0
         self._case: Case | None = None
+        self._pad: torch.Tensor | None = None
         self._step: Step | None = None
         self._whole: Step | None = None
         self._flush: Step | None = None
@@ -52,39 +56,59 @@ class Bench:
         """Build the case `name` on `device` and warm it up.
 
         Returns about how many seconds one step takes, and how many examples it goes through, where that is known.
-        What warms up is not what is timed: a training starts its blocks untrained.
         """
         self.done()
-        self._device, self._plant = device, plant
-        if name in CONTROLS:
-            self._step = CONTROLS[name](device)
-            return settle(self._step, device), None
-        from bnsuite.cases import by_id
+        self._name, self._device, self._seed, self._plant = name, device, seed, plant
+        if name not in CONTROLS:
+            from bnsuite.cases import by_id
 
-        case = self._case = by_id[name]
-        step_s = settle(case.piece(case.build(device, seed)), device)
-        self._whole = case.build(device, seed)
-        self._step = plant.holding(case.piece(self._whole), device)
-        self._flush = flush(device) if case.cold else None
+            self._case = by_id[name]
+        self._build()
+        if self._case is None:
+            return settle(self._timed(), device), None
+        self._flush = flush(device) if self._case.cold else None
+        step_s = settle(self._timed(), device)
         if device != "cpu":
             self._watch.start(uuid(device))
-        return step_s, case.examples(self._whole) if case.piece(self._whole) == self._whole else None
+        assert self._whole is not None
+        whole = self._case.piece(self._whole) == self._whole
+        return step_s, self._case.examples(self._whole) if whole else None
+
+    def move(self, shift_bytes: int) -> None:
+        """Build the case anew elsewhere in memory, untrained: how tensors lie to one another changes what they cost."""
+        import torch
+
+        assert self._name, "ready() comes first"
+        self._step = self._whole = self._pad = None
+        self._pad = torch.empty(shift_bytes, dtype=torch.uint8, device=self._device)
+        self._build()
+        self._timed()()
+
+    def _build(self) -> None:
+        if self._case is None:
+            self._step = CONTROLS[self._name](self._device)
+            return
+        self._whole = self._case.build(self._device, self._seed)
+        self._step = self._plant.holding(self._case.piece(self._whole), self._device)
+
+    def _timed(self) -> Step:
+        assert self._step is not None, "ready() comes first"
+        return self._step
 
     def block(self, rounds: int, iterations: int, warm: int) -> tuple[list[float], float | None]:
         """Seconds a step, a value a round, after `warm` steps that don't count; and the share of its core it had.
 
         The share is processor time over wall time, None on a GPU.
         """
-        assert self._step is not None, "ready() comes first"
-        ticks = clock.for_device(self._device)
+        step, ticks = self._timed(), clock.for_device(self._device)
         for _ in range(warm):
-            self._step()
+            step()
         begin_s, begin_cpu_s = perf_counter(), thread_time()
         samples: list[float] = []
         for _ in range(rounds):
             if self._flush is not None:
                 self._flush()
-            samples += self._plant.time(self._step, ticks, iterations)
+            samples += self._plant.time(step, ticks, iterations)
         wall_s, cpu_s = perf_counter() - begin_s, thread_time() - begin_cpu_s
         return samples, cpu_s / wall_s if self._device == "cpu" else None
 
@@ -97,6 +121,7 @@ class Bench:
     def done(self) -> GpuWatch | None:
         """Let go of the case; returns what the GPU went through since it was made ready, None on a CPU."""
         seen = self._watch.stop() if self._case is not None and self._device != "cpu" else None
-        self._case = self._step = self._whole = self._flush = None
+        self._case = self._step = self._whole = self._flush = self._pad = None
+        self._name = ""
         gc.collect()
         return seen

@@ -167,6 +167,12 @@ def _ready(request: Request) -> Answer:
     return {"step_s": step_s, "examples": examples, "skipped": None}
 
 
+def _move(request: Request) -> Answer:
+    """The case that is ready, built anew elsewhere in memory."""
+    _bench().move(request["shift"])
+    return {}
+
+
 def _block(request: Request) -> Answer:
     """Some rounds of the case that is ready."""
     samples_s, cpu_share = _bench().block(request["rounds"], request["iterations"], request["warm"])
@@ -193,6 +199,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "curve": _curve,
     "settle": _settle,
     "ready": _ready,
+    "move": _move,
     "block": _block,
     "peak": _peak,
     "done": _done,

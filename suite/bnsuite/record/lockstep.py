@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import log
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
@@ -23,13 +23,15 @@ SIDES = ("a", "b")
 class Pairs(Value):
     """One case in one launch, a fresh process a side: what each block showed, in the order of the blocks.
 
-    `a_s` and `b_s` are the lower quartiles of the blocks' rounds, in seconds a step; `a_first` tells which came first.
+    `a_s` and `b_s` are the median rounds of the blocks, in seconds a step; `a_first` tells which came first.
     Shares are processor time over wall time, the smaller of the two sides; None on a GPU.
     """
 
     a_s: tuple[Seconds, ...] = Field(min_length=1)
     b_s: tuple[Seconds, ...]
     a_first: tuple[bool, ...]
+    #: Which layout a pair belongs to: with each, both sides build the case anew elsewhere in memory.
+    layouts: tuple[int, ...]
     cpu_shares: tuple[Annotated[float, Field(ge=0)] | None, ...]
     iterations: Annotated[int, Field(ge=1)]
     rounds: Annotated[int, Field(ge=1)]
@@ -40,24 +42,24 @@ class Pairs(Value):
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:
-        if not len(self.a_s) == len(self.b_s) == len(self.a_first) == len(self.cpu_shares):
+        if len({len(self.a_s), len(self.b_s), len(self.a_first), len(self.layouts), len(self.cpu_shares)}) > 1:
             raise ValueError("the blocks of the two sides are not paired")
         return self
 
     @property
-    def undisturbed(self) -> list[float]:
-        """How much longer B took (log scale), pair by pair, where both had their core for themselves."""
-        return [
-            log(b / a)
-            for a, b, share in zip(self.a_s, self.b_s, self.cpu_shares, strict=True)
-            if share is None or share >= UNDISTURBED_SHARE
-        ]
-
-    @property
     def value(self) -> float | None:
-        """The launch's value: the median over its pairs; None where it, or most of them, were disturbed."""
-        kept = self.undisturbed
-        return median(kept) if self.disturbed is None and 2 * len(kept) > len(self.a_s) else None
+        """How much longer B took (log scale): the mean over layouts of the median over pairs.
+
+        Pairs of which a side had to share its core don't count. None where the launch, or most of it, was disturbed.
+        """
+        by_layout: dict[int, list[float]] = {}
+        for a, b, layout, share in zip(self.a_s, self.b_s, self.layouts, self.cpu_shares, strict=True):
+            if share is None or share >= UNDISTURBED_SHARE:
+                by_layout.setdefault(layout, []).append(log(b / a))
+        kept = sum(map(len, by_layout.values()))
+        if self.disturbed is not None or 2 * kept <= len(self.a_s):
+            return None
+        return fmean(median(ratios) for ratios in by_layout.values())
 
 
 class Compared(Value):
