@@ -17,7 +17,7 @@ from typing import Any
 
 import docker
 import pytest
-from docker.errors import APIError, DockerException
+from docker.errors import APIError
 
 from bnsuite.cases import profile
 from bnsuite.launch.child import ChildError
@@ -54,17 +54,6 @@ def test_a_worker_in_an_image_answers_as_one_here(client: Any, base: str, worker
     assert int(environment.variables["MALLOC_MMAP_THRESHOLD_"]) > 1 << 30
     there.end()
     assert soon(lambda: not ours())
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[docker.DockerClient]:
-    try:
-        client = docker.from_env()
-        client.ping()
-    except DockerException as error:
-        pytest.skip(f"no Docker engine answers: {error}")
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,28 +7,19 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import docker
 import pytest
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import ImageNotFound
 
 from bnsuite import __version__
 from conftest import ROOT
 
+if TYPE_CHECKING:
+    import docker
+
 #: As a cluster would run it: no network, nothing writable but /tmp.
 LOCKED_UP: dict[str, Any] = {"network_mode": "none", "read_only": True, "tmpfs": {"/tmp": ""}, "detach": True}  # noqa: S108
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[docker.DockerClient]:
-    try:
-        client = docker.from_env()
-        client.ping()
-    except DockerException as error:
-        pytest.skip(f"no Docker engine answers: {error}")
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -27,17 +27,10 @@ def wheel(folder: Path, version: str) -> None:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of one's own, and an index that has two releases."""
-    (tmp_path / "index").mkdir()
+def cache(package_index: Path, tmp_path: Path) -> Path:
+    """Where the environments are kept, beside an index that has two releases."""
     for version in ("2.4.7", "2.5.9"):
-        wheel(tmp_path / "index", version)
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        wheel(package_index, version)
     return tmp_path / "cache" / "bnsuite" / "environments"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import zipfile
 from pathlib import Path
@@ -106,17 +105,10 @@ def wheel(folder: Path, version: str, files: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An index that is a folder, read by the real pip; a cache and a working folder of one's own."""
+def index(package_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The index, seen from a working folder of one's own."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "index").mkdir()
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "index"
+    return package_index
 
 
 def test_the_index_is_asked_by_the_real_pip(index: Path) -> None:

@@ -32,23 +32,9 @@ def catalogue(
 
     Of an `implementation`, those that it has a part in; `site` says what is installed, this interpreter by default.
     """
-    with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
-        folder = Path(scratch)
-        worker = Worker(
-            *(folder, "catalogue"),
-            threads=1,
-            stage=folder,
-            cores=[],
-            torch_first=False,
-            implementation=implementation,
-            site=site,
-        )
-        request = {"do": "catalogue", "profile": profile, "source": _text(data)}
-        try:
-            with _named(site.name if site else Here.NAME):
-                cases = worker.ask(request, Catalogue, ANSWER_S, _LIMIT).cases
-        finally:
-            worker.end()
+    request = {"do": "catalogue", "profile": profile, "source": _text(data)}
+    with _worker("catalogue", implementation, site) as worker, _named(site.name if site else Here.NAME):
+        cases = worker.ask(request, Catalogue, ANSWER_S, _LIMIT).cases
     match = matcher(select) if select is not None else lambda _: True
     chosen = [case for case in cases if match(case.id)]
     if not chosen:
@@ -116,15 +102,25 @@ def _text(folder: Path | None) -> str | None:
 
 def ask_here(device: str) -> tuple[str, Environment]:
     """As `ask_place`, of this interpreter."""
+    with _worker("environment") as worker:
+        return ask_place(device, worker)
+
+
+@contextmanager
+def _worker(name: str, implementation: str | None = None, site: Site | None = None) -> Iterator[Worker]:
+    """A worker for one question, which needs no data and times nothing."""
     with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
         folder = Path(scratch)
         worker = Worker(
-            *(folder, "environment"),
+            *(folder, name),
             threads=1,
             stage=folder,
             cores=[],
             torch_first=False,
-            implementation=None,
-            device=device,
+            implementation=implementation,
+            site=site,
         )
-        return ask_place(device, worker)
+        try:
+            yield worker
+        finally:
+            worker.end()
