@@ -52,12 +52,21 @@ def test_what_fails_is_told_and_the_rest_goes_on(bnsuite: Command, tmp_path: Pat
 
 @pytest.mark.slow
 def test_the_same_twice_passes_and_a_slower_one_does_not(bnsuite: Command, tmp_path: Path) -> None:
-    """Nothing changed is never an alarm; a step of half as long again is found, and again in fresh launches."""
-    same = bnsuite("ab", ".", ".", "--device", "cpu", "-k", "faulty/fine", "--out", "same")
-    assert same.status == 0, same.out + same.err
-    slower = bnsuite("ab", ".", ".", "--device", "cpu", "-k", "faulty/fine", "--plant", "slower=0.5", "--out", "slower")
+    """Nothing changed is never an alarm; a step of half as long again is found, and again in fresh launches.
+
+    A machine too disturbed for a verdict may try a second time; it never passes what is slower.
+    """
+    chosen = ("--device", "cpu", "-k", "faulty/fine")
+    same = bnsuite("ab", ".", ".", *chosen, "--out", "same")
+    assert same.status in {0, 3}, same.out + same.err
+    assert findings(tmp_path / "same")["faulty/fine", "timing"]["verdict"] in {"PASS", "INCONCLUSIVE", "INVALID"}
+    for _ in range(2):
+        slower = bnsuite("ab", ".", ".", *chosen, "--plant", "slower=0.5", "--out", "slower")
+        finding = findings(tmp_path / "slower")["faulty/fine", "timing"]
+        assert finding["verdict"] in {"REGRESSED", "INCONCLUSIVE", "INVALID"}, slower.out + slower.err
+        if finding["verdict"] == "REGRESSED":
+            break
     assert slower.status == 1, slower.out + slower.err
-    finding = findings(tmp_path / "slower")["faulty/fine", "timing"]
     assert "fresh ones" in finding["summary"]
     assert 0.3 < float(finding["change"]) < 0.8
 
@@ -66,7 +75,7 @@ def test_the_same_twice_passes_and_a_slower_one_does_not(bnsuite: Command, tmp_p
 def test_every_gate_judges(bnsuite: Command, tmp_path: Path) -> None:
     """More memory in B and a faulty layer in B's place are found by the gates meant for them."""
     chosen = "op/batch_norm2d/fwd-eval/f32/nchw/16x64x56x56"
-    more = ("--plant", "holds=4194304", "--budget", "30s")
+    more = ("--plant", "holds=4194304", "--budget", "90s")
     held = bnsuite("ab", ".", ".", "--device", "cpu", "-k", chosen, *more, "--out", "held")
     assert held.status == 1, held.out + held.err
     assert findings(tmp_path / "held")[chosen, "memory"]["verdict"] == "REGRESSED"
