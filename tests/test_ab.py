@@ -32,7 +32,7 @@ def is_clean(tmp_path: Path) -> bool:
 def test_what_fails_is_told_and_the_rest_goes_on(bnsuite: Command, tmp_path: Path) -> None:
     """A case that raises, hangs or dies on a side is FAILED with that side's name; the others are measured."""
     chosen = "faulty or numerics/ref/batch_norm2d"
-    done = bnsuite("ab", ".", ".", "--device", "cpu", "-k", chosen, "--timeout", "5", "--out", "o")
+    done = bnsuite("ab", ".", ".", "--device", "cpu", "-k", chosen, "--timeout", "5", "--budget", "90s", "--out", "o")
     assert done.status == 3, done.err
     found = findings(tmp_path / "o")
     reasons = {case: one["summary"] for (case, _), one in found.items() if one["verdict"] == "FAILED"}
@@ -57,11 +57,11 @@ def test_the_same_twice_passes_and_a_slower_one_does_not(bnsuite: Command, tmp_p
     A machine too disturbed for a verdict may try a second time; it never passes what is slower.
     """
     chosen = ("--device", "cpu", "-k", "faulty/fine")
-    same = bnsuite("ab", ".", ".", *chosen, "--out", "same")
+    same = bnsuite("ab", ".", ".", *chosen, "--budget", "100s", "--out", "same")
     assert same.status in {0, 3}, same.out + same.err
     assert findings(tmp_path / "same")["faulty/fine", "timing"]["verdict"] in {"PASS", "INCONCLUSIVE", "INVALID"}
     for _ in range(2):
-        slower = bnsuite("ab", ".", ".", *chosen, "--plant", "slower=0.5", "--out", "slower")
+        slower = bnsuite("ab", ".", ".", *chosen, "--plant", "slower=0.5", "--budget", "250s", "--out", "slower")
         finding = findings(tmp_path / "slower")["faulty/fine", "timing"]
         assert finding["verdict"] in {"REGRESSED", "INCONCLUSIVE", "INVALID"}, slower.out + slower.err
         if finding["verdict"] == "REGRESSED":

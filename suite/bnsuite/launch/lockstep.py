@@ -118,6 +118,7 @@ class Lockstep:
         deadline: float | None,
     ) -> None:
         controls: tuple[Samples, Samples] = ({}, {})
+        self._case_s = LEAST_CASE_S
         for name in CONTROLS:
             turns = self._time(name, workers, confirms=False)
             if turns is not None:
