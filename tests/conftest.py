@@ -156,7 +156,7 @@ def bnsuite(start: Callable[..., subprocess.Popen[str]]) -> Command:
 
     def run(*arguments: str, **more: str) -> Finished:
         process = start(*arguments, **more)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)  # a lockstep may take all its launches
         return Finished(process.returncode, out, err)
 
     return run
