@@ -1,9 +1,9 @@
 """The timing gate of two environments in lockstep: whether B takes longer than A.
 
 A launch is one value, the logarithm of B's time over A's over all its pairs of blocks (see ``record/lockstep.py``); a
-fresh pair of processes makes the next one. Launches are looked at after every few of them, and only what is undecided goes on. A
-slowdown that is seen is measured again in launches of its own, and counts only if they show it too: both tests must
-err for a false alarm.
+fresh pair of processes makes the next one. Launches are looked at after every few of them, and only what is undecided
+goes on. A slowdown that is seen is measured again in launches of its own, and counts only if they show it too: both
+tests must err for a false alarm.
 """
 
 from __future__ import annotations
