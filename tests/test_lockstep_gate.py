@@ -11,9 +11,10 @@ import pytest
 from bnsuite.judge import lockstep
 from bnsuite.judge.comparison import judge
 from bnsuite.judge.lockstep import Decision, decide
-from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.lockstep import Compared, Lockstep, Pairs
 from bnsuite.record.schema import Observation, Outcome, Run, Status
+from bnsuite.report import comparison
 from conftest import make_run, result, timing
 
 MOST = 18
@@ -162,6 +163,21 @@ def test_what_the_budget_cut_short_is_inconclusive() -> None:
     assert found(unseen, times(budget_s=10.0)).verdict is Verdict.INCONCLUSIVE
     failed = run_of(outcomes={"timing": Outcome(status=Status.FAILED, reason="B: it hung")})
     assert found(failed, times(budget_s=10.0)).verdict is Verdict.FAILED
+
+
+def test_the_end_is_that_of_the_measuring() -> None:
+    """Without a budget it is not the budget that ended; what was decided while it ran is what is judged."""
+    assert "the measuring ended after 2 launches" in found(run_of(), times(pairs(0.0), pairs(0.01))).summary
+    skipped = result("op/b", outcomes={"timing": Outcome(status=Status.SKIPPED, reason="not here")})
+    both = make_run(result("op/a", timings=(timing(1e-3),)), skipped)
+    assert [one.id for one in lockstep.timed_cases(both)] == ["op/a", "op/b"]
+
+
+def test_a_planted_fault_is_named() -> None:
+    """No reader takes a comparison with a fault in it for a real one."""
+    planted = times(pairs(0.0)).model_copy(update={"plant": {"slower": 0.03}})
+    text = comparison.terminal(run_of(), run_of(), planted, [], ExitStatus.FINE)
+    assert "B, judged:  ., with slower = 0.03 planted into its steps" in text
 
 
 def test_what_a_does_as_well_is_no_change() -> None:

@@ -11,7 +11,7 @@ from typing import TextIO
 from bnsuite.cli.options import FINDINGS, REPORT
 from bnsuite.cli.output import remark
 from bnsuite.judge.comparison import judge
-from bnsuite.judge.lockstep import decide
+from bnsuite.judge.lockstep import decide, timed_cases
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
 from bnsuite.launch.child import ChildError
 from bnsuite.launch.comparison import Comparison
@@ -110,7 +110,7 @@ def _measure(comparison: Comparison, turns: Lockstep, deadline: float | None) ->
     for session in comparison.sessions:
         session.follow_curves(deadline)
     most = turns.times.most_launches
-    cases = len(turns.names())
+    cases = len(timed_cases(comparison.b.measured))
     spoiled = 0
     while True:
         known = {one.id: one for one in turns.times.cases}

@@ -125,16 +125,22 @@ def _needs(change: Estimate, count: int, alpha: float) -> int:
     return max(EVERY, min(wanted) - count)
 
 
+def timed_cases(run: Run) -> list[CaseResult]:
+    """The cases among which false alarms are kept rare: all that have a timing gate, whatever became of them."""
+    return [result for result in run.cases if GATE in result.outcomes]
+
+
 def judge(run: Run, times: Lockstep) -> list[Finding]:
     """One finding for each case of `run`, which is B's, that has a timing gate."""
     by_id = {one.id: one for one in times.cases}
-    timed = [result for result in run.cases if GATE in result.outcomes]
+    timed = timed_cases(run)
     decisions = {
         result.id: decide(by_id.get(result.id, Compared(id=result.id)), len(timed), times.most_launches)
         for result in timed
     }
     controls = {name: estimate(values) for name in by_id if (values := _control(by_id[name])) is not None}
-    return [_finding(result, by_id.get(result.id), decisions[result.id], controls) for result in timed]
+    ended = "measuring" if times.budget_s is None else "budget"
+    return [_finding(result, by_id.get(result.id), decisions[result.id], controls, ended) for result in timed]
 
 
 def _control(compared: Compared) -> list[float] | None:
@@ -143,7 +149,7 @@ def _control(compared: Compared) -> list[float] | None:
 
 
 def _finding(
-    result: CaseResult, compared: Compared | None, decision: Decision, controls: dict[str, Estimate]
+    result: CaseResult, compared: Compared | None, decision: Decision, controls: dict[str, Estimate], ended: str
 ) -> Finding:
     outcome = result.outcomes[GATE]
     moved = {f"{name.replace('/', '_')}": expm1(one.mean) for name, one in controls.items()}
@@ -156,7 +162,7 @@ def _finding(
         verdict, text = Verdict.INVALID, reason
     elif verdict is None:
         verdict = Verdict.INCONCLUSIVE
-        text = f"the budget ended after {decision.screened + decision.confirmed} launches; {text}"
+        text = f"the {ended} ended after {decision.screened + decision.confirmed} launches; {text}"
     elif verdict is Verdict.REGRESSED and moved:
         text += (
             f"; plain operations of torch's own changed by {', '.join(f'{change:+.1%}' for change in moved.values())}"

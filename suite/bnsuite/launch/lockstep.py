@@ -59,6 +59,7 @@ class Lockstep:
             most_launches=most_launches,
             budget_s=budget_s,
             variables=quiet.huge_pages(),
+            plant=plant,
             cases=(),
         )
         lockstep.save(self.times, folder)

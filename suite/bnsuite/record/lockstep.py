@@ -88,6 +88,8 @@ class Lockstep(Versioned):
     budget_s: float | None
     #: What was set for the timed processes beyond what the runs name.
     variables: dict[str, str]
+    #: The known fault that was planted into B's steps, if one was (see ``measure/plant.py``).
+    plant: dict[str, float] = Field(default_factory=dict)
     cases: tuple[Compared, ...]
 
 
