@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from statistics import median
 
 import pytest
 
@@ -62,18 +63,17 @@ def test_planted_memory_is_exact() -> None:
 
 
 def test_a_planted_slowdown_is_a_share_of_the_step() -> None:
-    """A clock that only counts: a round of ten steps ends when a tenth more than they took has passed."""
-    calls = []
-    seconds = Plant(slower=4.0).time(lambda: calls.append(sum(range(20_000))), _monotonic, 10)
-    assert len(calls) == 10
-    plain = Plant().time(lambda: calls.append(sum(range(20_000))), _monotonic, 10)
-    assert seconds[0] > 2 * plain[0]
-
-
-def _monotonic() -> float:
-    from time import perf_counter
-
-    return perf_counter()
+    """The clock of a slowed side runs fast by that share, exactly; a side without a plant has the clock as it is."""
+    assert Plant(slower=0.03).clock(2.0) == pytest.approx(2.06, rel=1e-12)
+    assert Plant().clock(2.0) == 2.0
+    plain, slowed = Bench(), Bench()
+    plain.ready(LAYER, "cpu", 0, Plant())
+    slowed.ready(LAYER, "cpu", 0, Plant(slower=1.0))
+    ratios = []
+    for _ in range(31):
+        (a, _), (b, _) = (bench.block(rounds=1, iterations=3, warm=1) for bench in (plain, slowed))
+        ratios.append(b[0] / a[0])
+    assert 1.5 < median(ratios) < 2.7
 
 
 def test_all_threads_stay_on_their_cores() -> None:

@@ -35,6 +35,20 @@ def pairs(value: float, *, confirms: bool = False, share: float | None = 1.0, di
     )
 
 
+def test_half_of_the_pairs_decide_a_launch() -> None:
+    """The interquartile mean: a layout of four in which one side was held up four times as long moves it little."""
+    ratios = (0.01, 0.012, -1.4, 0.02, 0.014, -1.4, 0.016, 0.02)
+    launch = pairs(0.0).model_copy(
+        update={
+            "a_s": (1e-3,) * 8,
+            "b_s": tuple(1e-3 * exp(ratio) for ratio in ratios),
+            "cpu_shares": (1.0,) * 8,
+            "layouts": (0, 0, 1, 1, 2, 2, 3, 3),
+        }
+    )
+    assert launch.value == pytest.approx((0.01 + 0.012 + 0.014 + 0.016) / 4)
+
+
 def measured(draw: Callable[[], float], cases: int = 1) -> tuple[Decision, int]:
     """What comes out where launches are made as `ab` makes them, and after how many."""
     values: dict[bool, list[float]] = {False: [], True: []}

@@ -15,7 +15,7 @@ from scipy import stats
 from bnsuite.cases import CATALOGUE, faulty
 from bnsuite.cli import selftest as verb
 from bnsuite.cli.comparing import Judged
-from bnsuite.cli.trials import CURVES, DEFAULT, KINDS, LARGE, TIMED, TINY, TRAINING, Plan, planned
+from bnsuite.cli.trials import CURVES, KINDS, LARGE, TIMED, TINY, TRAINING, Plan, planned
 from bnsuite.judge import lockstep
 from bnsuite.judge.selftest import (
     Duty,
@@ -361,14 +361,6 @@ def test_what_the_budget_cut_short_is_not_counted(
     assert main(["selftest", *options(tmp_path, "--budget", "1h")]) == 3
     assert selftest.load(tmp_path) == []
     assert "single: 1 comparison is missing (the budget ended)" in capsys.readouterr().out
-
-
-def test_a_slowdown_is_refused_on_a_gpu() -> None:
-    """By name where it was asked for; else it is left out."""
-    with pytest.raises(InputError, match=r"--kind slower-3%: a slowdown can be planted on a CPU only"):
-        verb._allowed(("holds", "slower-3%"), "cuda:0")
-    assert verb._allowed(None, "cuda:0") == tuple(name for name in DEFAULT if name != "slower-5%")
-    assert verb._allowed(None, "cpu") == DEFAULT
 
 
 def test_an_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

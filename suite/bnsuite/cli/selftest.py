@@ -22,7 +22,6 @@ from bnsuite.cli.options import RESULTS, asked_of, baselines_folder, path, posit
 from bnsuite.cli.output import remark, say
 from bnsuite.cli.trials import DEFAULT, KINDS, Plan, planned
 from bnsuite.launch.plan import PLANS
-from bnsuite.record.errors import InputError
 
 if TYPE_CHECKING:
     from bnsuite.cli.comparing import Judged
@@ -49,6 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind",
         type=kinds,
+        default=DEFAULT,
         metavar="KIND[,KIND]",
         help=f"all, or some of {', '.join(KINDS)} (default: {','.join(DEFAULT)})".replace("%", "%%"),
     )
@@ -106,7 +106,6 @@ def main(options: argparse.Namespace) -> int:
     make_folder(options.out)
     trials = selftest.load(options.out)
     device, environment = ask_here(options.device)
-    names = _allowed(options.kind, device)
     where = selftest.Where(
         device=device,
         machine=selftest.machine_of(environment),
@@ -114,7 +113,7 @@ def main(options: argparse.Namespace) -> int:
         threads=options.threads,
         busy=options.busy,
     )
-    session = _Session(options, where, names, trials)
+    session = _Session(options, where, options.kind, trials)
     selftest.mend(options.out)
     try:
         if session.left():
@@ -123,19 +122,6 @@ def main(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         session.interrupted = True
     return _conclude(session)
-
-
-def _allowed(asked: tuple[str, ...] | None, device: str) -> tuple[str, ...]:
-    """The kinds that can be planted on `device`; InputError names one that was asked for and can't."""
-    unfit = [name for name in asked or DEFAULT if device != "cpu" and name.startswith("slower")]
-    if asked and unfit:
-        raise InputError(
-            f"--kind {unfit[0]}: a slowdown can be planted on a CPU only, and this is {device}; "
-            "leave it out, or give --device cpu"
-        )
-    for name in unfit:
-        remark(f"{name} is left out: a slowdown can be planted on a CPU only")
-    return tuple(name for name in asked or DEFAULT if name not in unfit)
 
 
 def _measure(session: _Session) -> None:

@@ -20,9 +20,11 @@ from bnsuite.record.lockstep import SIDES, Compared, Pairs
 #: Seconds a step, by control.
 Samples = dict[str, tuple[float, ...]]
 
-#: How long a case is timed in a launch, within these: as long as its share of the start-up took, which is the best
-#: use of the time where what differs within a launch outweighs what differs between launches.
-LEAST_CASE_S, MOST_CASE_S = 0.6, 3.0
+#: How long a case is timed in a launch, within these: what its share of the start-up took, but long enough for six
+#: launches to decide most cases (see docs/results/lockstep.md).
+LEAST_CASE_S, MOST_CASE_S = 1.5, 3.0
+#: Controls are told of and decide nothing.
+CONTROL_S = 0.2
 #: What timing a case in one launch takes, as long as none was timed.
 USUAL_S = 2.0
 #: Memory is exact: the first launches tell it, and must agree.
@@ -49,7 +51,7 @@ class Lockstep:
         self._chance = random.Random(seed)  # noqa: S311  # which side comes first is no secret
         self._launches = self._done = self._total = 0
         self._seconds: dict[str, float] = {}
-        self._start_s, self._case_s = 0.0, LEAST_CASE_S
+        self._start_s = 0.0
         self._cores = sessions[0].timed_cores
         self.times = lockstep.Lockstep(
             schema=lockstep.Lockstep.SCHEMA,
@@ -119,27 +121,26 @@ class Lockstep:
         deadline: float | None,
     ) -> None:
         controls: tuple[Samples, Samples] = ({}, {})
-        self._case_s = LEAST_CASE_S
         for name in CONTROLS:
-            turns = self._time(name, workers, confirms=False)
+            turns = self._time(name, workers, CONTROL_S, confirms=False)
             if turns is not None:
                 for place, side in enumerate(turns.sides):
                     controls[place][name.partition("/")[2]] = tuple(side.samples)
         self._chance.shuffle(names)
-        self._case_s = max(LEAST_CASE_S, min(MOST_CASE_S, self._start_s / max(1, len(names))))
+        case_s = max(LEAST_CASE_S, min(MOST_CASE_S, self._start_s / max(1, len(names))))
         for name in names:
             began = monotonic()
             if deadline is not None and began + self._expected_s(name) > deadline:
                 self._total -= 1
                 continue
-            turns = self._time(name, workers, confirms=name in confirming)
+            turns = self._time(name, workers, case_s, confirms=name in confirming)
             self._seconds[name] = monotonic() - began
             self._done += 1
             self._listen(Progress(f"timing, launch {self._launches}", name, self._done, self._total))
             if turns is not None:
                 self._record(name, turns, controls, confirms=name in confirming)
 
-    def _time(self, name: str, workers: tuple[Worker, Worker], *, confirms: bool) -> Turns | None:
+    def _time(self, name: str, workers: tuple[Worker, Worker], case_s: float, *, confirms: bool) -> Turns | None:
         """One case in one launch; None where it failed or was skipped, which is recorded."""
         turns = Turns(
             name,
@@ -151,7 +152,7 @@ class Lockstep:
             plants=({}, self._plant),
         )
         try:
-            turns.take(self._case_s, memory=name not in CONTROLS and self._launches <= MEMORY_LAUNCHES)
+            turns.take(case_s, memory=name not in CONTROLS and self._launches <= MEMORY_LAUNCHES)
         except SideError as error:
             reason = f"{self._sessions[error.place].site.name}: {error}"
             if name in CONTROLS:

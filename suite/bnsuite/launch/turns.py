@@ -20,9 +20,9 @@ T = TypeVar("T")
 #: milliseconds, and the two sides of a pair should meet the same of it (see docs/results/lockstep.md).
 ROUND_S, BLOCK_S = 0.3e-3, 3e-3
 MOST_ROUNDS = 10
-#: So often in a launch both sides build the case anew, elsewhere in memory by up to so much: where tensors lie to one
-#: another makes some layers several per cent slower or faster, and is nobody's merit.
-LAYOUTS, MOST_SHIFT_BYTES = 4, 1 << 20
+#: So often in a launch both sides build the case anew, elsewhere in memory by up to so much: where tensors lie, and in
+#: which pages, makes some layers several per cent slower or faster, and is nobody's merit.
+LAYOUTS, MOST_SHIFT_BYTES = 16, 64 << 20
 
 _NO_MEMORY = Memory(allocated_peak_bytes=None)
 
@@ -96,8 +96,8 @@ class Turns:
         """
         for place in self._places:
             self._get_ready(place)
-        self._block, pairs = plan(max(side.step_s for side in self.sides), case_s)
-        for layout in range(LAYOUTS):
+        self._block, layouts, pairs = plan(max(side.step_s for side in self.sides), case_s)
+        for layout in range(layouts):
             for place in self._places:
                 shift = 64 * self._chance.randrange(1, MOST_SHIFT_BYTES // 64)
                 self._ask(place, {"do": "move", "shift": shift}, Moved)
@@ -149,14 +149,15 @@ class Turns:
             raise SideError(place, str(error)) from error
 
 
-def plan(step_s: float, case_s: float) -> tuple[dict[str, Any], int]:
-    """A block of steps that take so long, as it is asked for, and how many pairs a layout has to fill `case_s`."""
+def plan(step_s: float, case_s: float) -> tuple[dict[str, Any], int, int]:
+    """A block of steps that take so long, as it is asked for; how many layouts fill `case_s`, and pairs a layout."""
     iterations = max(1, round(ROUND_S / step_s))
     round_s = iterations * step_s
     rounds = max(1, min(MOST_ROUNDS, int(BLOCK_S / round_s)))
     warm = iterations if round_s < BLOCK_S else 0
-    pairs = 2 * max(1, round(case_s / LAYOUTS / (4 * (rounds * iterations + warm) * step_s)))
-    return {"do": "block", "rounds": rounds, "iterations": iterations, "warm": warm}, pairs
+    quads = max(1, round(case_s / (4 * (rounds * iterations + warm) * step_s)))  # A B B A, or B A A B
+    layouts = min(LAYOUTS, quads)
+    return {"do": "block", "rounds": rounds, "iterations": iterations, "warm": warm}, layouts, 2 * (quads // layouts)
 
 
 def _without_partner(seen: GpuWatch | None) -> GpuWatch | None:

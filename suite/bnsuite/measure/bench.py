@@ -108,7 +108,7 @@ class Bench:
         for _ in range(rounds):
             if self._flush is not None:
                 self._flush()
-            samples += self._plant.time(step, ticks, iterations)
+            samples += map(self._plant.clock, clock.time_rounds(step, ticks, 1, iterations))
         wall_s, cpu_s = perf_counter() - begin_s, thread_time() - begin_cpu_s
         return samples, cpu_s / wall_s if self._device == "cpu" else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import log
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
@@ -48,18 +48,19 @@ class Pairs(Value):
 
     @property
     def value(self) -> float | None:
-        """How much longer B took (log scale): the mean over layouts of the median over pairs.
+        """How much longer B took (log scale): the interquartile mean over pairs.
 
         Pairs of which a side had to share its core don't count. None where the launch, or most of it, was disturbed.
         """
-        by_layout: dict[int, list[float]] = {}
-        for a, b, layout, share in zip(self.a_s, self.b_s, self.layouts, self.cpu_shares, strict=True):
-            if share is None or share >= UNDISTURBED_SHARE:
-                by_layout.setdefault(layout, []).append(log(b / a))
-        kept = sum(map(len, by_layout.values()))
-        if self.disturbed is not None or 2 * kept <= len(self.a_s):
+        ratios = sorted(
+            log(b / a)
+            for a, b, share in zip(self.a_s, self.b_s, self.cpu_shares, strict=True)
+            if share is None or share >= UNDISTURBED_SHARE
+        )
+        if self.disturbed is not None or 2 * len(ratios) <= len(self.a_s):
             return None
-        return fmean(median(ratios) for ratios in by_layout.values())
+        quarter = len(ratios) // 4
+        return fmean(ratios[quarter : len(ratios) - quarter])
 
 
 class Compared(Value):
