@@ -13,7 +13,7 @@ import pytest
 from bnsuite.cli.bisect import bisect
 from bnsuite.cli.command import main
 from bnsuite.cli.comparing import Judged, Wanted
-from bnsuite.judge.bisect import Search, Told, judged, tell
+from bnsuite.judge.bisect import Answer, Search, Told, judged, tell
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.errors import InputError
 from bnsuite.record.lockstep import Lockstep
@@ -161,7 +161,7 @@ class Releases:
         times = Lockstep(
             schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
         )
-        return Judged(run, run, times, findings, ExitStatus.FINE, "", [])
+        return Judged(run, run, times, findings, False, ExitStatus.FINE, "", [])
 
 
 def ran(shown: dict[str, list[Finding] | Exception | str], gate: str | None = None) -> tuple[int, Releases]:
@@ -169,7 +169,9 @@ def ran(shown: dict[str, list[Finding] | Exception | str], gate: str | None = No
     asked = make_run().asked.model_copy(update={"device": "auto", "select": "op"})
     names = ["2.4.0", *shown]
     wanted = Wanted("torch==2.4.0", f"torch=={names[-1]}", (asked, asked), Path("out"), None, Path("baselines"))
-    return bisect(names, wanted, gate, compare), compare
+    answer = bisect(names, wanted, gate, compare)
+    print(answer.text)
+    return answer.status, compare
 
 
 GOOD, BAD = [finding(Verdict.PASS, change=0.001)], [finding(Verdict.REGRESSED, change=0.12)]
@@ -194,6 +196,26 @@ def test_the_release_is_named_with_its_evidence(capsys: pytest.CaptureFixture[st
         return asked.device, asked.select
 
     assert [said(one.asked[1]) for one in compare.asked] == [("auto", "op"), ("cpu", "op/a"), ("cpu", "op/a")]
+
+
+def test_the_answer_is_also_data() -> None:
+    """Every step in its order, and which two releases the change lies between."""
+    asked = make_run().asked.model_copy(update={"device": "cpu", "select": "op"})
+    wanted = Wanted("torch==2.4.0", "torch==2.7.0", (asked, asked), Path("out"), None, Path("baselines"))
+    steps: list[str] = []
+    shown: dict[str, list[Finding] | Exception | str] = {"2.5.0": GOOD, "2.6.0": BAD, "2.7.0": BAD}
+    answer = bisect(["2.4.0", *shown], wanted, "timing", Releases(shown), steps.append)
+    assert Answer.model_validate_json(answer.model_dump_json(by_alias=True)) == answer
+    assert [(one.release, one.told) for one in answer.seen] == [
+        ("2.7.0", Told.BAD),
+        ("2.5.0", Told.GOOD),
+        ("2.6.0", Told.BAD),
+    ]
+    assert (answer.good, answer.bad, answer.gate) == ("2.4.0", "2.7.0", "timing")
+    assert (answer.last_good, answer.first_bad, answer.between) == ("2.5.0", "2.6.0", ())
+    assert len(steps) == 4
+    same = bisect(["2.4.0", "2.5.0"], wanted, None, Releases({"2.5.0": GOOD}), steps.append)
+    assert (same.first_bad, same.last_good, same.status) == (None, None, 0)
 
 
 def test_no_change_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -274,4 +296,10 @@ def test_the_real_command_finds_it(index: Path, start: Callable[..., subprocess.
     assert "torch 2.6.3: skipped: can't be had: no worker starts there: the process ended with status 7" in out
     assert "torch 2.5.9: good: PASS numerics of numerics/ref/batch_norm2d/eval/eps" in out
     assert "torch 2.8.1 is the first bad one (REGRESSED numerics of numerics/ref/batch_norm2d/eval/eps, " in out
-    assert {path.name for path in (tmp_path / "o").iterdir()} == {"2.5.9", "2.6.3", "2.7.2", "2.8.1"}
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {
+        *("2.5.9", "2.6.3", "2.7.2", "2.8.1"),
+        "bisect.json",
+    }
+    answer = Answer.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
+    assert (answer.first_bad, answer.last_good, answer.between) == ("2.8.1", "2.7.2", ())
+    assert {one.release: one.told for one in answer.seen}["2.6.3"] is Told.SKIPPED

@@ -9,7 +9,7 @@ from math import exp, log1p, sqrt
 import pytest
 
 from bnsuite.judge import lockstep
-from bnsuite.judge.comparison import judge
+from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.lockstep import Decision, decide
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.lockstep import Compared, Lockstep, Pairs
@@ -177,6 +177,19 @@ def test_what_the_budget_cut_short_is_inconclusive() -> None:
     assert found(unseen, times(budget_s=10.0)).verdict is Verdict.INCONCLUSIVE
     failed = run_of(outcomes={"timing": Outcome(status=Status.FAILED, reason="B: it hung")})
     assert found(failed, times(budget_s=10.0)).verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize(
+    ("launches", "budget_s", "cut"), [(2, 10.0, True), (2, None, False), (6, 10.0, False), (0, 10.0, True)]
+)
+def test_it_is_known_what_more_time_might_have_decided(launches: int, budget_s: float | None, *, cut: bool) -> None:
+    """Where the budget ended it; not where all was decided, or where there was none."""
+    measured = times(*[pairs(0.0)] * launches, budget_s=budget_s)
+    run = run_of()
+    assert cut_short(run, measured, judge(run, run, measured, ())) is cut
+    unseen = make_run(result("numerics/ref/x"))
+    looked = times(budget_s=budget_s)
+    assert cut_short(unseen, looked, judge(unseen, unseen, looked, ())) is (budget_s is not None)
 
 
 def test_the_end_is_that_of_the_measuring() -> None:

@@ -305,13 +305,13 @@ def options(tmp_path: Path, *more: str) -> list[str]:
     return ["--out", str(tmp_path), "--device", "cpu", "--kind", "single,holds", *more]
 
 
-def judged(folder: Path, verdict: Verdict, *, ended_by: str | None = None, summary: str = "") -> Judged:
+def judged(folder: Path, verdict: Verdict, *, ended_by: str | None = None, cut_short: bool = False) -> Judged:
     run = make_run(result("op/a"))
     run = run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
     times = Lockstep(schema=1, a=".", b=".", seed=1, most_launches=MOST, budget_s=None, variables={}, cases=())
-    findings = [Finding(case="op/a", gate=gate, verdict=verdict, summary=summary) for gate in ("timing", "memory")]
+    findings = [Finding(case="op/a", gate=gate, verdict=verdict, summary="") for gate in ("timing", "memory")]
     folder.mkdir(parents=True)
-    return Judged(run, run, times, findings, ExitStatus.FINE, "", [])
+    return Judged(run, run, times, findings, cut_short, ExitStatus.FINE, "", [])
 
 
 def test_an_interrupted_selftest_goes_on_where_it_stopped(
@@ -355,7 +355,7 @@ def test_what_the_budget_cut_short_is_not_counted(
 
     def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> Judged:
         assert budget_s is not None
-        return judged(folder, Verdict.INCONCLUSIVE, summary="the budget ended after 2 launches; ...")
+        return judged(folder, Verdict.INCONCLUSIVE, cut_short=True)
 
     monkeypatch.setattr(verb, "_compare", compare)
     assert main(["selftest", *options(tmp_path, "--budget", "1h")]) == 3

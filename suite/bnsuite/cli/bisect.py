@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from bnsuite.cli.ab import budget
@@ -15,7 +15,7 @@ from bnsuite.record.errors import InputError
 
 if TYPE_CHECKING:
     from bnsuite.cli.comparing import Judged, Wanted
-    from bnsuite.judge.bisect import Search, Told, Which
+    from bnsuite.judge.bisect import Answer, Search, Seen, Which
     from bnsuite.judge.verdict import Finding
     from bnsuite.record.schema import Asked, PlannedCase
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SUMMARY = "which release of torch brought a change: compare releases in lockstep"
 
 GATES = ("timing", "memory", "numerics", "behaviour", "convergence")
+#: In the folder of results, beside a folder a release.
+ANSWER = "bisect.json"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", type=budget, metavar="TIME", help="end each comparison after 90s, 10m or 2h, decided or not"
     )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="which side comes first follows from it (default: chance)"
+    )
     add_measuring(parser, verdicts=False)
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON, its steps to stderr")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -43,6 +49,7 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.launch.environments import parse
     from bnsuite.launch.inquiry import catalogue
     from bnsuite.launch.releases import between, named, releases
+    from bnsuite.record.files import write_atomically
 
     if options.k is None:
         raise InputError("bisect: what is compared is missing; name a case with -k, see `bnsuite list`")
@@ -61,9 +68,14 @@ def main(options: argparse.Namespace) -> int:
         folder=folder,
         data=data,
         baselines=baselines_folder(options),
+        seed=options.seed,
         budget_s=options.budget,
     )
-    return bisect(chosen, wanted, options.gate, compare)
+    answer = bisect(chosen, wanted, options.gate, compare, remark if options.json else say)
+    text = answer.model_dump_json(by_alias=True, indent=1)
+    write_atomically(folder / ANSWER, text + "\n")
+    say(text if options.json else answer.text)
+    return answer.status
 
 
 def _make_sure_of_cases(cases: Iterable[PlannedCase], options: argparse.Namespace) -> None:
@@ -78,48 +90,38 @@ def _make_sure_of_cases(cases: Iterable[PlannedCase], options: argparse.Namespac
         )
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What a comparison with the good release told of another one, and by what."""
+def bisect(
+    releases: list[str], wanted: Wanted, gate: str | None, compare: Compare, tell: Callable[[str], None] = say
+) -> Answer:
+    """Look for the first bad one of `releases` (oldest first; good, then bad at the end).
 
-    told: Told
-    #: What it showed in a few words, with the estimate and its interval where there are any.
-    text: str
-
-
-def bisect(releases: list[str], wanted: Wanted, gate: str | None, compare: Compare) -> int:
-    """Look for the first bad one of `releases` (oldest first; good, then bad at the end); returns the exit status.
-
-    `wanted` is the comparison of the ends; its folder takes a folder a release.
+    `wanted` is the comparison of the ends; its folder takes a folder a release. `tell` hears each step.
     """
-    from bnsuite.judge.bisect import Search, Told, judged
-    from bnsuite.judge.verdict import ExitStatus, Verdict
+    from bnsuite.judge.bisect import Search, Seen, Told, judged
+    from bnsuite.judge.verdict import Verdict
 
     search = Search.over(releases)
     good, bad = search.last_good, search.first_bad
-    say(f"{len(releases)} releases from torch {good}, which is trusted, to {bad}")
+    tell(f"{len(releases)} releases from torch {good}, which is trusted, to {bad}")
     ends = _compared(compare, wanted, bad)
     which = judged(ends.findings, gate)
-    seen = {bad: _seen(ends, which)}
-    _tell(bad, seen[bad])
-    if seen[bad].told is Told.GOOD:
-        say(f"no change between torch {good} and {bad}: {seen[bad].text}")
-        return ExitStatus.FINE
-    if seen[bad].told is Told.SKIPPED:
-        say(f"whether torch {bad} differs from {good} could not be told: {seen[bad].text}")
-        return ExitStatus.NOT_MEASURED
+    seen = {bad: _seen(bad, ends, which)}
+    tell(_line(seen[bad]))
+    if seen[bad].told is not Told.BAD:
+        return _answer(search, seen, gate)
     which = frozenset((one.case, one.gate) for one in ends.findings if one.verdict is Verdict.REGRESSED) & which
     wanted = replace(wanted, asked=_narrowed(wanted.asked, which, ends))
     while (release := search.next) is not None:
         try:
-            seen[release] = _seen(_compared(compare, wanted, release), which)
+            seen[release] = _seen(release, _compared(compare, wanted, release), which)
         except InputError as error:
             if not str(error).startswith(f"torch=={release}: "):  # not of this release: it would meet the others too
                 raise
-            seen[release] = _Seen(Told.SKIPPED, f"can't be had: {str(error).removeprefix(f'torch=={release}: ')}")
-        _tell(release, seen[release])
+            text = f"can't be had: {str(error).removeprefix(f'torch=={release}: ')}"
+            seen[release] = Seen(release=release, told=Told.SKIPPED, text=text)
+        tell(_line(seen[release]))
         search = search.after(release, seen[release].told)
-    return _conclude(search, seen)
+    return _answer(search, seen, gate)
 
 
 def _compared(compare: Compare, wanted: Wanted, release: str) -> Judged:
@@ -144,16 +146,17 @@ def _narrowed(asked: tuple[Asked, Asked], which: Iterable[Which], ends: Judged) 
     return a, b
 
 
-def _seen(judged: Judged, which: Iterable[Which]) -> _Seen:
-    from bnsuite.judge.bisect import Told, tell
+def _seen(release: str, judged: Judged, which: Iterable[Which]) -> Seen:
+    from bnsuite.judge.bisect import Seen, Told, tell
 
     told, clearest = tell(judged.findings, frozenset(which))
     if told is Told.SKIPPED and judged.b.ended_by is not None:
-        return _Seen(told, judged.b.ended_by)
-    if not clearest:
-        return _Seen(told, "not all of what regressed was measured")
-    more = f", and {len(clearest) - 1} more" if len(clearest) > 1 else ""
-    return _Seen(told, _shown(clearest[0]) + more)
+        text = judged.b.ended_by
+    elif not clearest:
+        text = "not all of what regressed was measured"
+    else:
+        text = _shown(clearest[0]) + (f", and {len(clearest) - 1} more" if len(clearest) > 1 else "")
+    return Seen(release=release, told=told, text=text)
 
 
 def _shown(finding: Finding) -> str:
@@ -167,21 +170,39 @@ def _shown(finding: Finding) -> str:
     return f"{finding.verdict.value} {finding.gate} of {finding.case}, {text}"
 
 
-def _tell(release: str, seen: _Seen) -> None:
-    say(f"torch {release}: {seen.told.value}: {seen.text}")
+def _line(seen: Seen) -> str:
+    return f"torch {seen.release}: {seen.told.value}: {seen.text}"
 
 
-def _conclude(search: Search, seen: dict[str, _Seen]) -> int:
-    """Say which release it is, or between which two it lies."""
+def _answer(search: Search, seen: dict[str, Seen], gate: str | None) -> Answer:
+    """Which release it is, or between which two it lies, if there is a change at all."""
+    from bnsuite.judge.bisect import Answer, Told
     from bnsuite.judge.verdict import ExitStatus
 
+    first, last = search.releases[0], search.releases[-1]
     good, bad, hidden = search.last_good, search.first_bad, search.between
     before = f"{good} is good ({seen[good].text})" if good in seen else f"{good} is good, as it was named"
-    if not hidden:
-        say(f"torch {bad} is the first bad one ({seen[bad].text}); {before}")
-        return ExitStatus.FINE
-    say(
-        f"the change came after torch {good} and not after {bad} ({seen[bad].text}); {before}; "
-        f"{', '.join(hidden)} could not be told"
+    status, changed = ExitStatus.NOT_MEASURED, seen[last].told is Told.BAD
+    if seen[last].told is Told.GOOD:
+        status, text = ExitStatus.FINE, f"no change between torch {first} and {last}: {seen[last].text}"
+    elif not changed:
+        text = f"whether torch {last} differs from {first} could not be told: {seen[last].text}"
+    elif not hidden:
+        status, text = ExitStatus.FINE, f"torch {bad} is the first bad one ({seen[bad].text}); {before}"
+    else:
+        text = (
+            f"the change came after torch {good} and not after {bad} ({seen[bad].text}); {before}; "
+            f"{', '.join(hidden)} could not be told"
+        )
+    return Answer(
+        schema=Answer.SCHEMA,
+        good=first,
+        bad=last,
+        gate=gate,
+        seen=tuple(seen.values()),
+        last_good=good if changed else None,
+        first_bad=bad if changed else None,
+        between=hidden if changed else (),
+        status=status,
+        text=text,
     )
-    return ExitStatus.NOT_MEASURED

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from bnsuite.cli.options import FINDINGS, REPORT
 from bnsuite.cli.output import remark
-from bnsuite.judge.comparison import judge
+from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.lockstep import decide, timed_cases
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
 from bnsuite.launch.child import ChildError
@@ -61,6 +61,8 @@ class Judged:
     b: Run
     times: lockstep.Lockstep
     findings: list[Finding]
+    #: Whether the budget left anything open.
+    cut_short: bool
     status: ExitStatus
     #: The findings as JSON.
     text: str
@@ -146,4 +148,4 @@ def _judged(wanted: Wanted, warnings: list[str]) -> Judged:
     text = judgement.model_dump_json(by_alias=True, indent=1)
     write_atomically(wanted.folder / FINDINGS, text + "\n")
     write_atomically(wanted.folder / REPORT, markdown(a, b, times, findings, status))
-    return Judged(a, b, times, findings, status, text, warnings)
+    return Judged(a, b, times, findings, cut_short(b, times, findings), status, text, warnings)

@@ -148,7 +148,7 @@ def _measure(session: _Session) -> None:
                 session.interrupted = True
                 return
             continue
-        if left is not None and any("the budget ended" in one.summary for one in judged.findings):
+        if judged.cut_short:
             shutil.rmtree(folder, ignore_errors=True)  # undecided for want of time says nothing of the gate
             continue
         trial = _trial(session.where, kind, plan, judged, seed=seed, started=started, wall_s=took)

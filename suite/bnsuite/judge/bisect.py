@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import ClassVar
 
-from bnsuite.judge.verdict import WORST_FIRST, Finding, Verdict
+from bnsuite.judge.verdict import WORST_FIRST, ExitStatus, Finding, Verdict
+from bnsuite.record.schema import Value, Versioned
 
 #: A case and the gate that judges it.
 Which = tuple[str, str]
@@ -24,6 +26,37 @@ class Told(Enum):
     GOOD = "good"
     BAD = "bad"
     SKIPPED = "skipped"
+
+
+class Seen(Value):
+    """What a comparison with the good release told of another one."""
+
+    release: str
+    told: Told
+    #: By what, in a few words: the estimate with its interval where there is one.
+    text: str
+
+
+class Answer(Versioned):
+    """What a search came to, as it stands in ``bisect.json``. History of the schema: 1, in 0.4.0, is the first."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    #: The ends, as they were named.
+    good: str
+    bad: str
+    #: Whose regression was looked for; None for any gate's.
+    gate: str | None
+    #: In the order in which they were compared.
+    seen: tuple[Seen, ...]
+    #: The newest release that is good, and the oldest that is bad; None where there is no change, or it can't be told.
+    last_good: str | None
+    first_bad: str | None
+    #: The releases between these two, which could not be told.
+    between: tuple[str, ...]
+    status: ExitStatus
+    #: The same in words.
+    text: str
 
 
 @dataclass(frozen=True)

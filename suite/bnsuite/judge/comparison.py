@@ -28,10 +28,24 @@ def judge(a: Run, b: Run, times: Lockstep, pins: Iterable[Pin]) -> list[Finding]
     return list(map(partial(_out_of_time, b), findings))
 
 
+def cut_short(b: Run, times: Lockstep, findings: Iterable[Finding]) -> bool:
+    """Whether the budget left anything of `findings` open that more time might have decided."""
+    if times.budget_s is None:
+        return False
+    decisions = lockstep.decided(b, times)
+    open_ = [one for one in findings if one.verdict is Verdict.INCONCLUSIVE]
+    return any(decisions[one.case].verdict is None if one.gate == lockstep.GATE else _pending(b, one) for one in open_)
+
+
 def _out_of_time(run: Run, finding: Finding) -> Finding:
     """What the budget left no time for is undecided, and not failed."""
-    (outcome,) = (one.outcomes.get(finding.gate) for one in run.cases if one.id == finding.case)
-    if finding.verdict is not Verdict.FAILED or outcome is None or outcome.status is not Status.PENDING:
+    if finding.verdict is not Verdict.FAILED or not _pending(run, finding):
         return finding
     text = "the budget ended before it was measured"
     return finding.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "summary": text})
+
+
+def _pending(run: Run, finding: Finding) -> bool:
+    """Whether what a finding is about was not measured."""
+    (outcome,) = (one.outcomes.get(finding.gate) for one in run.cases if one.id == finding.case)
+    return outcome is not None and outcome.status is Status.PENDING

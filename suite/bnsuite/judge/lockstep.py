@@ -130,14 +130,20 @@ def timed_cases(run: Run) -> list[CaseResult]:
     return [result for result in run.cases if GATE in result.outcomes]
 
 
-def judge(run: Run, times: Lockstep) -> list[Finding]:
-    """One finding for each case of `run`, which is B's, that has a timing gate."""
+def decided(run: Run, times: Lockstep) -> dict[str, Decision]:
+    """What the launches say of each timed case of `run`, which is B's."""
     by_id = {one.id: one for one in times.cases}
     timed = timed_cases(run)
-    decisions = {
+    return {
         result.id: decide(by_id.get(result.id, Compared(id=result.id)), len(timed), times.most_launches)
         for result in timed
     }
+
+
+def judge(run: Run, times: Lockstep) -> list[Finding]:
+    """One finding for each case of `run`, which is B's, that has a timing gate."""
+    by_id = {one.id: one for one in times.cases}
+    timed, decisions = timed_cases(run), decided(run, times)
     controls = {name: estimate(values) for name in by_id if (values := _control(by_id[name])) is not None}
     ended = "measuring" if times.budget_s is None else "budget"
     return [_finding(result, by_id.get(result.id), decisions[result.id], controls, ended) for result in timed]
