@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from math import log1p
 from pathlib import Path
+from time import sleep
 
 import pytest
 import torch
@@ -463,7 +464,11 @@ def test_a_busy_neighbour_ends_with_us() -> None:
     before = set(ours())
     with neighbour.busy(1):
         (one,) = set(ours()) - before
-        assert "bytearray" in Path(f"/proc/{one}/cmdline").read_text()
+        for _ in range(100):  # while it becomes another program it has no name yet
+            if name := Path(f"/proc/{one}/cmdline").read_text():
+                break
+            sleep(0.05)
+        assert "bytearray" in name
     assert not Path(f"/proc/{one}").exists()
 
 

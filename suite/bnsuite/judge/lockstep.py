@@ -31,7 +31,7 @@ PASS_ALPHA = 0.01
 #: Runs in which any case rings falsely, were screening and confirmation independent.
 RUN_ALPHA = 0.01
 #: Launches before the first look, and between looks.
-FIRST_LOOK, EVERY = 6, 3
+FIRST_LOOK, EVERY = 4, 2
 #: Launches vary at least this much (log scale), whatever a few happen to show.
 LEAST_DEVIATION = 0.003
 #: Shown intervals.
