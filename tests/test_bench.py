@@ -19,7 +19,7 @@ TRAINING = "train/synthetic-mlp/bn/lr=0.01"
 def test_a_block_is_so_many_rounds(name: str) -> None:
     """Seconds a step, a value a round, and how much of its core it had."""
     bench = Bench()
-    step_s, _ = bench.ready(name, "cpu", 0, Plant())
+    step_s = bench.ready(name, "cpu", 0, Plant()).step_s
     bench.move(64)
     samples, share = bench.block(5, 2, 1)
     assert step_s > 0

@@ -10,9 +10,10 @@ from typing import TextIO
 
 import pytest
 
-from bnsuite.cli.bisect import bisect
+from bnsuite.cli.bisect import GATES, bisect
 from bnsuite.cli.command import main
 from bnsuite.cli.comparing import Judged, Wanted
+from bnsuite.judge import gates
 from bnsuite.judge.bisect import Answer, Search, Told, judged, tell
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.errors import InputError
@@ -161,7 +162,7 @@ class Releases:
         times = Lockstep(
             schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
         )
-        return Judged(run, run, times, findings, False, ExitStatus.FINE, "", [])
+        return Judged(run, run, times, findings, False, ExitStatus.FINE, "")
 
 
 def ran(shown: dict[str, list[Finding] | Exception | str], gate: str | None = None) -> tuple[int, Releases]:
@@ -248,8 +249,20 @@ def test_what_is_no_fault_of_a_release_ends_it() -> None:
     """The folder can't be written, or the good release is gone; an interruption is one."""
     with pytest.raises(InputError, match=r"^out/2\.5\.0: cannot"):
         ran({"2.5.0": InputError("out/2.5.0: cannot be written to: No space left on device"), "2.6.0": BAD})
+
+
+def test_an_interruption_tells_what_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the ends it is one of the command; later the change lies between two releases by then."""
     with pytest.raises(KeyboardInterrupt):
-        ran({"2.5.0": "interrupted", "2.6.0": BAD})
+        ran({"2.5.0": GOOD, "2.6.0": "interrupted"})
+    status, _ = ran({"2.5.0": GOOD, "2.6.0": GOOD, "2.7.0": "interrupted", "2.8.0": BAD})
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert status == 3
+    assert said.startswith("interrupted; the change came after torch 2.6.0 and not after 2.8.0 (REGRESSED timing of")
+
+
+def test_every_gate_can_be_named() -> None:
+    assert set(GATES) == set(gates.GATES)
 
 
 def test_another_change_on_the_way_is_not_the_one(capsys: pytest.CaptureFixture[str]) -> None:

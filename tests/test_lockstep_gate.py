@@ -27,7 +27,8 @@ def pairs(value: float, *, confirms: bool = False, share: float | None = 1.0, di
         b_s=(1e-3 * exp(value),) * 4,
         a_first=(True, False, True, False),
         layouts=(0, 0, 1, 1),
-        cpu_shares=(share,) * 4,
+        a_shares=(share,) * 4,
+        b_shares=(1.0,) * 4,
         iterations=1,
         rounds=10,
         confirms=confirms,
@@ -42,11 +43,37 @@ def test_half_of_the_pairs_decide_a_launch() -> None:
         update={
             "a_s": (1e-3,) * 8,
             "b_s": tuple(1e-3 * exp(ratio) for ratio in ratios),
-            "cpu_shares": (1.0,) * 8,
+            **dict.fromkeys(("a_shares", "b_shares"), (1.0,) * 8),
             "layouts": (0, 0, 1, 1, 2, 2, 3, 3),
         }
     )
     assert launch.value == pytest.approx((0.01 + 0.012 + 0.014 + 0.016) / 4)
+
+
+def launch(a_shares: list[float], b_shares: list[float], slow: float = 0.1) -> float | None:
+    """The value of a launch in which the pairs with a lack of processor time on B's side are slower by `slower`."""
+    count = len(a_shares)
+    return Pairs(
+        a_s=(1e-3,) * count,
+        b_s=tuple(1e-3 * exp(slow) if share < 1 else 1e-3 for share in b_shares),
+        a_first=(True, False) * (count // 2),
+        layouts=(0,) * count,
+        a_shares=tuple(a_shares),
+        b_shares=tuple(b_shares),
+        iterations=1,
+        rounds=1,
+        confirms=False,
+    ).value
+
+
+def test_what_a_side_does_by_itself_is_no_disturbance() -> None:
+    """What disturbs the machine meets both sides, and doesn't count; where B alone waits, all of its pairs do."""
+    quiet, waits = [1.0] * 40, [0.5] * 16 + [1.0] * 24
+    assert launch([0.5] * 8 + [1.0] * 32, [1.0] * 30 + [0.5] * 8 + [1.0] * 2) == 0.0
+    assert launch(quiet, [0.5] * 4 + [1.0] * 36) == 0.0
+    assert (launch(quiet, waits) or 0.0) > 0.02
+    assert launch(quiet, [0.5] * 30 + [1.0] * 10) == pytest.approx(0.1)
+    assert launch([0.5] * 24 + [1.0] * 16, [1.0] * 16 + [0.5] * 24) is None
 
 
 def measured(draw: Callable[[], float], cases: int = 1) -> tuple[Decision, int]:
@@ -169,6 +196,29 @@ def test_too_much_disturbance_is_invalid() -> None:
     assert "something else had the core in 3 of 3 launches" in finding.summary
 
 
+def test_what_a_could_not_show_is_not_held_against_b() -> None:
+    """SKIPPED with A's reason, or named where A failed; what fails in both is no change; no advice to accept."""
+    b = make_run(result("numerics/ref/x", observations=(Observation(what="y[0]", value=1.0, limit=30.0),)))
+
+    def beside(status: Status, b: Run = b) -> Finding:
+        outcome = {"numerics": Outcome(status=status, reason="onnx is not installed")}
+        return found(b, times(), a=make_run(result("numerics/ref/x", outcomes=outcome)))
+
+    assert beside(Status.FAILED).verdict is Verdict.PASS  # it has a limit of its own
+    failed = make_run(result("numerics/ref/x", outcomes={"numerics": Outcome(status=Status.FAILED, reason="it died")}))
+    both = beside(Status.FAILED, failed)
+    assert (both.verdict, both.summary) == (
+        Verdict.SKIPPED,
+        "fails in both; python:/trusted: onnx is not installed",
+    )
+    skipped = found(
+        run_of(outcomes={"timing": Outcome(status=Status.PENDING)}),
+        times(budget_s=10.0),
+        a=run_of(outcomes={"timing": Outcome(status=Status.SKIPPED, reason="it needs a GPU")}),
+    )
+    assert (skipped.verdict, skipped.summary) == (Verdict.SKIPPED, "python:/trusted: it needs a GPU")
+
+
 def test_what_the_budget_cut_short_is_inconclusive() -> None:
     """Both what was timed too little and what was not looked at; what fails still fails."""
     finding = found(run_of(), times(pairs(0.0), pairs(0.01), budget_s=10.0))
@@ -205,7 +255,7 @@ def test_a_planted_fault_is_named() -> None:
     """No reader takes a comparison with a fault in it for a real one."""
     planted = times(pairs(0.0)).model_copy(update={"plant": {"slower": 0.03}})
     text = comparison.terminal(run_of(), run_of(), planted, [], ExitStatus.FINE)
-    assert "B, judged:  ., with slower = 0.03 planted into its steps" in text
+    assert "B, judged:  ., with slower = 0.03 planted into it" in text
 
 
 def test_what_a_does_as_well_is_no_change() -> None:

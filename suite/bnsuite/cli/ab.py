@@ -8,6 +8,7 @@ import sys
 
 from bnsuite.cli.options import add_measuring, asked_of, baselines_folder, data_folder, results_folder
 from bnsuite.cli.output import remark, say
+from bnsuite.cli.results import point_latest_to
 
 SUMMARY = "compare two environments in lockstep: A is trusted, B is judged"
 
@@ -52,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=plant,
         default={},
         metavar="FAULT",
-        help="plant a known fault into B's steps: slower=0.03 or holds=2097152",
+        help="plant a known fault into B: slower=0.03 or holds=2097152",
     )
     add_measuring(parser)
 
@@ -60,10 +61,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     from bnsuite.cli.comparing import Wanted, compare
     from bnsuite.cli.conclude import make_sure_of_baselines
+    from bnsuite.judge.verdict import ExitStatus
     from bnsuite.report.comparison import terminal
 
     make_sure_of_baselines(options)
-    folder, _ = results_folder(options)
+    folder, by_time = results_folder(options)
     wanted = Wanted(
         a=options.a,
         b=options.b,
@@ -77,7 +79,13 @@ def main(options: argparse.Namespace) -> int:
         strict=options.strict,
     )
     judged = compare(wanted, sys.stderr)
+    if by_time:
+        point_latest_to(folder)
     for warning in judged.warnings:
         remark(warning)
     say(judged.text if options.json else terminal(judged.a, judged.b, judged.times, judged.findings, judged.status))
+    if judged.unwritten is not None:
+        if judged.status != ExitStatus.REGRESSED:
+            raise judged.unwritten
+        remark(str(judged.unwritten))
     return judged.status

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "which release of torch brought a change: compare releases in lockstep"
 
+#: As in ``judge/gates.py``, which takes half a second to import.
 GATES = ("timing", "memory", "numerics", "behaviour", "convergence")
 #: In the folder of results, beside a folder a release.
 ANSWER = "bisect.json"
@@ -119,6 +120,8 @@ def bisect(
                 raise
             text = f"can't be had: {str(error).removeprefix(f'torch=={release}: ')}"
             seen[release] = Seen(release=release, told=Told.SKIPPED, text=text)
+        except KeyboardInterrupt:
+            return _answer(search, seen, gate, ended="interrupted; ")
         tell(_line(seen[release]))
         search = search.after(release, seen[release].told)
     return _answer(search, seen, gate)
@@ -174,8 +177,8 @@ def _line(seen: Seen) -> str:
     return f"torch {seen.release}: {seen.told.value}: {seen.text}"
 
 
-def _answer(search: Search, seen: dict[str, Seen], gate: str | None) -> Answer:
-    """Which release it is, or between which two it lies, if there is a change at all."""
+def _answer(search: Search, seen: dict[str, Seen], gate: str | None, ended: str = "") -> Answer:
+    """Which release it is, or between which two it lies, if there is a change at all; `ended` says what ended it."""
     from bnsuite.judge.bisect import Answer, Told
     from bnsuite.judge.verdict import ExitStatus
 
@@ -191,7 +194,7 @@ def _answer(search: Search, seen: dict[str, Seen], gate: str | None) -> Answer:
         status, text = ExitStatus.FINE, f"torch {bad} is the first bad one ({seen[bad].text}); {before}"
     else:
         text = (
-            f"the change came after torch {good} and not after {bad} ({seen[bad].text}); {before}; "
+            f"{ended}the change came after torch {good} and not after {bad} ({seen[bad].text}); {before}; "
             f"{', '.join(hidden)} could not be told"
         )
     return Answer(

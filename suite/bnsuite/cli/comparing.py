@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import TextIO
 
 from bnsuite.cli.options import FINDINGS, REPORT
 from bnsuite.cli.output import remark
+from bnsuite.cli.results import forget_old
 from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.lockstep import decide, timed_cases
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
@@ -17,17 +21,18 @@ from bnsuite.launch.child import ChildError
 from bnsuite.launch.comparison import Comparison
 from bnsuite.launch.environments import parse
 from bnsuite.launch.lockstep import Lockstep
-from bnsuite.record import lockstep, pins, store
+from bnsuite.record import lockstep, pins
 from bnsuite.record.errors import InputError, one_line
-from bnsuite.record.files import make_folder, write_atomically
+from bnsuite.record.files import exists, make_folder, write_atomically
 from bnsuite.record.lockstep import Compared
+from bnsuite.record.pins import Pin
 from bnsuite.record.schema import Asked, Run
 from bnsuite.report.comparison import markdown
 from bnsuite.report.progress import listener
 
 #: A case is undecided after so many launches, by profile; as many again may confirm what they show.
 MOST_LAUNCHES = {"quick": 18, "full": 30}
-#: A case of which so many launches were disturbed is given up, and so is all after more lost ones.
+#: A case of which so many launches were disturbed, and most of them, is given up; and all is after more lost ones.
 REPEATS = 3
 
 
@@ -66,24 +71,34 @@ class Judged:
     status: ExitStatus
     #: The findings as JSON.
     text: str
+    #: Why the folder lacks some of it, if it does.
+    unwritten: InputError | None = None
     #: What went wrong without spoiling a measurement.
-    warnings: list[str]
+    warnings: list[str] = field(default_factory=list)
 
 
 def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
     """Measure both environments, judge B, and write all of it into the folder.
 
-    Raises InputError for an environment that can't be had. What ends it later is told in the runs; what was measured
-    before is judged.
+    Raises InputError for an environment that can't be had; a folder that was made for it is gone then. What ends it
+    later is told in the runs; what was measured before is judged.
     """
     sites = parse(wanted.a), parse(wanted.b)
     for site in sites:
         site.tell = remark
+    known = pins.read(wanted.baselines)
+    new = not exists(wanted.folder)
     make_folder(wanted.folder)
     shown, listen = listener(shown_on)
     ended_by: str | None = None
     with Comparison(sites, wanted.asked, wanted.folder, listen, wanted.data) as comparison:
-        comparison.prepare()
+        try:
+            comparison.prepare()
+        except BaseException:
+            if new:
+                shutil.rmtree(wanted.folder, ignore_errors=True)
+            raise
+        forget_old(wanted.folder, comparison=True)
         deadline = None if wanted.budget_s is None else monotonic() + wanted.budget_s
         turns = Lockstep(
             comparison.sessions,
@@ -101,8 +116,10 @@ def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
             ended_by = "interrupted"
         except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
             ended_by = str(error) if isinstance(error, InputError) else one_line(error)
-        comparison.end(ended_by)
-    return _judged(wanted, comparison.all_warnings)
+        with contextlib.suppress(InputError):  # what can't be written is told with the verdicts
+            comparison.end(ended_by)
+        a, b = (session.measured for session in comparison.sessions)
+    return replace(_judged(wanted, a, b, turns.times, known), warnings=comparison.all_warnings)
 
 
 def _measure(comparison: Comparison, turns: Lockstep, deadline: float | None) -> None:
@@ -135,17 +152,20 @@ def _exhausted(compared: Compared | None) -> bool:
     """Whether a case has been disturbed so often that more launches won't help."""
     if compared is None:
         return False
-    return len(compared.launches) >= len(compared.values()) + len(compared.values(confirms=True)) + REPEATS
+    lost = sum(one.value is None for one in compared.launches)
+    return lost >= REPEATS and 2 * lost > len(compared.launches)
 
 
-def _judged(wanted: Wanted, warnings: list[str]) -> Judged:
-    """What lies in the folder, judged; the verdicts are written beside it."""
-    a, b = (store.load(wanted.folder / side) for side in lockstep.SIDES)
-    times = lockstep.load(wanted.folder)
-    findings = judge(a, b, times, pins.read(wanted.baselines))
+def _judged(wanted: Wanted, a: Run, b: Run, times: lockstep.Lockstep, known: Sequence[Pin]) -> Judged:
+    """What was measured, judged; the verdicts are written beside it, as far as they can be."""
+    findings = judge(a, b, times, known)
     status = exit_status(findings, finished=b.finished, strict=wanted.strict)
     judgement = Judgement(schema=Judgement.SCHEMA, reference=times.a, status=status, findings=tuple(findings))
     text = judgement.model_dump_json(by_alias=True, indent=1)
-    write_atomically(wanted.folder / FINDINGS, text + "\n")
-    write_atomically(wanted.folder / REPORT, markdown(a, b, times, findings, status))
-    return Judged(a, b, times, findings, cut_short(b, times, findings), status, text, warnings)
+    unwritten: InputError | None = None
+    try:
+        write_atomically(wanted.folder / FINDINGS, text + "\n")
+        write_atomically(wanted.folder / REPORT, markdown(a, b, times, findings, status))
+    except InputError as error:
+        unwritten = error
+    return Judged(a, b, times, findings, cut_short(b, times, findings), status, text, unwritten)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from bnsuite.cli.options import baselines_folder, data_folder
 from bnsuite.cli.output import remark
+from bnsuite.cli.results import CONFIRM
 from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     Compare = Callable[[Wanted, TextIO], Judged]
 
-#: Where the lockstep's results lie, in the folder of the run.
-FOLDER = "confirm"
 #: Given without an environment, --confirm means that of the baseline.
 BASELINE = "baseline"
 
@@ -59,14 +57,6 @@ def make_sure(options: argparse.Namespace) -> None:
         raise InputError(f"--confirm {error}") from None
 
 
-def remove_old(folder: Path) -> None:
-    """Take away the lockstep of an earlier run into the same folder."""
-    from bnsuite.record.lockstep import LOCKSTEP_FILE
-
-    if (folder / FOLDER / LOCKSTEP_FILE).exists():
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
-
-
 def flagged(run: Run, findings: Iterable[Finding]) -> list[Finding]:
     """The findings to be settled: slower than the stored baseline. A relation has its bound, and no baseline."""
     from bnsuite.judge import timing
@@ -92,8 +82,9 @@ def settle(
 ) -> list[Finding]:
     """`findings`, but what is flagged has the verdict of a lockstep, whose results go into `folder`.
 
-    What the lockstep can't settle stays REGRESSED and says why. Without `measured_here` it is made sure first that
-    this interpreter is what `run` has measured. `compare` makes the lockstep.
+    What the lockstep measures and can't decide is INCONCLUSIVE; what it can't measure stays REGRESSED and says why.
+    Without `measured_here` it is made sure first that this interpreter is what `run` has measured. `compare` makes the
+    lockstep.
     """
     slower = flagged(run, findings)
     if not slower:
@@ -131,7 +122,7 @@ def _wanted(run: Run, reference: Reference, slower: list[Finding], options: argp
         a=a,
         b=".",
         asked=(asked.model_copy(update={"implementation": None}), asked),
-        folder=folder / FOLDER,
+        folder=folder / CONFIRM,
         data=data_folder(options),
         baselines=baselines_folder(options),
     )

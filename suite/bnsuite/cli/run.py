@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnsuite.cli import confirm
-from bnsuite.cli.options import FINDINGS, LATEST, REPORT, add_measuring, asked_of, data_folder, results_folder
+from bnsuite.cli.options import add_measuring, asked_of, data_folder, results_folder
 from bnsuite.cli.output import remark
+from bnsuite.cli.results import forget_old, point_latest_to, remove_if_bare
 from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -49,9 +48,9 @@ def main(options: argparse.Namespace) -> int:
             reference = reference_for(session.prepare(), options)  # unusable baselines are found before the measuring
         except BaseException:
             if new:
-                _remove_if_bare(folder)
+                remove_if_bare(folder)
             raise
-        _remove_old_verdicts(folder)
+        forget_old(folder, comparison=False)
         try:
             with shown:
                 _measure(session, reference)
@@ -62,7 +61,7 @@ def main(options: argparse.Namespace) -> int:
             session.end(str(error) if isinstance(error, InputError) else one_line(error))
         run = session.measured
     if by_time:
-        _point_latest_to(folder)
+        point_latest_to(folder)
     for warning in session.warnings:
         remark(warning)
     findings = judge(run, reference)
@@ -90,32 +89,3 @@ def _measure(session: Session, reference: Reference) -> None:
     if slower:  # a slowdown is only believed when fresh launches show it again
         launches.confirm(slower)
     session.end()
-
-
-def _remove_if_bare(folder: Path) -> None:
-    """Take away a folder in which nothing was measured."""
-    from bnsuite.record.store import RUN_FILE
-
-    with contextlib.suppress(OSError):
-        (folder / RUN_FILE).unlink(missing_ok=True)
-        folder.rmdir()
-
-
-def _remove_old_verdicts(folder: Path) -> None:
-    """What an earlier run left here, and what was made of it, must not stand beside the new one."""
-    from bnsuite.record import details
-
-    with contextlib.suppress(OSError):
-        pictures = [path for kind in ("svg", "png", "gif") for path in (folder / "figures").glob(f"*.{kind}")]
-        timings = (folder / "pytest-benchmark").glob("launch-*.json")
-        for old in (folder / FINDINGS, folder / REPORT, *timings, *pictures):
-            old.unlink(missing_ok=True)
-        details.remove(folder)
-        confirm.remove_old(folder)
-
-
-def _point_latest_to(folder: Path) -> None:
-    """Make results/latest lead to the newest run; where a file system has no links, it just does not exist."""
-    with contextlib.suppress(OSError):
-        LATEST.unlink(missing_ok=True)
-        LATEST.symlink_to(folder.name)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from bnsuite.cli.ab import budget
 from bnsuite.cli.options import RESULTS, asked_of, baselines_folder, path, positive
 from bnsuite.cli.output import remark, say
-from bnsuite.cli.trials import DEFAULT, KINDS, Plan, planned
+from bnsuite.cli.trials import DEFAULT, KINDS, Plan, method, planned
 from bnsuite.launch.plan import PLANS
 
 if TYPE_CHECKING:
@@ -92,7 +92,10 @@ class _Session:
 
     def left(self, trials: int | None = None) -> list[tuple[str, Plan]]:
         """What is still to be measured of so many trials of each kind, by default as many as were asked for."""
-        done = Counter((one.kind, one.variant) for one in self.ours())
+        from bnsuite.judge.selftest import End, end
+
+        measured = [one for one in self.ours() if end(one) is not End.NOT_MEASURED]
+        done = Counter((one.kind, one.variant) for one in measured)
         return planned(self.names, trials or self.options.trials, done)
 
 
@@ -109,6 +112,8 @@ def main(options: argparse.Namespace) -> int:
     where = selftest.Where(
         device=device,
         machine=selftest.machine_of(environment),
+        torch=environment.packages.get("torch", "unknown"),
+        method=method(),
         profile=options.profile,
         threads=options.threads,
         busy=options.busy,
@@ -199,7 +204,6 @@ def _trial(where: Where, kind: str, plan: Plan, judged: Judged, *, seed: int, st
         bnsuite=judged.b.bnsuite,
         revision=judged.b.revision,
         python=environment.python,
-        torch=environment.packages.get("torch", "unknown"),
         wall_s=wall_s,
         launches=max((len(one.screen) + len(one.confirm) for one in values), default=0),
         findings=tuple(
@@ -257,7 +261,7 @@ def _conclude(session: _Session) -> int:
         resampled=[] if session.interrupted else list(_resampled(session.trials)),
         missing=missing,
         again=_again(options, session),
-        status=status(session.trials, complete=complete),
+        status=status(session.ours(), complete=complete),
     )
     write_atomically(options.out / REPORT, markdown(shown))
     say(terminal(shown))

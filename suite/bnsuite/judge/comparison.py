@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from bnsuite.judge import lockstep
+from bnsuite.judge import convergence, lockstep
 from bnsuite.judge.checks import deviations
 from bnsuite.judge.gates import judge as judge_run
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.lockstep import Lockstep
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference, trusted
-from bnsuite.record.schema import Run, Status
+from bnsuite.record.schema import CHECK_GATES, Run, Status
 
 
 def judge(a: Run, b: Run, times: Lockstep, pins: Iterable[Pin]) -> list[Finding]:
@@ -22,10 +22,26 @@ def judge(a: Run, b: Run, times: Lockstep, pins: Iterable[Pin]) -> list[Finding]
     def timing(run: Run, _: Reference) -> list[Finding]:
         return lockstep.judge(run, times)
 
-    findings = judge_run(b, reference, {lockstep.GATE: timing})
+    findings = [_beside(a, times.a, finding) for finding in judge_run(b, reference, {lockstep.GATE: timing})]
     if times.budget_s is None or not b.finished:
         return findings
     return list(map(partial(_out_of_time, b), findings))
+
+
+def _beside(a: Run, name: str, finding: Finding) -> Finding:
+    """A finding where A had nothing to hold B against, for A's reason: SKIPPED there, or failed there too."""
+    outcome = next((one.outcomes.get(finding.gate) for one in a.cases if one.id == finding.case), None)
+    if outcome is None or finding.verdict not in {Verdict.NO_BASELINE, Verdict.FAILED, Verdict.INCONCLUSIVE}:
+        return finding
+    why = outcome.reason or "no reason given"
+    told = why if why.startswith(name) else f"{name}: {why}"
+    if outcome.status is Status.SKIPPED:
+        return finding.model_copy(update={"verdict": Verdict.SKIPPED, "summary": told})
+    if outcome.status is not Status.FAILED or finding.gate not in {*CHECK_GATES, convergence.GATE}:
+        return finding  # what is timed in turns fails on both sides, whichever it was
+    if finding.verdict is Verdict.FAILED:  # what A does wrong as well is no change
+        return finding.model_copy(update={"verdict": Verdict.SKIPPED, "summary": f"fails in both; {told}"})
+    return finding.model_copy(update={"summary": f"nothing to hold it against; {told}"})
 
 
 def cut_short(b: Run, times: Lockstep, findings: Iterable[Finding]) -> bool:

@@ -111,7 +111,7 @@ def _judge_case(result: CaseResult, reference: Reference) -> Finding:
         return finding(Verdict.FAILED, "not measured: the run ended before")
     stored = reference.convergence.get(result.id)
     if stored is None:
-        return finding(Verdict.NO_BASELINE, f"not in {reference.name}; `bnsuite accept` puts it there")
+        return finding(Verdict.NO_BASELINE, f"not in {reference.name}{reference.advice}")
     if stored.version != result.case.version:
         return finding(
             Verdict.NO_BASELINE,

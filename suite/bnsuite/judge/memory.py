@@ -32,7 +32,7 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
 def _judge_case(result: CaseResult, reference: Reference) -> Finding:
     stored = reference.memory.get(result.id)
     if stored is None or stored.version != result.case.version:
-        text = f"not in {reference.name}; `bnsuite accept` puts it there"
+        text = f"not in {reference.name}{reference.advice}"
         return Finding(case=result.id, gate=GATE, verdict=Verdict.NO_BASELINE, summary=text)
     peaks = [one.memory.allocated_peak_bytes for one in result.timings if one.memory.allocated_peak_bytes is not None]
     if not peaks:

@@ -256,7 +256,7 @@ def _without_comparison(
     elif stored is None:
         verdict, text = (
             Verdict.NO_BASELINE,
-            reference.no_timing or f"not in {reference.name}; `bnsuite accept` puts it there",
+            reference.no_timing or f"not in {reference.name}{reference.advice}",
         )
     elif stored.version != result.case.version:
         verdict = Verdict.NO_BASELINE

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from bnsuite.launch import quiet
 from bnsuite.launch.environments import Site
 from bnsuite.launch.session import Progress, Session
 from bnsuite.record.errors import InputError
@@ -97,6 +98,12 @@ class Comparison:
         if a.device != b.device:
             there = ", ".join(f"{site.name} has {run.device}" for site, run in zip(self._sites, (a, b), strict=True))
             raise InputError(f"the environments chose different devices ({there}); name one with --device")
+        libcs = [run.environment.libc for run in (a, b)]
+        if quiet.keep_heap(libcs[0]) != quiet.keep_heap(libcs[1]):
+            self.warnings.append(
+                f"{' and '.join(libcs)} keep their heaps differently: tensors above 32 MiB are timed with the page "
+                "faults of the older one"
+            )
         return a, b
 
     def end(self, ended_by: str | None = None) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 
@@ -20,8 +22,8 @@ from bnsuite.record.lockstep import SIDES, Compared, Pairs
 #: Seconds a step, by control.
 Samples = dict[str, tuple[float, ...]]
 
-#: How long a case is timed in a launch, within these: what its share of the start-up took, but long enough for six
-#: launches to decide most cases (see docs/results/lockstep.md).
+#: How long a case is timed in a launch, within these: what its share of the start-up took, but long enough for the
+#: first look to decide most cases (see docs/results/lockstep.md).
 LEAST_CASE_S, MOST_CASE_S = 1.5, 3.0
 #: Controls are told of and decide nothing.
 CONTROL_S = 0.2
@@ -48,11 +50,13 @@ class Lockstep:
         plant: dict[str, float],
     ) -> None:
         self._sessions, self._folder, self._listen, self._plant = sessions, folder, listen, plant
-        self._chance = random.Random(seed)  # noqa: S311  # which side comes first is no secret
         self._launches = self._done = self._total = 0
+        #: What a case took in its last launch, by name, and how often its memory was looked at.
         self._seconds: dict[str, float] = {}
+        self._peaks: Counter[str] = Counter()
         self._start_s = 0.0
         self._cores = sessions[0].timed_cores
+        self._huge_pages = all(quiet.takes_huge_pages(session.measured.environment.libc) for session in sessions)
         self.times = lockstep.Lockstep(
             schema=lockstep.Lockstep.SCHEMA,
             a=sessions[0].site.name,
@@ -60,7 +64,7 @@ class Lockstep:
             seed=seed,
             most_launches=most_launches,
             budget_s=budget_s,
-            variables=quiet.huge_pages(),
+            variables=quiet.huge_pages() if self._huge_pages else {},
             plant=plant,
             cases=(),
         )
@@ -74,7 +78,7 @@ class Lockstep:
     def has_time(self, names: Iterable[str], deadline: float | None) -> bool:
         """Whether a launch could time any of `names` before `deadline`, by what those before took."""
         least = min(self._expected_s(name) for name in names)
-        start_s = self._start_s + sum(self._expected_s(name) for name in CONTROLS)
+        start_s = self._start_s + sum(self._seconds.get(name, CONTROL_S) for name in CONTROLS)
         return deadline is None or monotonic() + start_s + least < deadline
 
     def _expected_s(self, name: str) -> float:
@@ -88,19 +92,37 @@ class Lockstep:
         self._launches += 1
         self._total += len(names)
         began = monotonic()
-        # A worker ends with the thread that started it: the threads stay until the launch is over.
-        with ThreadPoolExecutor(len(SIDES)) as pool:
+        # A worker ends with the thread that started it: the threads stay until the launch is over. Nothing is written
+        # while something is timed.
+        with ExitStack() as stack:
+            stack.callback(lambda: lockstep.save(self.times, self._folder))
+            for session in self._sessions:
+                stack.enter_context(session.recorder.together())
+            pool = stack.enter_context(ThreadPoolExecutor(len(SIDES)))
             workers = self._workers()
-            try:
-                for settled in [pool.submit(self._settle, worker) for worker in workers]:
-                    settled.result()
-                self._start_s = monotonic() - began
-                with quiet.coordinator_apart(self._cores, self._sessions[0].cores):
-                    self._time_all([*names], workers, confirming, deadline)
-            finally:
-                for worker in workers:
-                    worker.end()
-                lockstep.save(self.times, self._folder)
+            for worker in workers:
+                stack.callback(worker.end)
+            self._settle_all(pool, workers)
+            self._start_s = monotonic() - began
+            with quiet.coordinator_apart(self._cores, self._sessions[0].cores):
+                self._time_all(self._in_order(names, confirming), workers, confirming, deadline)
+
+    def _in_order(self, names: Collection[str], confirming: Collection[str]) -> list[str]:
+        """`names` in chance's order, but what waits to be confirmed first: the budget may end before the rest."""
+        mixed = sorted(names)
+        self._chance().shuffle(mixed)
+        return sorted(mixed, key=lambda name: name not in confirming)
+
+    def _chance(self, name: str = "") -> random.Random:
+        """What chance decides of a launch, or of a case in it: the same for the same seed, whatever took how long."""
+        return random.Random(f"{self.times.seed}/{self._launches}/{name}")  # noqa: S311  # no secret
+
+    def _settle_all(self, pool: ThreadPoolExecutor, workers: Iterable[Worker]) -> None:
+        """Have torch imported on both sides wherever there is room; both are through when this raises."""
+        settled = [pool.submit(self._settle, worker) for worker in workers]
+        wait(settled)
+        for one in settled:
+            one.result()
 
     def _settle(self, worker: Worker) -> None:
         """Have torch imported wherever there is room, then stay on the timed cores."""
@@ -109,8 +131,8 @@ class Lockstep:
     def _workers(self) -> tuple[Worker, Worker]:
         a, b = self._sessions
         return (
-            a.worker("a-launch", torch_first=True, huge_pages=True),
-            b.worker("b-launch", torch_first=True, huge_pages=True),
+            a.worker("a-launch", torch_first=True, huge_pages=self._huge_pages),
+            b.worker("b-launch", torch_first=True, huge_pages=self._huge_pages),
         )
 
     def _time_all(
@@ -125,16 +147,13 @@ class Lockstep:
             turns = self._time(name, workers, CONTROL_S, confirms=False)
             if turns is not None:
                 for place, side in enumerate(turns.sides):
-                    controls[place][name.partition("/")[2]] = tuple(side.samples)
-        self._chance.shuffle(names)
+                    controls[place][name.partition("/")[2]] = tuple(side.blocks)
         case_s = max(LEAST_CASE_S, min(MOST_CASE_S, self._start_s / max(1, len(names))))
         for name in names:
-            began = monotonic()
-            if deadline is not None and began + self._expected_s(name) > deadline:
+            if deadline is not None and monotonic() + self._expected_s(name) > deadline:
                 self._total -= 1
                 continue
             turns = self._time(name, workers, case_s, confirms=name in confirming)
-            self._seconds[name] = monotonic() - began
             self._done += 1
             self._listen(Progress(f"timing, launch {self._launches}", name, self._done, self._total))
             if turns is not None:
@@ -142,28 +161,35 @@ class Lockstep:
 
     def _time(self, name: str, workers: tuple[Worker, Worker], case_s: float, *, confirms: bool) -> Turns | None:
         """One case in one launch; None where it failed or was skipped, which is recorded."""
+        control = name in CONTROLS
+        memory = not control and self._peaks[name] < MEMORY_LAUNCHES
+        began = monotonic()
         turns = Turns(
             name,
             workers,
-            self._chance,
+            self._chance(name),
             devices=[session.recorder.run.device for session in self._sessions],
             timeouts_s=[session.asked.timeout_s for session in self._sessions],
             seed=self._launches,
-            plants=({}, self._plant),
+            plants=({}, {} if control else self._plant),
         )
         try:
-            turns.take(case_s, memory=name not in CONTROLS and self._launches <= MEMORY_LAUNCHES)
+            turns.take(case_s, memory=memory)
         except SideError as error:
             reason = f"{self._sessions[error.place].site.name}: {error}"
-            if name in CONTROLS:
+            if control:
                 raise ChildError(f"{reason} ({name})") from error
             for session in self._sessions:
                 if isinstance(error, SkippedError):
                     session.recorder.skip(name, reason)
                 else:
                     session.fail(name, "timing", reason)
-            self._settle(workers[error.place])  # what failed was ended: the other cases get a process like the first
+            for worker in workers:  # what failed was ended: the other cases get two fresh processes
+                worker.end()
+                self._settle(worker)
             return None
+        self._seconds[name] = monotonic() - began
+        self._peaks[name] += memory
         self._add(name, turns.pairs(confirms=confirms))
         return turns
 
@@ -175,6 +201,5 @@ class Lockstep:
 
     def _record(self, name: str, turns: Turns, controls: tuple[Samples, Samples], *, confirms: bool) -> None:
         """Put what one launch showed of a case into both runs."""
-        iterations = turns.pairs(confirms=confirms).iterations
         for place, (session, side) in enumerate(zip(self._sessions, turns.sides, strict=True)):
-            session.recorder.add_timing(name, side.timing(iterations, controls[place], confirms=confirms))
+            session.recorder.add_timing(name, side.timing(turns.iterations, controls[place], confirms=confirms))

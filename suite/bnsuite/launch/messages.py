@@ -70,9 +70,13 @@ class Followed(Value):
 
 
 class Ready(Value):
-    """Answer to "ready": about how many seconds a step of the case takes, or why there is nothing to be timed."""
+    """Answer to "ready": about how many seconds a step of the case takes, or why there is nothing to be timed.
+
+    Before each round of a cold case the caches are emptied, so that its rounds are of one step.
+    """
 
     step_s: Seconds | None
+    cold: bool
     examples: Annotated[int, Field(ge=1)] | None
     skipped: str | None
 

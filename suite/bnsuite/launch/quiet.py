@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,19 +34,28 @@ def heaps() -> list[tuple[tuple[int, int], dict[str, str]]]:
     ]
 
 
-def keep_heap() -> dict[str, str]:
-    """The settings that this machine's glibc takes."""
-    version = tuple(int(part) for part in platform.libc_ver()[1].split(".")[:2] if part.isdigit())
-    return next(settings for oldest, settings in heaps() if version >= oldest or oldest == (0, 0))
+def keep_heap(libc: str | None = None) -> dict[str, str]:
+    """The settings that a C library such as "glibc 2.36" takes, by default this machine's."""
+    version = _version(" ".join(platform.libc_ver()) if libc is None else libc)
+    return next(settings for oldest, settings in heaps() if version >= oldest)
 
 
-def huge_pages() -> dict[str, str]:
-    """Settings under which glibc (2.35 or newer) asks for huge pages: where a tensor lies matters less then.
+def _version(libc: str) -> tuple[int, int]:
+    found = re.search(r"(\d+)\.(\d+)", libc)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def huge_pages(users: str | None = None) -> dict[str, str]:
+    """Settings under which glibc asks for huge pages, beside `users` tunables: where a tensor lies matters less then.
 
     Which small pages a large tensor gets differs from process to process, and with it how the caches hold it.
     """
-    tunables = [*filter(None, [os.environ.get("GLIBC_TUNABLES")]), "glibc.malloc.hugetlb=1"]
-    return {"GLIBC_TUNABLES": ":".join(tunables)}
+    return {"GLIBC_TUNABLES": ":".join([*filter(None, [users]), "glibc.malloc.hugetlb=1"])}
+
+
+def takes_huge_pages(libc: str) -> bool:
+    """Whether a C library, such as "glibc 2.36", knows that setting."""
+    return libc.startswith("glibc") and _version(libc) >= (2, 35)
 
 
 #: Each worker holds a torch of its own in memory.

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from bnsuite.launch.environments.release import REMOVED, VERSION
+from bnsuite.launch.environments.release import REMOVED, UNREACHABLE, VERSION
 from bnsuite.record.errors import InputError
 
 #: Seconds in which the index has to answer.
@@ -21,10 +21,7 @@ LISTING = ("-m", "pip", "index", "versions", "torch", "--no-color", "--no-input"
 CAUSES = (
     (r"No module named '?pip\b", "{python} has no pip; install it with `{python} -m ensurepip`"),
     (r'unknown command "index"', "the pip of {python} is older than 21.2; `{python} -m pip install -U pip`"),
-    (
-        r"Connection(Error|Refused)|connection broken|Timeout|NameResolution|Max retries|ProxyError|SSLError",
-        "the package index can't be reached; connect this machine, or set PIP_INDEX_URL or PIP_FIND_LINKS",
-    ),
+    UNREACHABLE,
     (
         r"No matching distribution found for torch",
         "the package index has no torch for {here}, or does not answer; set PIP_INDEX_URL or PIP_FIND_LINKS",

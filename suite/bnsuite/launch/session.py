@@ -119,6 +119,7 @@ class Session:
                 wanted = {case.dataset for case in plan if case.dataset and not case.lacks and not case.cuda_only}
                 missing = ask_stage(sorted(wanted), self.stage, self._data, self._here("stage"))
                 device, environment = answer.result()
+                self.site.check(environment)
                 chosen = [case for case in plan if device != "cpu" or not case.cuda_only]
                 if not chosen:
                     need, them = ("case chosen needs", "it") if len(plan) == 1 else ("cases chosen need", "them")

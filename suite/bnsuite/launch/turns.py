@@ -44,22 +44,23 @@ class Shown:
     """What one case showed on one side in one launch."""
 
     step_s: float = 0.0
+    cold: bool = False
     examples: int | None = None
-    samples: list[float] = field(default_factory=list)
+    #: Seconds a step, the median round of each block.
     blocks: list[float] = field(default_factory=list)
     shares: list[float | None] = field(default_factory=list)
     memory: Memory = _NO_MEMORY
     gpu: GpuWatch | None = None
 
     def timing(self, iterations: int, controls_s: dict[str, tuple[float, ...]], *, confirms: bool) -> Timing:
-        """The same as it stands in a run."""
+        """The same as it stands in a run, a sample a block; the GPU's use is that of both sides, and no one's."""
         shares = [share for share in self.shares if share is not None]
         return Timing(
-            samples_s=tuple(self.samples),
+            samples_s=tuple(self.blocks),
             iterations=iterations,
             controls_s=controls_s,
             cpu_share=median(shares) if shares else None,
-            memory=self.memory,
+            memory=self.memory.model_copy(update={"gpu_used_bytes": None}),
             confirms=confirms,
             examples=self.examples,
             gpu=self.gpu,
@@ -89,6 +90,11 @@ class Turns:
         self._order: list[tuple[bool, int]] = []
         self._block: dict[str, Any] = {}
 
+    @property
+    def iterations(self) -> int:
+        """Steps a round."""
+        return int(self._block["iterations"])
+
     def take(self, case_s: float, *, memory: bool) -> None:
         """Time for about `case_s` seconds, then look at memory if that is wanted.
 
@@ -96,8 +102,9 @@ class Turns:
         """
         for place in self._places:
             self._get_ready(place)
-        self._block, layouts, pairs = plan(max(side.step_s for side in self.sides), case_s)
-        for layout in range(layouts):
+        cold = any(side.cold for side in self.sides)
+        self._block, layouts = plan(max(side.step_s for side in self.sides), case_s, cold=cold)
+        for layout, pairs in enumerate(layouts):
             for place in self._places:
                 shift = 64 * self._chance.randrange(1, MOST_SHIFT_BYTES // 64)
                 self._ask(place, {"do": "move", "shift": shift}, Moved)
@@ -110,14 +117,14 @@ class Turns:
     def pairs(self, *, confirms: bool) -> Pairs:
         """What was taken, pair by pair."""
         a, b = self.sides
-        shares = zip(a.shares, b.shares, strict=True)
         return Pairs(
             a_s=tuple(a.blocks),
             b_s=tuple(b.blocks),
             a_first=tuple(a_first for a_first, _ in self._order),
             layouts=tuple(layout for _, layout in self._order),
-            cpu_shares=tuple(None if one is None or other is None else min(one, other) for one, other in shares),
-            iterations=self._block["iterations"],
+            a_shares=tuple(a.shares),
+            b_shares=tuple(b.shares),
+            iterations=self.iterations,
             rounds=self._block["rounds"],
             confirms=confirms,
             disturbed=next((why for side in self.sides if side.gpu and (why := side.gpu.disturbed)), None),
@@ -128,7 +135,8 @@ class Turns:
         ready = self._ask(place, {**request, "plant": self._plants[place]}, Ready)
         if ready.step_s is None:
             raise SkippedError(place, ready.skipped or "no reason given")
-        self.sides[place].step_s, self.sides[place].examples = ready.step_s, ready.examples
+        side = self.sides[place]
+        side.step_s, side.cold, side.examples = ready.step_s, ready.cold, ready.examples
 
     def _time(self, pairs: int, layout: int) -> None:
         first = 0
@@ -136,8 +144,9 @@ class Turns:
             first = self._chance.randrange(2) if number % 2 == 0 else 1 - first  # A B B A, or B A A B
             for place in (first, 1 - first):
                 told = self._ask(place, self._block, Block)
+                if len(told.samples_s) != (rounds := self._block["rounds"]):
+                    raise SideError(place, f"sent {len(told.samples_s)} rounds of a block, was asked for {rounds}")
                 side = self.sides[place]
-                side.samples += told.samples_s
                 side.blocks.append(median(told.samples_s))
                 side.shares.append(told.cpu_share)
             self._order.append((first == 0, layout))
@@ -149,15 +158,19 @@ class Turns:
             raise SideError(place, str(error)) from error
 
 
-def plan(step_s: float, case_s: float) -> tuple[dict[str, Any], int, int]:
-    """A block of steps that take so long, as it is asked for; how many layouts fill `case_s`, and pairs a layout."""
-    iterations = max(1, round(ROUND_S / step_s))
+def plan(step_s: float, case_s: float, *, cold: bool) -> tuple[dict[str, Any], list[int]]:
+    """A block of steps that take so long, as it is asked for, and the pairs of each layout, which fill `case_s`.
+
+    The caches are emptied before each round of a `cold` case: its rounds are of one step, and there is no warm one.
+    """
+    iterations = 1 if cold else max(1, round(ROUND_S / step_s))
     round_s = iterations * step_s
     rounds = max(1, min(MOST_ROUNDS, int(BLOCK_S / round_s)))
-    warm = iterations if round_s < BLOCK_S else 0
+    warm = iterations if round_s < BLOCK_S and not cold else 0
     quads = max(1, round(case_s / (4 * (rounds * iterations + warm) * step_s)))  # A B B A, or B A A B
     layouts = min(LAYOUTS, quads)
-    return {"do": "block", "rounds": rounds, "iterations": iterations, "warm": warm}, layouts, 2 * (quads // layouts)
+    pairs = [2 * (quads // layouts + (number < quads % layouts)) for number in range(layouts)]
+    return {"do": "block", "rounds": rounds, "iterations": iterations, "warm": warm}, pairs
 
 
 def _without_partner(seen: GpuWatch | None) -> GpuWatch | None:

@@ -5,9 +5,11 @@ The other side is another process; whoever asks sees to it that only one of them
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter, thread_time
@@ -35,7 +37,18 @@ def pin(cores: list[int]) -> None:
     """Keep every thread of this process on `cores`, if there are any."""
     if cores:
         for thread in Path("/proc/self/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cores)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.sched_setaffinity(int(thread.name), cores)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """About how long one step of a case takes, and how many examples it goes through, where that is known."""
+
+    step_s: float
+    #: Whether caches are emptied before each round, which is of one step then.
+    cold: bool
+    examples: int | None
 
 
 class Bench:
@@ -52,11 +65,8 @@ class Bench:
         self._plant = Plant()
         self._watch = Watch()  # before this process touches the GPU, see there
 
-    def ready(self, name: str, device: str, seed: int, plant: Plant) -> tuple[float, int | None]:
-        """Build the case `name` on `device` and warm it up.
-
-        Returns about how many seconds one step takes, and how many examples it goes through, where that is known.
-        """
+    def ready(self, name: str, device: str, seed: int, plant: Plant) -> Prepared:
+        """Build the case `name` on `device` and warm it up."""
         self.done()
         self._name, self._device, self._seed, self._plant = name, device, seed, plant
         if name not in CONTROLS:
@@ -65,14 +75,14 @@ class Bench:
             self._case = by_id[name]
         self._build()
         if self._case is None:
-            return settle(self._timed(), device), None
+            return Prepared(settle(self._timed(), device), cold=False, examples=None)
         self._flush = flush(device) if self._case.cold else None
         step_s = settle(self._timed(), device)
         if device != "cpu":
             self._watch.start(uuid(device))
         assert self._whole is not None
         whole = self._case.piece(self._whole) == self._whole
-        return step_s, self._case.examples(self._whole) if whole else None
+        return Prepared(step_s, self._case.cold, self._case.examples(self._whole) if whole else None)
 
     def move(self, shift_bytes: int) -> None:
         """Build the case anew elsewhere in memory, untrained: how tensors lie to one another changes what they cost."""
@@ -83,6 +93,8 @@ class Bench:
         self._pad = torch.empty(shift_bytes, dtype=torch.uint8, device=self._device)
         self._build()
         self._timed()()
+        if self._device != "cpu":
+            self._watch.sample()  # while it is busy: throttling ends with the work
 
     def _build(self) -> None:
         if self._case is None:
@@ -120,8 +132,12 @@ class Bench:
 
     def done(self) -> GpuWatch | None:
         """Let go of the case; returns what the GPU went through since it was made ready, None on a CPU."""
+        import torch
+
         seen = self._watch.stop() if self._case is not None and self._device != "cpu" else None
         self._case = self._step = self._whole = self._flush = self._pad = None
         self._name = ""
         gc.collect()
+        if self._device not in {"", "cpu"}:
+            torch.cuda.empty_cache()  # the other side is on the same GPU
         return seen

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Plant:
     """What is planted; by default nothing.
 
-    `slower` is a share of the step (0.03: every step takes 3 % longer). `bytes_held` are held in torch's allocator
-    while a step runs.
+    `slower` is a share of the step (0.03: every step seems to take 3 % longer). `bytes_held` are held in torch's
+    allocator while a step runs.
     """
 
     slower: float = 0.0

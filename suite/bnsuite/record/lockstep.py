@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import comb, log
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, ClassVar
@@ -20,11 +20,17 @@ LOCKSTEP_FILE = "lockstep.json"
 SIDES = ("a", "b")
 
 
+Share = Annotated[float, Field(ge=0)]
+
+#: As rarely would a machine's disturbances fall so unevenly on the two sides.
+ONE_SIDED = 0.001
+
+
 class Pairs(Value):
     """One case in one launch, a fresh process a side: what each block showed, in the order of the blocks.
 
     `a_s` and `b_s` are the median rounds of the blocks, in seconds a step; `a_first` tells which came first.
-    Shares are processor time over wall time, the smaller of the two sides; None on a GPU.
+    Shares are processor time over wall time, a side's own; None on a GPU.
     """
 
     a_s: tuple[Seconds, ...] = Field(min_length=1)
@@ -32,7 +38,8 @@ class Pairs(Value):
     a_first: tuple[bool, ...]
     #: Which layout a pair belongs to: with each, both sides build the case anew elsewhere in memory.
     layouts: tuple[int, ...]
-    cpu_shares: tuple[Annotated[float, Field(ge=0)] | None, ...]
+    a_shares: tuple[Share | None, ...]
+    b_shares: tuple[Share | None, ...]
     iterations: Annotated[int, Field(ge=1)]
     rounds: Annotated[int, Field(ge=1)]
     #: Whether the launch was made to confirm what earlier ones showed.
@@ -42,7 +49,8 @@ class Pairs(Value):
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:
-        if len({len(self.a_s), len(self.b_s), len(self.a_first), len(self.layouts), len(self.cpu_shares)}) > 1:
+        told = (self.a_s, self.b_s, self.a_first, self.layouts, self.a_shares, self.b_shares)
+        if len(set(map(len, told))) > 1:
             raise ValueError("the blocks of the two sides are not paired")
         return self
 
@@ -50,17 +58,32 @@ class Pairs(Value):
     def value(self) -> float | None:
         """How much longer B took (log scale): the interquartile mean over pairs.
 
-        Pairs of which a side had to share its core don't count. None where the launch, or most of it, was disturbed.
+        Pairs of which a side had to share its core don't count. None where the launch, or half of it, was disturbed.
         """
         ratios = sorted(
             log(b / a)
-            for a, b, share in zip(self.a_s, self.b_s, self.cpu_shares, strict=True)
-            if share is None or share >= UNDISTURBED_SHARE
+            for a, b, disturbed in zip(self.a_s, self.b_s, self._disturbed_pairs(), strict=True)
+            if not disturbed
         )
         if self.disturbed is not None or 2 * len(ratios) <= len(self.a_s):
             return None
         quarter = len(ratios) // 4
         return fmean(ratios[quarter : len(ratios) - quarter])
+
+    def _disturbed_pairs(self) -> list[bool]:
+        """Of each pair whether something else had the core.
+
+        What disturbs a machine meets both sides alike. Where one of them lacks processor time much more often than the
+        other, it waits by its own doing, and all pairs count.
+        """
+        a, b = (
+            [share is not None and share < UNDISTURBED_SHARE for share in shares]
+            for shares in (self.a_shares, self.b_shares)
+        )
+        more, all_ = max(sum(a), sum(b)), sum(a) + sum(b)
+        if sum(comb(all_, count) for count in range(more, all_ + 1)) < ONE_SIDED * 2**all_:
+            return [False] * len(a)
+        return [one or other for one, other in zip(a, b, strict=True)]
 
 
 class Compared(Value):
@@ -89,7 +112,7 @@ class Lockstep(Versioned):
     budget_s: float | None
     #: What was set for the timed processes beyond what the runs name.
     variables: dict[str, str]
-    #: The known fault that was planted into B's steps, if one was (see ``measure/plant.py``).
+    #: The known fault that was planted into B, if one was (see ``measure/plant.py``).
     plant: dict[str, float] = Field(default_factory=dict)
     cases: tuple[Compared, ...]
 

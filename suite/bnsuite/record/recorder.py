@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -18,14 +19,27 @@ SAVED_EVERY_S = 1.0
 
 
 class Recorder:
-    """Holds the run of one session; but for what checks saw, every change is on disk when the call returns."""
+    """Holds the run of one session; but for what checks saw, every change is on disk when the call returns.
+
+    What is timed beside it may ask for less: see :meth:`together`.
+    """
 
     def __init__(self, run: Run, folder: Path, began: float) -> None:
         self.run, self._folder, self._began = run, folder, began
         self._details: dict[str, list[Detail]] = {}
         self._texts: dict[str, tuple[CaseResult, str]] = {}
-        self._saved = began
+        self._saved, self._held = began, False
         self._save()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Save what comes within it at its end, all at once."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            self._save()
 
     def ids(self, gate: str) -> list[str]:
         """The cases that `gate` judges and that have neither failed nor been skipped."""
@@ -87,7 +101,7 @@ class Recorder:
     def _change(self, name: str, change: Callable[[CaseResult], dict[str, object]], *, at_once: bool = True) -> None:
         cases = tuple(one.model_copy(update=change(one)) if one.id == name else one for one in self.run.cases)
         self.run = self.run.model_copy(update={"cases": cases})
-        if at_once or monotonic() - self._saved > SAVED_EVERY_S:
+        if not self._held and (at_once or monotonic() - self._saved > SAVED_EVERY_S):
             self._save()
 
     def _save(self) -> None:

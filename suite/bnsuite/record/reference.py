@@ -59,6 +59,8 @@ class Reference:
     checks: dict[str, CheckLine] = field(default_factory=dict)
     #: Known deviations.
     pins: tuple[Pin, ...] = ()
+    #: How what is new gets into it, in the words that end a reason; nothing where it can't.
+    advice: str = "; `bnsuite accept` puts it there"
     #: Why there is no timing to compare with, if there is none.
     no_timing: str | None = None
     #: The environment that the timing was measured in, as a user writes it, if that is known: "torch==2.14.1".
@@ -101,6 +103,7 @@ def trusted(run: Run, name: str, pins: tuple[Pin, ...]) -> Reference:
         memory=MEMORY.of_run(run),
         checks=CHECKS.of_run(run),
         pins=pins,
+        advice="",
     )
 
 

@@ -20,10 +20,13 @@ SELFTEST_FILE = "selftest.jsonl"
 
 
 class Where(Value):
-    """What trials must share to be counted together: the machine, and how it was used."""
+    """What trials must share to be counted together: the machine, how it was used, and what was tried on it."""
 
     device: str
     machine: str
+    torch: str
+    #: Tells one way of timing and deciding from another (see ``cli/trials.py``).
+    method: str
     profile: str
     threads: Annotated[int, Field(ge=1)]
     #: Whether a process of ours worked on another core all the while.
@@ -71,7 +74,6 @@ class Trial(Versioned):
     bnsuite: str
     revision: str | None
     python: str
-    torch: str
     wall_s: Annotated[float, Field(ge=0)]
     #: The most launches that a case had.
     launches: Annotated[int, Field(ge=0)]

@@ -44,7 +44,7 @@ def _heading(a: Run, b: Run, times: Lockstep) -> Iterator[str]:
     judged = f", with {asked.implementation} in the place of torch's batch norm" if asked.implementation else ""
     yield f"bnsuite {b.bnsuite} · ab · {asked.profile} · {b.device} · {b.environment.cpu}"
     yield f"A, trusted: {times.a}"
-    planted = "".join(f", with {name} = {amount:g} planted into its steps" for name, amount in times.plant.items())
+    planted = "".join(f", with {name} = {amount:g} planted into it" for name, amount in times.plant.items())
     yield f"B, judged:  {times.b}{judged}{planted}"
     apart = list(differences(a.environment, b.environment))
     yield f"differs: {'; '.join(apart) if apart else 'nothing that bnsuite sees'}"

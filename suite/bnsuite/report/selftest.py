@@ -68,26 +68,34 @@ def _heading(shown: Selftest) -> list[str]:
     days = sorted(one.started[:10] for one in trials)
     versions = {
         "bnsuite": [f"{one.bnsuite} ({one.revision})" if one.revision else one.bnsuite for one in trials],
-        "torch": [one.torch for one in trials],
+        "torch": [one.where.torch for one in trials],
         "Python": [one.python for one in trials],
     }
     return [
         " · ".join(f"{name} {', '.join(dict.fromkeys(found))}" for name, found in versions.items()),
-        *dict.fromkeys(_place(one.where) for one in trials),
+        *_places(shown),
         f"measured {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else ""),
     ]
+
+
+def _places(shown: Selftest) -> list[str]:
+    """The places, numbered if there are several; the same ones may have been measured by other code."""
+    places = list(dict.fromkeys(one.where for one in shown.trials))
+    if len(places) == 1:
+        return [_place(places[0])]
+    return [f"({number}) {_place(one)} · method {one.method}" for number, one in enumerate(places, start=1)]
 
 
 def _place(where: Where) -> str:
     threads = f"{where.threads} thread{'s' if where.threads > 1 else ''}"
     beside = ", beside a busy process" if where.busy else ""
-    return f"{where.machine} · {where.device} · {threads} · {where.profile}{beside}"
+    return f"{where.machine} · {where.device} · {threads} · {where.profile} · torch {where.torch}{beside}"
 
 
 def _table(shown: Selftest, style: str) -> str:
-    several = len({one.where for one in shown.rates}) > 1
+    places = list(dict.fromkeys(one.where for one in shown.rates))
     return tabulate(
-        [_row(one, several=several) for one in shown.rates],
+        [_row(one, places.index(one.where) + 1 if len(places) > 1 else None) for one in shown.rates],
         headers=HEADERS,
         tablefmt=style,
         colalign=ALIGN if shown.rates else None,
@@ -95,9 +103,10 @@ def _table(shown: Selftest, style: str) -> str:
     )
 
 
-def _row(rate: Rate, *, several: bool) -> list[str]:
+def _row(rate: Rate, place: int | None) -> list[str]:
+    """A row of the table, with the number of its place in the heading if there are several."""
     low, high = rate.interval
-    kind = f"{rate.kind}, {rate.where.device}{', busy' if rate.where.busy else ''}" if several else rate.kind
+    kind = rate.kind if place is None else f"{rate.kind} ({place})"
     return [
         kind,
         rate.variant or NOTHING,

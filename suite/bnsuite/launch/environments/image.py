@@ -60,6 +60,7 @@ class Image(Site):
         self._client: DockerClient | None = None
         self._found = ""
         self._path: list[str] = []
+        self._tunables: str | None = None
         self._cores = quiet.cores()
 
     def prepare(self) -> None:
@@ -85,6 +86,7 @@ class Image(Site):
         self._found = found.id or self._image
         set_there = dict(one.split("=", 1) for one in found.attrs["Config"].get("Env") or [] if "=" in one)
         self._path = list(filter(None, [set_there.get("PYTHONPATH")]))
+        self._tunables = set_there.get("GLIBC_TUNABLES")
 
     def start(self, how: Start, token: str) -> Link:
         """A worker in a container of this image."""
@@ -152,7 +154,7 @@ class Image(Site):
         return {
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
             **quiet.variables(how.threads),
-            **(quiet.huge_pages() if how.huge_pages else {}),
+            **(quiet.huge_pages(self._tunables) if how.huge_pages else {}),
             **quiet.taking(how.cores),
             "BNSUITE_HEAPS": json.dumps(quiet.heaps()),
             "BNSUITE_STAGE": STAGE,

@@ -38,7 +38,7 @@ class Interpreter(Site):
         try:
             return Child(
                 [str(python), "-m", MODULE],
-                environment={**self._environment(how, token), **(quiet.huge_pages() if how.huge_pages else {})},
+                environment={**self._environment(how, token), **self._huge_pages(how)},
                 folder=how.scratch,
                 log=how.scratch / f"{how.label}.txt",
                 own_pipe=False,
@@ -49,6 +49,10 @@ class Interpreter(Site):
             if error.errno == errno.ENOENT:  # the file is there: what its first line or its loader names is not
                 cause = "the program that it needs to start (its #! line, or its loader) is missing"
             raise InputError(f"{self.name}: {python} can't be started: {cause}; {ANOTHER}") from None
+
+    @staticmethod
+    def _huge_pages(how: Start) -> dict[str, str]:
+        return quiet.huge_pages(os.environ.get("GLIBC_TUNABLES")) if how.huge_pages else {}
 
     def _environment(self, how: Start, token: str) -> dict[str, str]:
         made = quiet.worker_environment(

@@ -14,15 +14,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from bnsuite.launch.environments.inner import inner_half
 from bnsuite.launch.environments.interpreter import Interpreter
-from bnsuite.launch.environments.site import OLDEST_TORCH
+from bnsuite.launch.environments.site import OLDEST_TORCH, Start
 from bnsuite.record.errors import InputError
+from bnsuite.record.schema import Environment
 
 #: A release as pip takes it after ``torch==``; what it means is pip's affair.
 VERSION = re.compile(r"(\d+)\.(\d+)(\.\d+)?((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?")
 
 #: Settings of the user's that would let pip install elsewhere, or find what is not in the new environment.
 REMOVED = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
+
+#: What pip says where there is no way to its index.
+UNREACHABLE = (
+    r"Connection(Error|Refused)|connection broken|Timeout|NameResolution|Max retries|ProxyError|SSLError",
+    "the package index can't be reached; connect this machine, or set PIP_INDEX_URL or PIP_FIND_LINKS",
+)
 
 #: What pip says, and what it means.
 CAUSES = (
@@ -31,10 +39,7 @@ CAUSES = (
         "no space is left in {cache} or in TMPDIR; free some, or set XDG_CACHE_HOME and TMPDIR",
     ),
     (r"Disk quota exceeded", "the quota of {cache} or of TMPDIR is used up; set XDG_CACHE_HOME and TMPDIR"),
-    (
-        r"NewConnectionError|Connect(ion)?Timeout|ReadTimeout|NameResolution|Max retries|ProxyError|SSLError",
-        "the package index can't be reached; connect this machine, or set PIP_INDEX_URL or PIP_FIND_LINKS",
-    ),
+    UNREACHABLE,
     (
         r"requirement torch==\S+ \(from versions: none\)",
         "the package index has no torch for {python}; name another interpreter with python:PATH",
@@ -83,6 +88,21 @@ class Release(Interpreter):
             raise InputError(
                 f"{self.name}: {where}: {error.strerror}; make it writable, or set XDG_CACHE_HOME to another folder"
             ) from None
+
+    def check(self, environment: Environment) -> None:
+        """Make sure that it is this release which was found there."""
+        found = environment.packages.get("torch", "none")
+        if found.partition("+")[0] != self._version.partition("+")[0]:
+            raise InputError(
+                f"{self.name}: {self._folder} holds torch {found}; remove that folder, and it is made anew"
+            )
+
+    def _environment(self, how: Start, token: str) -> dict[str, str]:
+        """What the user's PYTHONPATH and PYTHONHOME would bring is no part of a release."""
+        kept = super()._environment(how, token)
+        users = [str(Path.cwd())] if how.implementation is not None else []
+        path = os.pathsep.join([str(inner_half(how.scratch)), *users])
+        return {**{name: value for name, value in kept.items() if name != "PYTHONHOME"}, "PYTHONPATH": path}
 
     def _whole(self) -> bool:
         """Whether the virtual environment is there; its python is a link, and what it links to may be gone."""

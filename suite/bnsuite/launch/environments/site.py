@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bnsuite.record.schema import Environment
+
 #: What runs in every place; the inner half of this package is put before it.
 MODULE = "bnsuite.measure.worker"
 
@@ -70,6 +72,10 @@ class Site(ABC):
 
         InputError, which names the place, the cause and the mend in one line, if it can't be had.
         """
+
+    def check(self, environment: Environment) -> None:  # noqa: ARG002  # any is what it is, by default
+        """Make sure that what was found there is what it names; InputError if it is something else."""
+        return
 
     @abstractmethod
     def start(self, how: Start, token: str) -> Link:
