@@ -189,7 +189,8 @@ def test_a_slowdown_is_settled_by_the_real_command(index: Path, bnsuite: Command
     left alone the lockstep is INVALID, and settles nothing; a run in which nothing is flagged has no lockstep.
     """
     version = metadata.version("torch").partition("+")[0]
-    wheel(index, version, {"own.pth": f"import os; os.environ['SPIN'] = '20000'\n{sysconfig.get_path('purelib')}\n"})
+    paths = f"{sysconfig.get_path('purelib')}\n{tmp_path / 'path'}\n"  # of a release the user's own is no part
+    wheel(index, version, {"own.pth": f"import os; os.environ['SPIN'] = '20000'\n{paths}"})
     bnsuite("--device", "cpu", "-k", "faulty/fine", "--out", "o", "--confirm")
     assert not (tmp_path / "o" / "confirm").exists()
     here = store.load(tmp_path / "o")

@@ -14,6 +14,7 @@ import pytest
 from bnsuite.launch.environments import parse
 from bnsuite.launch.environments.release import Release, cause
 from bnsuite.record.errors import InputError
+from conftest import make_run
 
 
 def wheel(folder: Path, version: str) -> None:
@@ -78,6 +79,16 @@ def test_a_maker_waits_for_another_process(cache: Path) -> None:
         made.symlink_to(sys.executable)
     waiting.join(20)
     assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("found", ["2.5.9", "2.5.9+cpu", "2.5.9+cu130"])
+def test_the_release_that_was_found_is_the_one_that_was_named(cache: Path, found: str) -> None:
+    """Whatever it was built for; a folder that holds another one is named, with the mend."""
+    environment = make_run().environment
+    parse("torch==2.5.9").check(environment.model_copy(update={"packages": {"torch": found}}))
+    parse("torch==2.5").check(environment.model_copy(update={"packages": {"torch": "2.5.0"}}))
+    with pytest.raises(InputError, match=rf"^torch==2\.5\.9: {cache}/2\.5\.9\S+ holds torch 2\.6\.0; remove that"):
+        parse("torch==2.5.9").check(environment.model_copy(update={"packages": {"torch": "2.6.0"}}))
 
 
 def refused(text: str) -> str:

@@ -92,7 +92,7 @@ class Release(Interpreter):
     def check(self, environment: Environment) -> None:
         """Make sure that it is this release which was found there."""
         found = environment.packages.get("torch", "none")
-        if found.partition("+")[0] != self._version.partition("+")[0]:
+        if _numbers(found) != _numbers(self._version):
             raise InputError(
                 f"{self.name}: {self._folder} holds torch {found}; remove that folder, and it is made anew"
             )
@@ -148,6 +148,12 @@ class Release(Interpreter):
         )
         if done.returncode != 0:
             raise InputError(f"{self.name}: {cause(done.stdout, self._folder.parent)}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The release alone, such as (2, 9, 0) of "2.9" and of "2.9.0+cpu"."""
+    found = VERSION.match(version)
+    return (int(found[1]), int(found[2]), int((found[3] or ".0")[1:])) if found else ()
 
 
 def cause(said: str, cache: Path) -> str:
