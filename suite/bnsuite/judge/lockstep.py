@@ -204,7 +204,10 @@ def _told(decision: Decision) -> str:
         return f"{seen}, shown by {decision.screened} launches and again by {decision.confirmed} fresh ones"
     if decision.verdict in {Verdict.PASS, Verdict.IMPROVED}:
         return f"{seen}, by {decision.screened + decision.confirmed} launches"
-    kind = "a slowdown that waits to be confirmed" if decision.flagged else "neither slower nor within the margin"
+    kind = "neither slower nor within the margin"
+    if decision.flagged:
+        after = f" after {decision.confirmed} launches of its own" if decision.confirmed else ""
+        kind = f"a slowdown that is not confirmed{after}"
     return f"{seen}: {kind}; about {decision.needs} more launches would decide"
 
 
