@@ -8,7 +8,7 @@ import sys
 
 from bnsuite.cli.options import add_measuring, asked_of, baselines_folder, data_folder, results_folder
 from bnsuite.cli.output import remark, say
-from bnsuite.cli.results import point_latest_to
+from bnsuite.cli.results import point_latest_to, tell_unwritten
 
 SUMMARY = "compare two environments in lockstep: A is trusted, B is judged"
 
@@ -61,7 +61,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     from bnsuite.cli.comparing import Wanted, compare
     from bnsuite.cli.conclude import make_sure_of_baselines
-    from bnsuite.judge.verdict import ExitStatus
     from bnsuite.report.comparison import terminal
 
     make_sure_of_baselines(options)
@@ -84,8 +83,5 @@ def main(options: argparse.Namespace) -> int:
     for warning in judged.warnings:
         remark(warning)
     say(judged.text if options.json else terminal(judged.a, judged.b, judged.times, judged.findings, judged.status))
-    if judged.unwritten is not None:
-        if judged.status != ExitStatus.REGRESSED:
-            raise judged.unwritten
-        remark(str(judged.unwritten))
+    tell_unwritten(judged.unwritten, judged.status)
     return judged.status

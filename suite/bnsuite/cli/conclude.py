@@ -6,10 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
-from bnsuite.cli.options import FINDINGS, REPORT, baselines_folder
+from bnsuite.cli.options import REPORT, baselines_folder
 from bnsuite.cli.output import remark, say
+from bnsuite.cli.results import tell_unwritten, write_verdicts
 from bnsuite.judge.gates import judge
-from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
+from bnsuite.judge.verdict import Finding, Judgement, exit_status
 from bnsuite.record import baselines
 from bnsuite.record.errors import InputError, one_line
 from bnsuite.record.files import read_text, write_atomically
@@ -73,18 +74,9 @@ def conclude(
     status = exit_status(findings, finished=run.finished, strict=options.strict)
     judgement = Judgement(schema=Judgement.SCHEMA, reference=reference.name, status=status, findings=tuple(findings))
     text = judgement.model_dump_json(by_alias=True, indent=1)
-    unwritten: InputError | None = None
-    if folder is not None:
-        try:
-            write_atomically(folder / FINDINGS, text + "\n")
-            write_atomically(folder / REPORT, markdown(run, findings, status))
-        except InputError as error:
-            unwritten = error
+    unwritten = None if folder is None else write_verdicts(folder, text, markdown(run, findings, status))
     say(text if options.json else terminal(run, findings, status))
     if folder is not None and unwritten is None:
         _add_claims(run, folder)
-    if unwritten is not None:
-        if status != ExitStatus.REGRESSED:
-            raise unwritten
-        remark(str(unwritten))
+    tell_unwritten(unwritten, status)
     return status

@@ -1,4 +1,4 @@
-"""Folders of results: what an earlier command left in one, and which is the latest."""
+"""Folders of results: what an earlier command left in one, what is written into it, and which is the latest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 from bnsuite.cli.options import FINDINGS, LATEST, REPORT
+from bnsuite.cli.output import remark
+from bnsuite.record.errors import InputError
 
 #: Where a run puts the lockstep that confirms it.
 CONFIRM = "confirm"
@@ -36,6 +38,29 @@ def forget_old(folder: Path, *, comparison: bool) -> None:
                 shutil.rmtree(folder / side, ignore_errors=True)
         if (folder / CONFIRM / LOCKSTEP_FILE).exists():
             shutil.rmtree(folder / CONFIRM, ignore_errors=True)
+
+
+def write_verdicts(folder: Path, findings: str, report: str) -> InputError | None:
+    """Write the findings as JSON and the report into `folder`; returns why that can't be, for verdicts come first."""
+    from bnsuite.record.files import write_atomically
+
+    try:
+        write_atomically(folder / FINDINGS, findings + "\n")
+        write_atomically(folder / REPORT, report)
+    except InputError as error:
+        return error
+    return None
+
+
+def tell_unwritten(unwritten: InputError | None, status: int) -> None:
+    """Raise what could not be written, once the verdicts are printed; a regression keeps its status all the same."""
+    from bnsuite.judge.verdict import ExitStatus
+
+    if unwritten is None:
+        return
+    if status != ExitStatus.REGRESSED:
+        raise unwritten
+    remark(str(unwritten))
 
 
 def point_latest_to(folder: Path) -> None:

@@ -49,9 +49,7 @@ def duty(trial: Trial) -> Duty:
     if trial.gate is None:
         return Duty.NO_ALARM
     slower = trial.plant.get("slower")
-    if slower is None:
-        return Duty.FOUND
-    if slower >= FOUND:
+    if slower is None or slower >= FOUND:
         return Duty.FOUND
     return Duty.NOT_PASSED if slower >= NEVER_PASSED else Duty.NONE
 
