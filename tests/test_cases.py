@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import torch
@@ -102,6 +104,23 @@ def test_an_op_does_what_its_id_says(case: OpCase, monkeypatch: pytest.MonkeyPat
     dtype = {"f32": "torch.float32", "bf16": "torch.bfloat16", "f16": "torch.float16"}[case.dtype]
     last = case.layout in {"nhwc", "ndhwc"}
     assert seen == [(case.shape, last, dtype, "eval" not in case.phase, backward, backward)]
+
+
+def test_a_compiled_layer_is_compiled_for_its_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was compiled before it in the same process."""
+    shapes: list[list[object]] = []
+
+    def seen(graph: Any, _: object) -> Any:
+        values = [node.meta.get("example_value") for node in graph.graph.nodes]
+        shapes.append([size for value in values for size in getattr(value, "shape", ())])
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=seen))
+    compiled = [case for case in OPS if case.way == "compiled" and case.phase == "fwd-train"]
+    for case in compiled:
+        case.build("cpu")()
+    assert len(shapes) == len(compiled) > 2
+    assert all(type(size) is int for one in shapes for size in one)
 
 
 def test_declared_bytes_are_those_of_the_passes() -> None:

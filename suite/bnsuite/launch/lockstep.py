@@ -55,6 +55,7 @@ class Lockstep:
         self._seconds: dict[str, float] = {}
         self._peaks: Counter[str] = Counter()
         self._start_s = 0.0
+        self._trains = False
         self._cores = sessions[0].timed_cores
         self._huge_pages = all(quiet.takes_huge_pages(session.measured.environment.libc) for session in sessions)
         self.times = lockstep.Lockstep(
@@ -102,6 +103,7 @@ class Lockstep:
             workers = self._workers()
             for worker in workers:
                 stack.callback(worker.end)
+            self._trains = any(name.startswith("train/") for name in names)
             self._settle_all(pool, workers)
             self._start_s = monotonic() - began
             with quiet.coordinator_apart(self._cores, self._sessions[0].cores):
@@ -126,7 +128,8 @@ class Lockstep:
 
     def _settle(self, worker: Worker) -> None:
         """Have torch imported wherever there is room, then stay on the timed cores."""
-        worker.ask({"do": "settle", "cores": list(self._cores)}, Started, START_UP_S, "the limit for starting torch")
+        request = {"do": "settle", "cores": list(self._cores), "trains": self._trains}
+        worker.ask(request, Started, START_UP_S, "the limit for starting torch")
 
     def _workers(self) -> tuple[Worker, Worker]:
         a, b = self._sessions

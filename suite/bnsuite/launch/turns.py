@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from time import monotonic
 from typing import Any, TypeVar
 
 from bnsuite.launch.child import ChildError
@@ -23,6 +24,9 @@ MOST_ROUNDS = 10
 #: So often in a launch both sides build the case anew, elsewhere in memory by up to so much: where tensors lie, and in
 #: which pages, makes some layers several per cent slower or faster, and is nobody's merit.
 LAYOUTS, MOST_SHIFT_BYTES = 16, 64 << 20
+#: Fewer where building takes long (a compiled layer's does): no more than this many times what is spent on timing, as
+#: long as there are so many layouts.
+MOST_MOVING, LEAST_LAYOUTS = 2.0, 2
 
 _NO_MEMORY = Memory(allocated_peak_bytes=None)
 
@@ -103,11 +107,11 @@ class Turns:
         for place in self._places:
             self._get_ready(place)
         cold = any(side.cold for side in self.sides)
-        self._block, layouts = plan(max(side.step_s for side in self.sides), case_s, cold=cold)
+        move_s = self._move()
+        self._block, layouts = plan(max(side.step_s for side in self.sides), case_s, move_s, cold=cold)
         for layout, pairs in enumerate(layouts):
-            for place in self._places:
-                shift = 64 * self._chance.randrange(1, MOST_SHIFT_BYTES // 64)
-                self._ask(place, {"do": "move", "shift": shift}, Moved)
+            if layout:
+                self._move()
             self._time(pairs, layout)
         for place in self._places:
             if memory:
@@ -138,6 +142,14 @@ class Turns:
         side = self.sides[place]
         side.step_s, side.cold, side.examples = ready.step_s, ready.cold, ready.examples
 
+    def _move(self) -> float:
+        """Have both sides build the case elsewhere; returns the seconds that this took."""
+        began = monotonic()
+        for place in self._places:
+            shift = 64 * self._chance.randrange(1, MOST_SHIFT_BYTES // 64)
+            self._ask(place, {"do": "move", "shift": shift}, Moved)
+        return monotonic() - began
+
     def _time(self, pairs: int, layout: int) -> None:
         first = 0
         for number in range(pairs):
@@ -158,17 +170,18 @@ class Turns:
             raise SideError(place, str(error)) from error
 
 
-def plan(step_s: float, case_s: float, *, cold: bool) -> tuple[dict[str, Any], list[int]]:
-    """A block of steps that take so long, as it is asked for, and the pairs of each layout, which fill `case_s`.
+def plan(step_s: float, case_s: float, move_s: float, *, cold: bool) -> tuple[dict[str, Any], list[int]]:
+    """A block of steps that take `step_s`, as it is asked for, and the pairs of each layout, which fill `case_s`.
 
-    The caches are emptied before each round of a `cold` case: its rounds are of one step, and there is no warm one.
+    A new layout costs `move_s` on top. The caches are emptied before each round of a `cold` case: its rounds are of one
+    step, and there is no warm one.
     """
     iterations = 1 if cold else max(1, round(ROUND_S / step_s))
     round_s = iterations * step_s
     rounds = max(1, min(MOST_ROUNDS, int(BLOCK_S / round_s)))
     warm = iterations if round_s < BLOCK_S and not cold else 0
     quads = max(1, round(case_s / (4 * (rounds * iterations + warm) * step_s)))  # A B B A, or B A A B
-    layouts = min(LAYOUTS, quads)
+    layouts = min(LAYOUTS, quads, max(LEAST_LAYOUTS, int(MOST_MOVING * case_s / move_s)))
     pairs = [2 * (quads // layouts + (number < quads % layouts)) for number in range(layouts)]
     return {"do": "block", "rounds": rounds, "iterations": iterations, "warm": warm}, pairs
 

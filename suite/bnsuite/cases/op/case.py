@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,6 +25,18 @@ LAYOUTS = {2: ("nc",), 3: ("ncl",), 4: ("nchw", "nhwc"), 5: ("ncdhw", "ndhwc")}
 #: Ways to run a step that only a GPU has: cuDNN off, compiled, with the L2 cache emptied before every round, and
 #: replayed from a CUDA graph.
 WAYS = ("native", "compiled", "cold", "graph")
+
+
+@lru_cache(maxsize=1)
+def _normal(shape: tuple[int, ...], seed: int, count: int) -> tuple[torch.Tensor, ...]:
+    """Tensors of normal numbers, not to be written to.
+
+    Kept, because a case is built many times in lockstep and drawing takes several times as long as copying.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(shape, generator=generator) for _ in range(count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +92,11 @@ class OpCase(Case):
 
         return build(self, device, seed)
 
-    def activation(self, device: str, generator: torch.Generator) -> torch.Tensor:
-        """Normal numbers of the case's shape, dtype and layout."""
+    def activations(self, device: str, seed: int, count: int) -> list[torch.Tensor]:
+        """So many tensors of normal numbers, of the case's shape, dtype and layout."""
         import torch
 
-        made = torch.randn(self.shape, generator=generator)
-        made = made.to(device, getattr(torch, DTYPES[self.dtype][1]))
         formats = {"nhwc": torch.channels_last, "ndhwc": torch.channels_last_3d}
-        return made.contiguous(memory_format=formats.get(self.layout, torch.contiguous_format))
+        layout, dtype = formats.get(self.layout, torch.contiguous_format), getattr(torch, DTYPES[self.dtype][1])
+        drawn = _normal(self.shape, seed, count)
+        return [one.to(device, dtype, copy=True, memory_format=layout) for one in drawn]

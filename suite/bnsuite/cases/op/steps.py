@@ -64,15 +64,19 @@ def build(case: OpCase, device: str, seed: int) -> Step:
     """The step of `case`, all its tensors on `device`."""
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
+    forward = case.phase.startswith("fwd") and case.phase != "fwd+bwd"
     layer = _layer(case).to(device).train("eval" not in case.phase)
-    x = case.activation(device, generator).mul_(2.0).add_(0.5)  # neither centred nor of unit variance
-    called: Callable[[torch.Tensor], torch.Tensor] = torch.compile(layer) if case.way == "compiled" else layer
-    if case.phase.startswith("fwd") and case.phase != "fwd+bwd":
+    x, *gradient = case.activations(device, seed, 1 if forward else 2)
+    x = x.mul_(2.0).add_(0.5)  # neither centred nor of unit variance
+    called: Callable[[torch.Tensor], torch.Tensor] = layer
+    if case.way == "compiled":
+        torch.compiler.reset()  # else a second shape in one process is compiled for any shape
+        called = torch.compile(layer)
+    if forward:
         step = _forward(called, x)
     else:
         wanted = [x.requires_grad_(), *layer.parameters()]
-        dy = case.activation(device, generator)
+        (dy,) = gradient
         step = _both(called, x, wanted, dy) if case.phase == "fwd+bwd" else _backward(called, x, wanted, dy)
     if case.way == "native":
         return _without_cudnn(step)
