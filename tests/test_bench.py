@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from statistics import median
 
 import pytest
 
 from bnsuite.cases import TrainCase, by_id
+from bnsuite.launch import quiet
+from bnsuite.launch.lockstep import HEAP_BYTES, HEAP_TIMES
 from bnsuite.measure.bench import CONTROLS, Bench, pin
 from bnsuite.measure.plant import Plant
 
@@ -83,3 +87,35 @@ def test_all_threads_stay_on_their_cores() -> None:
         assert os.sched_getaffinity(0) == {max(given)}
     finally:
         pin(sorted(given))
+
+
+FAULTS = """
+import random, resource, sys
+from bnsuite.measure.bench import Bench
+from bnsuite.measure.plant import Plant
+from bnsuite.measure.settle import fill_heap
+fill_heap(int(sys.argv[1]))
+bench, chance = Bench(), random.Random(0)
+bench.ready("op/batch_norm2d/fwd+bwd/f32/nchw/16x64x56x56", "cpu", 0, Plant())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(16):
+    bench.move(64 * chance.randrange(1 << 20))
+    bench.block(3, 1, 0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_no_page_is_met_for_the_first_time_while_something_is_timed() -> None:
+    """Once the heap is filled; without that it happens again and again."""
+    nbytes = by_id["op/batch_norm2d/fwd+bwd/f32/nchw/16x64x56x56"].nbytes or 0
+    met = []
+    for heap in (0, HEAP_BYTES + HEAP_TIMES * nbytes):
+        told = subprocess.run(
+            [sys.executable, "-c", FAULTS, str(heap)],
+            env={**os.environ, **quiet.keep_heap()},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        met.append(int(told.stdout))
+    assert met[0] > 1000 > 20 * met[1]

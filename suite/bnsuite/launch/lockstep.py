@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from bnsuite.launch import quiet
 from bnsuite.launch.child import ChildError
@@ -31,6 +32,10 @@ CONTROL_S = 0.2
 USUAL_S = 2.0
 #: Memory is exact: the first launches tell it, and must agree.
 MEMORY_LAUNCHES = 3
+
+#: So much of the heap has pages behind it before anything is timed, and this many times what the largest case moves:
+#: with them no step of the catalogue meets a page for the first time (see docs/results/lockstep.md).
+HEAP_BYTES, HEAP_TIMES = 128 << 20, 3
 
 CONTROLS = ("control/copy", "control/linear")
 
@@ -55,7 +60,7 @@ class Lockstep:
         self._seconds: dict[str, float] = {}
         self._peaks: Counter[str] = Counter()
         self._start_s = 0.0
-        self._trains = False
+        self._ahead: dict[str, Any] = {}
         self._cores = sessions[0].timed_cores
         self._huge_pages = all(quiet.takes_huge_pages(session.measured.environment.libc) for session in sessions)
         self.times = lockstep.Lockstep(
@@ -103,7 +108,7 @@ class Lockstep:
             workers = self._workers()
             for worker in workers:
                 stack.callback(worker.end)
-            self._trains = any(name.startswith("train/") for name in names)
+            self._ahead = self._what_is_ahead(names)
             self._settle_all(pool, workers)
             self._start_s = monotonic() - began
             with quiet.coordinator_apart(self._cores, self._sessions[0].cores):
@@ -128,8 +133,18 @@ class Lockstep:
 
     def _settle(self, worker: Worker) -> None:
         """Have torch imported wherever there is room, then stay on the timed cores."""
-        request = {"do": "settle", "cores": list(self._cores), "trains": self._trains}
-        worker.ask(request, Started, START_UP_S, "the limit for starting torch")
+        worker.ask({"do": "settle", **self._ahead}, Started, START_UP_S, "the limit for starting torch")
+
+    def _what_is_ahead(self, names: Collection[str]) -> dict[str, Any]:
+        """What a process should know of the cases `names` before any of them is timed."""
+        run = self._sessions[1].recorder.run
+        cases = [result.case for result in run.cases if result.id in names]
+        heap = HEAP_BYTES + HEAP_TIMES * max((case.nbytes or 0 for case in cases), default=0)
+        return {
+            "cores": list(self._cores),
+            "trains": any(case.family == "train" for case in cases),
+            "heap": heap if run.device == "cpu" else 0,
+        }
 
     def _workers(self) -> tuple[Worker, Worker]:
         a, b = self._sessions

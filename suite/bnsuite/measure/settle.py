@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 ROUND_S = 1e-3
 WARM_UP_S = {"cpu": 0.02, "cuda": 0.5}
 
+#: The smallest there are.
+PAGE_BYTES = 4096
+
 #: More than the L2 cache of any GPU so far.
 FLUSHED_BYTES = 1 << 28
 
@@ -27,6 +30,17 @@ def settle(step: Step, device: str) -> float:
     while perf_counter() < end:
         step_s = min(step_s, *clock.time_rounds(step, ticks, 2))
     return max(step_s, 1e-9)
+
+
+def fill_heap(nbytes: int) -> None:
+    """Have the kernel put pages behind `nbytes` of the heap, which keeps them (see ``launch/quiet.py``).
+
+    A page that is touched for the first time has to be cleared, and be found by the host of a virtual machine: 8 ms a
+    huge page were seen, in the middle of a step of 13 ms.
+    """
+    import torch
+
+    torch.empty(nbytes, dtype=torch.uint8)[::PAGE_BYTES].zero_()
 
 
 def flush(device: str) -> Step:

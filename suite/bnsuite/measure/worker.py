@@ -137,16 +137,18 @@ def _check(request: Request) -> Answer:
 
 
 def _settle(request: Request) -> Answer:
-    """Import what the cases need, an optimizer among it if there are trainings, then stay on the cores given."""
+    """Import what the cases need, an optimizer among it if there are trainings; get a heap; stay on the cores given."""
     import torch
 
     import bnsuite.cases  # noqa: F401
     from bnsuite.measure import bench
+    from bnsuite.measure.settle import fill_heap
 
     x = torch.ones(2, requires_grad=True)
     torch.autograd.grad(2 * x, x, torch.ones(2))  # the first time it imports 0.5 s of sympy
     if request["trains"]:
         torch.optim.SGD([x], lr=0.0)  # the first one imports torch._dynamo, which takes longer than torch itself
+    fill_heap(request["heap"])
     gc.collect()
     gc.freeze()  # what was imported stays: letting go of a case need not look through it again, 0.1 s each time
     bench.pin(request["cores"])
