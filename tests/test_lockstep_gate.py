@@ -143,6 +143,18 @@ def test_faster_is_told_as_well() -> None:
     assert lockstep.decide_values([-0.05 + n / 1000 for n in range(6)], [], 20, MOST).verdict is Verdict.IMPROVED
 
 
+@pytest.mark.parametrize("stray", [-0.5, 0.3])
+def test_one_stray_launch_hides_nothing(stray: float) -> None:
+    """Neither that nothing changed, nor a slowdown; two at the same end of eight are too many."""
+    around = [0.002, -0.004, 0.001, 0.003, -0.002, -0.001, 0.004]
+    assert lockstep.decide_values([stray, *around], [], 20, MOST).verdict is Verdict.PASS
+    slower = [value + 0.03 for value in around]
+    flagged = lockstep.decide_values([stray, *slower], [], 20, MOST)
+    assert flagged.flagged
+    assert lockstep.decide_values([stray, *slower], [*slower, stray], 20, MOST).verdict is Verdict.REGRESSED
+    assert lockstep.decide_values([stray, stray, *around[1:]], [], 20, MOST).verdict is None
+
+
 def test_equal_values_are_no_proof() -> None:
     """A handful of launches that agree by chance are taken to differ by as much as any do."""
     assert lockstep.estimate([0.0105] * 6).error > 0.001

@@ -19,6 +19,17 @@ def test_paired_is_the_paired_t_test() -> None:
     assert estimate.interval(0.9) == pytest.approx(tuple(theirs.confidence_interval(0.9)))
 
 
+def test_a_trimmed_mean_is_scipys() -> None:
+    """The mean and its error; without trimming they are those of the t test."""
+    values = [0.01, -0.02, 0.03, 0.5, 0.02, -0.4, 0.0, 0.015, 0.04]
+    estimate = statistics.trimmed(values, 1)
+    assert estimate.mean == pytest.approx(stats.trim_mean(values, 1 / 9))
+    assert estimate.error == pytest.approx(float(stats.mstats.trimmed_stde(values, limits=(1 / 9, 1 / 9))))
+    assert estimate.freedom == 6
+    plain, theirs = statistics.trimmed(values, 0), stats.ttest_1samp(values, 0)
+    assert plain.p_two_sided() == pytest.approx(theirs.pvalue)
+
+
 def test_no_spread_is_certainty() -> None:
     """Equal differences have no error: zero is zero, and anything else is sure."""
     assert paired([0.0, 0.0, 0.0]).p_two_sided() == 1

@@ -67,7 +67,8 @@ ROTATING = "single"
 #: What a trial's verdict comes from: trials of other code say nothing of this.
 CODE = (
     *("launch/lockstep.py", "launch/turns.py", "launch/quiet.py", "measure/bench.py", "measure/settle.py"),
-    *("measure/plant.py", "record/lockstep.py", "judge/lockstep.py", "cli/rounds.py"),
+    *("measure/plant.py", "record/lockstep.py", "judge/lockstep.py", "judge/statistics.py"),
+    "cli/rounds.py",
 )
 DEFAULT = ("single", "slower-5%", "holds", "faults", "sound")
 

@@ -9,11 +9,10 @@ tests must err for a false alarm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, expm1, log1p, sqrt
-from statistics import fmean, stdev
 
-from bnsuite.judge.statistics import Estimate, normal_quantile
+from bnsuite.judge.statistics import Estimate, normal_quantile, trimmed
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.lockstep import Compared, Lockstep
 from bnsuite.record.schema import CaseResult, Run, Status
@@ -32,6 +31,9 @@ PASS_ALPHA = 0.01
 RUN_ALPHA = 0.01
 #: Launches before the first look, and between looks.
 FIRST_LOOK, EVERY = 4, 2
+#: Of so many launches the one that is farthest off at either end is left out: a single one may be spoilt by what
+#: nothing in it tells, and would hide all the others.
+TRIMMED = 8
 #: Launches vary at least this much (log scale), whatever a few happen to show.
 LEAST_DEVIATION = 0.003
 #: Shown intervals.
@@ -60,9 +62,9 @@ class Decision:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of at least two values, with an error that LEAST_DEVIATION holds up."""
-    deviation = max(stdev(values), LEAST_DEVIATION)
-    return Estimate(fmean(values), deviation / sqrt(len(values)), len(values) - 1)
+    """The trimmed mean of at least two values, with an error that LEAST_DEVIATION holds up."""
+    seen = trimmed(values, len(values) // TRIMMED)
+    return replace(seen, error=max(seen.error, LEAST_DEVIATION / sqrt(len(values))))
 
 
 def decide(compared: Compared, cases: int, most: int) -> Decision:

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import accumulate
-from math import log1p, sqrt
+from math import log1p
 from statistics import median
 
 from bnsuite.judge import lockstep
@@ -218,11 +217,8 @@ def _rings(column: Sequence[float | None], drawn: Sequence[int], cases: int, mos
 def _may_be_flagged(values: Sequence[float]) -> bool:
     """Whether any look may see a slowdown: most cases show none, and need not be decided to say so."""
     floor = log1p(lockstep.FLOOR)
-    sums, squares = list(accumulate(values)), list(accumulate(value * value for value in values))
     for count in range(lockstep.FIRST_LOOK, len(values) + 1, lockstep.EVERY):
-        mean = sums[count - 1] / count
-        if mean > floor:
-            variance = max((squares[count - 1] - count * mean**2) / (count - 1), lockstep.LEAST_DEVIATION**2)
-            if mean > ALMOST * t_quantile(count - 1, 1 - lockstep.LOOK_ALPHA) * sqrt(variance / count):
-                return True
+        seen = lockstep.estimate(values[:count])
+        if seen.mean > max(floor, ALMOST * t_quantile(int(seen.freedom), 1 - lockstep.LOOK_ALPHA) * seen.error):
+            return True
     return False

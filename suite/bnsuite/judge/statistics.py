@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import comb, sqrt
+from math import comb, fsum, sqrt
 from statistics import NormalDist, fmean, stdev
 from statistics import correlation as pearson
 
@@ -64,6 +64,21 @@ def paired(differences: Sequence[float]) -> Estimate:
     """The mean of paired differences; at least two."""
     n = len(differences)
     return Estimate(fmean(differences), stdev(differences) / sqrt(n), n - 1)
+
+
+def trimmed(values: Sequence[float], left_out: int) -> Estimate:
+    """The mean of what is left of at least two values without the `left_out` largest and as many of the least.
+
+    Its error is that of Yuen (1974), "The two-sample trimmed t for unequal population variances": from the deviation
+    of the values with those left out moved to the nearest one kept.
+    """
+    count, ordered = len(values), sorted(values)
+    kept = ordered[left_out : count - left_out]
+    moved = [kept[0]] * left_out + kept + [kept[-1]] * left_out
+    middle = fsum(moved) / count
+    deviation = sqrt(fsum((value - middle) ** 2 for value in moved) / (count - 1))
+    error = deviation / (len(kept) / count) / sqrt(count)
+    return Estimate(fsum(kept) / len(kept), error, len(kept) - 1)
 
 
 def welch(new: Sequence[float], old: Sequence[float]) -> Estimate:
