@@ -155,6 +155,16 @@ def test_one_stray_launch_hides_nothing(stray: float) -> None:
     assert lockstep.decide_values([stray, stray, *around[1:]], [], 20, MOST).verdict is None
 
 
+def test_what_launches_usually_differ_by_is_known() -> None:
+    """A case is passed at the first look that differs as usual; one that differs by much more is left to itself."""
+    usual = [0.011, -0.009, 0.008, -0.01]
+    assert lockstep.decide_values(usual, [], 20, MOST).verdict is Verdict.PASS
+    assert lockstep.moderated(usual).error == pytest.approx(lockstep.USUAL_DEVIATION / 2, rel=0.1)
+    loud = [6 * value for value in usual]
+    assert lockstep.moderated(loud) == lockstep.estimate(loud)
+    assert lockstep.decide_values(loud, [], 20, MOST).verdict is None
+
+
 def test_equal_values_are_no_proof() -> None:
     """A handful of launches that agree by chance are taken to differ by as much as any do."""
     assert lockstep.estimate([0.0105] * 6).error > 0.001

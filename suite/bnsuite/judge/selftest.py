@@ -218,7 +218,7 @@ def _may_be_flagged(values: Sequence[float]) -> bool:
     """Whether any look may see a slowdown: most cases show none, and need not be decided to say so."""
     floor = log1p(lockstep.FLOOR)
     for count in range(lockstep.FIRST_LOOK, len(values) + 1, lockstep.EVERY):
-        seen = lockstep.estimate(values[:count])
+        seen = lockstep.moderated(values[:count])
         if seen.mean > max(floor, ALMOST * t_quantile(int(seen.freedom), 1 - lockstep.LOOK_ALPHA) * seen.error):
             return True
     return False
