@@ -106,7 +106,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def test_no_page_is_met_for_the_first_time_while_something_is_timed() -> None:
-    """Once the heap is filled; without that it happens again and again."""
+    """Once the heap is filled; without that it happens again and again, by thousands where pages are small."""
     nbytes = by_id["op/batch_norm2d/fwd+bwd/f32/nchw/16x64x56x56"].nbytes or 0
     met = []
     for heap in (0, HEAP_BYTES + HEAP_TIMES * nbytes):
@@ -118,4 +118,5 @@ def test_no_page_is_met_for_the_first_time_while_something_is_timed() -> None:
             check=True,
         )
         met.append(int(told.stdout))
-    assert met[0] > 1000 > 20 * met[1]
+    assert met[0] > 20
+    assert met[1] <= 10

@@ -16,7 +16,7 @@ from scipy import stats
 from bnsuite.cases import CATALOGUE, faulty
 from bnsuite.cli import selftest as verb
 from bnsuite.cli.comparing import Judged
-from bnsuite.cli.trials import CURVES, KINDS, LARGE, TIMED, TINY, TRAINING, Plan, method, planned
+from bnsuite.cli.trials import CURVES, KINDS, LARGE, TIMED, TINY, TRAINING, Plan, method, planned, says
 from bnsuite.judge import lockstep
 from bnsuite.judge.selftest import (
     Duty,
@@ -481,6 +481,13 @@ def test_a_neighbour_needs_a_core() -> None:
 
 
 # The command.
+
+
+def test_words_about_the_code_void_no_trials() -> None:
+    """What was measured stands while only comments and docstrings change; a number that changes makes another code."""
+    code = '"""Module."""\n\nA = 1  # one\n\n\ndef f() -> int:\n    """Of f."""\n    return A\n'
+    assert says(code) == says(code.replace("Of f", "Other").replace("one", "two").replace("Module", "File"))
+    assert says(code) != says(code.replace("A = 1", "A = 2"))
 
 
 def test_what_is_there_is_not_measured_again(bnsuite: Command, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ USUAL_S = 2.0
 MEMORY_LAUNCHES = 3
 
 #: So much of the heap has pages behind it before anything is timed, and this many times what the largest case moves:
-#: with them no step of the catalogue meets a page for the first time (see docs/results/lockstep.md).
+#: with them no layer of the quick profile met a page for the first time (see docs/results/lockstep.md).
 HEAP_BYTES, HEAP_TIMES = 128 << 20, 3
 
 CONTROLS = ("control/copy", "control/linear")
