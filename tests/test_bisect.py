@@ -10,11 +10,11 @@ from typing import TextIO
 
 import pytest
 
-from bnsuite.cli.bisect import GATES, bisect
+from bnsuite.cli.bisect import GATES, EndedError, bisect
 from bnsuite.cli.command import main
 from bnsuite.cli.comparing import Judged, Wanted
 from bnsuite.judge import gates
-from bnsuite.judge.bisect import Answer, Search, Told, judged, tell
+from bnsuite.judge.bisect import Answer, Search, Seen, Told, judged, tell
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.errors import InputError
 from bnsuite.record.lockstep import Lockstep
@@ -85,8 +85,28 @@ def finding(verdict: Verdict, case: str = "op/a", gate: str = "timing", change: 
 def test_verdicts_tell_good_from_bad(verdicts: list[str], told: Told) -> None:
     """Of the first two cases: one that is worse is bad, all as they were is good, anything else can't be told."""
     findings = [finding(Verdict(verdict), f"op/{place}") for place, verdict in enumerate(verdicts)]
-    wanted = {("op/0", "timing"), ("op/1", "timing")}
+    wanted = {("op/0", "timing"): None, ("op/1", "timing"): None}
     assert tell(findings, wanted)[0] is told
+
+
+@pytest.mark.parametrize(
+    ("change", "at_the_end", "told"),
+    [
+        (0.001, 0.05, Told.GOOD),
+        (0.009, 0.013, Told.SKIPPED),
+        (0.004, 0.013, Told.SKIPPED),
+        (0.004, 0.016, Told.GOOD),
+        (-0.02, 0.013, Told.GOOD),
+    ],
+)
+def test_a_pass_is_good_only_where_it_excludes_the_change(change: float, at_the_end: float, told: Told) -> None:
+    """A PASS says less than 2 %, which may be all that the newest shows."""
+    assert tell([finding(Verdict.PASS, change=change)], {("op/a", "timing"): at_the_end})[0] is told
+    lines: list[str] = []
+    shown = {"2.5.0": [finding(Verdict.PASS, change=0.009)], "2.6.0": [finding(Verdict.REGRESSED, change=0.013)]}
+    answer = bisect(["2.4.0", *shown], WANTED, None, Releases(shown), lines.append)
+    assert (answer.first_bad, answer.between) == ("2.6.0", ("2.5.0",))
+    assert lines[-1].endswith("(-0.1 % to +1.9 %), by which it could still have the change that is looked for")
 
 
 def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
@@ -97,9 +117,9 @@ def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
         finding(Verdict.SKIPPED, "op/b"),
     ]
     assert judged(findings, "timing") == {("op/a", "timing")}
-    assert tell(findings, judged(findings, "timing"))[0] is Told.GOOD
-    assert tell(findings, judged(findings, None))[0] is Told.BAD
-    assert tell(findings[2:], judged(findings[2:], None))[0] is Told.SKIPPED
+    assert tell(findings, dict.fromkeys(judged(findings, "timing")))[0] is Told.GOOD
+    assert tell(findings, dict.fromkeys(judged(findings, None)))[0] is Told.BAD
+    assert tell(findings[2:], dict.fromkeys(judged(findings[2:], None)))[0] is Told.SKIPPED
 
 
 @pytest.mark.parametrize(
@@ -162,7 +182,11 @@ class Releases:
         times = Lockstep(
             schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
         )
-        return Judged(run, run, times, findings, False, ExitStatus.FINE, "")
+        return Judged(run, run, times, findings, False, ExitStatus.FINE, "", wanted.folder)
+
+
+ASKED = make_run().asked.model_copy(update={"device": "cpu", "select": "op"})
+WANTED = Wanted("torch==2.4.0", "torch==2.6.0", (ASKED, ASKED), Path("out"), None, Path("baselines"))
 
 
 def ran(shown: dict[str, list[Finding] | Exception | str], gate: str | None = None) -> tuple[int, Releases]:
@@ -246,9 +270,53 @@ def test_a_release_that_can_not_be_had_is_gone_around(capsys: pytest.CaptureFixt
 
 
 def test_what_is_no_fault_of_a_release_ends_it() -> None:
-    """The folder can't be written, or the good release is gone; an interruption is one."""
-    with pytest.raises(InputError, match=r"^out/2\.5\.0: cannot"):
-        ran({"2.5.0": InputError("out/2.5.0: cannot be written to: No space left on device"), "2.6.0": BAD})
+    """The folder can't be written, or the good release is gone: before the ends are told apart nothing is known."""
+    full = InputError("out/2.5.0: cannot be written to: No space left on device")
+    with pytest.raises(EndedError, match=r"^out/2\.5\.0: cannot") as ended:
+        ran({"2.5.0": full, "2.6.0": GOOD, "2.7.0": GOOD, "2.8.0": BAD})
+    assert ended.value.cause is full
+    answer = ended.value.answer
+    assert (answer.last_good, answer.first_bad, answer.status) == ("2.4.0", "2.8.0", 3)
+    assert answer.text.startswith(f"{full}; the change came after torch 2.4.0 and not after 2.8.0 (")
+    with pytest.raises(InputError, match=r"^out/2\.6\.0: cannot"):
+        ran({"2.5.0": GOOD, "2.6.0": InputError("out/2.6.0: cannot be written to")})
+
+
+@pytest.mark.parametrize("ends", ["found", "early", "at once"])
+def test_what_an_earlier_search_left_is_gone(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: str
+) -> None:
+    """Its answer and its comparisons, unless this one is refused at once; what else lies there stays.
+
+    What was found is said, however it ended.
+    """
+    for version in ("2.7.0", "2.8.0", "2.9.1"):
+        wheel(index, version, {})
+    left = Answer(
+        schema=1, good="2.5.0", bad="2.6.0", gate=None, last_good=None, first_bad=None, between=(), text="", status=0,
+        seen=(Seen(release="2.6.0", told=Told.GOOD, text=""), Seen(release="..", told=Told.GOOD, text="")),
+    )  # fmt: skip
+    (tmp_path / "o" / "2.6.0").mkdir(parents=True)
+    (tmp_path / "o" / "mine").mkdir()
+    (tmp_path / "o" / "bisect.json").write_text(left.model_dump_json(by_alias=True))
+    gone: InputError | list[Finding] = InputError("o/2.8.0: cannot be written to")
+    shown = {"2.8.0": gone if ends == "early" else GOOD, "2.9.1": gone if ends == "at once" else BAD}
+    monkeypatch.setattr("bnsuite.cli.comparing.compare", Releases(shown))
+    words = ("--good", "torch==2.7.0", "--bad", "torch==2.9.1", "-k", "op/batch_norm1d")
+    status = main(["bisect", *words, "--device", "cpu", "--out", "o"])
+    out, err = capsys.readouterr()
+    assert status == (0 if ends == "found" else 2), err
+    assert (tmp_path / "o" / "mine").exists()
+    assert (tmp_path / "o" / "2.6.0").exists() is (ends == "at once")
+    answer = Answer.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
+    assert (answer == left) is (ends == "at once")
+    assert ("o/2.8.0: cannot be written to" in err) is (ends != "found")
+    last = {
+        "found": "torch 2.9.1 is the first bad one (",
+        "early": "o/2.8.0: cannot be written to; the change came after torch 2.7.0 and not after 2.9.1 (",
+        "at once": "3 releases from torch 2.7.0, which is trusted, to 2.9.1",
+    }
+    assert out.splitlines()[-1].startswith(last[ends])
 
 
 def test_an_interruption_tells_what_is_known(capsys: pytest.CaptureFixture[str]) -> None:

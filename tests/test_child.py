@@ -25,7 +25,7 @@ Make = Callable[..., Child]
 def make(tmp_path: Path) -> Iterator[Make]:
     children: list[Child] = []
 
-    def start(code: str, *, own_pipe: bool = True) -> Child:
+    def start(code: str, *, own_pipe: bool = True, **variables: str) -> Child:
         command = [
             sys.executable,
             "-c",
@@ -33,7 +33,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
         ]
         child = Child(
             [*command, "{fd}"] if own_pipe else command,
-            environment=dict(os.environ),
+            environment={**os.environ, **variables},
             folder=tmp_path,
             log=tmp_path / "log.txt",
             own_pipe=own_pipe,
@@ -78,6 +78,29 @@ def test_a_line_without_end_is_refused(make: Make, monkeypatch: pytest.MonkeyPat
     child = make("while True: os.write(fd, b'x' * 4096)")
     with pytest.raises(ChildError, match="a line without end"):
         child.receive(10)
+
+
+def test_a_path_means_the_folders_that_the_user_means(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child works elsewhere: what PYTHONPATH names from here, and this folder for an empty name, is found there."""
+    here = tmp_path / "here"
+    (here / "patched").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    child = make("os.write(fd, os.environ['PYTHONPATH'].encode() + b'\\n')", PYTHONPATH="patched::/elsewhere")
+    assert child.receive(10) == f"{here / 'patched'}:{here}:/elsewhere"
+
+
+def test_a_log_does_not_grow_without_end(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What earlier processes printed is let go of when there is too much of it."""
+    monkeypatch.setattr("bnsuite.launch.child.MOST_LOG_BYTES", 1000)
+    sizes = []
+    for _ in range(3):
+        child = make("os.write(2, b'x' * 600)")
+        assert child.receive(10) is None
+        child.end()
+        sizes.append((tmp_path / "log.txt").stat().st_size)
+    assert sizes == [600, 1200, 600]
 
 
 def test_grandchildren_end_with_it(make: Make) -> None:

@@ -58,7 +58,7 @@ class Again:
         times = Lockstep(
             schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
         )
-        return Judged(run, run, times, [again], False, ExitStatus.FINE, "")
+        return Judged(run, run, times, [again], False, ExitStatus.FINE, "", wanted.folder)
 
 
 def settled(run: Run, again: Again, environment: str = confirm.BASELINE) -> list[Finding]:

@@ -102,6 +102,16 @@ def test_a_worse_early_loss_is_not_outweighed_by_a_better_final_one() -> None:
     assert "early loss" in finding.summary
 
 
+def test_a_regression_is_not_hidden_by_a_seed_that_crashes() -> None:
+    """What the other seeds show is told, with the crash; they never pass for it."""
+    crashed = {"outcomes": {gate.GATE: Outcome(status=Status.FAILED, reason="seed 9: it died")}}
+    worse = judge([scaled(one, 0.2) for one in ACCEPTED[:9]], **crashed)
+    assert worse.verdict is Verdict.REGRESSED
+    assert worse.summary.endswith("; besides, seed 9: it died")
+    same = judge(ACCEPTED[:9], **crashed)
+    assert (same.verdict, same.summary) == (Verdict.FAILED, "seed 9: it died")
+
+
 def test_few_noisy_seeds_settle_nothing() -> None:
     """Three seeds that differ by 20 % either way are INCONCLUSIVE, and the way out is named."""
     finding = judge([scaled(one, share) for one, share in zip(ACCEPTED, (0.2, -0.2, 0.1), strict=False)])

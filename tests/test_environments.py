@@ -14,6 +14,7 @@ import pytest
 from bnsuite.cases import profile
 from bnsuite.launch.child import ChildError
 from bnsuite.launch.environments import Here, parse
+from bnsuite.launch.environments.inner import inner_half
 from bnsuite.launch.inquiry import ask_environment, catalogue
 from bnsuite.launch.messages import Catalogue, Looked
 from bnsuite.launch.side_by_side import Job, ask_all
@@ -92,6 +93,12 @@ def refused(worker: Worker, name: str = "B") -> str:
 def test_what_is_no_environment_is_told_with_what_is(text: str) -> None:
     with pytest.raises(InputError, match=r"is no environment; write \. \(this interpreter\), python:PATH, "):
         parse(text)
+
+
+def test_a_scratch_folder_that_takes_nothing_is_no_fault_of_the_interpreter(tmp_path: Path) -> None:
+    (tmp_path / "scratch").touch()
+    with pytest.raises(InputError, match=r"scratch: cannot be written to: Not a directory; free some space, or set TM"):
+        inner_half(tmp_path / "scratch")
 
 
 def test_this_interpreter_is_a_dot() -> None:

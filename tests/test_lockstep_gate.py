@@ -13,9 +13,10 @@ from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.lockstep import Decision, decide
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.lockstep import Compared, Lockstep, Pairs
+from bnsuite.record.pins import Pin
 from bnsuite.record.schema import Observation, Outcome, Run, Status
 from bnsuite.report import comparison
-from conftest import make_run, result, timing
+from conftest import curve, make_run, result, timing
 
 MOST = 18
 
@@ -250,6 +251,39 @@ def test_what_the_budget_cut_short_is_inconclusive() -> None:
     assert found(unseen, times(budget_s=10.0)).verdict is Verdict.INCONCLUSIVE
     failed = run_of(outcomes={"timing": Outcome(status=Status.FAILED, reason="B: it hung")})
     assert found(failed, times(budget_s=10.0)).verdict is Verdict.FAILED
+
+
+def test_some_of_the_seeds_are_no_pass() -> None:
+    """What the budget cut short is open, however equal the curves are; without a budget all of them were trained."""
+
+    def trained(seeds: int, budget_s: float | None = 10.0) -> tuple[Finding, bool]:
+        run = make_run(result("train/w/bn/x", timings=(timing(1e-3),), curves=tuple(map(curve, range(seeds)))))
+        limited = times(budget_s=budget_s)
+        findings = judge(run, run, limited, ())
+        (finding,) = (one for one in findings if one.gate == "convergence")
+        return finding, cut_short(run, limited, [finding])
+
+    finding, cut = trained(2)
+    assert (finding.verdict, cut) == (Verdict.INCONCLUSIVE, True)
+    assert finding.summary.startswith("the budget ended after 2 of 3 seeds; curves equal")
+    for finding, cut in (trained(3), trained(2, None)):
+        assert (finding.verdict, cut) == (Verdict.PASS, False)
+
+
+def test_what_is_known_of_a_release_is_a_change_all_the_same() -> None:
+    """Pins let a run pass; what A does not do is told as a regression, with what is known of it."""
+
+    def seen(value: float) -> Run:
+        return make_run(result("numerics/ref/x", observations=(Observation(what="y", value=value, limit=30.0),)))
+
+    pin = Pin(case="numerics/*", what="y", device="any", torch="", value=1e9, reason="torch rounds twice there")
+    (finding,) = judge(seen(1.0), seen(90.0), times(), (pin,))
+    assert finding.verdict is Verdict.REGRESSED
+    assert finding.summary.endswith("; known, and pinned: torch rounds twice there")
+    (finding,) = judge(seen(80.0), seen(90.0), times(), (pin,))
+    assert finding.verdict is Verdict.PASS
+    (finding,) = judge(seen(1.0), seen(90.0), times(), ())
+    assert (finding.verdict, "known" in finding.summary) == (Verdict.REGRESSED, False)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bnsuite.launch.environments.inner import inner_half
 from bnsuite.measure.nvml.state import REASONS, words
 from conftest import ROOT
 
@@ -61,17 +63,17 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
             ["gcc", *define, "-shared", "-fPIC", "-o", library, str(ROOT / "tests" / "nvml_stub.c")], check=True
         )
 
-    def run(script: str, plays: str = "", *, build: str = "", **variables: str) -> Any:
-        return _run(script, LD_LIBRARY_PATH=str(folders[build]), NVML_STUB=plays, **variables)
+    def run(script: str, plays: str = "", *, build: str = "", flags: tuple[str, ...] = (), **variables: str) -> Any:
+        return _run(script, *flags, LD_LIBRARY_PATH=str(folders[build]), NVML_STUB=plays, **variables)
 
     return run
 
 
-def _run(script: str, **variables: str) -> Any:
+def _run(script: str, *flags: str, **variables: str) -> Any:
     *lines, last = script.strip().splitlines()
     code = "\n".join([PRELUDE, *lines, f"print(json.dumps(({last}), default=asdict))"])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")} | variables
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, *flags, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -94,6 +96,14 @@ def test_a_gpu_is_described(ask: Ask) -> None:
         "mig": False,
     }
     assert used == 300
+
+
+def test_an_environment_without_the_binding_is_given_a_copy(ask: Ask, tmp_path: Path) -> None:
+    """A release of torch, or an image, that has no nvidia-ml-py is watched all the same."""
+    bare = {"flags": ("-S",), "PYTHONPATH": str(inner_half(tmp_path))}  # no site-packages
+    assert ask("nvml.driver_version()", **bare) == ["580.65.06", ""]
+    (tmp_path / "inner" / "bnsuite" / "measure" / "nvml" / "pynvml.py").unlink()
+    assert ask("nvml.driver_version()", **bare) == [None, "nvidia-ml-py is not installed"]
 
 
 def test_details_say_all_that_is_fixed(ask: Ask) -> None:

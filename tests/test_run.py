@@ -194,13 +194,37 @@ def test_a_pytest_that_says_nothing_ends_the_run(bnsuite: Command, tmp_path: Pat
 
 
 def test_a_second_run_into_the_same_folder_leaves_no_old_verdicts(bnsuite: Command, tmp_path: Path) -> None:
-    """In a container every run goes to /results."""
-    (tmp_path / "o" / "pytest-benchmark").mkdir(parents=True)
-    for old in ("findings.json", "report.md", "pytest-benchmark/launch-7.json"):
-        (tmp_path / "o" / old).write_text("old")
-    assert bnsuite("--device", "cpu", "-k", "faulty/fine", "--out", "o").status == 0
+    """In a container every run goes to /results. What lies where no run was is none of ours, and stays."""
+    run = ("--device", "cpu", "-k", "faulty/fine", "--out", "o")
+    (tmp_path / "o" / "figures").mkdir(parents=True)
+    (tmp_path / "o" / "figures" / "mine.png").write_text("the user's")
+    assert bnsuite(*run).status == 0
+    assert (tmp_path / "o" / "figures" / "mine.png").read_text() == "the user's"
+    old = ("findings.json", "report.md", "pytest-benchmark/launch-7.json", "log/time.txt")
+    (tmp_path / "o" / "log").mkdir()
+    for name in old:
+        (tmp_path / "o" / name).write_text("old")
+    assert bnsuite(*run).status == 0
     assert (tmp_path / "o" / "findings.json").read_text() != "old"
-    assert not (tmp_path / "o" / "pytest-benchmark" / "launch-7.json").exists()
+    assert (tmp_path / "o" / "report.md").read_text() != "old"
+    assert not any((tmp_path / "o" / name).exists() for name in old[2:])
+
+
+def test_a_command_that_is_refused_leaves_an_earlier_one_as_it_was(bnsuite: Command, tmp_path: Path) -> None:
+    """Whether the cases, the baselines or an environment can't be had: what was measured is there, and shown."""
+    assert bnsuite("--device", "cpu", "-k", "faulty/fine", "--out", "o").status == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "o").rglob("*") if path.is_file()}
+    (tmp_path / "baselines" / "checks").mkdir(parents=True)
+    (tmp_path / "baselines" / "checks" / "cpu.jsonl").write_text("no JSON")
+    refused = (
+        ("-k", "no_such_case"),
+        ("-k", "faulty/fine", "--baselines", "baselines"),
+        ("ab", f"python:{tmp_path / 'path'}", ".", "-k", "faulty/fine"),
+        ("ab", ".", "docker:nobody/has-this:1", "-k", "faulty/fine"),
+    )
+    for words in refused:
+        assert bnsuite(*words, "--device", "cpu", "--out", "o").status == 2, words
+        assert {path: path.read_bytes() for path in (tmp_path / "o").rglob("*") if path.is_file()} == before, words
 
 
 def test_a_full_disk_is_told_in_one_line(bnsuite: Command, tmp_path: Path) -> None:

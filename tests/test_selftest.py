@@ -315,7 +315,7 @@ def judged(folder: Path, verdict: Verdict, *, ended_by: str | None = None, cut_s
     times = Lockstep(schema=1, a=".", b=".", seed=1, most_launches=MOST, budget_s=None, variables={}, cases=())
     findings = [Finding(case="op/a", gate=gate, verdict=verdict, summary="") for gate in ("timing", "memory")]
     folder.mkdir(parents=True)
-    return Judged(run, run, times, findings, cut_short, ExitStatus.FINE, "")
+    return Judged(run, run, times, findings, cut_short, ExitStatus.FINE, "", folder)
 
 
 def test_an_interrupted_selftest_goes_on_where_it_stopped(

@@ -117,9 +117,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_every_result_is_on_disk_at_once(tmp_path: Path) -> None:
-    """The recorder saves after each change; a failure keeps what was measured before it."""
+    """The recorder saves after each change, once it has begun; a failure keeps what was measured before it."""
     planned = make_run(result("op/a"), result("train/w/bn/x"), finished=False)
     recorder = Recorder(planned, tmp_path, began=0.0)
+    recorder.skip("op/none", "nothing is written before it begins")
+    assert not list(tmp_path.iterdir())
+    recorder.begin()
 
     def on_disk() -> Run:
         return store.load(tmp_path)
@@ -140,6 +143,26 @@ def test_every_result_is_on_disk_at_once(tmp_path: Path) -> None:
     assert recorder.ids("timing") == []
     recorder.end()
     assert on_disk().finished
+
+
+@pytest.mark.parametrize("launches", [0, 1])
+def test_what_a_launch_told_of_memory_outlives_a_later_crash(tmp_path: Path, launches: int) -> None:
+    """A regression found is never hidden by a later crash; without a launch there is nothing to judge."""
+    recorder = Recorder(make_run(result("memory/a"), finished=False), tmp_path, began=0.0)
+    for _ in range(launches):
+        recorder.add_timing("memory/a", timing(1e-3))
+    recorder.fail("memory/a", "timing", "it died")
+    outcomes = {gate: one.status for gate, one in recorder.run.cases[0].outcomes.items()}
+    assert outcomes == {"timing": Status.FAILED, "memory": Status.MEASURED if launches else Status.FAILED}
+
+
+def test_a_comparison_is_no_run(tmp_path: Path) -> None:
+    """It is told which of its folders are."""
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        store.save(RUN, tmp_path / side)
+    with pytest.raises(InputError, match=r"is a comparison, which `bnsuite show` prints; its runs are .*/a and .*/b$"):
+        store.load(tmp_path)
 
 
 @pytest.mark.parametrize("schema", [1, 2])

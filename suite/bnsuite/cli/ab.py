@@ -76,10 +76,11 @@ def main(options: argparse.Namespace) -> int:
         budget_s=options.budget,
         plant=options.plant,
         strict=options.strict,
+        by_time=by_time,
     )
     judged = compare(wanted, sys.stderr)
     if by_time:
-        point_latest_to(folder)
+        point_latest_to(judged.folder)
     for warning in judged.warnings:
         remark(warning)
     say(judged.text if options.json else terminal(judged.a, judged.b, judged.times, judged.findings, judged.status))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bnsuite.cli.ab import budget
 from bnsuite.cli.options import add_measuring, asked_of, baselines_folder, data_folder, results_folder
 from bnsuite.cli.output import remark, say
-from bnsuite.record.errors import InputError
+from bnsuite.cli.results import claim, give_up
+from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from bnsuite.cli.comparing import Judged, Wanted
@@ -27,6 +31,14 @@ SUMMARY = "which release of torch brought a change: compare releases in lockstep
 GATES = ("timing", "memory", "numerics", "behaviour", "convergence")
 #: In the folder of results, beside a folder a release.
 ANSWER = "bisect.json"
+
+
+class EndedError(Exception):
+    """Something that is no fault of a release ended the search: how far it came, and what it was."""
+
+    def __init__(self, answer: Answer, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.answer, self.cause = answer, cause
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +62,6 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.launch.environments import parse
     from bnsuite.launch.inquiry import catalogue
     from bnsuite.launch.releases import between, named, releases
-    from bnsuite.record.files import write_atomically
 
     if options.k is None:
         raise InputError("bisect: what is compared is missing; name a case with -k, see `bnsuite list`")
@@ -61,7 +72,8 @@ def main(options: argparse.Namespace) -> int:
     asked, data = asked_of(options, None), data_folder(options)
     _make_sure_of_cases(catalogue(asked.profile, asked.select, data), options)
     chosen = between(releases(), good, bad)
-    folder, _ = results_folder(options)
+    name, by_time = results_folder(options)
+    folder, new = claim(name, by_time=by_time)
     wanted = Wanted(
         a=f"torch=={good}",
         b=f"torch=={bad}",
@@ -72,11 +84,44 @@ def main(options: argparse.Namespace) -> int:
         seed=options.seed,
         budget_s=options.budget,
     )
-    answer = bisect(chosen, wanted, options.gate, compare, remark if options.json else say)
-    text = answer.model_dump_json(by_alias=True, indent=1)
-    write_atomically(folder / ANSWER, text + "\n")
-    say(text if options.json else answer.text)
+    try:
+        answer = bisect(chosen, wanted, options.gate, compare, remark if options.json else say)
+    except EndedError as error:
+        _tell(error.answer, folder, as_json=options.json)
+        raise error.cause from None
+    except BaseException:
+        if new:
+            give_up(folder)
+        raise
+    _tell(answer, folder, as_json=options.json)
     return answer.status
+
+
+def _tell(answer: Answer, folder: Path, *, as_json: bool) -> None:
+    """Print the answer, then write it: what took hours is told even where nothing can be written any more."""
+    from bnsuite.record.files import write_atomically
+
+    text = answer.model_dump_json(by_alias=True, indent=1)
+    say(text if as_json else answer.text)
+    write_atomically(folder / ANSWER, text + "\n")
+
+
+def _forget_old(folder: Path, keep: str) -> None:
+    """Take away what an earlier search left in `folder`, but for the comparison that has just been made."""
+    from bnsuite.judge.bisect import Answer
+    from bnsuite.launch.environments.release import VERSION
+    from bnsuite.record.files import read_text
+    from bnsuite.record.store import parse
+
+    old = folder / ANSWER
+    if not old.exists():
+        return
+    with contextlib.suppress(InputError):  # if it can't be read, it is replaced all the same
+        for one in parse(Answer, read_text(old, "answer"), old).seen:
+            if one.release != keep and VERSION.fullmatch(one.release):
+                shutil.rmtree(folder / one.release, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        old.unlink()
 
 
 def _make_sure_of_cases(cases: Iterable[PlannedCase], options: argparse.Namespace) -> None:
@@ -96,7 +141,8 @@ def bisect(
 ) -> Answer:
     """Look for the first bad one of `releases` (oldest first; good, then bad at the end).
 
-    `wanted` is the comparison of the ends; its folder takes a folder a release. `tell` hears each step.
+    `wanted` is the comparison of the ends; its folder takes a folder a release. `tell` hears each step. Raises
+    EndedError for what ends it once the ends are known to differ, and before that what it was.
     """
     from bnsuite.judge.bisect import Search, Seen, Told, judged
     from bnsuite.judge.verdict import Verdict
@@ -105,19 +151,22 @@ def bisect(
     good, bad = search.last_good, search.first_bad
     tell(f"{len(releases)} releases from torch {good}, which is trusted, to {bad}")
     ends = _compared(compare, wanted, bad)
+    _forget_old(wanted.folder, keep=bad)
     which = judged(ends.findings, gate)
-    seen = {bad: _seen(bad, ends, which)}
+    seen = {bad: _seen(bad, ends, dict.fromkeys(which))}
     tell(_line(seen[bad]))
     if seen[bad].told is not Told.BAD:
         return _answer(search, seen, gate)
-    which = frozenset((one.case, one.gate) for one in ends.findings if one.verdict is Verdict.REGRESSED) & which
-    wanted = replace(wanted, asked=_narrowed(wanted.asked, which, ends))
+    worse = [one for one in ends.findings if one.verdict is Verdict.REGRESSED and (one.case, one.gate) in which]
+    sizes = {(one.case, one.gate): one.change if one.gate == "timing" else None for one in worse}
+    wanted = replace(wanted, asked=_narrowed(wanted.asked, sizes, ends))
     while (release := search.next) is not None:
         try:
-            seen[release] = _seen(release, _compared(compare, wanted, release), which)
-        except InputError as error:
-            if not str(error).startswith(f"torch=={release}: "):  # not of this release: it would meet the others too
-                raise
+            seen[release] = _seen(release, _compared(compare, wanted, release), sizes)
+        except Exception as error:
+            # What is not of this release would meet the others too.
+            if not isinstance(error, InputError) or not str(error).startswith(f"torch=={release}: "):
+                raise EndedError(_answer(search, seen, gate, ended=f"{_cause(error)}; "), error) from error
             text = f"can't be had: {str(error).removeprefix(f'torch=={release}: ')}"
             seen[release] = Seen(release=release, told=Told.SKIPPED, text=text)
         except KeyboardInterrupt:
@@ -149,16 +198,22 @@ def _narrowed(asked: tuple[Asked, Asked], which: Iterable[Which], ends: Judged) 
     return a, b
 
 
-def _seen(release: str, judged: Judged, which: Iterable[Which]) -> Seen:
-    from bnsuite.judge.bisect import Seen, Told, tell
+def _cause(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else one_line(error)
 
-    told, clearest = tell(judged.findings, frozenset(which))
+
+def _seen(release: str, judged: Judged, sizes: Mapping[Which, float | None]) -> Seen:
+    from bnsuite.judge.bisect import UNCHANGED, Seen, Told, tell
+
+    told, clearest = tell(judged.findings, sizes)
     if told is Told.SKIPPED and judged.b.ended_by is not None:
         text = judged.b.ended_by
     elif not clearest:
         text = "not all of what regressed was measured"
     else:
         text = _shown(clearest[0]) + (f", and {len(clearest) - 1} more" if len(clearest) > 1 else "")
+        if told is Told.SKIPPED and clearest[0].verdict in UNCHANGED:
+            text += ", by which it could still have the change that is looked for"
     return Seen(release=release, told=told, text=text)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from time import monotonic
 from typing import TextIO
 
 from bnsuite.cli.output import remark
-from bnsuite.cli.results import forget_old, write_verdicts
+from bnsuite.cli.results import claim, forget_old, give_up, write_verdicts
 from bnsuite.cli.rounds import MOST_LAUNCHES, measure
 from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
@@ -21,7 +20,6 @@ from bnsuite.launch.environments import parse
 from bnsuite.launch.lockstep import Lockstep
 from bnsuite.record import lockstep, pins
 from bnsuite.record.errors import InputError, one_line
-from bnsuite.record.files import exists, make_folder
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import Asked, Run
 from bnsuite.report.comparison import markdown
@@ -36,7 +34,7 @@ class Wanted:
     a: str
     b: str
     asked: tuple[Asked, Asked]
-    #: Where the results go.
+    #: Where the results go; by which name, if `by_time`, is told in the end.
     folder: Path
     #: Where images are looked for, if that was said.
     data: Path | None
@@ -48,6 +46,8 @@ class Wanted:
     #: A known fault for B's steps (see ``measure/plant.py``).
     plant: dict[str, float] = field(default_factory=dict)
     strict: bool = False
+    #: Whether the folder is named by the time, so that it must be nobody else's.
+    by_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ class Judged:
     status: ExitStatus
     #: The findings as JSON.
     text: str
+    #: Where it lies.
+    folder: Path
     #: Why the folder lacks some of it, if it does.
     unwritten: InputError | None = None
     #: What went wrong without spoiling a measurement.
@@ -72,15 +74,16 @@ class Judged:
 def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
     """Measure both environments, judge B, and write all of it into the folder.
 
-    Raises InputError for an environment that can't be had; a folder that was made for it is gone then. What ends it
-    later is told in the runs; what was measured before is judged.
+    Raises InputError for an environment that can't be had; a folder that was made for it is gone then, and what an
+    earlier command left in another is as it was. What ends it later is told in the runs; what was measured before is
+    judged.
     """
     sites = parse(wanted.a), parse(wanted.b)
     for site in sites:
         site.tell = remark
     known = pins.read(wanted.baselines)
-    new = not exists(wanted.folder)
-    make_folder(wanted.folder)
+    folder, new = claim(wanted.folder, by_time=wanted.by_time)
+    wanted = replace(wanted, folder=folder)
     shown, listen = listener(shown_on)
     ended_by: str | None = None
     with Comparison(sites, wanted.asked, wanted.folder, listen, wanted.data) as comparison:
@@ -88,9 +91,10 @@ def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
             comparison.prepare()
         except BaseException:
             if new:
-                shutil.rmtree(wanted.folder, ignore_errors=True)
+                give_up(folder)
             raise
-        forget_old(wanted.folder, comparison=True)
+        forget_old(folder)
+        comparison.begin()
         deadline = None if wanted.budget_s is None else monotonic() + wanted.budget_s
         turns = Lockstep(
             comparison.sessions,
@@ -121,4 +125,5 @@ def _judged(wanted: Wanted, a: Run, b: Run, times: lockstep.Lockstep, known: Seq
     judgement = Judgement(schema=Judgement.SCHEMA, reference=times.a, status=status, findings=tuple(findings))
     text = judgement.model_dump_json(by_alias=True, indent=1)
     unwritten = write_verdicts(wanted.folder, text, markdown(a, b, times, findings, status))
-    return Judged(a, b, times, findings, cut_short(b, times, findings), status, text, unwritten)
+    open_ = cut_short(b, times, findings)
+    return Judged(a, b, times, findings, open_, status, text, wanted.folder, unwritten)

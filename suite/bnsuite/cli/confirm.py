@@ -146,6 +146,8 @@ def _make_sure_it_is_here(run: Run) -> None:
         )
         try:
             device, environment = ask_environment(run.device, worker, Here.NAME)
+        except KeyboardInterrupt:
+            raise _UnsettledError("interrupted") from None
         except Exception as error:
             raise _UnsettledError(str(error) if isinstance(error, InputError) else one_line(error)) from error
     here = run.model_copy(update={"device": device, "environment": environment})

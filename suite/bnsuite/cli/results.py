@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 from pathlib import Path
 
@@ -14,28 +15,28 @@ from bnsuite.record.errors import InputError
 CONFIRM = "confirm"
 
 
-def forget_old(folder: Path, *, comparison: bool) -> None:
+def forget_old(folder: Path) -> None:
     """Take away what an earlier run or comparison left in `folder`: it must not stand beside what is measured now.
 
-    What a run, or a `comparison`, has written there before it measures stays.
+    Where neither was, whatever lies there is none of ours and stays.
     """
+    from bnsuite.launch.session import LOG
     from bnsuite.record import details
     from bnsuite.record.lockstep import LOCKSTEP_FILE, SIDES
     from bnsuite.record.store import RUN_FILE
 
     with contextlib.suppress(OSError):
+        sides = [folder / side for side in SIDES if (folder / side / RUN_FILE).exists()]
+        if not sides and not any((folder / name).exists() for name in (RUN_FILE, LOCKSTEP_FILE)):
+            return
         pictures = [path for kind in ("svg", "png", "gif") for path in (folder / "figures").glob(f"*.{kind}")]
         timings = (folder / "pytest-benchmark").glob("launch-*.json")
-        for old in (folder / FINDINGS, folder / REPORT, *timings, *pictures):
+        named = [folder / name for name in (RUN_FILE, LOCKSTEP_FILE, FINDINGS, REPORT)]
+        for old in (*named, *timings, *pictures, *(folder / LOG).glob("*.txt")):
             old.unlink(missing_ok=True)
-        for one in (folder, *(folder / side for side in SIDES)):
-            details.remove(one)
-        if comparison:
-            (folder / RUN_FILE).unlink(missing_ok=True)
-        elif (folder / LOCKSTEP_FILE).exists():
-            (folder / LOCKSTEP_FILE).unlink()
-            for side in SIDES:
-                shutil.rmtree(folder / side, ignore_errors=True)
+        details.remove(folder)
+        for side in sides:
+            shutil.rmtree(side, ignore_errors=True)
         if (folder / CONFIRM / LOCKSTEP_FILE).exists():
             shutil.rmtree(folder / CONFIRM, ignore_errors=True)
 
@@ -70,10 +71,32 @@ def point_latest_to(folder: Path) -> None:
         LATEST.symlink_to(folder.name)
 
 
-def remove_if_bare(folder: Path) -> None:
-    """Take away a folder in which nothing was measured."""
-    from bnsuite.record.store import RUN_FILE
+def claim(folder: Path, *, by_time: bool) -> tuple[Path, bool]:
+    """Make sure of a folder for results, which is returned with whether it was made now.
 
+    One that is named by the time is nobody else's: it takes another name where two commands start in one second.
+    InputError if it can't be written to.
+    """
+    from bnsuite.record.files import exists, make_folder
+
+    new = by_time or not exists(folder)
+    if by_time:
+        make_folder(folder.parent)
+        stem = folder.name
+        for number in itertools.count(2):
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                folder = folder.with_name(f"{stem}-{number}")
+            except OSError:  # told below
+                break
+            else:
+                break
+    make_folder(folder)
+    return folder, new
+
+
+def give_up(folder: Path) -> None:
+    """Take away a folder that was made for results, if nothing is in it."""
     with contextlib.suppress(OSError):
-        (folder / RUN_FILE).unlink(missing_ok=True)
         folder.rmdir()

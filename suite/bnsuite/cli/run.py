@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bnsuite.cli import confirm
 from bnsuite.cli.options import add_measuring, asked_of, data_folder, results_folder
 from bnsuite.cli.output import remark
-from bnsuite.cli.results import forget_old, point_latest_to, remove_if_bare
+from bnsuite.cli.results import claim, forget_old, give_up, point_latest_to
 from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -31,16 +31,14 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.cli.conclude import conclude, make_sure_of_baselines, reference_for
     from bnsuite.judge.gates import judge
     from bnsuite.launch.session import Session
-    from bnsuite.record.files import exists, make_folder
     from bnsuite.report.progress import listener
 
     request = asked_of(options, options.impl)
     confirm.make_sure(options)
     make_sure_of_baselines(options)
     data = data_folder(options)
-    folder, by_time = results_folder(options)
-    new = not exists(folder)
-    make_folder(folder)
+    named, by_time = results_folder(options)
+    folder, new = claim(named, by_time=by_time)
     shown, listen = listener(sys.stderr)
     trouble: Exception | None = None
     with Session(request, folder, listen, data) as session:
@@ -48,9 +46,10 @@ def main(options: argparse.Namespace) -> int:
             reference = reference_for(session.prepare(), options)  # unusable baselines are found before the measuring
         except BaseException:
             if new:
-                remove_if_bare(folder)
+                give_up(folder)
             raise
-        forget_old(folder, comparison=False)
+        forget_old(folder)
+        session.begin()
         try:
             with shown:
                 _measure(session, reference)

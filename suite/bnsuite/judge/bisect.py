@@ -6,7 +6,7 @@ its neighbours are looked at instead.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
@@ -114,18 +114,33 @@ def judged(findings: Iterable[Finding], gate: str | None) -> frozenset[Which]:
     return frozenset((one.case, one.gate) for one in kept)
 
 
-def tell(findings: Iterable[Finding], wanted: Collection[Which]) -> tuple[Told, list[Finding]]:
-    """Whether `findings` show a change in any of `wanted`, and those that say so, the clearest first."""
+def tell(findings: Iterable[Finding], wanted: Mapping[Which, float | None]) -> tuple[Told, list[Finding]]:
+    """Whether `findings` show a change in any of `wanted`, and those that say so, the clearest first.
+
+    `wanted` has how large the change is that is looked for, where that is known.
+    """
     found = {(one.case, one.gate): one for one in findings if (one.case, one.gate) in wanted}
     regressed = [one for one in found.values() if one.verdict is Verdict.REGRESSED]
     if regressed:
         return Told.BAD, sorted(regressed, key=_size, reverse=True)
-    open_ = [one for one in found.values() if one.verdict not in UNCHANGED]
+    open_ = [
+        one for one in found.values() if one.verdict not in UNCHANGED or not _small(one, wanted[one.case, one.gate])
+    ]
     if open_:
         return Told.SKIPPED, sorted(open_, key=lambda one: WORST_FIRST.index(one.verdict))
-    if not found or len(found) < len(set(wanted)):
+    if not found or len(found) < len(wanted):
         return Told.SKIPPED, []
     return Told.GOOD, sorted(found.values(), key=_size, reverse=True)
+
+
+def _small(finding: Finding, change: float | None) -> bool:
+    """Whether it is nearer to nothing than to the relative `change` that is looked for, which is excluded.
+
+    A PASS says less than 2 %, and a regression begins at 1 %.
+    """
+    if change is None or finding.change is None or finding.high is None:
+        return True
+    return finding.change < change / 2 and finding.high < change
 
 
 def _size(finding: Finding) -> float:

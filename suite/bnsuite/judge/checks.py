@@ -8,7 +8,7 @@ any more is missing. A known deviation is pinned, with its reason, in the baseli
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from glob import escape
@@ -67,9 +67,20 @@ def deviations(run: Run, name: str) -> tuple[Pin, ...]:
             reason=f"{name} does it too",
         )
         for result in run.cases
-        for one in result.observations
-        if (one.expected is not None or one.limit is not None) and _wrong(one, None)
+        for one in _deviating(result)
     )
+
+
+def reasons(run: Run, case: str, pins: Collection[Pin]) -> list[str]:
+    """Why what is wrong with a case of `run` is known, by these pins."""
+    wrong = [one for result in run.cases if result.id == case for one in _deviating(result)]
+    return list(dict.fromkeys(pin.reason for one in wrong for pin in pins if pin.covers(run, case, one)))
+
+
+def _deviating(result: CaseResult) -> list[Observation]:
+    """What is wrong by itself, whatever was accepted."""
+    told = [one for one in result.observations if one.expected is not None or one.limit is not None]
+    return [one for one in told if _wrong(one, None)]
 
 
 def _judge(run: Run, reference: Reference, gate: str) -> list[Finding]:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 
 from bnsuite.judge import convergence, lockstep
-from bnsuite.judge.checks import deviations
+from bnsuite.judge.checks import deviations, reasons
 from bnsuite.judge.gates import judge as judge_run
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.lockstep import Lockstep
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference, trusted
-from bnsuite.record.schema import CHECK_GATES, Run, Status
+from bnsuite.record.schema import CHECK_GATES, CaseResult, Run, Status
 
 
-def judge(a: Run, b: Run, times: Lockstep, pins: Iterable[Pin]) -> list[Finding]:
-    """All findings of B, in the order of its cases; what A does as well is no deviation of B's."""
-    reference = trusted(a, times.a, (*pins, *deviations(a, times.a)))
+def judge(a: Run, b: Run, times: Lockstep, pins: Collection[Pin]) -> list[Finding]:
+    """All findings of B, in the order of its cases; what A does as well is no deviation of B's.
+
+    What is known of a release, by `pins`, and A does not do, is a change: its reason is told with it.
+    """
+    reference = trusted(a, times.a, deviations(a, times.a))
 
     def timing(run: Run, _: Reference) -> list[Finding]:
         return lockstep.judge(run, times)
 
     findings = [_beside(a, times.a, finding) for finding in judge_run(b, reference, {lockstep.GATE: timing})]
+    findings = [_with_pins(b, pins, finding) for finding in findings]
     if times.budget_s is None or not b.finished:
         return findings
     return list(map(partial(_out_of_time, b), findings))
@@ -44,6 +48,16 @@ def _beside(a: Run, name: str, finding: Finding) -> Finding:
     return finding.model_copy(update={"summary": f"nothing to hold it against; {told}"})
 
 
+def _with_pins(b: Run, pins: Collection[Pin], finding: Finding) -> Finding:
+    """A check that B breaks, with what the baselines know of it."""
+    if finding.gate not in CHECK_GATES or finding.verdict is not Verdict.REGRESSED:
+        return finding
+    known = reasons(b, finding.case, pins)
+    if not known:
+        return finding
+    return finding.model_copy(update={"summary": f"{finding.summary}; known, and pinned: {'; '.join(known)}"})
+
+
 def cut_short(b: Run, times: Lockstep, findings: Iterable[Finding]) -> bool:
     """Whether the budget left anything of `findings` open that more time might have decided."""
     if times.budget_s is None:
@@ -54,14 +68,26 @@ def cut_short(b: Run, times: Lockstep, findings: Iterable[Finding]) -> bool:
 
 
 def _out_of_time(run: Run, finding: Finding) -> Finding:
-    """What the budget left no time for is undecided, and not failed."""
-    if finding.verdict is not Verdict.FAILED or not _pending(run, finding):
+    """What the budget left no time for is undecided: it has not failed, and some seeds of a training do not pass."""
+    if finding.verdict not in {Verdict.FAILED, Verdict.PASS, Verdict.IMPROVED} or not _pending(run, finding):
         return finding
+    seeds = len(_result(run, finding).curves) if finding.gate == convergence.GATE else 0
     text = "the budget ended before it was measured"
+    if seeds:
+        text = f"the budget ended after {seeds} of {len(run.asked.seeds)} seeds; {finding.summary}"
     return finding.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "summary": text})
 
 
 def _pending(run: Run, finding: Finding) -> bool:
-    """Whether what a finding is about was not measured."""
-    (outcome,) = (one.outcomes.get(finding.gate) for one in run.cases if one.id == finding.case)
-    return outcome is not None and outcome.status is Status.PENDING
+    """Whether what a finding is about was not measured, or not all of it."""
+    result = _result(run, finding)
+    outcome = result.outcomes.get(finding.gate)
+    if outcome is None:
+        return False
+    if finding.gate == convergence.GATE and outcome.status is Status.MEASURED:
+        return len(result.curves) < len(run.asked.seeds)
+    return outcome.status is Status.PENDING
+
+
+def _result(run: Run, finding: Finding) -> CaseResult:
+    return next(one for one in run.cases if one.id == finding.case)

@@ -103,10 +103,21 @@ def _judge_case(result: CaseResult, reference: Reference) -> Finding:
         return Finding(case=result.id, gate=GATE, verdict=verdict, summary=summary)
 
     outcome = result.outcomes[GATE]
+    why = outcome.reason or "no reason given"
     if outcome.status is Status.SKIPPED:
-        return finding(Verdict.SKIPPED, outcome.reason or "no reason given")
+        return finding(Verdict.SKIPPED, why)
     if outcome.status is Status.FAILED:
-        return finding(Verdict.FAILED, outcome.reason or "no reason given")
+        seen = _judge_curves(result, reference, finding)
+        if seen.verdict is not Verdict.REGRESSED:
+            return finding(Verdict.FAILED, why)
+        return seen.model_copy(update={"summary": f"{seen.summary}; besides, {why}"})
+    return _judge_curves(result, reference, finding)
+
+
+def _judge_curves(
+    result: CaseResult, reference: Reference, finding: Callable[[Verdict, str], Finding]
+) -> Finding:
+    """What the seeds that were trained show."""
     if not result.curves:
         return finding(Verdict.FAILED, "not measured: the run ended before")
     stored = reference.convergence.get(result.id)

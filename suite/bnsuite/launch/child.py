@@ -15,6 +15,8 @@ __all__ = ["Child", "ChildError", "Printed", "SilentError", "how_it_ended"]
 
 #: What comes where only messages should is not kept beyond this: whoever prints without end must not fill the disk.
 MOST_NOISE_BYTES = 1 << 20
+#: What earlier processes printed is let go of beyond this, when the next one starts.
+MOST_LOG_BYTES = 16 << 20
 
 
 def how_it_ended(status: int, last_line: str = "") -> str:
@@ -33,6 +35,15 @@ def last_line(text: bytes) -> str:
     """The last line of `text` that says anything."""
     lines = text.decode(errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else ""
+
+
+def _anchored(environment: dict[str, str]) -> dict[str, str]:
+    """`environment` with the folders of its PYTHONPATH as they are seen from here; an empty one is this folder."""
+    path = environment.get("PYTHONPATH")
+    if not path:
+        return environment
+    here = Path.cwd()
+    return {**environment, "PYTHONPATH": os.pathsep.join(str(here / part) for part in path.split(os.pathsep))}
 
 
 class Printed:
@@ -59,8 +70,9 @@ class Printed:
 class Child:
     """A process whose messages come as lines on a pipe.
 
-    `message_fd` is the number under which the child sees its end of the pipe, or None for its stdout. Everything
-    else that it prints goes to `log`; with a `token`, what comes by the pipe without it goes to a file beside `log`.
+    Messages come by a pipe of their own, whose number takes the place of ``{fd}`` in the command, or by its stdout.
+    Everything else that it prints goes to `log`; with a `token`, what comes by the pipe without it goes to a file
+    beside `log`. It works in `folder`: a PYTHONPATH that means folders of ours means them all the same.
     """
 
     def __init__(
@@ -78,6 +90,8 @@ class Child:
         self._read_end, write_end = os.pipe()
         try:
             with log.open("ab") as output:
+                if output.tell() > MOST_LOG_BYTES:
+                    output.truncate(0)
                 self._log_began = output.tell()
                 self._process = subprocess.Popen(
                     [part.replace("{fd}", str(write_end)) for part in command],
@@ -86,7 +100,7 @@ class Child:
                     stderr=output,
                     pass_fds=(write_end,) if own_pipe else (),
                     cwd=folder,
-                    env=environment,
+                    env=_anchored(environment),
                     start_new_session=True,
                 )
         except BaseException:

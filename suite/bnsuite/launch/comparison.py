@@ -12,7 +12,6 @@ from bnsuite.launch import quiet
 from bnsuite.launch.environments import Site
 from bnsuite.launch.session import Progress, Session
 from bnsuite.record.errors import InputError
-from bnsuite.record.files import make_folder
 from bnsuite.record.lockstep import SIDES
 from bnsuite.record.schema import Asked, PlannedCase, Run
 
@@ -53,8 +52,6 @@ class Comparison:
         tally = Tally(listen)
         #: Hears what is done in turns.
         self.listen = tally.of("both", "")
-        for side in SIDES:
-            make_folder(folder / side)
         self.a, self.b = (
             Session(one, folder / side, tally.of(side, f" in {site.name}"), data, site)
             for one, side, site in zip(asked, SIDES, sites, strict=True)
@@ -86,7 +83,7 @@ class Comparison:
         return [*self.warnings, *self.a.warnings, *self.b.warnings]
 
     def prepare(self) -> tuple[Run, Run]:
-        """Make sure of both environments and choose the cases; returns the two runs, still empty.
+        """Make sure of both environments and choose the cases; returns the two runs, still empty and not written.
 
         InputError if an environment can't be had, or if they can't be compared.
         """
@@ -98,6 +95,11 @@ class Comparison:
         if a.device != b.device:
             there = ", ".join(f"{site.name} has {run.device}" for site, run in zip(self._sites, (a, b), strict=True))
             raise InputError(f"the environments chose different devices ({there}); name one with --device")
+        for site, run in zip(self._sites, (a, b), strict=True):
+            if run.environment.gpu is not None and run.environment.gpu.nvml is None:
+                self.warnings.append(
+                    f"{site.name}: NVML can't be asked there: a GPU that is throttled, or used by others, goes unseen"
+                )
         libcs = [run.environment.libc for run in (a, b)]
         if quiet.keep_heap(libcs[0]) != quiet.keep_heap(libcs[1]):
             self.warnings.append(
@@ -105,6 +107,11 @@ class Comparison:
                 "faults of the older one"
             )
         return a, b
+
+    def begin(self) -> None:
+        """Write both runs, still empty, into the folder."""
+        for session in self.sessions:
+            session.begin()
 
     def end(self, ended_by: str | None = None) -> None:
         """Record on both sides that all is measured, or what ended it."""

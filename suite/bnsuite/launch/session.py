@@ -24,6 +24,7 @@ from bnsuite.launch.revision import revision
 from bnsuite.launch.side_by_side import Job, Result, ask_all
 from bnsuite.launch.worker import TIMEOUT, Worker
 from bnsuite.record.errors import InputError
+from bnsuite.record.files import make_folder
 from bnsuite.record.recorder import Recorder
 from bnsuite.record.schema import CHECK_GATES, Asked, CaseResult, Outcome, PlannedCase, Quiet, Run, Status
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: In the folder of results: what measured processes printed, if something failed.
+LOG = "log"
 #: The extra of ours that brings a package.
 EXTRAS = {"keras": "keras", "onnx": "onnx", "onnxruntime": "onnx", "onnxscript": "onnx"}
 
@@ -92,7 +95,7 @@ class Session:
             worker.end()
         if self._troubled:
             with contextlib.suppress(OSError):
-                log = self.folder / "log"
+                log = self.folder / LOG
                 log.mkdir(exist_ok=True)
                 for words in self.scratch.glob("*.txt"):
                     shutil.copy(words, log / words.name)
@@ -107,7 +110,7 @@ class Session:
     def prepare(self, wanted_there: Callable[[PlannedCase], bool] = lambda _: True) -> Run:
         """Choose the cases, make sure of the device and make the data; returns the run, still empty.
 
-        Raises InputError if that can't be, and NotMeasuredError if a process that should answer fails.
+        Nothing is written before :meth:`begin`. Raises InputError if that can't be, and NotMeasuredError if a process that should answer fails.
         """
         asked = self.asked
         asked_where = self.worker("environment")
@@ -157,6 +160,11 @@ class Session:
         self.expect(len(self.recorder.ids("convergence")) * len(asked.seeds))
         self.expect(sum(len(self.recorder.ids(gate)) for gate in CHECK_GATES))
         return self.recorder.run
+
+    def begin(self) -> None:
+        """Make the folder, and write the run into it: empty, and from now on after whatever is measured."""
+        make_folder(self.folder)
+        self.recorder.begin()
 
     def look(self, deadline: float | None = None) -> None:
         """Look at every check, side by side over the cores; what is open at `deadline` (monotonic) stays so."""

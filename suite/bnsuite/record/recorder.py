@@ -21,14 +21,18 @@ SAVED_EVERY_S = 1.0
 class Recorder:
     """Holds the run of one session; but for what checks saw, every change is on disk when the call returns.
 
-    What is timed beside it may ask for less: see :meth:`together`.
+    Nothing is written before :meth:`begin`. What is timed beside it may ask for less: see :meth:`together`.
     """
 
     def __init__(self, run: Run, folder: Path, began: float) -> None:
         self.run, self._folder, self._began = run, folder, began
         self._details: dict[str, list[Detail]] = {}
         self._texts: dict[str, tuple[CaseResult, str]] = {}
-        self._saved, self._held = began, False
+        self._saved, self._held = began, True
+
+    def begin(self) -> None:
+        """Write what there is, and from now on what comes."""
+        self._held = False
         self._save()
 
     @contextmanager
@@ -84,9 +88,16 @@ class Recorder:
     def fail(self, name: str, gate: str, reason: str) -> None:
         """What `gate` needs of a case could not be measured; what was measured before is kept."""
         failed = Outcome(status=Status.FAILED, reason=reason)
-        # Memory is measured in the launch that measures time.
-        gates = {gate, "memory"} if gate == "timing" else {gate}
-        self._change(name, lambda old: {"outcomes": {**old.outcomes, **dict.fromkeys(gates & {*old.outcomes}, failed)}})
+
+        def outcomes(old: CaseResult) -> dict[str, Outcome]:
+            gates = {gate} & {*old.outcomes}
+            memory = old.outcomes.get("memory")
+            # Memory is measured in the launch that measures time; what an earlier launch told of it stays.
+            if gate == "timing" and memory is not None and memory.status is not Status.MEASURED:
+                gates.add("memory")
+            return {**old.outcomes, **dict.fromkeys(gates, failed)}
+
+        self._change(name, lambda old: {"outcomes": outcomes(old)})
 
     def skip(self, name: str, reason: str) -> None:
         """A case can't be measured here."""

@@ -44,6 +44,8 @@ def load(where: Path) -> Run:
     if not exists(where):
         raise InputError(f"{where}: there is no run there; name the folder that a run wrote, such as results/latest")
     path = where / RUN_FILE if where.is_dir() else where
+    if where.is_dir() and not exists(path) and exists(where / "a" / RUN_FILE):
+        raise InputError(f"{where}: is a comparison, which `bnsuite show` prints; its runs are {where}/a and {where}/b")
     if not exists(path):
         raise InputError(f"{path}: there is no run there; name the folder that a run wrote, such as results/latest")
     return parse(Run, read_text(path, "run"), path)

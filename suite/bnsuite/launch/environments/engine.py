@@ -64,7 +64,7 @@ def sweep(client: DockerClient) -> None:
     """Remove containers whose coordinator, a process of this machine, is dead."""
     for container in client.api.containers(all=True, filters={"label": f"{HOST}={_host()}"}):
         pid, _, started = container["Labels"].get(COORDINATOR, "").partition("-")
-        if pid.isdigit() and _started(int(pid)) != started:
+        if pid.isdigit() and _dead(int(pid), started):
             remove(client, container["Id"])
 
 
@@ -74,8 +74,22 @@ def remove(client: DockerClient, name: str) -> None:
         client.api.remove_container(name, v=True, force=True)
 
 
+def _dead(pid: int, started: str) -> bool:
+    """Whether the process that was `started` then is gone; another user's may be there and not be seen in /proc."""
+    now = _started(pid)
+    if now is not None:
+        return now != started
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _started(pid: int) -> str | None:
-    """When a process was started, in ticks since this machine was; None if there is none."""
+    """When a process was started, in ticks since this machine was; None if that can't be read."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
     except OSError:

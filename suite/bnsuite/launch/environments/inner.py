@@ -5,38 +5,55 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import bnsuite
+from bnsuite.record.errors import InputError
 
 #: All that a worker imports of ours; the rest would need packages that are not there.
 PARTS = ("__init__.py", "cases", "measure")
+#: Where it looks for nvidia-ml-py, one file of Python, if the environment has none: GPUs are watched all the same.
+NVML = Path("measure") / "nvml"
 
 _making = threading.Lock()
 
 
 def inner_half(scratch: Path) -> Path:
-    """A folder in `scratch` for PYTHONPATH that holds the package's inner half and nothing else.
+    """A folder in `scratch` for PYTHONPATH that holds the package's inner half, with NVML's binding, and nothing else.
 
     A copy, made once: our own site-packages must not come with it, and another Python's bytecode must not stay in
-    them. Every user can read it, for a container may run as another one.
+    them. Every user can read it, for a container may run as another one. InputError if it can't be made.
     """
     package = Path(bnsuite.__file__).parent
     folder = scratch / "inner"
     with _making:
         if not folder.exists():
             part = scratch / "inner.part"
-            copy = part / package.name
-            copy.mkdir(parents=True)
-            for name in PARTS:
-                if (package / name).is_dir():
-                    leave_out = shutil.ignore_patterns("__pycache__")
-                    shutil.copytree(package / name, copy / name, copy_function=shutil.copyfile, ignore=leave_out)
-                else:
-                    shutil.copyfile(package / name, copy / name)
-            make_readable(part)
-            part.rename(folder)
+            shutil.rmtree(part, ignore_errors=True)
+            try:
+                _copy(package, part / package.name)
+                make_readable(part)
+                part.rename(folder)
+            except OSError as error:
+                cause = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+                raise InputError(
+                    f"{scratch}: cannot be written to: {cause}; free some space, or set TMPDIR to another folder"
+                ) from error
     return folder
+
+
+def _copy(package: Path, copy: Path) -> None:
+    copy.mkdir(parents=True)
+    for name in PARTS:
+        if (package / name).is_dir():
+            leave_out = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(package / name, copy / name, copy_function=shutil.copyfile, ignore=leave_out)
+        else:
+            shutil.copyfile(package / name, copy / name)
+    binding = find_spec("pynvml")
+    if binding is not None and binding.origin is not None:
+        shutil.copyfile(binding.origin, copy / NVML / "pynvml.py")
 
 
 def make_readable(folder: Path) -> None:

@@ -35,10 +35,11 @@ class Interpreter(Site):
     def start(self, how: Start, token: str) -> Link:
         """A worker in this interpreter."""
         python = self._python()
+        environment = {**self._environment(how, token), **self._huge_pages(how)}
         try:
             return Child(
                 [str(python), "-m", MODULE],
-                environment={**self._environment(how, token), **self._huge_pages(how)},
+                environment=environment,
                 folder=how.scratch,
                 log=how.scratch / f"{how.label}.txt",
                 own_pipe=False,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from importlib import import_module
 from typing import Any
+
+#: The module beside this one that is a copy of the binding, where the coordinator has put one.
+COPY = "pynvml"
 
 #: Answers by which a driver says that it doesn't know, or won't tell: no sign that anything is wrong.
 SILENCES = (
@@ -34,14 +38,23 @@ def library() -> Any:
 
 @cache
 def _initialised(_process: int) -> Any:
+    binding = _binding()
+    try:
+        binding.nvmlInit()
+    except binding.NVMLError as error:
+        raise NvmlError(f"NVML: {error}") from error
+    return binding
+
+
+def _binding() -> Any:
+    """nvidia-ml-py as it is installed here; else the copy that came with us into another environment."""
     try:
         import pynvml
     except ImportError as error:
-        raise NvmlError("nvidia-ml-py is not installed") from error
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        raise NvmlError(f"NVML: {error}") from error
+        try:
+            return import_module(f"{__package__}.{COPY}")
+        except ImportError:
+            raise NvmlError("nvidia-ml-py is not installed") from error
     return pynvml
 
 
