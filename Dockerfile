@@ -28,9 +28,13 @@ LABEL org.opencontainers.image.title="bnsuite" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/bnsuite /opt/bnsuite
 COPY baselines /usr/share/bnsuite/baselines
+# What torch.compile leaves to a C compiler: Triton's launchers, on a GPU.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin bnsuite \
  && install -d -o bnsuite -g bnsuite -m 0755 /results
-# What NVIDIA's container runtime reads; no compiler is installed, since no case compiles.
+# What NVIDIA's container runtime reads.
 ENV PATH=/opt/bnsuite/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     NVIDIA_VISIBLE_DEVICES=all \

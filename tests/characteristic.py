@@ -74,7 +74,9 @@ def nights(name: str, target: float, new: list[Curve], old: list[Curve]) -> Coun
         seeds = chance.sample(range(SEEDS), CHOSEN)
         run = result(name, curves=tuple(new[seed] for seed in seeds))
         run = run.model_copy(update={"case": run.case.model_copy(update={"target": target})})
-        stored = CurveReference(id=name, version=1, profiles=("full",), curves=tuple(old[seed] for seed in seeds))
+        stored = CurveReference(
+            id=name, version=1, profiles=("full",), device="cpu", curves=tuple(old[seed] for seed in seeds)
+        )
         (finding,) = convergence.judge(
             make_run(run), convergence.Reference(name="baselines/", convergence={name: stored})
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def test_unfinished_and_failed_is_not_accepted(tmp_path: Path) -> None:
         accept(tmp_path, unfinished)
     failed = {"timing": Outcome(status=Status.FAILED, reason="it died")}
     some = make_run(run().cases[1], result("op/a", timings=(timing(1e-3),), outcomes=failed))
-    assert "op/a timing: left out: not measured undisturbed" in accept(tmp_path, some)
+    assert "op/a timing: left out: broken, or not measured undisturbed" in accept(tmp_path, some)
     assert "op/a" not in baselines.load(tmp_path, run()).timing
 
 
@@ -147,6 +148,52 @@ def test_runs_of_two_machines_are_not_accepted_together(tmp_path: Path) -> None:
         accept(tmp_path, run(), run(threads=2))
 
 
+def with_torch(one: Run, version: str) -> Run:
+    packages = {**one.environment.packages, "torch": version}
+    return one.model_copy(update={"environment": one.environment.model_copy(update={"packages": packages})})
+
+
+def test_runs_of_two_releases_are_not_accepted_together(tmp_path: Path) -> None:
+    """Nor would their drift be a machine's."""
+    with pytest.raises(
+        InputError, match=r"different releases \(torch 2\.14\.1 and 2\.13\.0\); accept one release's at"
+    ):
+        accept(tmp_path, run(), with_torch(run(1.1e-3), "2.13.0"))
+
+
+def test_each_time_knows_its_release(tmp_path: Path) -> None:
+    """What is accepted case by case need not be of one torch; what is asked of several then has no answer."""
+    accept(tmp_path, with_torch(run(), "2.13.0"))
+    accept(tmp_path, make_run(run().cases[0]))
+    reference = baselines.load(tmp_path, run())
+    assert reference.environment(["op/a"]) == "torch==2.14.1"
+    assert reference.environment(["train/w/bn/x"]) == "torch==2.13.0"
+    assert reference.environment(["op/a", "train/w/bn/x"]) is None
+    assert reference.environment(["op/none"]) is None
+
+
+def test_a_baseline_of_0_3_0_is_read(tmp_path: Path) -> None:
+    """There all cases of a file were taken to be of one torch."""
+    accept(tmp_path, run())
+    (path,) = (tmp_path / "timing").iterdir()
+    old = json.loads(path.read_text())
+    old["schema"] = 1
+    for case in old["cases"]:
+        del case["torch"]
+    path.write_text(json.dumps(old))
+    assert baselines.load(tmp_path, run()).environment(["op/a", "train/w/bn/x"]) == "torch==2.14.1"
+
+
+def test_times_that_were_spoilt_are_left_out(tmp_path: Path) -> None:
+    """Those of the run they are of; a run that is named twice is still one."""
+    runs = [run(1e-3), run(2e-3), run(1e-3)]
+    _, files = accepting.accept(runs, tmp_path, what=BOTH, spoiled={(1, "op/a"), (1, "train/w/bn/x"), (0, "op/a")})
+    accepting.write(files)
+    stored = baselines.load(tmp_path, run()).timing
+    assert "op/a" not in stored
+    assert [len(one) for one in stored["train/w/bn/x"].runs] == [1]
+
+
 def test_what_measured_nothing_is_not_accepted(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no measurement"):
         accept(tmp_path, make_run(result("op/a")))
@@ -157,7 +204,7 @@ def test_what_measured_nothing_is_not_accepted(tmp_path: Path) -> None:
     [
         ("timing", lambda _: "", "the file is empty"),
         ("timing", lambda text: text[:300], "not JSON, or cut off"),
-        ("timing", lambda text: text.replace('"schema": 1', '"schema": 7'), "has schema 7"),
+        ("timing", lambda text: text.replace('"schema": 2', '"schema": 7'), "has schema 7"),
         (
             "timing",
             lambda text: text.replace('"threads": 1', '"threads": 9'),

@@ -271,9 +271,9 @@ def test_a_release_that_can_not_be_had_is_gone_around(capsys: pytest.CaptureFixt
 
 def test_what_is_no_fault_of_a_release_ends_it() -> None:
     """The folder can't be written, or the good release is gone: before the ends are told apart nothing is known."""
-    full = InputError("out/2.5.0: cannot be written to: No space left on device")
-    with pytest.raises(EndedError, match=r"^out/2\.5\.0: cannot") as ended:
-        ran({"2.5.0": full, "2.6.0": GOOD, "2.7.0": GOOD, "2.8.0": BAD})
+    full = InputError("out/2.6.0: cannot be written to: No space left on device")
+    with pytest.raises(EndedError, match=r"^out/2\.6\.0: cannot") as ended:
+        ran({"2.5.0": GOOD, "2.6.0": full, "2.7.0": GOOD, "2.8.0": BAD})
     assert ended.value.cause is full
     answer = ended.value.answer
     assert (answer.last_good, answer.first_bad, answer.status) == ("2.4.0", "2.8.0", 3)
@@ -292,10 +292,9 @@ def test_what_an_earlier_search_left_is_gone(
     """
     for version in ("2.7.0", "2.8.0", "2.9.1"):
         wheel(index, version, {})
-    left = Answer(
-        schema=1, good="2.5.0", bad="2.6.0", gate=None, last_good=None, first_bad=None, between=(), text="", status=0,
-        seen=(Seen(release="2.6.0", told=Told.GOOD, text=""), Seen(release="..", told=Told.GOOD, text="")),
-    )  # fmt: skip
+    seen = tuple(Seen(release=release, told=Told.GOOD, text="") for release in ("2.6.0", ".."))
+    ends_of_it = {"good": "2.5.0", "bad": "2.6.0", "gate": None, "last_good": None, "first_bad": None}
+    left = Answer(schema=1, **ends_of_it, between=(), seen=seen, status=ExitStatus.FINE, text="")
     (tmp_path / "o" / "2.6.0").mkdir(parents=True)
     (tmp_path / "o" / "mine").mkdir()
     (tmp_path / "o" / "bisect.json").write_text(left.model_dump_json(by_alias=True))

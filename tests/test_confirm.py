@@ -136,7 +136,7 @@ def test_a_baseline_that_does_not_say_its_torch_is_told() -> None:
     reference = from_run(old, "yesterday", machine_key(run))
     options = argparse.Namespace(confirm=confirm.BASELINE, data_dir=None, baselines=None)
     a, _ = confirm.settle(run, reference, judge(run, reference), options, Path("out"), compare=Again(Verdict.PASS))
-    assert "yesterday does not say which torch it was measured with; name it: --confirm torch==X.Y.Z" in a.summary
+    assert "yesterday does not say which one torch it was measured with; name it: --confirm torch==X.Y.Z" in a.summary
 
 
 def test_without_it_the_summary_says_how() -> None:

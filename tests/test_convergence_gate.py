@@ -23,7 +23,7 @@ ACCEPTED = [
 
 
 def judge(curves: list[Curve], accepted: list[Curve] = ACCEPTED, **more: object) -> Finding:
-    stored = CurveReference(id=CASE, version=1, profiles=("quick", "full"), curves=tuple(accepted))
+    stored = CurveReference(id=CASE, version=1, profiles=("quick", "full"), device="cpu", curves=tuple(accepted))
     run = make_run(result(CASE, curves=tuple(curves), **more))
     (finding,) = gate.judge(run, Reference(name="baselines/", convergence={CASE: stored}))
     return finding

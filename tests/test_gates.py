@@ -5,7 +5,8 @@ from __future__ import annotations
 from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import Verdict
 from bnsuite.record.key import machine_key
-from bnsuite.record.reference import Reference, from_run
+from bnsuite.record.reference import CurveReference, Reference, from_run
+from bnsuite.record.schema import Run
 from conftest import curve, make_run, result, timing
 
 RUN = make_run(
@@ -31,6 +32,19 @@ def test_a_case_that_vanished_is_missing() -> None:
         ("train/w/bn/x", "timing"),
         ("train/w/bn/x", "convergence"),
     ]
+
+
+def test_what_only_a_gpu_has_learnt_is_not_missed_on_a_cpu() -> None:
+    """Its trainings may be of cases that a CPU does without; what a CPU has learnt every machine must have."""
+    there = {name: one.model_copy(update={"device": "cuda"}) for name, one in REFERENCE.convergence.items()}
+    alone = make_run(RUN.cases[1])
+    on_gpu = alone.model_copy(update={"device": "cuda:0"})
+
+    def lost(run: Run, stored: dict[str, CurveReference]) -> bool:
+        return any(one.verdict is Verdict.MISSING for one in judge(run, Reference(name="b", convergence=stored)))
+
+    assert [lost(alone, there), lost(on_gpu, there)] == [False, True]
+    assert [lost(alone, REFERENCE.convergence), lost(on_gpu, REFERENCE.convergence)] == [True, True]
 
 
 def test_a_case_that_was_not_asked_for_is_not_missing() -> None:

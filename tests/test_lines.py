@@ -25,8 +25,8 @@ def run(*, peaks: tuple[int, ...] = (MIB,) * 3, dx: float = 1.23456789) -> Run:
     return make_run(result("memory/x", timings=timings), result("numerics/ref/x", observations=seen))
 
 
-def accept(folder: Path, one: Run, keep: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
-    changes, files = accepting.accept([one], folder, what=("memory", "checks"), keep=keep)
+def accept(folder: Path, *runs: Run, keep: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
+    changes, files = accepting.accept(list(runs), folder, what=("memory", "checks"), keep=keep)
     accepting.write(files)
     return {change.case: change.what for change in changes}
 
@@ -50,6 +50,17 @@ def test_what_passes_stays_as_it_was(tmp_path: Path) -> None:
     reference = baselines.load(tmp_path, run())
     assert reference.checks["numerics/ref/x"].observed["dx"] == 1.23457
     assert reference.memory["memory/x"].allocated_peak_bytes == 3 * MIB
+
+
+def test_several_runs_add_up(tmp_path: Path) -> None:
+    """What a run has not measured is taken from another, and of two that have the later one counts."""
+    whole, part = run(), make_run(run(peaks=(3 * MIB,) * 3).cases[0])
+    assert accept(tmp_path, whole, part) == {"memory/x": "new", "numerics/ref/x": "new"}
+    reference = baselines.load(tmp_path, run())
+    assert reference.checks["numerics/ref/x"].observed["dx"] == 1.23457
+    assert reference.memory["memory/x"].allocated_peak_bytes == 3 * MIB
+    accept(tmp_path, make_run(run(dx=2.0).cases[1]), part)
+    assert baselines.load(tmp_path, run()).checks["numerics/ref/x"].observed["dx"] == 2.0
 
 
 def test_launches_that_disagree_are_no_reference(tmp_path: Path) -> None:

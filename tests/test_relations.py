@@ -8,7 +8,7 @@ from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import Reference, from_run
-from bnsuite.record.schema import Memory, Timing
+from bnsuite.record.schema import Memory, Outcome, Status, Timing
 from conftest import make_run, result
 
 NAME = "relation/layouts/x"
@@ -55,6 +55,20 @@ def test_a_regression_holds_when_it_is_repeated() -> None:
     first = [launch(2.0)] * 3
     assert finding(*first, *[launch(2.0, confirms=True)] * 3).verdict is Verdict.REGRESSED
     assert finding(*first, *[launch(1.0, confirms=True)] * 3).verdict is not Verdict.REGRESSED
+
+
+def test_what_fails_later_does_not_pass_for_what_came_before() -> None:
+    """Launches that passed are no verdict where one has crashed; a regression is."""
+    crashed = {"timing": Outcome(status=Status.FAILED, reason="it died")}
+
+    def found(ratio: float) -> Finding:
+        launches = tuple(launch(ratio * share) for share in (1.0, 1.01, 1.02))
+        run = make_run(result(NAME, timings=launches, bounds={"cpu": 1.5, "cuda": 9.0}, outcomes=crashed))
+        return judge(run, Reference(name="baselines/"))[0]
+
+    passed = found(1.2)
+    assert (passed.verdict, passed.summary) == (Verdict.FAILED, "after 3 launches: it died")
+    assert found(2.0).verdict is Verdict.REGRESSED
 
 
 def test_beside_a_busy_process_it_is_invalid() -> None:

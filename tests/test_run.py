@@ -283,6 +283,7 @@ def test_a_training_leaves_its_details_and_its_claims(bnsuite: Command, tmp_path
     """trainings/ has a file for it; report.md says what the articles claim; an old run's file is gone."""
     (tmp_path / "o" / "trainings").mkdir(parents=True)
     (tmp_path / "o" / "trainings" / "old.jsonl").write_text("old")
+    (tmp_path / "o" / "run.json").write_text("old")
     assert bnsuite("--device", "cpu", "-k", "bad-init", "--out", "o").status == 0
     assert {path.name for path in (tmp_path / "o" / "trainings").iterdir()} == {
         "bad-init-regression__bn__act=tanh.jsonl",
@@ -330,6 +331,11 @@ def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tm
     done = bnsuite("--device", "cpu", "--impl", "mine:layer", "-k", "64x128 and fwd-eval or evalbwd/batch_norm1d/2-d")
     assert "SKIPPED" in done.out
     assert "the implementation does not do it: only on Sundays" in done.out
+    trained = bnsuite("--device", "cpu", "--impl", "mine:layer", "-k", "synthetic-mlp/bn/lr=0.01", "--out", "t")
+    assert trained.status == 0, trained.out
+    assert "2 SKIPPED in 1 case" in trained.out
+    assert "JSON may be missing" not in trained.err
+    assert not (tmp_path / "t" / "log").exists()
 
 
 @pytest.mark.slow

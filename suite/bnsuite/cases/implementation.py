@@ -61,6 +61,11 @@ def _from_file(path: Path) -> Any:
     return module
 
 
+def refusal(reason: object) -> str:
+    """What is said where the implementation raised NotImplementedError."""
+    return f"the implementation does not do it: {reason}"
+
+
 def batch_norm(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
     """A batch norm layer for inputs of 1, 2 or 3 `dimensions` beyond (N, C): the implementation's, or torch's."""
     name = named()

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bnsuite.cli.options import LATEST, add_baselines, baselines_folder, path
+from bnsuite.cli.options import LAST, add_baselines, baselines_folder, last_run, path
 from bnsuite.cli.output import say
 from bnsuite.record.accept import WHAT
+
+if TYPE_CHECKING:
+    from bnsuite.record.schema import Run
 
 SUMMARY = "make runs the baseline, after showing what changes"
 
@@ -16,9 +25,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="*",
         type=path,
-        default=[LATEST],
+        default=[last_run()],
         metavar="RUN",
-        help=f"folders of runs of one machine; several tell how it drifts (default: {LATEST})",
+        help=f"folders of runs of one machine; several tell how it drifts (default: {LAST})",
     )
     add_baselines(parser)
     parser.add_argument("--only", choices=WHAT, help="accept one kind of reference alone")
@@ -26,22 +35,51 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.judge.gates import judge
-    from bnsuite.judge.verdict import Verdict
-    from bnsuite.record import accept, baselines, store
+    from bnsuite.record import store
     from bnsuite.record.errors import InputError
     from bnsuite.record.files import exists
-    from bnsuite.report.table import changes as changes_table
 
     folder = baselines_folder(options)
     if exists(folder) and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder with --baselines")
     runs = [store.load(one) for one in options.runs]
+    with _alone(folder):
+        return _accept(runs, folder, options)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else accepts into `folder` meanwhile, if it is there and its file system knows locks."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _accept(runs: list[Run], folder: Path, options: argparse.Namespace) -> int:
+    from bnsuite.judge import timing
+    from bnsuite.judge.gates import judge
+    from bnsuite.judge.verdict import Verdict
+    from bnsuite.record import accept, baselines
+    from bnsuite.record.lines import torch_of
+    from bnsuite.report.table import changes as changes_table
+
     # What passes as it is stays as it was accepted: no reference drifts by being accepted again and again.
-    judged = [finding for run in runs for finding in judge(run, baselines.load(folder, run))]
+    each = [(place, finding) for place, run in enumerate(runs) for finding in judge(run, baselines.load(folder, run))]
+    judged = [finding for _, finding in each]
+    spoiled = {
+        (place, finding.case)
+        for place, finding in each
+        if finding.gate == timing.GATE and finding.verdict in {Verdict.FAILED, Verdict.INVALID}
+    }
     changed = {(finding.case, finding.gate) for finding in judged if finding.verdict is not Verdict.PASS}
     passing = {(finding.case, finding.gate) for finding in judged} - changed
-    changes, files = accept.accept(runs, folder, what=[options.only] if options.only else accept.WHAT, keep=passing)
+    what = [options.only] if options.only else accept.WHAT
+    changes, files = accept.accept(runs, folder, what=what, keep=passing, spoiled=spoiled)
+    for where, run in zip(options.runs, runs, strict=True):
+        say(f"{where}: of {run.started}, {run.asked.profile}, {run.device}, torch {torch_of(run)}")
     say(changes_table(changes))
     if options.dry_run:
         say("nothing written (--dry-run)")

@@ -11,7 +11,7 @@ from bnsuite.cli.output import remark, say
 from bnsuite.cli.results import tell_unwritten, write_verdicts
 from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import Finding, Judgement, exit_status
-from bnsuite.record import baselines
+from bnsuite.record import baselines, pins
 from bnsuite.record.errors import InputError, one_line
 from bnsuite.record.files import read_text, write_atomically
 from bnsuite.record.reference import Reference
@@ -38,7 +38,9 @@ def reference_for(run: Run, options: argparse.Namespace) -> Reference:
     folder = baselines_folder(options)
     if folder.is_dir():
         return baselines.load(folder, run)
-    return Reference(name=f"{folder}/", no_timing=f"there is no {folder}/ here; name it with --baselines")
+    return Reference(
+        name=f"{folder}/", pins=pins.read(folder), no_timing=f"there is no {folder}/ here; name it with --baselines"
+    )
 
 
 def _add_claims(run: Run, folder: Path) -> None:

@@ -111,10 +111,10 @@ def _wanted(run: Run, reference: Reference, slower: list[Finding], options: argp
 
     a = options.confirm
     if a == BASELINE:
-        a = "." if run.asked.implementation is not None else reference.environment
+        a = "." if run.asked.implementation is not None else reference.environment(one.case for one in slower)
     if a is None:
         raise _UnsettledError(
-            f"{reference.name} does not say which torch it was measured with; name it: --confirm torch==X.Y.Z"
+            f"{reference.name} does not say which one torch it was measured with; name it: --confirm torch==X.Y.Z"
         )
     select = expression(one.case for one in slower)
     asked = run.asked.model_copy(update={"device": run.device, "select": select or run.asked.select})

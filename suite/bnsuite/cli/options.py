@@ -80,10 +80,19 @@ def results_folder(options: argparse.Namespace) -> tuple[Path, bool]:
     return RESULTS / datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), True
 
 
+#: What `last_run` is, in words.
+LAST = f"$BNSUITE_OUT, or {LATEST}"
+
+
+def last_run() -> Path:
+    """Where the last run is, if it went where runs go by themselves."""
+    return Path(os.environ.get("BNSUITE_OUT") or LATEST)
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """RUN, the folder of a run."""
     parser.add_argument(
-        "run", nargs="?", type=path, default=LATEST, metavar="RUN", help=f"the folder of a run (default: {LATEST})"
+        "run", nargs="?", type=path, default=last_run(), metavar="RUN", help=f"the folder of a run (default: {LAST})"
     )
 
 

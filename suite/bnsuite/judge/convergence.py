@@ -114,9 +114,7 @@ def _judge_case(result: CaseResult, reference: Reference) -> Finding:
     return _judge_curves(result, reference, finding)
 
 
-def _judge_curves(
-    result: CaseResult, reference: Reference, finding: Callable[[Verdict, str], Finding]
-) -> Finding:
+def _judge_curves(result: CaseResult, reference: Reference, finding: Callable[[Verdict, str], Finding]) -> Finding:
     """What the seeds that were trained show."""
     if not result.curves:
         return finding(Verdict.FAILED, "not measured: the run ended before")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from bnsuite.judge import checks, convergence, memory, timing
 from bnsuite.judge.verdict import Finding, Verdict
-from bnsuite.record.lines import CheckLine
+from bnsuite.record.lines import CheckLine, kind_of_device
 from bnsuite.record.reference import CurveReference, Reference, TimingReference
 from bnsuite.record.schema import Run
 from bnsuite.record.select import matcher
@@ -55,9 +55,12 @@ def _missing(run: Run, reference: Reference) -> list[Finding]:
             if (one.id, gate) not in has and run.asked.profile in one.profiles and selected(one.id)
         ]
 
+    # What a GPU has learnt may be of cases that a CPU's run does without.
+    here = {"cuda", "cpu"} if kind_of_device(run) == "cuda" else {"cpu"}
+    curves = [one for one in reference.convergence.values() if one.device in here]
     checks_lost = (lost(one.id.partition("/")[0], [one]) for one in reference.checks.values())
     return [
         *lost(timing.GATE, reference.timing.values()),
-        *lost(convergence.GATE, reference.convergence.values()),
+        *lost(convergence.GATE, curves),
         *(finding for findings in checks_lost for finding in findings),
     ]

@@ -47,12 +47,12 @@ def _judge_case(result: CaseResult, reference: Reference) -> Finding:
             Verdict.REGRESSED,
             f"holds {_mib(low - accepted)} more at its peak than the {_mib(accepted)} of the baseline",
         )
+    elif used := _used_growth(result, stored):
+        verdict, text = Verdict.REGRESSED, used
     elif low != high:
         verdict, text = Verdict.INCONCLUSIVE, f"launches disagree: peaks of {low} to {high} bytes"
     elif high < accepted - room:
         verdict, text = Verdict.IMPROVED, f"holds {_mib(accepted - high)} less at its peak"
-    elif used := _used_growth(result, stored):
-        verdict, text = Verdict.REGRESSED, used
     change = high / accepted - 1 if accepted > 0 else 0.0
     return Finding(
         case=result.id,

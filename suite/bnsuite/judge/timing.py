@@ -80,7 +80,7 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
             findings[result.id] = Finding(case=result.id, gate=GATE, verdict=Verdict.FAILED, summary=impossible)
             continue
         if result.case.bounds and len(result.undisturbed) >= _enough(run):
-            findings[result.id] = relations.judge(run, result)
+            findings[result.id] = _unless_it_failed(result, relations.judge(run, result))
             continue
         stored = reference.timing.get(result.id)
         comparison = None
@@ -99,9 +99,18 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
     return [findings[result.id] for result in run.cases if result.id in findings]
 
 
+def _unless_it_failed(result: CaseResult, finding: Finding) -> Finding:
+    """A finding of the launches before the one that failed: only a regression stands."""
+    outcome = result.outcomes[GATE]
+    if outcome.status is not Status.FAILED or finding.verdict is Verdict.REGRESSED:
+        return finding
+    text = f"after {len(result.timings)} launches: {outcome.reason}"
+    return finding.model_copy(update={"verdict": Verdict.FAILED, "summary": text})
+
+
 def how_to_confirm(run: Run, case: str, reference: Reference) -> str:
     """What settles a regression, as the end of its summary."""
-    environments, instead = f"{reference.environment or 'A'} .", ""
+    environments, instead = f"{reference.environment([case]) or 'A'} .", ""
     if run.asked.implementation is not None:
         environments, instead = ". .", f" --impl-b {run.asked.implementation}"
     return f"; --confirm settles it, or `bnsuite ab {environments}{instead} -k '{case}'`"
@@ -206,10 +215,7 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
     if verdict is not Verdict.PASS:
         moved = ", ".join(f"{name} {share:+.0%}" for name, share in comparison.controls.items())
         text += f"; controls since then: {moved}"
-    outcome = result.outcomes[GATE]
-    if outcome.status is Status.FAILED and verdict is not Verdict.REGRESSED:
-        verdict, text = Verdict.FAILED, f"after {len(result.timings)} launches: {outcome.reason}"
-    return Finding(
+    found = Finding(
         case=result.id,
         gate=GATE,
         verdict=verdict,
@@ -225,6 +231,7 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
             **{f"control_{name}": share for name, share in comparison.controls.items()},
         },
     )
+    return _unless_it_failed(result, found)
 
 
 def _holds_when_repeated(result: CaseResult, stored: TimingReference) -> bool:

@@ -63,10 +63,17 @@ class Looked(Value):
 
 
 class Followed(Value):
-    """Answer to "curve"."""
+    """Answer to "curve": what was seen of a training, or why the implementation has no part in it."""
 
-    curve: Curve
-    detail: Detail
+    curve: Curve | None
+    detail: Detail | None
+    skipped: str | None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if len({self.skipped is None, self.curve is not None, self.detail is not None}) != 1:
+            raise ValueError("a training is followed, or it is said why not")
+        return self
 
 
 class Ready(Value):

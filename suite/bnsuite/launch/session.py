@@ -110,7 +110,8 @@ class Session:
     def prepare(self, wanted_there: Callable[[PlannedCase], bool] = lambda _: True) -> Run:
         """Choose the cases, make sure of the device and make the data; returns the run, still empty.
 
-        Nothing is written before :meth:`begin`. Raises InputError if that can't be, and NotMeasuredError if a process that should answer fails.
+        Nothing is written before :meth:`begin`. Raises InputError if that can't be, and NotMeasuredError if a process
+        that should answer fails.
         """
         asked = self.asked
         asked_where = self.worker("environment")
@@ -208,6 +209,8 @@ class Session:
             name, seed, followed = result.job.case, result.job.request["seed"], result.answer
             if followed is None:
                 self.fail(name, "convergence", result.reason)
+            elif followed.curve is None or followed.detail is None:
+                recorder.skip(name, followed.skipped or "no reason given")
             elif (followed.curve.seed, followed.detail.seed) != (seed, seed):
                 self.fail(name, "convergence", f"{result.job.label}answered for another seed")
             else:

@@ -26,6 +26,8 @@ def measure(step: Step, device: str) -> dict[str, int | None]:
 def _on_gpu(step: Step, device: str) -> dict[str, int | None]:
     import torch
 
+    gc.collect()
+    torch.cuda.empty_cache()  # what other cases needed in this process is none of this one's
     step()
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)

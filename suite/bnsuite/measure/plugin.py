@@ -125,9 +125,9 @@ def pytest_runtest_makereport(
     if case is not None and (report.when == "call" or report.outcome != "passed"):
         refused = call.excinfo is not None and call.excinfo.errisinstance(NotImplementedError)
         if refused and implementation.named() is not None:
-            _send(
-                item, {"event": "skipped", "case": case, "reason": f"the implementation does not do it: {_said(call)}"}
-            )
+            reason = implementation.refusal(_said(call))
+            _send(item, {"event": "skipped", "case": case, "reason": reason})
+            report.outcome, report.longrepr = "skipped", (str(item.path), 0, f"Skipped: {reason}")
         elif report.outcome != "passed":
             _send(item, {"event": "failed", "case": case, "reason": _reason(call)})
             if item.config.stash[_CHANNEL] is not None:

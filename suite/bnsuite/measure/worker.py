@@ -104,15 +104,20 @@ def _curve(request: Request) -> Answer:
     """One training, followed from its first epoch to its last."""
     import torch
 
-    from bnsuite.cases import TrainCase, by_id
+    from bnsuite.cases import TrainCase, by_id, implementation
     from bnsuite.measure.follow import follow
 
     case = by_id[request["case"]]
     assert isinstance(case, TrainCase)
     if request["device"] != "cpu":
         torch.cuda.set_device(request["device"])
-    curve, detail = follow(case, request["device"], request["seed"])
-    return {"curve": asdict(curve), "detail": asdict(detail)}
+    try:
+        curve, detail = follow(case, request["device"], request["seed"])
+    except NotImplementedError as reason:
+        if implementation.named() is None:
+            raise
+        return {"curve": None, "detail": None, "skipped": implementation.refusal(reason)}
+    return {"curve": asdict(curve), "detail": asdict(detail), "skipped": None}
 
 
 def _check(request: Request) -> Answer:
@@ -132,7 +137,7 @@ def _check(request: Request) -> Answer:
     except NotImplementedError as reason:
         if implementation.named() is None:
             raise
-        return {"observations": [], "skipped": f"the implementation does not do it: {reason}"}
+        return {"observations": [], "skipped": implementation.refusal(reason)}
     return {"observations": seen, "skipped": None}
 
 
@@ -176,8 +181,7 @@ def _ready(request: Request) -> Answer:
     except NotImplementedError as reason:
         if implementation.named() is None:
             raise
-        skipped = f"the implementation does not do it: {reason}"
-        return {"step_s": None, "cold": False, "examples": None, "skipped": skipped}
+        return {"step_s": None, "cold": False, "examples": None, "skipped": implementation.refusal(reason)}
     return {**asdict(ready), "skipped": None}
 
 

@@ -45,32 +45,29 @@ WHAT = ("timing", "memory", "checks", "convergence")
 
 
 def accept(
-    runs: list[Run], folder: Path, *, what: Collection[str] = WHAT, keep: Collection[tuple[str, str]] = ()
+    runs: list[Run],
+    folder: Path,
+    *,
+    what: Collection[str] = WHAT,
+    keep: Collection[tuple[str, str]] = (),
+    spoiled: Collection[tuple[int, str]] = (),
 ) -> tuple[list[Change], dict[Path, str]]:
-    """What accepting `runs`, of one machine, changes: a list to show, and the texts of the files to write.
+    """What accepting `runs`, of one machine and torch, changes: a list to show, and the texts of the files to write.
 
     `what` is some of WHAT. The cases and gates in `keep`, which pass as they are, stay: another machine's need not
-    leave its mark. Timings are always new, and are taken from all runs together, so that the baseline knows how far
-    the machine drifts from run to run. Raises InputError if a run did not come to its end or judged an implementation
-    of a user's, if the runs don't belong together or hold nothing, or if curves of fewer seeds would replace those of
-    more.
+    leave its mark. The times in `spoiled`, the place of a run and a case, are not taken. Timings are always new, and
+    are taken from all runs together, so that the baseline knows how far the machine drifts from run to run. Raises
+    InputError if a run did not come to its end or judged an implementation of a user's, if the runs don't belong
+    together or hold nothing, or if curves of fewer seeds would replace those of more.
     """
+    timed = [_without(run, {case for there, case in spoiled if there == place}) for place, run in enumerate(runs)]
+    timed = [run for place, run in enumerate(timed) if runs[place] not in runs[:place]]
     runs = [run for place, run in enumerate(runs) if run not in runs[:place]]
-    key = machine_key(runs[0])
-    for run in runs:
-        if not run.finished:
-            raise InputError(f"the run of {run.started} did not come to its end; accept finished runs only")
-        apart = differences(machine_key(run), key)
-        if apart:
-            raise InputError(f"the runs are of different machines ({'; '.join(apart)}); accept one machine's at a time")
-        if run.asked.implementation is not None:
-            raise InputError(
-                f"the run of {run.started} measured {run.asked.implementation}; baselines are of torch's own layers"
-            )
+    key = _key(runs)
     changes: list[Change] = []
     files: dict[Path, str] = {}
     if "timing" in what:
-        files |= _accept_timing(runs, folder, key, changes)
+        files |= _accept_timing(timed, folder, key, changes)
     for name, kind in LINES.items():
         if name in what:
             files |= _accept_lines(kind, runs, folder, changes, keep)
@@ -79,6 +76,41 @@ def accept(
     if not any(change.measured for change in changes):
         raise InputError("the run holds no measurement to accept; measure again")
     return changes, files
+
+
+def _key(runs: list[Run]) -> MachineKey:
+    """The machine that `runs` are of; InputError if they can't be accepted, or not together."""
+    key = machine_key(runs[0])
+    for run in runs:
+        if not run.finished:
+            raise InputError(f"the run of {run.started} did not come to its end; accept finished runs only")
+        apart = differences(machine_key(run), key)
+        if apart:
+            raise InputError(f"the runs are of different machines ({'; '.join(apart)}); accept one machine's at a time")
+        apart = [f"{name} {ours} and {its}" for name, ours, its in _builds(runs[0], run) if ours != its]
+        if apart:
+            raise InputError(f"the runs are of different releases ({'; '.join(apart)}); accept one release's at a time")
+        if run.asked.implementation is not None:
+            raise InputError(
+                f"the run of {run.started} measured {run.asked.implementation}; baselines are of torch's own layers"
+            )
+    return key
+
+
+def _without(run: Run, cases: Collection[str]) -> Run:
+    """`run` as if nothing had been timed of `cases`."""
+    kept = tuple(one.model_copy(update={"timings": ()}) if one.id in cases else one for one in run.cases)
+    return run.model_copy(update={"cases": kept})
+
+
+def _builds(a: Run, b: Run) -> list[tuple[str, object, object]]:
+    """What a baseline is a baseline of, side by side."""
+    ours, its = a.environment, b.environment
+    return [
+        ("torch", ours.packages.get("torch"), its.packages.get("torch")),
+        ("CUDA", ours.cuda, its.cuda),
+        ("cuDNN", ours.cudnn, its.cudnn),
+    ]
 
 
 def _accept_lines(
@@ -109,7 +141,9 @@ def _accept_timing(runs: list[Run], folder: Path, key: MachineKey, changes: list
             if _measured(result, "timing") and result.undisturbed and result.id not in new:
                 new[result.id] = timing_reference(result, runs)
             elif "timing" in result.outcomes and result.id not in new:
-                changes.append(Change(result.id, "timing", "left out: not measured undisturbed", measured=False))
+                changes.append(
+                    Change(result.id, "timing", "left out: broken, or not measured undisturbed", measured=False)
+                )
     if not new:
         return {}
     stored = read_timing(folder, key)
@@ -146,7 +180,7 @@ def _accept_curves(runs: list[Run], folder: Path, changes: list[Change], keep: C
                 continue
             before = new[result.id][0] if result.id in new else None
             if before is None or (result.case.version, len(result.curves)) > (before.version, len(before.curves)):
-                new[result.id] = curve_reference(result), run
+                new[result.id] = curve_reference(result, run), run
     files = {}
     for family in sorted({workload(name) for name in new}):
         path = curve_path(folder, family)

@@ -10,14 +10,14 @@ import contextlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bnsuite.record import pins
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import read_text
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import CHECKS, MEMORY
-from bnsuite.record.reference import CurveReference, Reference, TimingReference, written
+from bnsuite.record.reference import CurveReference, Reference, TimingReference
 from bnsuite.record.schema import Curve, Migration, Run, Value, Versioned
 from bnsuite.record.store import parse
 
@@ -34,12 +34,23 @@ class Origin(Value):
     cudnn: int | None
 
 
-class TimingFile(Versioned):
-    """Accepted timings of one machine. History of the schema: 1 is the first."""
+def _tell_torch(file: dict[str, Any]) -> dict[str, Any]:
+    """From 1 to 2: all cases were taken to be of the torch of the run that was accepted last."""
+    torch = file["origin"]["packages"].get("torch")
+    return {**file, "schema": 2, "cases": [{**one, "torch": torch} for one in file["cases"]]}
 
-    SCHEMA: ClassVar[int] = 1
+
+class TimingFile(Versioned):
+    """Accepted timings of one machine.
+
+    History of the schema: 1 is the first. 2, in 0.4.0, tells the torch of each case: they may be accepted one by one.
+    """
+
+    SCHEMA: ClassVar[int] = 2
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _tell_torch}
 
     machine: MachineKey
+    #: Of the run that was accepted last.
     origin: Origin
     cases: tuple[TimingReference, ...]
 
@@ -76,7 +87,6 @@ def load(folder: Path, run: Run) -> Reference:
         checks=CHECKS.read(folder, run),
         pins=pins.read(folder),
         no_timing=None if timing else _nearest(folder, key),
-        environment=written(timing.origin.packages) if timing else None,
     )
 
 
@@ -111,7 +121,11 @@ def _read_curves(folder: Path) -> dict[str, CurveReference]:
         for name, lines in lines_by_case(path):
             first = lines[0]
             found[name] = CurveReference(
-                id=name, version=first.version, profiles=first.profiles, curves=tuple(line.curve for line in lines)
+                id=name,
+                version=first.version,
+                profiles=first.profiles,
+                device=first.device,
+                curves=tuple(line.curve for line in lines),
             )
     return found
 

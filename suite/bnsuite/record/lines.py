@@ -85,25 +85,31 @@ class Kind(Generic[L]):
     def accept(
         self, runs: Iterable[Run], baselines: Path, keep: Collection[str]
     ) -> tuple[dict[str, str], dict[Path, str]]:
-        """What becomes of each case, and the texts of the files to write; the cases in `keep` stay as they are."""
+        """What becomes of each case, and the texts of the files to write; the cases in `keep` stay as they are.
+
+        Of several runs that measured a case the last one counts.
+        """
         said: dict[str, str] = {}
-        files: dict[Path, str] = {}
+        before: dict[Path, dict[str, L]] = {}
+        after: dict[Path, dict[str, L]] = {}
         for run in runs:
-            stored = self.read(baselines, run)
-            merged = dict(stored)
+            path = self.path(baselines, run)
+            if path not in before:
+                before[path] = self.read(baselines, run)
+                after[path] = dict(before[path])
+            stored = before[path]
             for name, line in self.of_run(run).items():
                 if name not in stored:
-                    said[name], merged[name] = "new", line
+                    said[name], after[path][name] = "new", line
                 elif name not in keep and stored[name] != line:
-                    said[name], merged[name] = "replaced", line
+                    said[name], after[path][name] = "replaced", line
                 else:
                     said.setdefault(name, "unchanged" if stored[name] == line else "kept: the run passes against it")
-            if merged != stored:
-                path = self.path(baselines, run)
-                files[path] = "".join(
-                    one.model_dump_json(by_alias=True, exclude_none=True) + "\n" for one in merged.values()
-                )
-        return said, files
+        changed = {path: lines for path, lines in after.items() if lines != before[path]}
+        return said, {
+            path: "".join(one.model_dump_json(by_alias=True, exclude_none=True) + "\n" for one in lines.values())
+            for path, lines in changed.items()
+        }
 
 
 def torch_of(run: Run) -> str:

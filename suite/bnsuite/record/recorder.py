@@ -100,9 +100,13 @@ class Recorder:
         self._change(name, lambda old: {"outcomes": outcomes(old)})
 
     def skip(self, name: str, reason: str) -> None:
-        """A case can't be measured here."""
+        """A case can't be measured here; what is known of it already stays."""
         skipped = Outcome(status=Status.SKIPPED, reason=reason)
-        self._change(name, lambda old: {"outcomes": dict.fromkeys(old.outcomes, skipped)}, at_once=False)
+
+        def outcomes(old: CaseResult) -> dict[str, Outcome]:
+            return {gate: skipped if one.status is Status.PENDING else one for gate, one in old.outcomes.items()}
+
+        self._change(name, lambda old: {"outcomes": outcomes(old)}, at_once=False)
 
     def end(self, ended_by: str | None = None) -> None:
         """The session is over: finished, or ended by what `ended_by` names."""

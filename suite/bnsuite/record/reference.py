@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from bnsuite.record.key import MachineKey, differences, machine_key
-from bnsuite.record.lines import CHECKS, MEMORY, CheckLine, MemoryLine
+from bnsuite.record.lines import CHECKS, MEMORY, CheckLine, MemoryLine, kind_of_device
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import CaseResult, Curve, Run, Seconds, Timing, Value
 
@@ -35,6 +36,8 @@ class TimingReference(Value):
     id: str
     version: int
     profiles: tuple[str, ...]
+    #: The release of torch that it was measured with, if that is known, and if it was torch's own layer.
+    torch: str | None
     runs: tuple[Annotated[tuple[LaunchValue, ...], Field(min_length=1)], ...] = Field(min_length=1)
 
 
@@ -44,6 +47,8 @@ class CurveReference(Value):
     id: str
     version: int
     profiles: tuple[str, ...]
+    #: "cpu" or "cuda": where they were made.
+    device: str
     curves: tuple[Curve, ...]
 
 
@@ -63,13 +68,12 @@ class Reference:
     advice: str = "; `bnsuite accept` puts it there"
     #: Why there is no timing to compare with, if there is none.
     no_timing: str | None = None
-    #: The environment that the timing was measured in, as a user writes it, if that is known: "torch==2.14.1".
-    environment: str | None = None
 
-
-def written(packages: dict[str, str]) -> str | None:
-    """How an environment with these packages is written, or None if torch is not among them."""
-    return f"torch=={packages['torch']}" if "torch" in packages else None
+    def environment(self, cases: Iterable[str]) -> str | None:
+        """What the times of `cases` were measured in, as a user writes it ("torch==2.14.1"); None if not all in one."""
+        found = {self.timing[name].torch for name in cases if name in self.timing}
+        (one,) = found if len(found) == 1 else (None,)
+        return None if one is None else f"torch=={one}"
 
 
 def has_timing(result: CaseResult) -> bool:
@@ -83,12 +87,11 @@ def from_run(run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = ()) -
     return Reference(
         name=name,
         timing={} if apart else {one.id: timing_reference(one, [run]) for one in run.cases if has_timing(one)},
-        convergence={one.id: curve_reference(one) for one in run.cases if one.curves},
+        convergence={one.id: curve_reference(one, run) for one in run.cases if one.curves},
         memory={} if apart else MEMORY.of_run(run),
-        checks=CHECKS.of_run(run),
+        checks=CHECKS.of_run(run) if kind_of_device(run) == key.device else {},
         pins=pins,
         no_timing=f"{name} was measured on another machine: {'; '.join(apart)}" if apart else None,
-        environment=written(run.environment.packages) if run.asked.implementation is None else None,
     )
 
 
@@ -99,7 +102,7 @@ def trusted(run: Run, name: str, pins: tuple[Pin, ...]) -> Reference:
     """
     return Reference(
         name=name,
-        convergence={one.id: curve_reference(one) for one in run.cases if one.curves},
+        convergence={one.id: curve_reference(one, run) for one in run.cases if one.curves},
         memory=MEMORY.of_run(run),
         checks=CHECKS.of_run(run),
         pins=pins,
@@ -109,6 +112,7 @@ def trusted(run: Run, name: str, pins: tuple[Pin, ...]) -> Reference:
 
 def timing_reference(result: CaseResult, runs: list[Run]) -> TimingReference:
     """What `runs` say of a case's time, those of them that measured it in the same version."""
+    measured = [run for run in runs if run.asked.implementation is None]
     same = [
         one
         for run in runs
@@ -119,12 +123,17 @@ def timing_reference(result: CaseResult, runs: list[Run]) -> TimingReference:
         id=result.id,
         version=result.case.version,
         profiles=result.case.profiles,
+        torch=measured[-1].environment.packages.get("torch") if measured else None,
         runs=tuple(tuple(condense(timing) for timing in one.undisturbed) for one in same),
     )
 
 
-def curve_reference(result: CaseResult) -> CurveReference:
-    """What a result says of a case's learning."""
+def curve_reference(result: CaseResult, run: Run) -> CurveReference:
+    """What a result of `run` says of a case's learning."""
     return CurveReference(
-        id=result.id, version=result.case.version, profiles=result.case.profiles, curves=result.curves
+        id=result.id,
+        version=result.case.version,
+        profiles=result.case.profiles,
+        device=kind_of_device(run),
+        curves=result.curves,
     )

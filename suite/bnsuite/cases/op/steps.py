@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bnsuite.cases import implementation
@@ -140,5 +141,9 @@ def _captured(step: Step) -> Step:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    replay: Step = graph.replay
-    return replay
+    return partial(_replay, graph, step)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, _: Step) -> None:
+    """The captured step again; it reads and writes the tensors of the step itself, which are kept by being given."""
+    graph.replay()

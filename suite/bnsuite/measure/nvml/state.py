@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnsuite.measure.nvml.binding import NvmlError, Questions, call, library, text
-from bnsuite.measure.nvml.handle import Handle, by_uuid, find
+from bnsuite.measure.nvml.handle import Handle, find
 
 #: The bits of NVML's clock event reasons: why the clocks are not higher.
 REASONS = {
@@ -102,10 +102,10 @@ def driver_version() -> tuple[str | None, str]:
 
 def describe(uuid: str | None) -> Gpu | None:
     """The GPU with this UUID (as torch gives it, without "GPU-"), or None where NVML can't say."""
-    if uuid is None:
+    gpu = _found(uuid)
+    if gpu is None:
         return None
     try:
-        gpu = by_uuid(uuid)
         questions = Questions()
         mig = questions.ask("nvmlDeviceGetMigMode", gpu.board)
         return Gpu(
@@ -120,13 +120,19 @@ def describe(uuid: str | None) -> Gpu | None:
 
 
 def used_bytes(uuid: str | None) -> int | None:
-    """Memory in use on the whole GPU, by whatever process, or None where NVML can't say."""
-    if uuid is None:
+    """Memory in use on the whole GPU, or MIG slice, by whatever process, or None where NVML can't say."""
+    gpu = _found(uuid)
+    if gpu is None:
         return None
     try:
-        return int(call("nvmlDeviceGetMemoryInfo", by_uuid(uuid).own).used)
+        return int(call("nvmlDeviceGetMemoryInfo", gpu.own).used)
     except NvmlError:
         return None
+
+
+def _found(uuid: str | None) -> Handle | None:
+    """The GPU, or the slice of it that CUDA means, with this UUID."""
+    return None if uuid is None else find(uuid)[0]
 
 
 def details(uuid: str | None, index: int = 0) -> Details | None:
