@@ -204,6 +204,8 @@ def test_what_measured_nothing_is_not_accepted(tmp_path: Path) -> None:
     [
         ("timing", lambda _: "", "the file is empty"),
         ("timing", lambda text: text[:300], "not JSON, or cut off"),
+        ("timing", lambda _: '{"schema": 1}', "lacks what schema 1 has ('origin'); restore it"),
+        ("timing", lambda _: '{"schema": 1, "origin": {"packages": {}}, "cases": [1]}', "lacks what schema 1 has ("),
         ("timing", lambda text: text.replace('"schema": 2', '"schema": 7'), "has schema 7"),
         (
             "timing",

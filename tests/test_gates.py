@@ -6,7 +6,7 @@ from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import Verdict
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import CurveReference, Reference, from_run
-from bnsuite.record.schema import Run
+from bnsuite.record.schema import Observation, Run
 from conftest import curve, make_run, result, timing
 
 RUN = make_run(
@@ -45,6 +45,15 @@ def test_what_only_a_gpu_has_learnt_is_not_missed_on_a_cpu() -> None:
 
     assert [lost(alone, there), lost(on_gpu, there)] == [False, True]
     assert [lost(alone, REFERENCE.convergence), lost(on_gpu, REFERENCE.convergence)] == [True, True]
+
+
+def test_checks_of_a_gpu_are_none_of_a_cpus() -> None:
+    """As in the baselines: what another kind of device saw is nothing to hold these checks against."""
+    seen = Observation(what="outcome", value="refused")
+    here = make_run(result("numerics/ref/x", observations=(seen,)))
+    there = here.model_copy(update={"device": "cuda:0"})
+    assert set(from_run(here, "accepted", machine_key(here)).checks) == {"numerics/ref/x"}
+    assert from_run(there, "accepted", machine_key(here)).checks == {}
 
 
 def test_a_case_that_was_not_asked_for_is_not_missing() -> None:

@@ -68,7 +68,12 @@ def parse(kind: type[V], text: str, path: Path, place: str = "") -> V:
     while version < kind.SCHEMA:
         if version not in kind.MIGRATIONS:
             raise InputError(f"{where}: has schema {version}, which no bnsuite has written")
-        raw = kind.MIGRATIONS[version](raw)
+        try:
+            raw = kind.MIGRATIONS[version](raw)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{where}: lacks what schema {version} has ({error}); restore it, or measure again"
+            ) from error
         version += 1
     try:
         return kind.model_validate_json(json.dumps(raw))

@@ -81,10 +81,8 @@ def _dead(pid: int, started: str) -> bool:
         return now != started
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
     return False
 
 
