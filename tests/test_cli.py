@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,10 +53,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--timeout", "inf"], "argument --timeout: 'inf' is not a positive number"),
         (["--threads", "two"], "argument --threads: 'two' is not a positive whole number"),
         (["--threads", "4096"], "--threads 4096: there are "),
-        (["--impl", "module"], "--impl module: write it like package.module:factory or path/to/file.py:factory"),
-        (["--impl", "nowhere.py:f"], "--impl nowhere.py:f: there is no file nowhere.py"),
-        (["--device", "cpu", "--impl", "no_such:f"], "--impl no_such:f: no_such can't be imported: ModuleNot"),
-        (["--device", "cpu", "--impl", "json:no_such"], "--impl json:no_such: json has no callable 'no_such'"),
+        (
+            ["--impl", "module"],
+            "implementation module: write it like package.module:factory or path/to/file.py:factory",
+        ),
+        (["--impl", "nowhere.py:f"], "implementation nowhere.py:f: there is no file nowhere.py"),
+        (["--device", "cpu", "--impl", "no_such:f"], "implementation no_such:f: no_such can't be imported: ModuleNot"),
+        (["--device", "cpu", "--impl", "json:no_such"], "implementation json:no_such: json has no callable 'no_such'"),
         (["--out", ""], "argument --out: the path is empty"),
         (["check", ""], "argument RUN: the path is empty"),
         (["check", "run", "--baselines", ""], "argument --baselines: the path is empty"),
@@ -186,6 +192,32 @@ def test_accept_shows_and_writes_and_check_judges(folder: Path, capsys: pytest.C
     assert {(one["case"], one["gate"]): one["verdict"] for one in judged["findings"]}[
         "train/w/bn/x", "convergence"
     ] == "PASS"
+
+
+def test_accept_waits_while_another_accepts_into_the_same_folder(folder: Path) -> None:
+    """It writes nothing while the folder is held, and goes on as soon as it is free."""
+    (folder / "baselines").mkdir()
+    held = os.open(folder / "baselines", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    accepting = subprocess.Popen(
+        [sys.executable, "-m", "bnsuite", "accept", "run"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    waits = re.compile(rf"-> FLOCK .* {accepting.pid} ")
+    try:
+        for _ in range(6000):  # a minute: where locks aren't told, this fails rather than hangs
+            assert accepting.poll() is None, accepting.communicate()[0]
+            if waits.search(Path("/proc/locks").read_text()):
+                break
+            time.sleep(0.01)
+        else:
+            pytest.fail("accept doesn't wait for the folder, or /proc/locks doesn't tell")
+        assert not list((folder / "baselines").iterdir())
+        os.close(held)
+        said, _ = accepting.communicate()
+    finally:
+        accepting.kill()
+    assert accepting.returncode == 0, said
+    assert "wrote baselines/convergence/w.jsonl" in said
 
 
 def test_check_against_another_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

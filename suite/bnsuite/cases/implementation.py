@@ -40,11 +40,11 @@ def load(name: str) -> Callable[..., nn.Module]:
         module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except Exception as error:  # whatever the user's module raises as it is imported
         raise ImplementationError(
-            f"--impl {name}: {place} can't be imported: {type(error).__name__}: {error}"
+            f"implementation {name}: {place} can't be imported: {type(error).__name__}: {error}"
         ) from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
-        raise ImplementationError(f"--impl {name}: {place} has no callable {attribute!r}")
+        raise ImplementationError(f"implementation {name}: {place} has no callable {attribute!r}")
     found: Callable[..., nn.Module] = factory
     return found
 

@@ -53,9 +53,11 @@ def _named(implementation: str | None) -> str | None:
         return None
     place, _, factory = implementation.rpartition(":")
     if not place or not factory.isidentifier():
-        raise InputError(f"--impl {implementation}: write it like package.module:factory or path/to/file.py:factory")
+        raise InputError(
+            f"implementation {implementation}: write it like package.module:factory or path/to/file.py:factory"
+        )
     if not place.endswith(".py"):
         return implementation
     if not Path(place).is_file():
-        raise InputError(f"--impl {implementation}: there is no file {place}")
+        raise InputError(f"implementation {implementation}: there is no file {place}")
     return f"{Path(place).resolve()}:{factory}"
