@@ -175,14 +175,35 @@ def left_over(folder: Path) -> list[str]:
 
 
 def test_interrupted_before_anything_is_measured(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
-    """Ctrl-C while it is still looking around ends it at once, and leaves nothing behind."""
+    """Ctrl-C while it starts the first processes ends it at once, and leaves nothing behind."""
     process = start("--device", "cpu")
-    time.sleep(0.7)
+    children = Path(f"/proc/{process.pid}/task")
+    while process.poll() is None and not any(path.read_text() for path in children.glob("*/children")):
+        time.sleep(0.001)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (3, "bnsuite: interrupted\n")
     assert left_over(tmp_path) == []
     assert list((tmp_path / "results").iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["bnsuite.cli.accept", "bnsuite.cli.trials", "bnsuite.launch.session", "pydantic"])
+def test_interrupted_while_it_still_imports(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, module: str
+) -> None:
+    """One line and status 3, even out of exec(), by which a plain KeyboardInterrupt ends Python with SIGINT."""
+    (tmp_path / "path" / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}:\n"
+        "            exec('import os; os.kill(os.getpid(), 2)\\nfor _ in range(1000): pass')\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    process = start("--device", "cpu")
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (3, "bnsuite: interrupted\n")
+    assert left_over(tmp_path) == []
 
 
 def test_a_pytest_that_says_nothing_ends_the_run(bnsuite: Command, tmp_path: Path) -> None:

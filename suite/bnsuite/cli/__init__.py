@@ -3,6 +3,18 @@
 Only here is anything printed.
 """
 
-from bnsuite.cli.command import main
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 __all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command ``bnsuite``: run one verb and return the exit status. Importing the verbs can be interrupted too."""
+    from bnsuite.launch import endings
+
+    endings.at_once()
+    from bnsuite.cli import command
+
+    return command.main(argv)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -11,6 +10,7 @@ from typing import NoReturn
 
 from bnsuite import __version__
 from bnsuite.cli import ab, accept, bisect, check, claims, figures, list_cases, output, run, selftest, show
+from bnsuite.launch import endings
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 
 #: A verb is a module with SUMMARY, add_options(parser) and main(options) -> exit status; without a verb: run.
@@ -26,9 +26,6 @@ VERBS: dict[str, ModuleType] = {
     "figures": figures,
     "selftest": selftest,
 }
-
-
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,9 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     output.prepare()
-    for ending in ENDINGS:  # `docker stop` and a closed terminal end a run as Ctrl-C does
-        if signal.getsignal(ending) is not signal.SIG_IGN:
-            signal.signal(ending, _interrupt)
+    endings.in_order()
     try:
         verb = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "run"
         if verb not in VERBS:
@@ -82,16 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NotMeasuredError as error:
         return _fail(error, 3, debug)
     except KeyboardInterrupt as error:
-        return _fail(error, 3, debug, "interrupted")
+        return _fail(error, endings.STATUS, debug, "interrupted")
     except Exception as error:  # noqa: BLE001  # the last resort: still one line and a status that is no verdict
-        return _fail(error, 3, debug, f"{one_line(error)}; --debug shows where")
-
-
-def _interrupt(*_: object) -> None:
-    """The first signal ends the run in order; an impatient second one must not spoil that."""
-    for ending in ENDINGS:
-        signal.signal(ending, signal.SIG_IGN)
-    raise KeyboardInterrupt
+        return _fail(error, 3, debug, "interrupted" if endings.came() else f"{one_line(error)}; --debug shows where")
 
 
 def _fail(error: BaseException, status: int, debug: bool, text: str | None = None) -> int:

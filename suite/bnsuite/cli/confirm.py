@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -132,10 +131,11 @@ def _make_sure_it_is_here(run: Run) -> None:
     """Raise if this interpreter, or this machine, is another one than the run has measured."""
     from bnsuite.launch.environments import Here
     from bnsuite.launch.inquiry import ask_environment
+    from bnsuite.launch.scratch import scratch_folder
     from bnsuite.launch.worker import Worker
     from bnsuite.record.key import differences, machine_key
 
-    with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
+    with scratch_folder() as scratch:
         worker = Worker(
             *(Path(scratch), "environment"),
             threads=run.asked.threads,

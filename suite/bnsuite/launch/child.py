@@ -6,9 +6,11 @@ import contextlib
 import os
 import signal
 import subprocess
+import weakref
 from pathlib import Path
 from typing import IO
 
+from bnsuite.launch import endings
 from bnsuite.launch.listen import ChildError, Lines, Listener, SilentError
 
 __all__ = ["Child", "ChildError", "Printed", "SilentError", "how_it_ended"]
@@ -88,8 +90,12 @@ class Child:
         self.log = log
         self._noise = Printed(log.with_name(f"{log.stem}-noise.txt"))
         self._read_end, write_end = os.pipe()
+        #: All that is let go of in the end, by whom this object belongs to or, if an interrupt comes first, with it.
+        self._owned = contextlib.ExitStack()
+        self._owned.callback(os.close, self._read_end)
+        weakref.finalize(self, self._owned.close)
         try:
-            with log.open("ab") as output:
+            with log.open("ab") as output, endings.held():
                 if output.tell() > MOST_LOG_BYTES:
                     output.truncate(0)
                 self._log_began = output.tell()
@@ -103,8 +109,9 @@ class Child:
                     env=_anchored(environment),
                     start_new_session=True,
                 )
+                self._owned.callback(_end, self._process)
         except BaseException:
-            os.close(self._read_end)
+            self._owned.close()
             raise
         finally:
             os.close(write_end)
@@ -147,20 +154,27 @@ class Child:
 
     def kill(self) -> None:
         """Kill the child and whatever it started, at once; whoever is listening hears the pipe close."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        _kill(self._process)
 
     def end(self) -> None:
         """Kill the child and let go of it."""
         if self._read_end < 0:
             return
-        self.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in the driver can't be waited for
-            self._process.wait(timeout=10)
-        stdin = self._process.stdin
-        assert stdin is not None
-        with contextlib.suppress(OSError):  # what it still held back can't be delivered any more
-            stdin.close()
+        self._owned.close()
         self._listener.close()
-        os.close(self._read_end)
         self._read_end = -1
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill `process` and whatever it started, and take note of its end."""
+    _kill(process)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in the driver can't be waited for
+        process.wait(timeout=10)
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # what it still held back can't be delivered any more
+        process.stdin.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from bnsuite.launch.child import ChildError
 from bnsuite.launch.environments import OLDEST_TORCH, Here, Site
 from bnsuite.launch.messages import Catalogue, Place, Staged
+from bnsuite.launch.scratch import scratch_folder
 from bnsuite.launch.worker import RequestFailedError, Worker
 from bnsuite.record.errors import InputError
 from bnsuite.record.schema import Environment, PlannedCase
@@ -109,7 +109,7 @@ def ask_here(device: str) -> tuple[str, Environment]:
 @contextmanager
 def _worker(name: str, implementation: str | None = None, site: Site | None = None) -> Iterator[Worker]:
     """A worker for one question, which needs no data and times nothing."""
-    with tempfile.TemporaryDirectory(prefix="bnsuite-") as scratch:
+    with scratch_folder() as scratch:
         folder = Path(scratch)
         worker = Worker(
             *(folder, name),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -21,6 +20,7 @@ from bnsuite.launch.environments import Here, Site
 from bnsuite.launch.inquiry import ask_environment, ask_stage, catalogue
 from bnsuite.launch.messages import Followed, Looked
 from bnsuite.launch.revision import revision
+from bnsuite.launch.scratch import scratch_folder
 from bnsuite.launch.side_by_side import Job, Result, ask_all
 from bnsuite.launch.worker import TIMEOUT, Worker
 from bnsuite.record.errors import InputError
@@ -74,7 +74,8 @@ class Session:
         self.asked, self.folder, self._listen, self._data = asked, folder, listen, data
         self.site = site or Here()
         self._began = monotonic()
-        self.scratch = Path(tempfile.mkdtemp(prefix="bnsuite-"))
+        self._scratch = scratch_folder()
+        self.scratch = Path(self._scratch.name)
         self.stage = self.scratch / "data"
         self._workers: list[Worker] = []
         self.cores = quiet.cores()
@@ -100,7 +101,7 @@ class Session:
                 for words in self.scratch.glob("*.txt"):
                     shutil.copy(words, log / words.name)
                 self.warnings.append(f"what the measured processes printed is in {log}/")
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._scratch.cleanup()
 
     @property
     def measured(self) -> Run:
