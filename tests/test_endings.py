@@ -20,8 +20,8 @@ from bnsuite.launch.scratch import scratch_folder
 
 @pytest.fixture(autouse=True)
 def in_order() -> Iterator[None]:
-    """They raise, as in a command; pytest has its own handlers back afterwards."""
-    before = {one: signal.getsignal(one) for one in endings.SIGNALS}
+    """They raise, as in a command that ignores none; pytest has its own handlers back afterwards."""
+    before = {one: signal.signal(one, signal.SIG_DFL) for one in endings.SIGNALS}
     endings.in_order()
     yield
     for one, handler in before.items():
