@@ -102,6 +102,22 @@ def test_a_worse_early_loss_is_not_outweighed_by_a_better_final_one() -> None:
     assert "early loss" in finding.summary
 
 
+def test_what_got_better_hides_nothing_that_may_be_worse() -> None:
+    """4 % better at step 100 on every seed, and final losses that may be three times as bad: not settled."""
+    curves = [
+        one.model_copy(
+            update={
+                "early_loss": (one.early_loss or 0) * 0.96,
+                "val_loss": (*one.val_loss[:-1], (one.val_loss[-1] or 0) * worse),
+            }
+        )
+        for one, worse in zip(ACCEPTED, (1.3, 3.0, 6.0), strict=False)
+    ]
+    finding = judge(curves)
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert finding.summary.startswith("early loss -4.0%, but 3 seeds can't settle final validation loss")
+
+
 def test_a_regression_is_not_hidden_by_a_seed_that_crashes() -> None:
     """What the other seeds show is told, with the crash; they never pass for it."""
     crashed = {"outcomes": {gate.GATE: Outcome(status=Status.FAILED, reason="seed 9: it died")}}

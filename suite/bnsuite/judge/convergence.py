@@ -180,23 +180,27 @@ def _compare_metrics(
         if p < ALPHA and abs(estimate.mean) > metric.margin
     }
     worse = {metric: estimate for metric, estimate in changed.items() if estimate.mean > 0}
+    intervals = {metric: estimate.interval(LEVEL) for metric, estimate in estimates.items()}
+    # What got better outweighs nothing that may have got worse: of the rest, only what may be better still is settled.
     open_ones += [
         metric
-        for metric, estimate in estimates.items()
-        if metric not in open_ones and max(abs(bound) for bound in estimate.interval(LEVEL)) > metric.margin
+        for metric, (low, high) in intervals.items()
+        if metric not in open_ones and (high > metric.margin or (low < -metric.margin and not changed))
     ]
     shown = max(worse or changed or estimates, key=lambda metric: abs(estimates[metric].mean) / metric.margin)
     said = "; ".join(f"{metric.name} {estimates[metric].mean:+.1%}" for metric in (worse or changed or [shown]))
     if worse:
         verdict, text = Verdict.REGRESSED, said
-    elif open_ones and not changed:
+    elif open_ones:
         names = ", ".join(metric.name for metric in open_ones)
-        verdict, text = Verdict.INCONCLUSIVE, f"{len(pairs)} seeds can't settle {names}; more can: --profile full"
+        better = f"{said}, but " if changed else ""
+        text = f"{better}{len(pairs)} seeds can't settle {names}; more can: --profile full"
+        verdict = Verdict.INCONCLUSIVE
     elif changed:
         verdict, text = Verdict.IMPROVED, f"{said}: better, and to be acknowledged with `bnsuite accept`"
     else:
         verdict, text = Verdict.PASS, f"every metric within its margin, the furthest: {said}"
-    low, high = estimates[shown].interval(LEVEL)
+    low, high = intervals[shown]
     return finding(verdict, text).model_copy(
         update={
             "change": estimates[shown].mean,
