@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -312,6 +313,15 @@ def test_a_limit_is_called_by_its_name(script: Callable[[str], str], worker: Sta
     job = Job("case", "seed 3: ", CATALOGUE, 0.2, "the limit of this check")
     (result,) = ask_all([job], [worker(site)], Catalogue)
     assert result.reason == "seed 3: no answer after 0.2 s, the limit of this check"
+
+
+def test_what_is_open_at_the_deadline_stays_so(script: Callable[[str], str], worker: Start) -> None:
+    """No answer is waited for beyond it, however long it may take; what hung is ended, and has not failed."""
+    one = worker(script("#!/bin/sh\nsleep 600\n"))
+    job = Job("case", "", CATALOGUE, 20)
+    assert list(ask_all([job], [one], Catalogue, deadline=monotonic() + 0.2)) == []
+    with pytest.raises(ChildError, match="the run is over"):
+        one.ask(CATALOGUE, Catalogue, 10)
 
 
 def test_an_environment_that_vanishes_is_no_wrong_input(script: Callable[[str], str], worker: Start) -> None:

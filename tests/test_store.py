@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from bnsuite.record import details, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.recorder import Recorder
-from bnsuite.record.schema import Run, Status
+from bnsuite.record.schema import Curve, Memory, Observation, Run, Status, Value
 from conftest import curve, detail, make_run, result, timing
 
 RUN = make_run(
@@ -148,6 +149,23 @@ def test_every_result_is_on_disk_at_once(tmp_path: Path) -> None:
     assert on_disk().finished
 
 
+@pytest.mark.parametrize(("gate", "other"), [("timing", "convergence"), ("convergence", "timing")])
+def test_what_is_skipped_after_it_was_measured_has_failed(tmp_path: Path, gate: str, other: str) -> None:
+    """A layer that refuses one seed, or one launch, of several passes for nothing; what another gate saw stays."""
+    recorder = Recorder(make_run(result("train/w/bn/x"), finished=False), tmp_path, began=0.0)
+    add = {
+        "timing": lambda: recorder.add_timing("train/w/bn/x", timing(1e-3)),
+        "convergence": lambda: recorder.add_curve("train/w/bn/x", curve(0), detail(0)),
+    }
+    add[gate]()
+    recorder.skip("train/w/bn/x", "not for this seed", gate)
+    outcomes = recorder.run.cases[0].outcomes
+    assert outcomes[gate].status is Status.FAILED
+    assert outcomes[gate].reason == "not for this seed, though it was measured before"
+    assert outcomes[other].status is Status.SKIPPED
+    assert "train/w/bn/x" not in recorder.ids(gate)
+
+
 @pytest.mark.parametrize("launches", [0, 1])
 def test_what_a_launch_told_of_memory_outlives_a_later_crash(tmp_path: Path, launches: int) -> None:
     """A regression found is never hidden by a later crash; without a launch there is nothing to judge."""
@@ -166,6 +184,20 @@ def test_a_comparison_is_no_run(tmp_path: Path) -> None:
         store.save(RUN, tmp_path / side)
     with pytest.raises(InputError, match=r"is a comparison, which `bnsuite show` prints; its runs are .*/a and .*/b$"):
         store.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Memory, '{"allocated_peak_bytes": 1' + 400 * "0" + "}"),
+        (Observation, '{"what": "error", "value": 1e308}'),
+        (Curve, '{"seed": 0, "train_loss": [1e200], "val_loss": [1, 1], "val_accuracy": [], "early_loss": 1}'),
+    ],
+)
+def test_what_could_not_be_reckoned_with_is_refused(kind: type[Value], text: str) -> None:
+    """A number that overflows in a verdict costs the message it came in, not every verdict."""
+    with pytest.raises(ValidationError, match="Input should be less than"):
+        kind.model_validate_json(text)
 
 
 @pytest.mark.parametrize("schema", [1, 2])

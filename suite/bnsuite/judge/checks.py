@@ -8,6 +8,7 @@ any more is missing. A known deviation is pinned, with its reason, in the baseli
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
@@ -108,7 +109,7 @@ def _judge_case(run: Run, result: CaseResult, reference: Reference, gate: str) -
         "pinned": len(seen.pinned),
     }
     if numbers:
-        evidence["nearest_to_a_limit"] = max(numbers)
+        evidence["nearest_to_a_limit"] = min(max(numbers), sys.float_info.max)  # a limit may be as small as it likes
     return Finding(case=result.id, gate=gate, verdict=verdict, summary=text, evidence=evidence)
 
 

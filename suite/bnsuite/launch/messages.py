@@ -14,11 +14,13 @@ from bnsuite.record.schema import (
     Environment,
     GpuWatch,
     Memory,
+    Number,
     Observation,
     PlannedCase,
     Seconds,
     Timing,
     Value,
+    Whole,
 )
 from bnsuite.record.store import first_problem
 
@@ -84,7 +86,7 @@ class Ready(Value):
 
     step_s: Seconds | None
     cold: bool
-    examples: Annotated[int, Field(ge=1)] | None
+    examples: Annotated[Whole, Field(ge=1)] | None
     skipped: str | None
 
     @model_validator(mode="after")
@@ -102,7 +104,7 @@ class Block(Value):
     """Answer to "block": seconds a step, a value a round, and processor time over wall time (None on a GPU)."""
 
     samples_s: tuple[Seconds, ...] = Field(min_length=1)
-    cpu_share: Annotated[float, Field(ge=0)] | None
+    cpu_share: Annotated[Number, Field(ge=0)] | None
 
 
 class Peak(Value):

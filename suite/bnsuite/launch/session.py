@@ -188,7 +188,7 @@ class Session:
             if result.answer is None:
                 self.fail(name, gates[name], result.reason)
             elif result.answer.skipped is not None:
-                recorder.skip(name, result.answer.skipped)
+                recorder.skip(name, result.answer.skipped, gates[name])
             else:
                 recorder.add_observations(name, gates[name], result.answer.observations)
             self.tell("checking", name)
@@ -211,7 +211,7 @@ class Session:
             if followed is None:
                 self.fail(name, "convergence", result.reason)
             elif followed.curve is None or followed.detail is None:
-                recorder.skip(name, followed.skipped or "no reason given")
+                recorder.skip(name, followed.skipped or "no reason given", "convergence")
             elif (followed.curve.seed, followed.detail.seed) != (seed, seed):
                 self.fail(name, "convergence", f"{result.job.label}answered for another seed")
             else:
@@ -225,11 +225,8 @@ class Session:
         on_cpu = self.recorder.run.device == "cpu"
         sides = quiet.side_by_side(self.asked.threads, self.cores) if on_cpu else [[]]
         workers = [self.worker(f"{stem}-{n}", cores, torch_first=True) for n, cores in enumerate(sides[: len(jobs)])]
-        with closing(ask_all(jobs, workers, kind)) as results:
-            for result in results:
-                yield result
-                if deadline is not None and monotonic() > deadline:
-                    break
+        with closing(ask_all(jobs, workers, kind, deadline)) as results:
+            yield from results
         for worker in workers:
             worker.end()
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from bnsuite.launch.child import ChildError
@@ -63,11 +64,13 @@ class Result(Generic[T]):
     reason: str = ""
 
 
-def ask_all(jobs: list[Job], workers: list[Worker], kind: type[T]) -> Generator[Result[T], None, None]:
-    """Answer each of `jobs` and yield the results as they come.
+def ask_all(
+    jobs: list[Job], workers: list[Worker], kind: type[T], deadline: float | None = None
+) -> Generator[Result[T], None, None]:
+    """Answer each of `jobs` and yield the results as they come, until `deadline` (monotonic).
 
-    A case that failed once is not tried again, and its failure is yielded once. Closing the iterator ends the
-    workers at once.
+    A case that failed once is not tried again, and its failure is yielded once. The deadline, or closing the
+    iterator, ends the workers at once.
     """
     waiting = _Jobs(jobs)
     results: queue.SimpleQueue[Result[T] | None] = queue.SimpleQueue()
@@ -87,11 +90,18 @@ def ask_all(jobs: list[Job], workers: list[Worker], kind: type[T]) -> Generator[
         threads = [pool.submit(work, worker) for worker in workers]
         try:
             for _ in workers:
-                while (result := results.get()) is not None:
+                while (result := results.get(timeout=_left(deadline))) is not None:
                     yield result
+        except queue.Empty:
+            return
         finally:
             waiting.stop()
             for worker in workers:
                 worker.close()
         for thread in threads:
             thread.result()
+
+
+def _left(deadline: float | None) -> float | None:
+    """Seconds until `deadline`, none of them negative."""
+    return None if deadline is None else max(0.0, deadline - monotonic())

@@ -15,12 +15,10 @@ from pydantic import Field
 
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import make_folder, read_text, write_atomically
-from bnsuite.record.schema import Bytes, Loss, Share, Value, Versioned
+from bnsuite.record.schema import Bytes, Count, Loss, Number, Share, Value, Versioned, Whole
 from bnsuite.record.store import parse
 
 FOLDER = "trainings"
-
-Count = Annotated[int, Field(ge=0)]
 
 
 class Accuracy(Value):
@@ -35,8 +33,8 @@ class Histogram(Value):
 
     layer: str
     what: Literal["input", "pre-activation"]
-    low: float
-    high: float
+    low: Number
+    high: Number
     counts: tuple[tuple[Count, ...], ...] = Field(min_length=1)
 
 
@@ -54,18 +52,18 @@ class Units(Value):
 class Fitted(Value):
     """A regression at the end: the test points and what the network says of them."""
 
-    x: tuple[float, ...]
-    y: tuple[float, ...]
+    x: tuple[Number, ...]
+    y: tuple[Number, ...]
     prediction: tuple[Loss, ...]
 
 
 class Detail(Value):
     """One seed of one training."""
 
-    seed: int
-    steps_per_epoch: Annotated[int, Field(ge=1)]
+    seed: Whole
+    steps_per_epoch: Annotated[Whole, Field(ge=1)]
     #: The first epoch, from 1, with a loss that was not finite.
-    diverged_epoch: int | None
+    diverged_epoch: Whole | None
     #: Wall time beside whatever trained on the other cores.
     epoch_s: tuple[Annotated[float, Field(ge=0, lt=1e7)], ...]
     #: The process's while it trained: in torch's allocator on a GPU, resident (with a heap that is kept) on a CPU.

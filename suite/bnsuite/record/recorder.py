@@ -99,12 +99,18 @@ class Recorder:
 
         self._change(name, lambda old: {"outcomes": outcomes(old)})
 
-    def skip(self, name: str, reason: str) -> None:
-        """A case can't be measured here; what is known of it already stays."""
+    def skip(self, name: str, reason: str, gate: str = "timing") -> None:
+        """A case can't be measured here; what other gates know of it already stays.
+
+        One that `gate` has measured before has failed: what is measured once must be there every time.
+        """
         skipped = Outcome(status=Status.SKIPPED, reason=reason)
+        failed = Outcome(status=Status.FAILED, reason=f"{reason}, though it was measured before")
 
         def outcomes(old: CaseResult) -> dict[str, Outcome]:
-            return {gate: skipped if one.status is Status.PENDING else one for gate, one in old.outcomes.items()}
+            known = {gate: skipped if one.status is Status.PENDING else one for gate, one in old.outcomes.items()}
+            before = old.outcomes.get(gate)
+            return {**known, gate: failed} if before is not None and before.status is Status.MEASURED else known
 
         self._change(name, lambda old: {"outcomes": outcomes(old)}, at_once=False)
 

@@ -20,9 +20,13 @@ CHECK_GATES = ("numerics", "behaviour")
 
 #: From a picosecond to a few months: what lies outside is no measurement.
 Seconds = Annotated[float, Field(gt=1e-12, lt=1e7)]
-Bytes = Annotated[int, Field(ge=0)]
+#: What 64 bits hold, and what stays finite when it is squared or divided: beyond them nothing was measured.
+Whole = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+Count = Annotated[Whole, Field(ge=0)]
+Bytes = Count
+Number = Annotated[float, Field(gt=-1e100, lt=1e100)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Loss = float | None
+Loss = Number | None
 """None where the loss was not finite."""
 
 
@@ -61,7 +65,7 @@ class Memory(Value):
     Reserved bytes and peak RSS are the process's so far, the GPU's use is that of all processes after the step.
     """
 
-    allocated_peak_bytes: int | None
+    allocated_peak_bytes: Whole | None
     reserved_peak_bytes: Bytes | None = None
     gpu_used_bytes: Bytes | None = None
     rss_peak_bytes: Bytes | None = None
@@ -76,17 +80,17 @@ class GpuWatch(Value):
 
     throttled: tuple[str, ...] | None
     reasons: tuple[str, ...] | None
-    foreign: int | None
-    sm_clock_mhz_min: int | None
-    sm_clock_mhz_max: int | None
-    temperature_c_max: int | None
-    power_w_max: float | None
-    energy_j: float | None
-    ecc_errors: int | None
+    foreign: Whole | None
+    sm_clock_mhz_min: Whole | None
+    sm_clock_mhz_max: Whole | None
+    temperature_c_max: Whole | None
+    power_w_max: Number | None
+    energy_j: Number | None
+    ecc_errors: Whole | None
     used_bytes: Bytes | None
     own_bytes: Bytes | None
-    samples: int
-    sampling_s: float
+    samples: Count
+    sampling_s: Number
     trouble: str | None
 
     @property
@@ -101,15 +105,15 @@ class Timing(Value):
     """One case in one launch: seconds a step, a value a round, and the controls measured around it."""
 
     samples_s: tuple[Seconds, ...] = Field(min_length=1)
-    iterations: Annotated[int, Field(ge=1)]
+    iterations: Annotated[Whole, Field(ge=1)]
     controls_s: dict[str, Annotated[tuple[Seconds, ...], Field(min_length=1)]] = Field(min_length=1)
     #: Processor time over wall time while the rounds ran; None on a GPU.
-    cpu_share: Annotated[float, Field(ge=0)] | None
+    cpu_share: Annotated[Number, Field(ge=0)] | None
     memory: Memory
     #: Whether this launch was made to confirm a regression that earlier ones showed.
     confirms: bool = False
     #: How many examples one step goes through; None where that says nothing.
-    examples: Annotated[int, Field(ge=1)] | None = None
+    examples: Annotated[Whole, Field(ge=1)] | None = None
     gpu: GpuWatch | None = None
 
     @property
@@ -126,7 +130,7 @@ class Curve(Value):
     A regression has no accuracy.
     """
 
-    seed: int
+    seed: Whole
     train_loss: tuple[Loss, ...] = Field(min_length=1)
     val_loss: tuple[Loss, ...] = Field(min_length=1)
     val_accuracy: tuple[Share, ...]
@@ -147,8 +151,8 @@ class Observation(Value):
     """
 
     what: str
-    value: float | str
-    limit: float | None = None
+    value: Number | str
+    limit: Number | None = None
     expected: str | None = None
 
 
@@ -157,12 +161,12 @@ class PlannedCase(Value):
 
     id: Annotated[str, Field(pattern=r"^[!-~]+$")]
     family: str
-    version: int
+    version: Whole
     gates: tuple[str, ...]
     profiles: tuple[str, ...]
     nbytes: Bytes | None
     dataset: str | None
-    target: float | None
+    target: Number | None
     cuda_only: bool
     #: Packages it needs that are not installed where it would be measured.
     lacks: tuple[str, ...]
@@ -172,9 +176,9 @@ class PlannedCase(Value):
     rule: str | None
     threads: tuple[str, ...]
     #: The most its time may be, in times of its partner's, by kind of device; empty for what is no relation.
-    bounds: dict[str, float]
+    bounds: dict[str, Number]
     #: Seconds after which looking at it counts as hanging, whatever --timeout says; None for what is no check.
-    limit_s: float | None
+    limit_s: Annotated[float, Field(gt=0, lt=1e7)] | None
 
 
 class Outcome(Value):
