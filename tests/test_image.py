@@ -56,7 +56,7 @@ def test_the_quick_check(run: Any) -> None:
     print(out)
     assert status == 0, out + err
     assert "nothing wrong: " in out.splitlines()[-1]
-    assert out.count("loss identical") + out.count("loss +") + out.count("loss -") == 8
+    assert len(re.findall(r"^train/.* (?:loss identical|(?:loss|target|rate) [+-])", out, re.MULTILINE)) == 8
 
 
 def test_results_leave_through_a_mount(run: Any, image: Any, tmp_path: Path) -> None:

@@ -7,9 +7,12 @@ import os
 import pty
 from functools import partial
 
+import pytest
+
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.launch.session import Progress
-from bnsuite.report import progress, table
+from bnsuite.record.lockstep import Lockstep
+from bnsuite.report import comparison, progress, table
 from conftest import curve, make_run, result, timing, watched
 
 RUN = make_run(
@@ -47,6 +50,30 @@ def test_the_table_reads_at_a_glance() -> None:
     ]
     assert "loss identical" in rows["train/w/bn/x"]
     assert rows["op/gone"].split() == ["op/gone", "–", "–", "–", "–", "–", "MISSING"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "change", "evidence", "shown"),
+    [
+        (Verdict.PASS, None, {}, "loss identical"),
+        (Verdict.REGRESSED, None, {}, "–"),  # it never learns: the reason says so
+        (Verdict.REGRESSED, 0.047, {"metric": "epochs to target"}, "epochs to target +4.7 %"),
+        (Verdict.IMPROVED, -0.2, {"metric": "early loss"}, "early loss -20.0 %"),
+    ],
+)
+def test_how_a_training_learnt_is_named(
+    verdict: Verdict, change: float | None, evidence: dict[str, float | int | str | None], shown: str
+) -> None:
+    """By the number that moved, in the table of a run as in that of a comparison."""
+    finding = Finding(
+        case="train/w/bn/x", gate="convergence", verdict=verdict, summary="", change=change, evidence=evidence
+    )
+    times = Lockstep(schema=1, a=".", b=".", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
+    alone = table.terminal(RUN, [finding], ExitStatus.FINE)
+    beside = comparison.terminal(RUN, RUN, times, [finding], ExitStatus.FINE)
+    for text in (alone, beside):
+        (row,) = (line for line in text.splitlines() if line.startswith("train/w/bn/x"))
+        assert f"  {shown}  " in row
 
 
 def test_the_reasons_come_worst_first_and_once() -> None:

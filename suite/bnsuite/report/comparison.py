@@ -7,14 +7,16 @@ from statistics import median
 
 from tabulate import tabulate
 
-from bnsuite.judge.verdict import ExitStatus, Finding, worst
+from bnsuite.judge.verdict import ExitStatus, Finding, Verdict, worst
 from bnsuite.record.lockstep import Lockstep
 from bnsuite.record.schema import CHECK_GATES, CaseResult, Environment, Run
 from bnsuite.report import units
-from bnsuite.report.table import NOTHING, by_row, checked, memory, reasons, summary
+from bnsuite.report.table import NOTHING, by_row, checked, learnt, memory, reasons, summary
 
 HEADERS = ("case", "A", "B", "B against A", "launches", "memory of B", "verdict")
 ALIGN = ("left", "right", "right", "left", "right", "right", "left")
+#: Of what else is said of a training's curves no number stands in the table.
+SETTLED = {Verdict.PASS, Verdict.REGRESSED, Verdict.IMPROVED}
 
 
 def terminal(a: Run, b: Run, times: Lockstep, findings: list[Finding], status: ExitStatus) -> str:
@@ -103,7 +105,6 @@ def _against(findings: list[Finding]) -> str:
             parts.append(f"{units.change(finding.change)} ({bounds})")
         elif finding.gate == "memory" and finding.change:
             parts.append(f"memory {units.change(finding.change)}")
-        elif finding.gate == "convergence":
-            changed = "loss identical" if finding.change is None else f"loss {units.change(finding.change)}"
-            parts.append(changed if finding.verdict.value in {"PASS", "REGRESSED", "IMPROVED"} else "")
+        elif finding.gate == "convergence" and finding.verdict in SETTLED:
+            parts.append(learnt(finding))
     return ", ".join(part for part in parts if part) or NOTHING

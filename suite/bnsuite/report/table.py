@@ -177,14 +177,20 @@ def _against(findings: list[Finding]) -> str:
     for finding in findings:
         if finding.gate == "memory" and finding.verdict in {Verdict.PASS, Verdict.NO_BASELINE}:
             continue
-        what = {"convergence": "loss ", "memory": "memory "}.get(finding.gate, "")
         if "ratio" in finding.evidence:
             parts.append(f"{finding.evidence['ratio']:.2f} × partner (≤ {finding.evidence['bound']:g})")
+        elif finding.gate == "convergence":
+            parts.append(learnt(finding))
         elif finding.change is not None:
-            parts.append(what + units.change(finding.change))
-        elif finding.gate == "convergence" and finding.verdict is Verdict.PASS:
-            parts.append("loss identical")
-    return ", ".join(parts) or NOTHING
+            parts.append(("memory " if finding.gate == "memory" else "") + units.change(finding.change))
+    return ", ".join(part for part in parts if part) or NOTHING
+
+
+def learnt(finding: Finding) -> str:
+    """What moved most in how a training learnt, such as "early loss +4.0 %"; empty where there is no number for it."""
+    if finding.change is not None:
+        return f"{finding.evidence.get('metric', 'loss')} {units.change(finding.change)}"
+    return "loss identical" if finding.verdict is Verdict.PASS else ""
 
 
 def checked(findings: list[Finding]) -> str:
