@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TextIO
 
 from bnsuite.cli.output import remark
-from bnsuite.cli.results import claim, forget_old, give_up, write_verdicts
+from bnsuite.cli.results import claim, forget_old, give_up, make_sure_of_sides, write_verdicts
 from bnsuite.cli.rounds import MOST_LAUNCHES, measure
 from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
@@ -82,6 +82,8 @@ def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
     for site in sites:
         site.tell = remark
     known = pins.read(wanted.baselines)
+    if not wanted.by_time:
+        make_sure_of_sides(wanted.folder)
     folder, new = claim(wanted.folder, by_time=wanted.by_time)
     wanted = replace(wanted, folder=folder)
     shown, listen = listener(shown_on)

@@ -26,9 +26,11 @@ def forget_old(folder: Path) -> None:
     from bnsuite.record.store import RUN_FILE
 
     with contextlib.suppress(OSError):
-        sides = [folder / side for side in SIDES if (folder / side / RUN_FILE).exists()]
-        if not sides and not any((folder / name).exists() for name in (RUN_FILE, LOCKSTEP_FILE)):
+        # A run may be named as a side of a comparison is: only beside the comparison's times it is that side.
+        compared = (folder / LOCKSTEP_FILE).exists()
+        if not compared and not (folder / RUN_FILE).exists():
             return
+        sides = [folder / side for side in SIDES] if compared else []
         pictures = [path for kind in ("svg", "png", "gif") for path in (folder / "figures").glob(f"*.{kind}")]
         timings = (folder / "pytest-benchmark").glob("launch-*.json")
         named = [folder / name for name in (RUN_FILE, LOCKSTEP_FILE, FINDINGS, REPORT)]
@@ -39,6 +41,21 @@ def forget_old(folder: Path) -> None:
             shutil.rmtree(side, ignore_errors=True)
         if (folder / CONFIRM / LOCKSTEP_FILE).exists():
             shutil.rmtree(folder / CONFIRM, ignore_errors=True)
+
+
+def make_sure_of_sides(folder: Path) -> None:
+    """Raise InputError if a run lies in `folder` where a comparison would put one of its sides."""
+    from bnsuite.record.files import exists
+    from bnsuite.record.lockstep import LOCKSTEP_FILE, SIDES
+    from bnsuite.record.store import RUN_FILE
+
+    if exists(folder / LOCKSTEP_FILE):
+        return
+    for side in SIDES:
+        if exists(folder / side / RUN_FILE):
+            raise InputError(
+                f"{folder / side}: holds a run that is no part of a comparison; choose another folder with --out"
+            )
 
 
 def write_verdicts(folder: Path, findings: str, report: str) -> InputError | None:
