@@ -82,9 +82,11 @@ def trial(
     )
 
 
-def slowed(percent: float, verdict: str) -> Trial:
+def slowed(percent: float, *verdicts: str) -> Trial:
+    """One in which cases were slowed: `op/a` with the first verdict, `op/b` with the second ..."""
     share = percent / 100
-    return trial(f"slower-{percent:g}%", seen("op/a", verdict, change=share), gate="timing", plant={"slower": share})
+    findings = [seen(f"op/{name}", verdict, change=share) for name, verdict in zip("abc", verdicts, strict=False)]
+    return trial(f"slower-{percent:g}%", *findings, gate="timing", plant={"slower": share})
 
 
 # Rates.
@@ -117,6 +119,10 @@ def test_what_must_come_of_a_trial() -> None:
         (slowed(5, "IMPROVED"), End.AGAINST_DUTY),
         (slowed(5, "INCONCLUSIVE"), End.AS_REQUIRED),
         (slowed(5, "FAILED"), End.NOT_MEASURED),
+        # Each case that was slowed is to be found; of a fault that shows in many checks one is enough.
+        (slowed(10, "REGRESSED", "PASS", "PASS"), End.AGAINST_DUTY),
+        (slowed(10, "REGRESSED", "FAILED"), End.NOT_MEASURED),
+        (slowed(10, "REGRESSED", "REGRESSED"), End.AS_REQUIRED),
         (trial("faults", seen("n/a", "PASS", "numerics"), gate="numerics"), End.AGAINST_DUTY),
         (trial("faults", seen("n/a", "INCONCLUSIVE", "convergence"), gate="convergence"), End.AGAINST_DUTY),
         (trial("faults", seen("n/a", "FAILED", "numerics"), gate="numerics"), End.NOT_MEASURED),
@@ -156,6 +162,8 @@ def test_rates_are_counted_by_trial_case_and_fault() -> None:
     assert found["night", "", True].hits == 0
     assert [found["slower-5%", name, False].hits for name in ("op/a", "op/b")] == [1, 0]
     assert found["slower-5%", "op/b", False].change == 0.02
+    apart = {one.variant: one.ends for one in rates([slowed(10, "REGRESSED", "PASS")])}
+    assert apart == {"op/a": {End.AS_REQUIRED: 1}, "op/b": {End.AGAINST_DUTY: 1}}
     assert found["faults", "FixedEpsilon", False].hits == 1
 
 
@@ -364,7 +372,37 @@ def test_what_the_budget_cut_short_is_not_counted(
     monkeypatch.setattr(verb, "_compare", compare)
     assert main(["selftest", *options(tmp_path, "--budget", "1h")]) == 3
     assert selftest.load(tmp_path) == []
-    assert "single: 1 comparison is missing (the budget ended)" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "single: 1 comparison is missing (the budget ended)" in said.out
+    assert said.err.count("not counted: the budget ended it") == 2
+    assert not list((tmp_path / "trials").iterdir())
+
+
+def test_an_alarm_counts_though_the_budget_cut_the_rest_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the end of a night whatever else was open, and its folder is kept."""
+    from bnsuite.cli import main
+
+    def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> Judged:
+        return judged(folder, Verdict.REGRESSED, cut_short=True)
+
+    monkeypatch.setattr(verb, "_compare", compare)
+    asked = ["--out", str(tmp_path), "--device", "cpu", "--kind", "night", "--budget", "1h"]
+    assert main(["selftest", *asked]) == 1
+    assert len(selftest.load(tmp_path)) == 1
+    assert len(list((tmp_path / "trials").iterdir())) == 1
+    assert "AGAINST DUTY" in capsys.readouterr().out
+
+
+def test_what_was_not_measured_counts_until_it_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial that was disturbed is repeated by the next start, which is fine then."""
+    from bnsuite.cli import main
+
+    verdicts = iter([Verdict.INVALID, Verdict.PASS])
+    monkeypatch.setattr(verb, "_compare", lambda *given: judged(given[2], next(verdicts)))
+    asked = ["--out", str(tmp_path), "--device", "cpu", "--kind", "night"]
+    assert [main(["selftest", *asked]) for _ in range(3)] == [3, 0, 0]
 
 
 def test_an_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

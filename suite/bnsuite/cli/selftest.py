@@ -33,6 +33,9 @@ SUMMARY = "plant known faults, compare the suite with itself: how often it finds
 #: Where trials go by default: one place, so that another selftest adds to what is there.
 FOLDER = RESULTS / "selftest"
 REPORT = "selftest.md"
+#: A trial begins where there is time for so many of the longest of its kind: those that a budget ends are not counted,
+#: and they are the ones that were hard to decide.
+ROOM = 1.5
 
 
 def kinds(text: str) -> tuple[str, ...]:
@@ -92,11 +95,19 @@ class _Session:
 
     def left(self, trials: int | None = None) -> list[tuple[str, Plan]]:
         """What is still to be measured of so many trials of each kind, by default as many as were asked for."""
-        from bnsuite.judge.selftest import End, end
-
-        measured = [one for one in self.ours() if end(one) is not End.NOT_MEASURED]
-        done = Counter((one.kind, one.variant) for one in measured)
+        done = Counter((one.kind, one.variant) for one in self.ours() if _measured(one))
         return planned(self.names, trials or self.options.trials, done)
+
+    def counting(self) -> list[Trial]:
+        """The trials that the exit status follows from: one that measured nothing counts until it is made up for."""
+        missing = {(kind, plan.variant) for kind, plan in self.left()}
+        return [one for one in self.ours() if _measured(one) or (one.kind, one.variant) in missing]
+
+
+def _measured(trial: Trial) -> bool:
+    from bnsuite.judge.selftest import End, end
+
+    return end(trial) is not End.NOT_MEASURED
 
 
 def main(options: argparse.Namespace) -> int:
@@ -131,6 +142,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _measure(session: _Session) -> None:
     """Trial by trial, until all is measured or the budget ends."""
+    from bnsuite.judge.selftest import surely_against
     from bnsuite.record import selftest
     from bnsuite.report import units
 
@@ -140,7 +152,7 @@ def _measure(session: _Session) -> None:
     for number, (kind, plan) in enumerate(todo, start=1):
         usual = [one.wall_s for one in session.ours() if (one.kind, one.variant) == (kind, plan.variant)]
         left = None if deadline is None else deadline - monotonic()
-        if left is not None and left < max(usual, default=0.0):
+        if left is not None and left < ROOM * max(usual, default=0.0):
             continue
         remark(f"{number} of {len(todo)}: {kind}, {plan.variant}")
         folder, seed = _folder(options.out), random.SystemRandom().randrange(1 << 32)
@@ -153,10 +165,11 @@ def _measure(session: _Session) -> None:
                 session.interrupted = True
                 return
             continue
-        if judged.cut_short:
-            shutil.rmtree(folder, ignore_errors=True)  # undecided for want of time says nothing of the gate
-            continue
         trial = _trial(session.where, kind, plan, judged, seed=seed, started=started, wall_s=took)
+        if judged.cut_short and not surely_against(trial):
+            shutil.rmtree(folder, ignore_errors=True)  # undecided for want of time says nothing of the gate
+            remark(f"not counted: the budget ended it, after {units.duration(took)}")
+            continue
         selftest.append(trial, options.out)
         session.trials.append(trial)
         remark(f"{_ended(trial, folder)}, after {units.duration(took)}")
@@ -261,7 +274,7 @@ def _conclude(session: _Session) -> int:
         resampled=[] if session.interrupted else list(_resampled(session.trials)),
         missing=missing,
         again=_again(options, session),
-        status=status(session.ours(), complete=complete),
+        status=status(session.counting(), complete=complete),
     )
     write_atomically(options.out / REPORT, markdown(shown))
     say(terminal(shown))

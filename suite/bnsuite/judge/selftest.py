@@ -60,19 +60,39 @@ def concerned(trial: Trial) -> list[Seen]:
     return [one for one in trial.findings if trial.gate in {None, one.gate}]
 
 
+def parts(trial: Trial) -> dict[str, list[Seen]]:
+    """What must be found each for itself: a slowdown is in every case that was slowed, a fault wherever it shows."""
+    found: dict[str, list[Seen]] = {}
+    for one in concerned(trial):
+        found.setdefault(one.case if "slower" in trial.plant else _variant(trial), []).append(one)
+    return found
+
+
 def end(trial: Trial) -> End:
-    """Whether a trial ended as it must."""
-    verdicts = {Verdict(one.verdict) for one in concerned(trial)}
+    """Whether a trial ended as it must, in each of its parts."""
+    ends = {_end(duty(trial), seen) for seen in parts(trial).values()} or {End.NOT_MEASURED}
+    return next((one for one in (End.AGAINST_DUTY, End.NOT_MEASURED) if one in ends), End.AS_REQUIRED)
+
+
+def surely_against(trial: Trial) -> bool:
+    """Whether a trial ended against its duty, whatever might have come of what was left open."""
+    required = duty(trial)
+    some = [seen for seen in parts(trial).values() if _end(required, seen) is End.AGAINST_DUTY]
+    return any(required is not Duty.FOUND or Verdict.INCONCLUSIVE not in {one.verdict for one in seen} for seen in some)
+
+
+def _end(required: Duty, seen: Iterable[Seen]) -> End:
+    verdicts = {Verdict(one.verdict) for one in seen}
     against = {
         Duty.NO_ALARM: Verdict.REGRESSED in verdicts,
         Duty.NOT_PASSED: bool(verdicts & {Verdict.PASS, Verdict.IMPROVED}),
-        Duty.FOUND: Verdict.REGRESSED not in verdicts and not verdicts & NOT_MEASURED and bool(verdicts),
+        Duty.FOUND: Verdict.REGRESSED not in verdicts and not verdicts & NOT_MEASURED,
         Duty.NONE: False,
-    }[duty(trial)]
+    }[required]
     if against:
         return End.AGAINST_DUTY
-    found = duty(trial) is Duty.FOUND and Verdict.REGRESSED in verdicts
-    return End.NOT_MEASURED if not verdicts or (verdicts & NOT_MEASURED and not found) else End.AS_REQUIRED
+    found = required is Duty.FOUND and Verdict.REGRESSED in verdicts
+    return End.NOT_MEASURED if verdicts & NOT_MEASURED and not found else End.AS_REQUIRED
 
 
 @dataclass(frozen=True)
@@ -109,10 +129,7 @@ def rates(trials: Iterable[Trial]) -> list[Rate]:
     """A rate a kind and machine, of slowdowns a rate a case and of faults a rate a fault, in order of appearance."""
     groups: dict[tuple[Where, str, str], list[tuple[Trial, list[Seen]]]] = {}
     for trial in trials:
-        parts: dict[str, list[Seen]] = {}
-        for one in concerned(trial):
-            parts.setdefault(one.case if "slower" in trial.plant else _variant(trial), []).append(one)
-        for variant, seen in parts.items():
+        for variant, seen in parts(trial).items():
             groups.setdefault((trial.where, trial.kind, variant), []).append((trial, seen))
     return [_rate(*key, members) for key, members in groups.items()]
 
@@ -136,7 +153,7 @@ def _rate(where: Where, kind: str, variant: str, members: Sequence[tuple[Trial, 
         change=median(changes) if changes else None,
         launches=median(trial.launches for trial, _ in members),
         case_s=median(trial.wall_s / max(1, trial.cases) for trial, _ in members),
-        ends=Counter(end(trial) for trial, _ in members),
+        ends=Counter(_end(duty(trial), seen) for trial, seen in members),
     )
 
 
