@@ -127,7 +127,10 @@ def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
     [
         ([], "bisect: what is compared is missing; name a case with -k, see `bnsuite list`"),
         (["-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
-        (["-k", "relation/eval-vs-train"], "matches relations only, which compare within one release; name other"),
+        (
+            ["-k", "relation/eval-vs-train"],
+            "matches relations only, which compare two steps of one environment; name other",
+        ),
         (
             ["-k", "op/batch_norm1d", "--gate", "numerics"],
             "--gate numerics: judges none of the cases that -k 'op/batch",

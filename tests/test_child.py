@@ -103,6 +103,20 @@ def test_a_log_does_not_grow_without_end(make: Make, tmp_path: Path, monkeypatch
     assert sizes == [600, 1200, 600]
 
 
+def test_what_is_printed_while_it_is_waited_for_is_let_go_of_too(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A print that was left in a kernel fills no disk; the message that follows is heard, and the last words are."""
+    monkeypatch.setattr("bnsuite.launch.child.MOST_LOG_BYTES", 1000)
+    monkeypatch.setattr("bnsuite.launch.child.LOOK_S", 0.1)
+    code = "os.write(2, b'x' * 5000); time.sleep(2); os.write(fd, b'one\\n'); os.write(2, b'the end'); sys.exit(3)"
+    child = make(code)
+    assert child.receive(60) == "one"
+    assert child.receive(60) is None
+    assert child.last_words() == "the process ended with status 3: the end"
+    assert (tmp_path / "log.txt").read_bytes() == b"the end"
+
+
 def test_grandchildren_end_with_it(make: Make) -> None:
     """Data loaders and compilers that a measured process started are ended as well."""
     child = make(

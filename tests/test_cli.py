@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from bnsuite import __version__
+from bnsuite.cli import output
 from bnsuite.cli.command import VERBS, main
 from bnsuite.cli.conclude import conclude
-from bnsuite.record import store
+from bnsuite.record import lockstep, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.key import machine_key
+from bnsuite.record.lockstep import Lockstep
 from bnsuite.record.reference import from_run
 from conftest import curve, make_run, result, timing
 
@@ -68,17 +70,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--device", "cpu", "-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
         (["--device", "cpu", "--profile=full", "-k", "resnet50"], "the 1 case chosen needs a GPU; --device cuda"),
         (["--device", "cpu", "--profile=full", "-k", "cold"], "cases chosen need a GPU; --device cuda measures them"),
+        (["--device", "cpu", "-k", "vgg11"], "cases of the quick profile, but 4 of the full one: --profile full"),
+        (["ab", ".", ".", "--device", "cpu", "-k", "relation/layouts"], "matches relations only, which compare two "),
         (["list", "-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
         (["--out", "run/run.json"], "run/run.json: cannot be written to: File exists"),
         (["--out", "run/run.json/x"], "run/run.json/x: cannot be written to: Not a directory"),
         (["--out", "/proc/x"], "/proc/x: cannot be written to: No such file or directory; choose another folder"),
         (["--baselines", "nowhere"], "--baselines nowhere: there is no such folder; `bnsuite accept` makes one"),
+        (["check", "run", "--baselines", "run/run.json"], "--baselines run/run.json: is a file; name a folder"),
+        (["selftest", "--device", "cuda:99", "--out", "new"], "--device cuda:99: "),
         (["check", "nowhere"], "nowhere: there is no run there; name the folder that a run wrote"),
         (["check", "run", "--against", "nowhere"], "nowhere: there is no run there"),
         (["check", "run", "--against", "run", "--baselines", "x"], "not allowed with argument"),
         (["check", "run", "--baselines", "nowhere"], "--baselines nowhere: there is no such folder"),
         (["check"], "results/latest: there is no run there"),
-        (["show", "run"], "run/findings.json: there are no verdicts yet; `bnsuite check run` judges it"),
+        (["show", "run"], "run/findings.json: there are no verdicts yet; `bnsuite check run` prints them"),
         (["show", "x" * 300], "cannot be looked at: File name too long"),
         (["accept", "nowhere"], "nowhere: there is no run there"),
     ],
@@ -134,6 +140,67 @@ def test_a_regression_keeps_its_status_where_nothing_can_be_written(
     assert "gone/findings.json: cannot be written: No such file or directory" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"gone/findings\.json: cannot be written"):
         conclude(RUN, accepted, options, folder / "gone")
+
+
+def test_what_may_not_be_read_is_wrong_input(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that is mounted for another user, say (root may read all of them, so that it is asked for)."""
+
+    def refuse(where: Path, _: object) -> Path:
+        raise PermissionError(13, "Permission denied", f"{where}/timing")
+
+    (folder / "baselines").mkdir()
+    monkeypatch.setattr("bnsuite.record.baselines.timing_path", refuse)
+    assert main(["check", "run"]) == 2
+    assert capsys.readouterr().err == (
+        "bnsuite: baselines/timing: Permission denied; give this user access (in a container: docker run --user)\n"
+    )
+
+
+def test_what_is_said_is_one_line_that_only_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever an exception of measured code has in it."""
+    output.remark("first\nsecond: \x1b[31mred")
+    assert capsys.readouterr().err == "bnsuite: first second: ?[31mred\n"
+
+
+def test_a_comparison_that_was_killed_is_judged_by_what_it_left(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before its verdicts were written: what was timed is not lost."""
+    times = Lockstep(schema=1, a="A", b="B", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
+    for side in ("a", "b"):
+        (folder / "ab" / side).mkdir(parents=True)
+        store.save(RUN.model_copy(update={"finished": False}), folder / "ab" / side)
+    lockstep.save(times, folder / "ab")
+    assert main(["show", "ab"]) == 0
+    said = capsys.readouterr().out
+    assert "A, trusted: A" in said
+    assert "not measured as asked (the run did not come to its end)" in said
+    assert main(["show", "ab", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == 3
+
+
+def test_a_planted_fault_is_never_accepted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """B's run of such a comparison looks like any other; A's is as it was measured."""
+    times = Lockstep(
+        schema=1,
+        a="A",
+        b="B",
+        seed=0,
+        most_launches=18,
+        budget_s=None,
+        variables={},
+        plant={"slower": 0.5},
+        cases=(),
+    )
+    for side in ("a", "b"):
+        (folder / "ab" / side).mkdir(parents=True)
+        store.save(RUN, folder / "ab" / side)
+    lockstep.save(times, folder / "ab")
+    assert main(["accept", "ab/b", "--dry-run"]) == 2
+    assert "ab/b: was measured with --plant slower=0.5; name a run without a fault" in capsys.readouterr().err
+    assert main(["accept", "ab/a", "--dry-run"]) == 0
 
 
 def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:

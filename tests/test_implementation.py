@@ -44,12 +44,14 @@ def test_a_file_is_loaded_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ("{folder}/mine.py:broken", "mine.py has no callable 'broken'"),
         ("{folder}/none.py:f", "none.py can't be imported: FileNotFoundError"),
         ("{folder}/raises.py:f", "raises.py can't be imported: ZeroDivisionError"),
+        ("{folder}/talks.py:f", "talks.py can't be imported: ValueError: much"),
     ],
 )
 def test_what_cannot_be_had_is_told(tmp_path: Path, name: str, said: str) -> None:
     """In one line, with the cause."""
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "raises.py").write_text("1 / 0")
+    (tmp_path / "talks.py").write_text("raise ValueError('much\\nto say')")
     with pytest.raises(implementation.ImplementationError) as caught:
         implementation.load(name.format(folder=tmp_path))
     assert said in str(caught.value)

@@ -13,6 +13,8 @@ import pytest
 
 from bnsuite.launch.environments import parse
 from bnsuite.launch.environments.release import Release, cause
+from bnsuite.launch.inquiry import ask_environment
+from bnsuite.launch.worker import Worker
 from bnsuite.record.errors import InputError
 from conftest import make_run
 
@@ -87,8 +89,29 @@ def test_the_release_that_was_found_is_the_one_that_was_named(cache: Path, found
     environment = make_run().environment
     parse("torch==2.5.9").check(environment.model_copy(update={"packages": {"torch": found}}))
     parse("torch==2.5").check(environment.model_copy(update={"packages": {"torch": "2.5.0"}}))
-    with pytest.raises(InputError, match=rf"^torch==2\.5\.9: {cache}/2\.5\.9\S+ holds torch 2\.6\.0; remove that"):
+    with pytest.raises(InputError, match=rf"^torch==2\.5\.9: {cache}/2\.5\.9\S+ holds torch 2\.6\.0; remove {cache}"):
         parse("torch==2.5.9").check(environment.model_copy(update={"packages": {"torch": "2.6.0"}}))
+
+
+def test_a_release_that_was_taken_apart_is_told_with_the_mend(cache: Path, tmp_path: Path) -> None:
+    """Users may remove it at any time, and may be interrupted in it."""
+    site = parse("torch==2.5.9")
+    folder = cache / key("2.5.9")
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    (folder / "bin" / "python").chmod(0o755)
+    site.prepare()
+    worker = Worker(
+        *(tmp_path, "worker"),
+        threads=1,
+        stage=tmp_path,
+        cores=[],
+        torch_first=False,
+        implementation=None,
+        site=site,
+    )
+    with pytest.raises(InputError, match=f"torch is not installed there; remove {folder}, and it is made anew$"):
+        ask_environment("cpu", worker, site.name, site.mend)
 
 
 def refused(text: str) -> str:

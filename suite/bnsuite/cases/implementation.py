@@ -39,8 +39,9 @@ def load(name: str) -> Callable[..., nn.Module]:
     try:
         module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except Exception as error:  # whatever the user's module raises as it is imported
+        said = next(iter(str(error).strip().splitlines()), "")
         raise ImplementationError(
-            f"implementation {name}: {place} can't be imported: {type(error).__name__}: {error}"
+            f"implementation {name}: {place} can't be imported: {type(error).__name__}: {said}"
         ) from error
     factory = getattr(module, attribute, None)
     if not callable(factory):

@@ -43,8 +43,24 @@ def main(options: argparse.Namespace) -> int:
     if exists(folder) and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder with --baselines")
     runs = [store.load(one) for one in options.runs]
+    for one in options.runs:
+        _make_sure_of_times(store.folder_of(one))
     with _alone(folder):
         return _accept(runs, folder, options)
+
+
+def _make_sure_of_times(folder: Path) -> None:
+    """Raise InputError for the side of a comparison into which a fault was planted."""
+    from bnsuite.record import lockstep
+    from bnsuite.record.errors import InputError
+    from bnsuite.record.files import exists
+
+    compared, side = folder.resolve().parent, folder.resolve().name
+    if side != lockstep.SIDES[1] or not exists(compared / lockstep.LOCKSTEP_FILE):
+        return
+    if plant := lockstep.load(compared).plant:
+        said = ", ".join(f"{name}={amount:g}" for name, amount in plant.items())
+        raise InputError(f"{folder}: was measured with --plant {said}; name a run without a fault")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from bnsuite.cli.ab import budget
 from bnsuite.cli.options import add_measuring, asked_of, baselines_folder, data_folder, results_folder
 from bnsuite.cli.output import remark, say
 from bnsuite.cli.results import claim, give_up
+from bnsuite.launch.plan import NOT_COMPARED
 from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _make_sure_of_cases(cases: Iterable[PlannedCase], options: argparse.Namespac
     """Raise InputError if no case is compared, or none by the gate that was named."""
     compared = [case for case in cases if not case.bounds]
     if not compared:
-        raise InputError(f"-k {options.k!r} matches relations only, which compare within one release; name other cases")
+        raise InputError(f"-k {options.k!r} {NOT_COMPARED}")
     if options.gate is not None and not any(options.gate in case.gates for case in compared):
         raise InputError(
             f"--gate {options.gate}: judges none of the cases that -k {options.k!r} matches; `bnsuite list -k "

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from bnsuite.cli.options import add_run
-from bnsuite.cli.output import say
+from bnsuite.cli.output import remark, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bnsuite.judge.evidence import Evidence
 
 SUMMARY = "what the articles claim, and what a run says to it"
 
@@ -23,8 +29,18 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.report import claims
 
     evidence = Evidence(store.load(options.run), details.load(store.folder_of(options.run)))
+    tell_missing(evidence, options.run)
     answered = answers(evidence)
     if not any(rows for _, rows in answered):
         raise NotMeasuredError(f"{options.run}: no claim is tried by what it measured; --profile full tries all")
     say(claims.as_json(answered) if options.json else claims.terminal(answered))
     return 0
+
+
+def tell_missing(evidence: Evidence, run: Path) -> None:
+    """Say that the files of some trainings are not there: what only they tell is left out."""
+    if lost := evidence.without_details():
+        count = f"{len(lost)} training{'' if len(lost) == 1 else 's'}"
+        remark(
+            f"{run}: trainings/ lacks {count} ({lost[0]}{' ...' if len(lost) > 1 else ''}); what needs them is left out"
+        )

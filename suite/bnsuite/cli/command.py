@@ -76,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, 2, debug)
     except NotMeasuredError as error:
         return _fail(error, 3, debug)
+    except PermissionError as error:
+        text = f"{error.filename}: {error.strerror}; give this user access (in a container: docker run --user)"
+        return _fail(error, 2, debug, text)
     except KeyboardInterrupt as error:
         return _fail(error, endings.STATUS, debug, "interrupted")
     except Exception as error:  # noqa: BLE001  # the last resort: still one line and a status that is no verdict

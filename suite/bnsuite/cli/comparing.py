@@ -19,7 +19,7 @@ from bnsuite.launch.comparison import Comparison
 from bnsuite.launch.environments import parse
 from bnsuite.launch.lockstep import Lockstep
 from bnsuite.record import lockstep, pins
-from bnsuite.record.errors import InputError, one_line
+from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import Asked, Run
 from bnsuite.report.comparison import markdown
@@ -113,7 +113,9 @@ def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
         except KeyboardInterrupt:
             ended_by = "interrupted"
         except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
-            ended_by = str(error) if isinstance(error, InputError) else one_line(error)
+            ended_by = str(error) if isinstance(error, InputError | NotMeasuredError) else one_line(error)
+            for session in comparison.sessions:
+                session.trouble()
         with contextlib.suppress(InputError):  # what can't be written is told with the verdicts
             comparison.end(ended_by)
         a, b = (session.measured for session in comparison.sessions)
@@ -122,10 +124,16 @@ def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
 
 def _judged(wanted: Wanted, a: Run, b: Run, times: lockstep.Lockstep, known: Sequence[Pin]) -> Judged:
     """What was measured, judged; the verdicts are written beside it, as far as they can be."""
-    findings = judge(a, b, times, known)
-    status = exit_status(findings, finished=b.finished, strict=wanted.strict)
-    judgement = Judgement(schema=Judgement.SCHEMA, reference=times.a, status=status, findings=tuple(findings))
+    judgement = verdicts(a, b, times, known, strict=wanted.strict)
+    findings, status = list(judgement.findings), judgement.status
     text = judgement.model_dump_json(by_alias=True, indent=1)
     unwritten = write_verdicts(wanted.folder, text, markdown(a, b, times, findings, status))
     open_ = cut_short(b, times, findings)
     return Judged(a, b, times, findings, open_, status, text, wanted.folder, unwritten)
+
+
+def verdicts(a: Run, b: Run, times: lockstep.Lockstep, known: Sequence[Pin], *, strict: bool = False) -> Judgement:
+    """What is said of B by what was measured of both, however far that came."""
+    findings = judge(a, b, times, known)
+    status = exit_status(findings, finished=b.finished, strict=strict)
+    return Judgement(schema=Judgement.SCHEMA, reference=times.a, status=status, findings=tuple(findings))

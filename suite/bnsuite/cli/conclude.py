@@ -13,7 +13,7 @@ from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import Finding, Judgement, exit_status
 from bnsuite.record import baselines, pins
 from bnsuite.record.errors import InputError, one_line
-from bnsuite.record.files import read_text, write_atomically
+from bnsuite.record.files import exists, read_text, write_atomically
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Run
 from bnsuite.report.table import markdown, terminal
@@ -27,6 +27,8 @@ def make_sure_of_baselines(options: argparse.Namespace) -> None:
         ("BNSUITE_BASELINES", os.environ.get("BNSUITE_BASELINES") or None),
     ):
         if named is not None:
+            if exists(folder) and not folder.is_dir():
+                raise InputError(f"{name} {folder}: is a file; name a folder")
             if not folder.is_dir():
                 raise InputError(f"{name} {folder}: there is no such folder; `bnsuite accept` makes one")
             return

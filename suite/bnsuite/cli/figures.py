@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from bnsuite.cli.claims import tell_missing
 from bnsuite.cli.options import add_run, path
 from bnsuite.cli.output import remark, say
 
@@ -24,6 +25,7 @@ def main(options: argparse.Namespace) -> int:
 
     where = store.folder_of(options.run)
     evidence = Evidence(store.load(options.run), details.load(where))
+    tell_missing(evidence, options.run)
     folder = options.out or where / "figures"
     make_folder(folder)
     drawn = 0

@@ -48,7 +48,9 @@ def add_measuring(parser: argparse.ArgumentParser, *, verdicts: bool = True) -> 
         "--profile", default="quick", choices=tuple(PLANS), help="how much is measured (default: quick)"
     )
     add_select(parser)
-    parser.add_argument("--out", type=path, metavar="DIR", help=f"where results go (default: {RESULTS}/TIME)")
+    parser.add_argument(
+        "--out", type=path, metavar="DIR", help=f"where results go (default: $BNSUITE_OUT or {RESULTS}/TIME)"
+    )
     parser.add_argument("--threads", type=positive(int), default=1, metavar="N", help="CPU threads (default: 1)")
     parser.add_argument(
         "--timeout", type=positive(float), default=300.0, metavar="S", help="seconds a case may take (default: 300)"

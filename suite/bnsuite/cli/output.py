@@ -20,7 +20,7 @@ def prepare() -> None:
 def say(text: str) -> None:
     """Print to stdout; if whoever read it has left, as ``head`` does, the rest goes nowhere."""
     try:
-        print("".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text), flush=True)
+        print("\n".join(map(_printable, text.split("\n"))), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -29,6 +29,11 @@ def say(text: str) -> None:
 
 
 def remark(text: str) -> None:
-    """Print one line to stderr, with our name before it."""
+    """Print one line to stderr, with our name before it, whatever was said by what is measured."""
     with contextlib.suppress(OSError):
-        print(f"bnsuite: {text}", file=sys.stderr, flush=True)
+        print(f"bnsuite: {_printable(' '.join(text.split()))}", file=sys.stderr, flush=True)
+
+
+def _printable(line: str) -> str:
+    """`line` without what would make a terminal do more than print."""
+    return "".join(letter if letter.isprintable() else "?" for letter in line)

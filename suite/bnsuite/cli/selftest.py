@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import random
 import shutil
 import sys
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from bnsuite.cli.ab import budget
 from bnsuite.cli.options import RESULTS, asked_of, baselines_folder, path, positive
 from bnsuite.cli.output import remark, say
+from bnsuite.cli.results import claim, give_up
 from bnsuite.cli.trials import DEFAULT, KINDS, Plan, method, planned
 from bnsuite.launch.plan import PLANS
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 SUMMARY = "plant known faults, compare the suite with itself: how often it finds, and how often it rings falsely"
 
 #: Where trials go by default: one place, so that another selftest adds to what is there.
-FOLDER = RESULTS / "selftest"
+FOLDER = "selftest"
 REPORT = "selftest.md"
 #: A trial begins where there is time for so many of the longest of its kind: those that a budget ends are not counted,
 #: and they are the ones that were hard to decide.
@@ -67,9 +69,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=path,
-        default=FOLDER,
+        default=Path(os.environ.get("BNSUITE_OUT") or RESULTS) / FOLDER,
         metavar="DIR",
-        help=f"where trials go, beside those there (default: {FOLDER})",
+        help=f"where trials go, beside those there (default: {FOLDER}/ in $BNSUITE_OUT or {RESULTS}/)",
     )
     parser.add_argument("--threads", type=positive(int), default=1, metavar="N", help="CPU threads (default: 1)")
     parser.add_argument(
@@ -114,12 +116,16 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.launch import neighbour
     from bnsuite.launch.inquiry import ask_here
     from bnsuite.record import selftest
-    from bnsuite.record.files import make_folder
 
     asked_of(options, None)
-    make_folder(options.out)
-    trials = selftest.load(options.out)
-    device, environment = ask_here(options.device)
+    _, new = claim(options.out, by_time=False)
+    try:
+        trials = selftest.load(options.out)
+        device, environment = ask_here(options.device)
+    except BaseException:
+        if new:
+            give_up(options.out)
+        raise
     where = selftest.Where(
         device=device,
         machine=selftest.machine_of(environment),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from bnsuite.cli.options import FINDINGS, add_run
+from bnsuite.cli.options import FINDINGS, add_run, baselines_folder
 from bnsuite.cli.output import say
 from bnsuite.record.errors import InputError
 
@@ -14,28 +15,52 @@ SUMMARY = "the verdict table of a run or a comparison again"
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON instead of the table")
+    parser.set_defaults(baselines=None)
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.judge.verdict import Judgement
     from bnsuite.record import lockstep, store
-    from bnsuite.record.files import exists, read_text
-    from bnsuite.report import comparison, table
+    from bnsuite.record.files import exists
 
     folder = store.folder_of(options.run)
-    compared = exists(folder / lockstep.LOCKSTEP_FILE)
-    run = store.load(folder / lockstep.SIDES[1] if compared else options.run)
+    if exists(folder / lockstep.LOCKSTEP_FILE):
+        _show_comparison(folder, options)
+    else:
+        _show_run(folder, options)
+    return 0
+
+
+def _show_run(folder: Path, options: argparse.Namespace) -> None:
+    from bnsuite.judge.verdict import Judgement
+    from bnsuite.record import store
+    from bnsuite.record.files import exists, read_text
+    from bnsuite.report import table
+
+    run = store.load(options.run)
     path = folder / FINDINGS
-    if not path.exists():
-        raise InputError(f"{path}: there are no verdicts yet; `bnsuite check {options.run}` judges it")
+    if not exists(path):
+        raise InputError(f"{path}: there are no verdicts yet; `bnsuite check {options.run}` prints them")
     text = read_text(path, "verdicts")
     judgement = store.parse(Judgement, text, path)
-    findings, status = list(judgement.findings), judgement.status
-    if options.json:
-        say(text.rstrip())
-    elif compared:
-        trusted = store.load(folder / lockstep.SIDES[0])
-        say(comparison.terminal(trusted, run, lockstep.load(folder), findings, status))
+    say(text.rstrip() if options.json else table.terminal(run, list(judgement.findings), judgement.status))
+
+
+def _show_comparison(folder: Path, options: argparse.Namespace) -> None:
+    """Print the verdicts; one that was killed before them is judged by what it left."""
+    from bnsuite.judge.verdict import Judgement
+    from bnsuite.record import lockstep, pins, store
+    from bnsuite.record.files import exists, read_text
+    from bnsuite.report import comparison
+
+    a, b = (store.load(folder / side) for side in lockstep.SIDES)
+    times = lockstep.load(folder)
+    path = folder / FINDINGS
+    if exists(path):
+        text = read_text(path, "verdicts")
+        judgement = store.parse(Judgement, text, path)
     else:
-        say(table.terminal(run, findings, status))
-    return 0
+        from bnsuite.cli.comparing import verdicts
+
+        judgement = verdicts(a, b, times, pins.read(baselines_folder(options)))
+        text = judgement.model_dump_json(by_alias=True, indent=1)
+    say(text.rstrip() if options.json else comparison.terminal(a, b, times, list(judgement.findings), judgement.status))

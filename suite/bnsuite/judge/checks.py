@@ -117,10 +117,11 @@ def _verdict(result: CaseResult, seen: _Sorted, reference: Reference) -> tuple[V
     if seen.wrong:
         return Verdict.REGRESSED, f"{_told(seen.wrong)}; {_stands_for(result)}"
     if seen.gone:
-        text = f"in {reference.name}, but not seen: {_told(seen.gone)}; if that is meant, `bnsuite accept` takes it out"
+        mend = "; if that is meant, `bnsuite accept` takes it out" if reference.advice else ""
+        text = f"in {reference.name}, but not seen: {_told(seen.gone)}{mend}"
         return Verdict.MISSING, text
     if seen.unknown:
-        text = f"only a baseline can tell {_told(seen.unknown)}; `bnsuite accept` puts it into {reference.name}"
+        text = f"only a baseline can tell {_told(seen.unknown)}: not in {reference.name}{reference.advice}"
         return Verdict.NO_BASELINE, text
     if seen.better:
         return Verdict.IMPROVED, f"{_told(seen.better)}; to be acknowledged with `bnsuite accept`"

@@ -30,6 +30,10 @@ class Evidence:
     def _trainings(self) -> dict[str, CaseResult]:
         return {result.id: result for result in self.run.cases if result.curves}
 
+    def without_details(self) -> list[str]:
+        """The trainings that were followed, and of which nothing but the curves is known."""
+        return [case for case in self._trainings if case not in self.details]
+
     def has(self, *cases: str) -> bool:
         """Whether all these trainings were followed."""
         return all(case in self._trainings for case in cases)

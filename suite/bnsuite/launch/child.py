@@ -8,6 +8,7 @@ import signal
 import subprocess
 import weakref
 from pathlib import Path
+from time import monotonic
 from typing import IO
 
 from bnsuite.launch import endings
@@ -17,8 +18,10 @@ __all__ = ["Child", "ChildError", "Printed", "SilentError", "how_it_ended"]
 
 #: What comes where only messages should is not kept beyond this: whoever prints without end must not fill the disk.
 MOST_NOISE_BYTES = 1 << 20
-#: What earlier processes printed is let go of beyond this, when the next one starts.
+#: What was printed is let go of beyond this: when the next process starts, and while one is waited for.
 MOST_LOG_BYTES = 16 << 20
+#: How often what a process prints is looked at while it is waited for.
+LOOK_S = 1.0
 
 
 def how_it_ended(status: int, last_line: str = "") -> str:
@@ -129,7 +132,22 @@ class Child:
 
     def receive(self, timeout_s: float) -> str | None:
         """The next line, or None when the child has closed its end; SilentError if none comes in time."""
-        return self._listener.receive(timeout_s)
+        deadline = monotonic() + timeout_s
+        while (left := deadline - monotonic()) > LOOK_S:
+            with contextlib.suppress(SilentError):
+                return self._listener.receive(LOOK_S)
+            self._shorten_log()
+        try:
+            return self._listener.receive(max(0.0, left))
+        except SilentError:
+            raise SilentError(f"said nothing for {timeout_s:g} s") from None
+
+    def _shorten_log(self) -> None:
+        """Let go of what was printed if it is too much; the child writes at the end of its log, wherever that is."""
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size > MOST_LOG_BYTES:
+                os.truncate(self.log, 0)
+                self._log_began = 0
 
     def _read(self) -> bytes | None:
         return os.read(self._read_end, 1 << 16) or None

@@ -10,6 +10,7 @@ from pathlib import Path
 from bnsuite.launch.child import ChildError
 from bnsuite.launch.environments import OLDEST_TORCH, Here, Site
 from bnsuite.launch.messages import Catalogue, Place, Staged
+from bnsuite.launch.plan import PLANS
 from bnsuite.launch.scratch import scratch_folder
 from bnsuite.launch.worker import RequestFailedError, Worker
 from bnsuite.record.errors import InputError
@@ -32,14 +33,27 @@ def catalogue(
 
     Of an `implementation`, those that it has a part in; `site` says what is installed, this interpreter by default.
     """
-    request = {"do": "catalogue", "profile": profile, "source": _text(data)}
-    with _worker("catalogue", implementation, site) as worker, _named(site.name if site else Here.NAME):
-        cases = worker.ask(request, Catalogue, ANSWER_S, _LIMIT).cases
     match = matcher(select) if select is not None else lambda _: True
-    chosen = [case for case in cases if match(case.id)]
-    if not chosen:
-        raise InputError(f"-k {select!r} matches none of the {len(cases)} cases; `bnsuite list` shows them")
+    site = site or Here()
+    with _worker("catalogue", implementation, site) as worker, _named(site.name, site.mend):
+
+        def found(where: str) -> tuple[PlannedCase, ...]:
+            request = {"do": "catalogue", "profile": where, "source": _text(data)}
+            return worker.ask(request, Catalogue, ANSWER_S, _LIMIT).cases
+
+        cases = found(profile)
+        chosen = [case for case in cases if match(case.id)]
+        if not chosen:
+            elsewhere = {name: sum(match(case.id) for case in found(name)) for name in PLANS if name != profile}
+            raise InputError(_nothing_matches(select, profile, len(cases), elsewhere))
     return chosen
+
+
+def _nothing_matches(select: str | None, profile: str, cases: int, elsewhere: dict[str, int]) -> str:
+    """That -k chooses no case, and where what it means is."""
+    said = f"-k {select!r} matches none of the {cases} cases of the {profile} profile"
+    others = [f"{count} of the {name} one: --profile {name}" for name, count in elsewhere.items() if count]
+    return f"{said}, but {others[0]}" if others else f"{said}; `bnsuite list` shows all there are"
 
 
 def ask_place(device: str, worker: Worker) -> tuple[str, Environment]:
@@ -53,12 +67,12 @@ def ask_place(device: str, worker: Worker) -> tuple[str, Environment]:
     return place.device, place.environment
 
 
-def ask_environment(device: str, worker: Worker, name: str) -> tuple[str, Environment]:
+def ask_environment(device: str, worker: Worker, name: str, mend: str = "") -> tuple[str, Environment]:
     """As `ask_place`, of the environment that the user wrote as `name`; InputError names it if it can't be judged.
 
-    This interpreter needs no name: its errors are told as they are.
+    This interpreter needs no name: its errors are told as they are. `mend` says what helps where nothing starts.
     """
-    with _named(name):
+    with _named(name, mend):
         found, environment = ask_place(device, worker)
     version = environment.packages.get("torch", "")
     numbers = re.match(r"(\d+)\.(\d+)", version)
@@ -68,7 +82,7 @@ def ask_environment(device: str, worker: Worker, name: str) -> tuple[str, Enviro
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def _named(name: str, mend: str) -> Iterator[None]:
     """Turn what another environment fails on into an InputError that names it."""
     if name == Here.NAME:
         yield
@@ -77,12 +91,11 @@ def _named(name: str) -> Iterator[None]:
         yield
     except RequestFailedError as error:
         if str(error).startswith("ModuleNotFoundError: No module named 'torch'"):
-            raise InputError(
-                f"{name}: torch is not installed there; name one that holds torch {_OLDEST} or newer"
-            ) from None
-        raise InputError(f"{name}: torch does not start there: {error}") from None
+            hold = f"name one that holds torch {_OLDEST} or newer"
+            raise InputError(f"{name}: torch is not installed there; {mend or hold}") from None
+        raise InputError(f"{name}: torch does not start there: {error}" + (f"; {mend}" if mend else "")) from None
     except ChildError as error:
-        raise InputError(f"{name}: no worker starts there: {error}") from None
+        raise InputError(f"{name}: no worker starts there: {error}" + (f"; {mend}" if mend else "")) from None
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
 

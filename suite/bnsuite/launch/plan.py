@@ -20,6 +20,9 @@ class Plan:
     seeds: int
 
 
+#: What is said of -k where it chooses nothing but what a comparison leaves out.
+NOT_COMPARED = "matches relations only, which compare two steps of one environment; name other cases"
+
 PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=10, seeds=10)}
 
 

@@ -19,6 +19,7 @@ from bnsuite.launch import quiet
 from bnsuite.launch.environments import Here, Site
 from bnsuite.launch.inquiry import ask_environment, ask_stage, catalogue
 from bnsuite.launch.messages import Followed, Looked
+from bnsuite.launch.plan import NOT_COMPARED
 from bnsuite.launch.revision import revision
 from bnsuite.launch.scratch import scratch_folder
 from bnsuite.launch.side_by_side import Job, Result, ask_all
@@ -117,10 +118,12 @@ class Session:
         asked = self.asked
         asked_where = self.worker("environment")
         with ThreadPoolExecutor(1) as aside:
-            answer = aside.submit(ask_environment, asked.device, asked_where, self.site.name)
+            answer = aside.submit(ask_environment, asked.device, asked_where, self.site.name, self.site.mend)
             try:
                 plan = catalogue(asked.profile, asked.select, self._data, asked.implementation, self.site)
                 plan = [case for case in plan if wanted_there(case)]
+                if not plan:
+                    raise InputError(f"-k {asked.select!r} {NOT_COMPARED}")
                 wanted = {case.dataset for case in plan if case.dataset and not case.lacks and not case.cuda_only}
                 missing = ask_stage(sorted(wanted), self.stage, self._data, self._here("stage"))
                 device, environment = answer.result()

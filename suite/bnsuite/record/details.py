@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bnsuite.record.errors import InputError
-from bnsuite.record.files import make_folder, read_text, write_atomically
+from bnsuite.record.files import exists, make_folder, read_text, write_atomically
 from bnsuite.record.schema import Bytes, Count, Loss, Number, Share, Value, Versioned, Whole
 from bnsuite.record.store import parse
 
@@ -108,7 +108,9 @@ def save(case: str, details: Iterable[Detail], folder: Path) -> None:
 def load(folder: Path) -> dict[str, tuple[Detail, ...]]:
     """All details of the run in `folder`, by case; none where the run wrote none. Raises InputError."""
     found: dict[str, list[Detail]] = {}
-    for file in sorted((folder / FOLDER).glob("*.jsonl")):
+    where = folder / FOLDER
+    files = sorted(file for file in where.iterdir() if file.suffix == ".jsonl") if exists(where) else []
+    for file in files:
         for number, text in enumerate(read_text(file, "training").splitlines() or [""], start=1):
             line = parse(DetailLine, text, file, f", line {number}")
             found.setdefault(line.id, []).append(line.detail)

@@ -50,9 +50,10 @@ def read_text(path: Path, what: str) -> str:
         if not path.is_file():  # a pipe or a device may never end
             raise InputError(f"{path}: no {what} can be read there: it is not a regular file; name one")
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InputError(f"{path}: no {what} can be read there: {cause}") from error
+    except OSError as error:
+        raise InputError(f"{path}: no {what} can be read there: {error.strerror}; make it readable") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: no {what} can be read there: it is not text; restore it, or name another") from error
 
 
 def exists(path: Path) -> bool:

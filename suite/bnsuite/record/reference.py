@@ -92,6 +92,7 @@ def from_run(run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = ()) -
         checks=CHECKS.of_run(run) if kind_of_device(run) == key.device else {},
         pins=pins,
         no_timing=f"{name} was measured on another machine: {'; '.join(apart)}" if apart else None,
+        advice="",
     )
 
 

@@ -14,6 +14,10 @@ from bnsuite.record.files import exists, read_text, write_atomically
 from bnsuite.record.schema import CaseResult, Run, Versioned
 
 RUN_FILE = "run.json"
+#: What helps with a file that was measured.
+MEND = "restore it, or measure again"
+#: What is said where a run is looked for and is not.
+NO_RUN = "there is no run there; name the folder that a run wrote, or measure one with `bnsuite`"
 
 V = TypeVar("V", bound=Versioned)
 
@@ -42,27 +46,30 @@ def load(where: Path) -> Run:
     wrong types.
     """
     if not exists(where):
-        raise InputError(f"{where}: there is no run there; name the folder that a run wrote, such as results/latest")
+        raise InputError(f"{where}: {NO_RUN}")
     path = where / RUN_FILE if where.is_dir() else where
     if where.is_dir() and not exists(path) and exists(where / "a" / RUN_FILE):
         raise InputError(f"{where}: is a comparison, which `bnsuite show` prints; its runs are {where}/a and {where}/b")
     if not exists(path):
-        raise InputError(f"{path}: there is no run there; name the folder that a run wrote, such as results/latest")
+        raise InputError(f"{path}: {NO_RUN}")
     return parse(Run, read_text(path, "run"), path)
 
 
-def parse(kind: type[V], text: str, path: Path, place: str = "") -> V:
-    """`text` as a `kind`, migrated to today's schema; `place` says where in the file it stands."""
+def parse(kind: type[V], text: str, path: Path, place: str = "", mend: str = MEND) -> V:
+    """`text` as a `kind`, migrated to today's schema; `place` says where in the file it stands.
+
+    Raises InputError with `mend` if it can't be used.
+    """
     where = f"{path}{place}"
     if not text.strip():
-        raise InputError(f"{where}: {'the line' if place else 'the file'} is empty; restore it, or measure again")
+        raise InputError(f"{where}: {'the line' if place else 'the file'} is empty; {mend}")
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON, or cut off: {error}; restore it, or measure again") from error
+        raise InputError(f"{where}: not JSON, or cut off: {error}; {mend}") from error
     version = raw.get("schema") if isinstance(raw, dict) else None
     if not isinstance(raw, dict) or not isinstance(version, int):
-        raise InputError(f'{where}: not written by bnsuite: it has no whole number under "schema"')
+        raise InputError(f'{where}: not written by bnsuite: it has no whole number under "schema"; {mend}')
     if version > kind.SCHEMA:
         raise InputError(f"{where}: has schema {version}, this bnsuite reads up to {kind.SCHEMA}; use a newer bnsuite")
     while version < kind.SCHEMA:
@@ -71,14 +78,12 @@ def parse(kind: type[V], text: str, path: Path, place: str = "") -> V:
         try:
             raw = kind.MIGRATIONS[version](raw)
         except (LookupError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{where}: lacks what schema {version} has ({error}); restore it, or measure again"
-            ) from error
+            raise InputError(f"{where}: lacks what schema {version} has ({error}); {mend}") from error
         version += 1
     try:
         return kind.model_validate_json(json.dumps(raw))
     except ValidationError as error:
-        raise InputError(f"{where}: {first_problem(error)}") from error
+        raise InputError(f"{where}: {first_problem(error)}; {mend}") from error
 
 
 def first_problem(error: ValidationError) -> str:

@@ -44,9 +44,15 @@ def default_folder() -> Path:
 
 
 def archives(name: str, folder: Path) -> bool:
-    """Whether all archives of the data set `name` lie in `folder`; reading them shows whether they are whole."""
+    """Whether all archives of the data set `name` lie in `folder`; reading them shows whether they are whole.
+
+    Where it may not be looked into they do: reading them says so.
+    """
     raw = folder / CLASSES[name] / "raw"
-    return all((raw / archive).is_file() for archive in ARCHIVES)
+    try:
+        return all((raw / archive).is_file() for archive in ARCHIVES)
+    except PermissionError:
+        return True
 
 
 def pictures(name: str, folder: Path) -> Pictures:

@@ -74,6 +74,7 @@ class Release(Interpreter):
         self._folder = default_cache() / f"{version}-{kind}"
         super().__init__(name, str(self._folder))
         self._version = version
+        self.mend = f"remove {self._folder}, and it is made anew"
 
     def prepare(self) -> None:
         """Make the virtual environment unless there is one; a second maker waits for the first."""
@@ -93,9 +94,7 @@ class Release(Interpreter):
         """Make sure that it is this release which was found there."""
         found = environment.packages.get("torch", "none")
         if _numbers(found) != _numbers(self._version):
-            raise InputError(
-                f"{self.name}: {self._folder} holds torch {found}; remove that folder, and it is made anew"
-            )
+            raise InputError(f"{self.name}: {self._folder} holds torch {found}; {self.mend}")
 
     def _environment(self, how: Start, token: str) -> dict[str, str]:
         """What the user's PYTHONPATH and PYTHONHOME would bring is no part of a release."""

@@ -65,6 +65,8 @@ class Site(ABC):
         self.name = name
         #: Hears, in a few words, of what takes minutes.
         self.tell: Callable[[str], None] = lambda _: None
+        #: What to do where nothing starts in it; empty where that is the user's affair.
+        self.mend = ""
 
     @abstractmethod
     def prepare(self) -> None:
