@@ -185,7 +185,7 @@ def test_the_table() -> None:
         rates=rates(many),
         resampled=[Resampled(HERE, 12, 20, 10)],
         missing=["holds: 1 comparison is missing (the budget ended)"],
-        again="bnsuite selftest --trials 2 --out DIR",
+        again=["bnsuite selftest --trials 2 --out DIR", "bnsuite selftest --busy --out DIR"],
         status=ExitStatus.REGRESSED,
     )
     text, marked = terminal(shown), markdown(shown)
@@ -198,7 +198,8 @@ def test_the_table() -> None:
     assert marked.startswith("# bnsuite selftest\n")
     assert "Some CPU, 2 cores given · cpu · 1 thread · quick" in marked
     assert "torch 2.14.1 · Python 3.12.1" in marked
-    assert "Again: `bnsuite selftest --trials 2 --out DIR`" in marked
+    again = ["Again:", "", "    bnsuite selftest --trials 2 --out DIR", "    bnsuite selftest --busy --out DIR"]
+    assert marked.splitlines()[-4:] == again
     for one in (text, marked):
         assert "holds: 1 comparison is missing" in one
         assert "measured 2026-01-02" in one
@@ -349,6 +350,24 @@ def test_an_interrupted_selftest_goes_on_where_it_stopped(
     assert (tmp_path / "selftest.md").read_text().startswith("# bnsuite selftest")
     assert main(["selftest", *options(tmp_path)]) == 1
     assert len(planted) == 3
+
+
+def test_it_says_how_all_of_it_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was asked for last: the kinds there are as many of together, each place by itself."""
+    from bnsuite.cli import main
+
+    busy = HERE.model_copy(update={"busy": True})
+    for one in (*["night"] * 2, *["slower-2%"] * 3, *["slower-3%"] * 3):
+        selftest.append(trial(one, seen("op/a", "PASS"), variant=KINDS[one][0].variant), tmp_path)
+    selftest.append(trial("night", seen("op/a", "PASS"), variant="all timed cases", where=busy), tmp_path)
+    monkeypatch.setattr(verb, "_compare", lambda *given: judged(given[2], Verdict.PASS, ended_by="it broke"))
+    main(["selftest", "--out", str(tmp_path), "--device", "cpu", "--kind", "holds"])
+    rest = "--device cpu --profile quick --threads 1"
+    assert (tmp_path / "selftest.md").read_text().splitlines()[-3:] == [
+        f"    bnsuite selftest --trials 2 --kind night {rest} --out DIR",
+        f"    bnsuite selftest --trials 3 --kind slower-2%,slower-3% {rest} --out DIR",
+        f"    bnsuite selftest --trials 1 --kind night {rest} --busy --out DIR",
+    ]
 
 
 def test_a_fault_that_was_not_reached_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

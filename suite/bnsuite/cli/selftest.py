@@ -279,7 +279,7 @@ def _conclude(session: _Session) -> int:
         rates=rates(session.trials),
         resampled=[] if session.interrupted else list(_resampled(session.trials)),
         missing=missing,
-        again=_again(options, session),
+        again=list(_again(session.trials)),
         status=status(session.counting(), complete=complete),
     )
     write_atomically(options.out / REPORT, markdown(shown))
@@ -303,7 +303,17 @@ def _resampled(trials: Sequence[Trial]) -> Iterator[Resampled]:
             yield Resampled(where, len(launches), CASES, runs_that_ring(launches, most=most))
 
 
-def _again(options: argparse.Namespace, session: _Session) -> str:
-    said = [f"--trials {options.trials}", f"--kind {','.join(session.names)}", f"--device {session.where.device}"]
-    said += [f"--profile {options.profile}", f"--threads {options.threads}"]
-    return " ".join(["bnsuite selftest", *said, *(["--busy"] if options.busy else []), "--out DIR"])
+def _again(trials: Sequence[Trial]) -> Iterator[str]:
+    """The commands that make as many trials anew: one for each place, and for the kinds there are as many of."""
+    for where in dict.fromkeys(one.where for one in trials):
+        done = Counter((one.kind, one.variant) for one in trials if one.where == where)
+        kinds: dict[int, list[str]] = {}
+        for kind in dict.fromkeys(kind for kind, _ in done):
+            whole = 1
+            while not planned((kind,), whole + 1, done):
+                whole += 1
+            kinds.setdefault(whole, []).append(kind)
+        for count, some in kinds.items():
+            said = [f"--trials {count}", f"--kind {','.join(some)}", f"--device {where.device}"]
+            said += [f"--profile {where.profile}", f"--threads {where.threads}"]
+            yield " ".join(["bnsuite selftest", *said, *(["--busy"] if where.busy else []), "--out DIR"])

@@ -44,8 +44,8 @@ class Selftest:
     resampled: Sequence[Resampled]
     #: What is missing, and why: a line each.
     missing: Sequence[str]
-    #: The command that does it again.
-    again: str
+    #: The commands that do it again.
+    again: Sequence[str]
     status: ExitStatus
 
 
@@ -58,7 +58,8 @@ def markdown(shown: Selftest) -> str:
     """The same as Markdown."""
     lines = ["# bnsuite selftest", "", *(f"- {line}" for line in _heading(shown)), "", _table(shown, "github"), ""]
     lines += [f"- {line}" for line in _notes(shown)]
-    return "\n".join([*lines, "", f"**{_summary(shown)}**", "", f"Again: `{shown.again}`", ""])
+    lines += ["", f"**{_summary(shown)}**", ""]
+    return "\n".join([*lines, *(["Again:", "", *(f"    {one}" for one in shown.again), ""] if shown.again else [])])
 
 
 def _heading(shown: Selftest) -> list[str]:
