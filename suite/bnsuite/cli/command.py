@@ -76,12 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, 2, debug)
     except NotMeasuredError as error:
         return _fail(error, 3, debug)
-    except PermissionError as error:
-        text = f"{error.filename}: {error.strerror}; give this user access (in a container: docker run --user)"
-        return _fail(error, 2, debug, text)
     except KeyboardInterrupt as error:
         return _fail(error, endings.STATUS, debug, "interrupted")
     except Exception as error:  # noqa: BLE001  # the last resort: still one line and a status that is no verdict
+        if isinstance(error, PermissionError) and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}; give this user access (in a container: docker run --user)"
+            return _fail(error, 2, debug, text)
         return _fail(error, 3, debug, "interrupted" if endings.came() else f"{one_line(error)}; --debug shows where")
 
 
