@@ -29,7 +29,9 @@ def run(median_s: float = 1e-3, curves: tuple = CURVES, version: int = 1, thread
 BOTH = ("timing", "convergence")
 
 
-def accept(folder: Path, *runs: Run, keep: tuple[tuple[str, str], ...] = (), what: tuple[str, ...] = BOTH) -> list[str]:
+def accept(
+    folder: Path, *runs: Run, keep: tuple[tuple[int, str, str], ...] = (), what: tuple[str, ...] = BOTH
+) -> list[str]:
     changes, files = accepting.accept(list(runs), folder, what=what, keep=keep)
     accepting.write(files)
     return [f"{change.case} {change.gate}: {change.what}" for change in changes]
@@ -82,7 +84,7 @@ def test_curves_that_pass_are_kept(tmp_path: Path) -> None:
     """Another machine rounds differently: what passes against the accepted curves does not replace them."""
     accept(tmp_path, run())
     rounded = run(curves=tuple(curve(seed, final=0.1001) for seed in range(3)))
-    said = accept(tmp_path, rounded, keep=(("train/w/bn/x", "convergence"),))
+    said = accept(tmp_path, rounded, keep=((0, "train/w/bn/x", "convergence"),))
     assert "train/w/bn/x convergence: kept: the run passes against it" in said
     assert baselines.load(tmp_path, run()).convergence["train/w/bn/x"].curves == CURVES
     accept(tmp_path, rounded)
@@ -192,6 +194,54 @@ def test_times_that_were_spoilt_are_left_out(tmp_path: Path) -> None:
     stored = baselines.load(tmp_path, run()).timing
     assert "op/a" not in stored
     assert [len(one) for one in stored["train/w/bn/x"].runs] == [1]
+
+
+def test_times_of_a_case_that_crashed_are_left_out(tmp_path: Path) -> None:
+    """Also where another run has sound ones, and what is said is what is done."""
+    crashed = result(
+        "op/a", timings=(timing(2e-3),) * 2, outcomes={"timing": Outcome(status=Status.FAILED, reason="it died")}
+    )
+    assert (
+        accept(tmp_path, make_run(crashed), run(1e-3), what=("timing",))[0] == "op/a timing: new: 3 launches of 1 run"
+    )
+    assert {one.median_s for launches in baselines.load(tmp_path, run()).timing["op/a"].runs for one in launches} == {
+        1e-3
+    }
+    said = accept(tmp_path / "alone", make_run(crashed, *run().cases[1:]), what=("timing",))
+    assert said[0] == "op/a timing: left out: broken, or not measured undisturbed"
+
+
+def test_the_newest_version_counts_whatever_is_named_last(tmp_path: Path) -> None:
+    accept(tmp_path, run(version=2), run(version=1), what=("timing",))
+    assert baselines.load(tmp_path, run()).timing["train/w/bn/x"].version == 2
+
+
+def test_curves_that_pass_in_the_run_they_are_of_are_kept(tmp_path: Path) -> None:
+    """A full run that passes beside a quick one that can't tell leaves no mark."""
+    accept(tmp_path, run())
+    rounded = tuple(curve(seed, final=0.1001) for seed in range(3))
+    few = run(curves=rounded[:2])
+    said = accept(tmp_path, run(curves=rounded), few, keep=((0, "train/w/bn/x", "convergence"),), what=("convergence",))
+    assert said == ["train/w/bn/x convergence: kept: the run passes against it"]
+    assert baselines.load(tmp_path, run()).convergence["train/w/bn/x"].curves == CURVES
+
+
+def test_a_baseline_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full at the second file the first is as it was, and nothing is left beside it."""
+    accept(tmp_path, run())
+    before = {path: path.read_text() for path in tmp_path.rglob("*.json*")}
+    assert len(before) == 2
+    written: list[int] = []
+
+    def sync(handle: int) -> None:
+        written.append(handle)
+        if len(written) > 1:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bnsuite.record.files.os.fsync", sync)
+    with pytest.raises(InputError, match="No space left on device"):
+        accept(tmp_path, run(2e-3, tuple(curve(seed, final=0.2) for seed in range(3))))
+    assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_what_measured_nothing_is_not_accepted(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def run(*, peaks: tuple[int, ...] = (MIB,) * 3, dx: float = 1.23456789) -> Run:
     return make_run(result("memory/x", timings=timings), result("numerics/ref/x", observations=seen))
 
 
-def accept(folder: Path, *runs: Run, keep: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
+def accept(folder: Path, *runs: Run, keep: tuple[tuple[int, str, str], ...] = ()) -> dict[str, str]:
     changes, files = accepting.accept(list(runs), folder, what=("memory", "checks"), keep=keep)
     accepting.write(files)
     return {change.case: change.what for change in changes}
@@ -45,11 +45,40 @@ def test_what_passes_stays_as_it_was(tmp_path: Path) -> None:
     """No reference drifts by being accepted again and again; what does not pass is replaced."""
     accept(tmp_path, run())
     later = run(dx=2.0, peaks=(3 * MIB,) * 3)
-    said = accept(tmp_path, later, keep=(("numerics/ref/x", "numerics"),))
+    said = accept(tmp_path, later, keep=((0, "numerics/ref/x", "numerics"),))
     assert said == {"memory/x": "replaced", "numerics/ref/x": "kept: the run passes against it"}
     reference = baselines.load(tmp_path, run())
     assert reference.checks["numerics/ref/x"].observed["dx"] == 1.23457
     assert reference.memory["memory/x"].allocated_peak_bytes == 3 * MIB
+
+
+def test_what_passes_gets_what_it_lacked(tmp_path: Path) -> None:
+    """A new observation is held from now on; an older version of the case is no reference and starts anew."""
+    accept(tmp_path, run())
+    kept = (0, "numerics/ref/x", "numerics")
+    more = result(
+        "numerics/ref/x",
+        observations=(
+            Observation(what="dx", value=2.0, limit=30.0),
+            Observation(what="dweight", value=1.0, limit=30.0),
+        ),
+    )
+    assert accept(tmp_path, make_run(more), keep=(kept,)) == {
+        "numerics/ref/x": "kept but for what it lacked: the run passes against it"
+    }
+    observed = baselines.load(tmp_path, run()).checks["numerics/ref/x"].observed
+    assert (observed["dx"], observed["dweight"]) == (1.23457, 1.0)
+    anew = more.model_copy(update={"case": more.case.model_copy(update={"version": 2})})
+    assert accept(tmp_path, make_run(anew), keep=(kept,)) == {"numerics/ref/x": "version 2 instead of 1"}
+    assert baselines.load(tmp_path, run()).checks["numerics/ref/x"].observed == {"dx": 2.0, "dweight": 1.0}
+
+
+def test_a_bad_night_is_not_taken_for_a_good_one_after_it(tmp_path: Path) -> None:
+    """The last run counts, also where it is what was accepted before."""
+    accept(tmp_path, run())
+    bad = run(peaks=(50 * MIB,) * 3, dx=25.0)
+    assert accept(tmp_path, bad, run()) == {"memory/x": "unchanged", "numerics/ref/x": "unchanged"}
+    assert baselines.load(tmp_path, run()).memory["memory/x"].allocated_peak_bytes == MIB
 
 
 def test_several_runs_add_up(tmp_path: Path) -> None:

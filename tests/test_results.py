@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bnsuite.cli.results import forget_old, make_sure_of_sides
+from bnsuite.cli.results import claimed, forget_old, make_sure_of_sides
 from bnsuite.record.errors import InputError
 
 
@@ -36,3 +36,16 @@ def test_runs_are_no_sides_for_their_names(tmp_path: Path) -> None:
     assert left(tmp_path) == runs
     with pytest.raises(InputError, match="/a: holds a run that is no part of a comparison; choose another folder"):
         make_sure_of_sides(tmp_path)
+
+
+def test_a_folder_is_one_commands_at_a_time(tmp_path: Path) -> None:
+    """A second one is told so before it removes anything; afterwards the folder is free, and gone if it is empty."""
+    put(tmp_path / "run" / "run.json")
+    said = "/run: another command is writing there; name another folder"
+    with claimed(tmp_path / "run"), pytest.raises(InputError, match=said), claimed(tmp_path / "run"):
+        pytest.fail("two commands in one folder")
+    with claimed(tmp_path / "run") as folder:
+        assert left(folder) == {"run.json"}
+    with pytest.raises(InputError, match="refused"), claimed(tmp_path / "new"):
+        raise InputError("refused")
+    assert not (tmp_path / "new").exists()

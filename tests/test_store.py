@@ -182,7 +182,9 @@ def test_a_comparison_is_no_run(tmp_path: Path) -> None:
     for side in ("a", "b"):
         (tmp_path / side).mkdir()
         store.save(RUN, tmp_path / side)
-    with pytest.raises(InputError, match=r"is a comparison, which `bnsuite show` prints; its runs are .*/a and .*/b$"):
+    with pytest.raises(
+        InputError, match=r"is a comparison, which `bnsuite show` prints; its sides, .*, are .*/a and .*/b$"
+    ):
         store.load(tmp_path)
 
 

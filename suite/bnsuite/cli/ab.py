@@ -7,8 +7,8 @@ import re
 import sys
 
 from bnsuite.cli.options import add_measuring, asked_of, baselines_folder, data_folder, results_folder
-from bnsuite.cli.output import remark, say
-from bnsuite.cli.results import point_latest_to, tell_unwritten
+from bnsuite.cli.output import remark
+from bnsuite.cli.results import point_latest_to, print_verdicts, tell_unwritten
 
 SUMMARY = "compare two environments in lockstep: A is trusted, B is judged"
 
@@ -83,6 +83,6 @@ def main(options: argparse.Namespace) -> int:
         point_latest_to(judged.folder)
     for warning in judged.warnings:
         remark(warning)
-    say(judged.text if options.json else terminal(judged.a, judged.b, judged.times, judged.findings, judged.status))
-    tell_unwritten(judged.unwritten, judged.status)
+    table = terminal(judged.a, judged.b, judged.times, judged.findings, judged.status)
+    tell_unwritten(print_verdicts(judged.text if options.json else table, judged.unwritten), judged.status)
     return judged.status

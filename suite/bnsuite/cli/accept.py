@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bnsuite.cli.options import LAST, add_baselines, baselines_folder, last_run, path
 from bnsuite.cli.output import say
+from bnsuite.cli.results import run_alone
 from bnsuite.record.accept import WHAT
 
 if TYPE_CHECKING:
@@ -35,32 +36,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.record import store
     from bnsuite.record.errors import InputError
     from bnsuite.record.files import exists
 
     folder = baselines_folder(options)
     if exists(folder) and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder with --baselines")
-    runs = [store.load(one) for one in options.runs]
-    for one in options.runs:
-        _make_sure_of_times(store.folder_of(one))
+    runs = [run_alone(one) for one in options.runs]
     with _alone(folder):
         return _accept(runs, folder, options)
-
-
-def _make_sure_of_times(folder: Path) -> None:
-    """Raise InputError for the side of a comparison into which a fault was planted."""
-    from bnsuite.record import lockstep
-    from bnsuite.record.errors import InputError
-    from bnsuite.record.files import exists
-
-    compared, side = folder.resolve().parent, folder.resolve().name
-    if side != lockstep.SIDES[1] or not exists(compared / lockstep.LOCKSTEP_FILE):
-        return
-    if plant := lockstep.load(compared).plant:
-        said = ", ".join(f"{name}={amount:g}" for name, amount in plant.items())
-        raise InputError(f"{folder}: was measured with --plant {said}; name a run without a fault")
 
 
 @contextmanager
@@ -84,14 +68,12 @@ def _accept(runs: list[Run], folder: Path, options: argparse.Namespace) -> int:
 
     # What passes as it is stays as it was accepted: no reference drifts by being accepted again and again.
     each = [(place, finding) for place, run in enumerate(runs) for finding in judge(run, baselines.load(folder, run))]
-    judged = [finding for _, finding in each]
     spoiled = {
         (place, finding.case)
         for place, finding in each
         if finding.gate == timing.GATE and finding.verdict in {Verdict.FAILED, Verdict.INVALID}
     }
-    changed = {(finding.case, finding.gate) for finding in judged if finding.verdict is not Verdict.PASS}
-    passing = {(finding.case, finding.gate) for finding in judged} - changed
+    passing = {(place, finding.case, finding.gate) for place, finding in each if finding.verdict is Verdict.PASS}
     what = [options.only] if options.only else accept.WHAT
     changes, files = accept.accept(runs, folder, what=what, keep=passing, spoiled=spoiled)
     for where, run in zip(options.runs, runs, strict=True):

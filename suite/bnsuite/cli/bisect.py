@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from bnsuite.cli.ab import budget
 from bnsuite.cli.options import add_measuring, asked_of, baselines_folder, data_folder, results_folder
 from bnsuite.cli.output import remark, say
-from bnsuite.cli.results import claim, give_up
+from bnsuite.cli.results import claimed
 from bnsuite.launch.plan import NOT_COMPARED
 from bnsuite.record.errors import InputError, one_line
 
@@ -74,27 +74,23 @@ def main(options: argparse.Namespace) -> int:
     _make_sure_of_cases(catalogue(asked.profile, asked.select, data), options)
     chosen = between(releases(), good, bad)
     name, by_time = results_folder(options)
-    folder, new = claim(name, by_time=by_time)
-    wanted = Wanted(
-        a=f"torch=={good}",
-        b=f"torch=={bad}",
-        asked=(asked, asked),
-        folder=folder,
-        data=data,
-        baselines=baselines_folder(options),
-        seed=options.seed,
-        budget_s=options.budget,
-    )
-    try:
-        answer = bisect(chosen, wanted, options.gate, compare, remark if options.json else say)
-    except EndedError as error:
-        _tell(error.answer, folder, as_json=options.json)
-        raise error.cause from None
-    except BaseException:
-        if new:
-            give_up(folder)
-        raise
-    _tell(answer, folder, as_json=options.json)
+    with claimed(name, by_time=by_time) as folder:
+        wanted = Wanted(
+            a=f"torch=={good}",
+            b=f"torch=={bad}",
+            asked=(asked, asked),
+            folder=folder,
+            data=data,
+            baselines=baselines_folder(options),
+            seed=options.seed,
+            budget_s=options.budget,
+        )
+        try:
+            answer = bisect(chosen, wanted, options.gate, compare, remark if options.json else say)
+        except EndedError as error:
+            _tell(error.answer, folder, as_json=options.json)
+            raise error.cause from None
+        _tell(answer, folder, as_json=options.json)
     return answer.status
 
 

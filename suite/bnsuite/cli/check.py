@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bnsuite.cli import confirm
 from bnsuite.cli.options import add_baselines, add_data, add_run, add_verdicts, baselines_folder, path
+from bnsuite.cli.results import run_alone
 
 if TYPE_CHECKING:
     from bnsuite.record.reference import Reference
@@ -31,7 +32,7 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.record import store
 
     confirm.make_sure(options)
-    run = store.load(options.run)
+    run = run_alone(options.run)
     reference = _reference(run, options)
     findings = judge(run, reference)
     if options.confirm is None or not confirm.flagged(run, findings):
@@ -44,11 +45,11 @@ def main(options: argparse.Namespace) -> int:
 def _reference(run: Run, options: argparse.Namespace) -> Reference:
     """What the run is held against: the baselines, or the run that was named."""
     from bnsuite.cli.conclude import reference_for
-    from bnsuite.record import pins, store
+    from bnsuite.record import pins
     from bnsuite.record.key import machine_key
     from bnsuite.record.reference import from_run
 
     if options.against is None:
         return reference_for(run, options)
     known = pins.read(baselines_folder(options))
-    return from_run(store.load(options.against), str(options.against), machine_key(run), known)
+    return from_run(run_alone(options.against), str(options.against), machine_key(run), known)

@@ -11,12 +11,12 @@ from time import monotonic
 from typing import TextIO
 
 from bnsuite.cli.output import remark
-from bnsuite.cli.results import claim, forget_old, give_up, make_sure_of_sides, write_verdicts
+from bnsuite.cli.results import claimed, forget_old, make_sure_of_sides, write_verdicts
 from bnsuite.cli.rounds import MOST_LAUNCHES, measure
 from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
 from bnsuite.launch.comparison import Comparison
-from bnsuite.launch.environments import parse
+from bnsuite.launch.environments import Site, parse
 from bnsuite.launch.lockstep import Lockstep
 from bnsuite.record import lockstep, pins
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
@@ -84,18 +84,17 @@ def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
     known = pins.read(wanted.baselines)
     if not wanted.by_time:
         make_sure_of_sides(wanted.folder)
-    folder, new = claim(wanted.folder, by_time=wanted.by_time)
-    wanted = replace(wanted, folder=folder)
+    with claimed(wanted.folder, by_time=wanted.by_time) as folder:
+        return _compared(replace(wanted, folder=folder), sites, known, shown_on)
+
+
+def _compared(wanted: Wanted, sites: tuple[Site, Site], known: Sequence[Pin], shown_on: TextIO) -> Judged:
+    """The comparison of two places, with the folder its own."""
     shown, listen = listener(shown_on)
     ended_by: str | None = None
     with Comparison(sites, wanted.asked, wanted.folder, listen, wanted.data) as comparison:
-        try:
-            comparison.prepare()
-        except BaseException:
-            if new:
-                give_up(folder)
-            raise
-        forget_old(folder)
+        comparison.prepare()
+        forget_old(wanted.folder)
         comparison.begin()
         deadline = None if wanted.budget_s is None else monotonic() + wanted.budget_s
         turns = Lockstep(

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from bnsuite.cli.options import REPORT, baselines_folder
-from bnsuite.cli.output import remark, say
-from bnsuite.cli.results import tell_unwritten, write_verdicts
+from bnsuite.cli.output import remark
+from bnsuite.cli.results import print_verdicts, tell_unwritten, write_verdicts
 from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import Finding, Judgement, exit_status
 from bnsuite.record import baselines, pins
@@ -79,7 +79,7 @@ def conclude(
     judgement = Judgement(schema=Judgement.SCHEMA, reference=reference.name, status=status, findings=tuple(findings))
     text = judgement.model_dump_json(by_alias=True, indent=1)
     unwritten = None if folder is None else write_verdicts(folder, text, markdown(run, findings, status))
-    say(text if options.json else terminal(run, findings, status))
+    unwritten = print_verdicts(text if options.json else terminal(run, findings, status), unwritten)
     if folder is not None and unwritten is None:
         _add_claims(run, folder)
     tell_unwritten(unwritten, status)

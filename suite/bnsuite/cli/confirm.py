@@ -135,21 +135,21 @@ def _make_sure_it_is_here(run: Run) -> None:
     from bnsuite.launch.worker import Worker
     from bnsuite.record.key import differences, machine_key
 
-    with scratch_folder() as scratch:
-        worker = Worker(
-            *(Path(scratch), "environment"),
-            threads=run.asked.threads,
-            stage=Path(scratch),
-            cores=[],
-            torch_first=False,
-            implementation=None,
-        )
-        try:
+    try:
+        with scratch_folder() as scratch:
+            worker = Worker(
+                *(Path(scratch), "environment"),
+                threads=run.asked.threads,
+                stage=Path(scratch),
+                cores=[],
+                torch_first=False,
+                implementation=None,
+            )
             device, environment = ask_environment(run.device, worker, Here.NAME)
-        except KeyboardInterrupt:
-            raise _UnsettledError("interrupted") from None
-        except Exception as error:
-            raise _UnsettledError(str(error) if isinstance(error, InputError) else one_line(error)) from error
+    except KeyboardInterrupt:
+        raise _UnsettledError("interrupted") from None
+    except Exception as error:
+        raise _UnsettledError(str(error) if isinstance(error, InputError) else one_line(error)) from error
     here = run.model_copy(update={"device": device, "environment": environment})
     apart = differences(machine_key(here), machine_key(run))
     ours, its = (one.environment.packages.get("torch") for one in (here, run))

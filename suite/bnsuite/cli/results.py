@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bnsuite.cli.options import FINDINGS, LATEST, REPORT
-from bnsuite.cli.output import remark
+from bnsuite.cli.output import remark, say
 from bnsuite.record.errors import InputError
+
+if TYPE_CHECKING:
+    from bnsuite.record.schema import Run
 
 #: Where a run puts the lockstep that confirms it.
 CONFIRM = "confirm"
@@ -88,12 +95,34 @@ def point_latest_to(folder: Path) -> None:
         LATEST.symlink_to(folder.name)
 
 
-def claim(folder: Path, *, by_time: bool) -> tuple[Path, bool]:
-    """Make sure of a folder for results, which is returned with whether it was made now.
+@contextlib.contextmanager
+def claimed(folder: Path, *, by_time: bool = False) -> Iterator[Path]:
+    """A folder for results that no other command writes into meanwhile; its path is what is returned.
 
-    One that is named by the time is nobody else's: it takes another name where two commands start in one second.
-    InputError if it can't be written to.
+    One that is named by the time takes another name where two commands start in one second. InputError if it can't be
+    written to, or is another command's; one that was made for this is gone if nothing was put into it.
     """
+    folder, new = _made(folder, by_time=by_time)
+    with contextlib.ExitStack() as stack:
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another command is writing there; name another folder with --out") from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield folder
+        except BaseException:
+            if new:
+                with contextlib.suppress(OSError):  # what is in it stays
+                    folder.rmdir()
+            raise
+
+
+def _made(folder: Path, *, by_time: bool) -> tuple[Path, bool]:
+    """Make sure of a folder for results, which is returned with whether it was made now."""
     from bnsuite.record.files import exists, make_folder
 
     new = by_time or not exists(folder)
@@ -113,7 +142,24 @@ def claim(folder: Path, *, by_time: bool) -> tuple[Path, bool]:
     return folder, new
 
 
-def give_up(folder: Path) -> None:
-    """Take away a folder that was made for results, if nothing is in it."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+def run_alone(where: Path) -> Run:
+    """The run in a folder or file; InputError for a side of a comparison: its times are not measured as a run's are."""
+    from bnsuite.record import lockstep, store
+    from bnsuite.record.files import exists
+
+    folder = store.folder_of(where).resolve()
+    if folder.name in lockstep.SIDES and exists(folder.parent / lockstep.LOCKSTEP_FILE):
+        raise InputError(
+            f"{where}: is a side of a comparison, whose times are no run's; `bnsuite show {folder.parent}` prints its "
+            "verdicts, and `bnsuite` alone measures a run"
+        )
+    return store.load(where)
+
+
+def print_verdicts(text: str, unwritten: InputError | None) -> InputError | None:
+    """Print the verdicts; returns the first of what could not be written, be that the folder or stdout."""
+    try:
+        say(text)
+    except InputError as error:
+        return unwritten or error
+    return unwritten

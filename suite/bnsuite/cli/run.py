@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from bnsuite.cli import confirm
 from bnsuite.cli.options import add_measuring, asked_of, data_folder, results_folder
 from bnsuite.cli.output import remark
-from bnsuite.cli.results import claim, forget_old, give_up, point_latest_to
+from bnsuite.cli.results import claimed, forget_old, point_latest_to
 from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bnsuite.launch.session import Session
     from bnsuite.record.reference import Reference
+    from bnsuite.record.schema import Asked
 
 SUMMARY = "measure, judge and print the verdict table"
 
@@ -28,26 +31,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.cli.conclude import conclude, make_sure_of_baselines, reference_for
-    from bnsuite.judge.gates import judge
-    from bnsuite.launch.session import Session
-    from bnsuite.report.progress import listener
+    from bnsuite.cli.conclude import make_sure_of_baselines
 
     request = asked_of(options, options.impl)
     confirm.make_sure(options)
     make_sure_of_baselines(options)
     data = data_folder(options)
     named, by_time = results_folder(options)
-    folder, new = claim(named, by_time=by_time)
+    with claimed(named, by_time=by_time) as folder:
+        return _run(request, options, data, folder, by_time=by_time)
+
+
+def _run(request: Asked, options: argparse.Namespace, data: Path | None, folder: Path, *, by_time: bool) -> int:
+    """Measure into `folder`, judge and print."""
+    from bnsuite.cli.conclude import conclude, reference_for
+    from bnsuite.judge.gates import judge
+    from bnsuite.launch.session import Session
+    from bnsuite.report.progress import listener
+
     shown, listen = listener(sys.stderr)
     trouble: Exception | None = None
     with Session(request, folder, listen, data) as session:
-        try:
-            reference = reference_for(session.prepare(), options)  # unusable baselines are found before the measuring
-        except BaseException:
-            if new:
-                give_up(folder)
-            raise
+        reference = reference_for(session.prepare(), options)  # unusable baselines are found before the measuring
         forget_old(folder)
         session.begin()
         try:

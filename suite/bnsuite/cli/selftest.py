@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from bnsuite.cli.ab import budget
 from bnsuite.cli.options import RESULTS, asked_of, baselines_folder, path, positive
 from bnsuite.cli.output import remark, say
-from bnsuite.cli.results import claim, give_up
+from bnsuite.cli.results import claimed
 from bnsuite.cli.trials import DEFAULT, KINDS, Plan, method, planned
 from bnsuite.launch.plan import PLANS
 
@@ -113,19 +113,19 @@ def _measured(trial: Trial) -> bool:
 
 
 def main(options: argparse.Namespace) -> int:
+    asked_of(options, None)
+    with claimed(options.out):
+        return _selftest(options)
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    """With the folder its own."""
     from bnsuite.launch import neighbour
     from bnsuite.launch.inquiry import ask_here
     from bnsuite.record import selftest
 
-    asked_of(options, None)
-    _, new = claim(options.out, by_time=False)
-    try:
-        trials = selftest.load(options.out)
-        device, environment = ask_here(options.device)
-    except BaseException:
-        if new:
-            give_up(options.out)
-        raise
+    trials = selftest.load(options.out)
+    device, environment = ask_here(options.device)
     where = selftest.Where(
         device=device,
         machine=selftest.machine_of(environment),

@@ -260,6 +260,8 @@ def _without_comparison(
         verdict, text = Verdict.FAILED, outcome.reason or "not measured: the run ended before"
     elif len(result.undisturbed) < enough and any(one.disturbed for one in result.timings):
         verdict, text = Verdict.INVALID, _disturbance(result)
+    elif len(result.undisturbed) < enough:
+        verdict, text = Verdict.FAILED, f"only {len(result.timings)} launches: the run ended before"
     elif stored is None:
         verdict, text = (
             Verdict.NO_BASELINE,
@@ -269,13 +271,7 @@ def _without_comparison(
         verdict = Verdict.NO_BASELINE
         text = f"the baseline is of version {stored.version} of this workload, the run of {result.case.version}"
     else:
-        few = len(result.undisturbed) < enough
-        verdict = Verdict.FAILED if few else Verdict.NO_BASELINE
-        text = (
-            f"only {len(result.timings)} launches: the run ended before"
-            if few
-            else "the baseline was measured beside other controls"
-        )
+        verdict, text = Verdict.NO_BASELINE, "the baseline was measured beside other controls"
     return Finding(case=result.id, gate=GATE, verdict=verdict, summary=text)
 
 

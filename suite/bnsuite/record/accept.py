@@ -20,10 +20,16 @@ from bnsuite.record.baselines import (
     workload,
 )
 from bnsuite.record.errors import InputError
-from bnsuite.record.files import BASELINES, make_folder, write_atomically
+from bnsuite.record.files import BASELINES, make_folder, write_together
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import CHECKS, MEMORY, Kind, L
-from bnsuite.record.reference import CurveReference, TimingReference, curve_reference, timing_reference
+from bnsuite.record.reference import (
+    CurveReference,
+    TimingReference,
+    curve_reference,
+    has_timing,
+    timing_reference,
+)
 from bnsuite.record.schema import CaseResult, Curve, Run, Status
 
 LINES: dict[str, Kind[Any]] = {"memory": MEMORY, "checks": CHECKS}
@@ -40,6 +46,14 @@ class Change:
     measured: bool = True
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A run, and the cases and gates of it that pass against what was accepted."""
+
+    run: Run
+    passing: frozenset[tuple[str, str]]
+
+
 #: What can be accepted by itself.
 WHAT = ("timing", "memory", "checks", "convergence")
 
@@ -49,30 +63,35 @@ def accept(
     folder: Path,
     *,
     what: Collection[str] = WHAT,
-    keep: Collection[tuple[str, str]] = (),
+    keep: Collection[tuple[int, str, str]] = (),
     spoiled: Collection[tuple[int, str]] = (),
 ) -> tuple[list[Change], dict[Path, str]]:
     """What accepting `runs`, of one machine and torch, changes: a list to show, and the texts of the files to write.
 
-    `what` is some of WHAT. The cases and gates in `keep`, which pass as they are, stay: another machine's need not
-    leave its mark. The times in `spoiled`, the place of a run and a case, are not taken. Timings are always new, and
+    `what` is some of WHAT. What is in `keep`, the place of a run, a case and a gate, passes as it is: what was accepted
+    stays, as another machine's need not leave its mark. The times in `spoiled`, the place of a run and a case, are not
+    taken. Timings are always new, and
     are taken from all runs together, so that the baseline knows how far the machine drifts from run to run. Raises
     InputError if a run did not come to its end or judged an implementation of a user's, if the runs don't belong
     together or hold nothing, or if curves of fewer seeds would replace those of more.
     """
     timed = [_without(run, {case for there, case in spoiled if there == place}) for place, run in enumerate(runs)]
     timed = [run for place, run in enumerate(timed) if runs[place] not in runs[:place]]
-    runs = [run for place, run in enumerate(runs) if run not in runs[:place]]
-    key = _key(runs)
+    each = [
+        _Kept(run, frozenset((case, gate) for there, case, gate in keep if there == place))
+        for place, run in enumerate(runs)
+        if run not in runs[:place]
+    ]
+    key = _key([one.run for one in each])
     changes: list[Change] = []
     files: dict[Path, str] = {}
     if "timing" in what:
         files |= _accept_timing(timed, folder, key, changes)
     for name, kind in LINES.items():
         if name in what:
-            files |= _accept_lines(kind, runs, folder, changes, keep)
+            files |= _accept_lines(kind, each, folder, changes)
     if "convergence" in what:
-        files |= _accept_curves(runs, folder, changes, {case for case, gate in keep if gate == "convergence"})
+        files |= _accept_curves(each, folder, changes)
     if not any(change.measured for change in changes):
         raise InputError("the run holds no measurement to accept; measure again")
     return changes, files
@@ -113,19 +132,18 @@ def _builds(a: Run, b: Run) -> list[tuple[str, object, object]]:
     ]
 
 
-def _accept_lines(
-    kind: Kind[L], runs: list[Run], folder: Path, changes: list[Change], keep: Collection[tuple[str, str]]
-) -> dict[Path, str]:
-    said, files = kind.accept(runs, folder, {case for case, gate in keep if gate in kind.gates})
+def _accept_lines(kind: Kind[L], runs: list[_Kept], folder: Path, changes: list[Change]) -> dict[Path, str]:
+    passing = [{case for case, gate in one.passing if gate in kind.gates} for one in runs]
+    said, files = kind.accept([(one.run, names) for one, names in zip(runs, passing, strict=True)], folder)
     changes += [Change(name, kind.folder, what) for name, what in said.items()]
     return files
 
 
 def write(files: dict[Path, str]) -> None:
-    """Put accepted files where they belong."""
-    for path, text in files.items():
+    """Put accepted files where they belong, all of them or, if one can't be written, none."""
+    for path in files:
         make_folder(path.parent, BASELINES)
-        write_atomically(path, text, BASELINES)
+    write_together(files, BASELINES)
 
 
 def _measured(result: CaseResult, gate: str) -> bool:
@@ -133,17 +151,18 @@ def _measured(result: CaseResult, gate: str) -> bool:
 
 
 def _accept_timing(runs: list[Run], folder: Path, key: MachineKey, changes: list[Change]) -> dict[Path, str]:
-    new: dict[str, TimingReference] = {}
-    for run in reversed(runs):  # the newest version of a case is the one that counts
-        for result in run.cases:
-            if result.case.bounds:  # a relation has its bound
-                continue
-            if _measured(result, "timing") and result.undisturbed and result.id not in new:
-                new[result.id] = timing_reference(result, runs)
-            elif "timing" in result.outcomes and result.id not in new:
-                changes.append(
-                    Change(result.id, "timing", "left out: broken, or not measured undisturbed", measured=False)
-                )
+    newest: dict[str, CaseResult] = {}
+    timed: dict[str, None] = {}
+    for result in (result for run in runs for result in run.cases if "timing" in result.outcomes):
+        if result.case.bounds:  # a relation has its bound
+            continue
+        timed[result.id] = None
+        before = newest.get(result.id)
+        if has_timing(result) and (before is None or result.case.version >= before.case.version):
+            newest[result.id] = result
+    new = {name: timing_reference(result, runs) for name, result in newest.items()}
+    why = "left out: broken, or not measured undisturbed"
+    changes += [Change(name, "timing", why, measured=False) for name in timed if name not in new]
     if not new:
         return {}
     stored = read_timing(folder, key)
@@ -172,29 +191,31 @@ def _size(one: TimingReference) -> str:
     return f"{sum(map(len, one.runs))} launches of {len(one.runs)} run{'s' if len(one.runs) > 1 else ''}"
 
 
-def _accept_curves(runs: list[Run], folder: Path, changes: list[Change], keep: Collection[str]) -> dict[Path, str]:
-    new: dict[str, tuple[CurveReference, Run]] = {}
-    for run in runs:
-        for result in run.cases:
+def _accept_curves(runs: list[_Kept], folder: Path, changes: list[Change]) -> dict[Path, str]:
+    new: dict[str, tuple[CurveReference, _Kept]] = {}
+    for one in runs:
+        for result in one.run.cases:
             if not _measured(result, "convergence"):
                 continue
             before = new[result.id][0] if result.id in new else None
             if before is None or (result.case.version, len(result.curves)) > (before.version, len(before.curves)):
-                new[result.id] = curve_reference(result, run), run
+                new[result.id] = curve_reference(result, one.run), one
     files = {}
     for family in sorted({workload(name) for name in new}):
         path = curve_path(folder, family)
         lines = dict(lines_by_case(path))
-        for name, (one, run) in new.items():
+        for name, (taken, one) in new.items():
             if workload(name) != family:
                 continue
-            what, changed = _curve_change(one, lines.get(name, []), name in keep)
+            what, changed = _curve_change(taken, lines.get(name, []), (name, "convergence") in one.passing)
             changes.append(Change(name, "convergence", what))
             if changed:
-                lines[name] = [_curve_line(one, curve, run) for curve in one.curves]
+                lines[name] = [_curve_line(taken, curve, one.run) for curve in taken.curves]
                 files[path] = ""
         if path in files:
-            files[path] = "".join(line.model_dump_json(by_alias=True) + "\n" for one in lines.values() for line in one)
+            files[path] = "".join(
+                line.model_dump_json(by_alias=True) + "\n" for some in lines.values() for line in some
+            )
     return files
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from bnsuite.record.errors import InputError
@@ -32,6 +33,23 @@ def write_atomically(path: Path, content: str | bytes, option: str = OUT) -> Non
             raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}; {_mend(error, option)}") from error
+
+
+def write_together(files: Mapping[Path, str], option: str = OUT) -> None:
+    """Put each text at its path, in folders that are there: none is replaced unless all could be written."""
+    made: dict[Path, Path] = {}
+    try:
+        for path, text in files.items():
+            made[path] = path.with_name(f".{path.name}.{os.getpid()}")
+            write_atomically(made[path], text, option)
+        for path, temporary in made.items():
+            try:
+                temporary.replace(path)
+            except OSError as error:
+                raise InputError(f"{path}: cannot be written: {error.strerror}; {_mend(error, option)}") from error
+    finally:
+        for temporary in made.values():
+            temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, option: str = OUT) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
+from typing_extensions import Self
+
 from bnsuite.record.files import read_text
 from bnsuite.record.schema import CHECK_GATES, Bytes, CaseResult, Run, Status, Versioned
 from bnsuite.record.store import parse
@@ -25,6 +27,10 @@ class Line(Versioned):
     profiles: tuple[str, ...]
     torch: str
 
+    def completed_by(self, other: Self) -> Self:  # noqa: ARG002  # what has one number lacks nothing
+        """This line with what it lacks, and `other`, which passes against it, has."""
+        return self
+
 
 class MemoryLine(Line):
     """Bytes a step held at its peak. History of the schema: 1 is the first."""
@@ -34,6 +40,11 @@ class MemoryLine(Line):
     allocated_peak_bytes: int
     #: All that was used on the GPU after the step, where bnsuite was alone on it.
     gpu_used_bytes: Bytes | None = None
+
+    def completed_by(self, other: Self) -> Self:
+        """With what is used on the GPU, if that was not told before."""
+        used = other.gpu_used_bytes if self.gpu_used_bytes is None else self.gpu_used_bytes
+        return self.model_copy(update={"gpu_used_bytes": used})
 
 
 class CheckLine(Line):
@@ -45,6 +56,10 @@ class CheckLine(Line):
     SCHEMA: ClassVar[int] = 1
 
     observed: dict[str, float | str]
+
+    def completed_by(self, other: Self) -> Self:
+        """With the observations that are new."""
+        return self.model_copy(update={"observed": {**other.observed, **self.observed}})
 
 
 L = TypeVar("L", bound=Line)
@@ -83,33 +98,44 @@ class Kind(Generic[L]):
         return any(gate in result.outcomes and result.outcomes[gate].status is Status.MEASURED for gate in self.gates)
 
     def accept(
-        self, runs: Iterable[Run], baselines: Path, keep: Collection[str]
+        self, runs: Iterable[tuple[Run, Collection[str]]], baselines: Path
     ) -> tuple[dict[str, str], dict[Path, str]]:
-        """What becomes of each case, and the texts of the files to write; the cases in `keep` stay as they are.
+        """What becomes of each case, and the texts of the files to write.
 
-        Of several runs that measured a case the last one counts.
+        A run comes with the cases of it that pass against what was accepted, which stays, and gets what it lacks. Of
+        several runs that measured a case the last one counts.
         """
         said: dict[str, str] = {}
         before: dict[Path, dict[str, L]] = {}
         after: dict[Path, dict[str, L]] = {}
-        for run in runs:
+        for run, passing in runs:
             path = self.path(baselines, run)
             if path not in before:
                 before[path] = self.read(baselines, run)
                 after[path] = dict(before[path])
             stored = before[path]
             for name, line in self.of_run(run).items():
-                if name not in stored:
-                    said[name], after[path][name] = "new", line
-                elif name not in keep and stored[name] != line:
-                    said[name], after[path][name] = "replaced", line
-                else:
-                    said.setdefault(name, "unchanged" if stored[name] == line else "kept: the run passes against it")
+                said[name], after[path][name] = self._outcome(stored.get(name), line, passes=name in passing)
         changed = {path: lines for path, lines in after.items() if lines != before[path]}
         return said, {
             path: "".join(one.model_dump_json(by_alias=True, exclude_none=True) + "\n" for one in lines.values())
             for path, lines in changed.items()
         }
+
+    @staticmethod
+    def _outcome(stored: L | None, line: L, *, passes: bool) -> tuple[str, L]:
+        """What becomes of a case, in words, and its line from now on."""
+        if stored is None:
+            return "new", line
+        if stored.version != line.version:
+            return f"version {line.version} instead of {stored.version}", line
+        if stored == line:
+            return "unchanged", stored
+        if not passes:
+            return "replaced", line
+        completed = stored.completed_by(line)
+        lacked = " but for what it lacked" if completed != stored else ""
+        return f"kept{lacked}: the run passes against it", completed
 
 
 def torch_of(run: Run) -> str:

@@ -12,7 +12,7 @@ from pydantic import Field
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import CHECKS, MEMORY, CheckLine, MemoryLine, kind_of_device
 from bnsuite.record.pins import Pin
-from bnsuite.record.schema import CaseResult, Curve, Run, Seconds, Timing, Value
+from bnsuite.record.schema import CaseResult, Curve, Run, Seconds, Status, Timing, Value
 
 
 class LaunchValue(Value):
@@ -77,8 +77,13 @@ class Reference:
 
 
 def has_timing(result: CaseResult) -> bool:
-    """Whether a case has times to hold others against; a relation has its bound, and needs none."""
-    return bool(result.undisturbed) and not result.case.bounds
+    """Whether a case has times to hold others against: of one that crashed they are none.
+
+    A relation has its bound, and needs none.
+    """
+    outcome = result.outcomes.get("timing")
+    measured = outcome is not None and outcome.status is Status.MEASURED
+    return measured and bool(result.undisturbed) and not result.case.bounds
 
 
 def from_run(run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = ()) -> Reference:
@@ -118,7 +123,7 @@ def timing_reference(result: CaseResult, runs: list[Run]) -> TimingReference:
         one
         for run in runs
         for one in run.cases
-        if (one.id, one.case.version) == (result.id, result.case.version) and one.undisturbed
+        if (one.id, one.case.version) == (result.id, result.case.version) and has_timing(one)
     ]
     return TimingReference(
         id=result.id,

@@ -49,7 +49,8 @@ def load(where: Path) -> Run:
         raise InputError(f"{where}: {NO_RUN}")
     path = where / RUN_FILE if where.is_dir() else where
     if where.is_dir() and not exists(path) and exists(where / "a" / RUN_FILE):
-        raise InputError(f"{where}: is a comparison, which `bnsuite show` prints; its runs are {where}/a and {where}/b")
+        sides = f"its sides, which `claims` and `figures` take, are {where}/a and {where}/b"
+        raise InputError(f"{where}: is a comparison, which `bnsuite show` prints; {sides}")
     if not exists(path):
         raise InputError(f"{path}: {NO_RUN}")
     return parse(Run, read_text(path, "run"), path)
