@@ -242,6 +242,22 @@ def test_what_a_could_not_show_is_not_held_against_b() -> None:
     assert (skipped.verdict, skipped.summary) == (Verdict.SKIPPED, "python:/trusted: it needs a GPU")
 
 
+def test_what_b_can_not_show_any_more_is_missing() -> None:
+    """An image that has lost its compiler is not as right as the one that has it; a package less is no loss of B's."""
+    outcome = {"numerics": Outcome(status=Status.SKIPPED, reason="torch.compile has no working inductor here")}
+    lost = result("numerics/ref/x", outcomes=outcome)
+    a = make_run(result("numerics/ref/x", observations=(Observation(what="y[0]", value=1.0, limit=30.0),)))
+    finding = found(make_run(lost), times(), a=a)
+    assert finding.verdict is Verdict.MISSING
+    assert finding.summary.startswith("python:/trusted shows it, and . can't: torch.compile has no working inductor")
+    less = lost.model_copy(update={"case": lost.case.model_copy(update={"lacks": ("torchvision",)})})
+    assert found(make_run(less), times(), a=a).verdict is Verdict.SKIPPED
+    refused = make_run(lost)
+    refused = refused.model_copy(update={"asked": refused.asked.model_copy(update={"implementation": "m:f"})})
+    assert found(refused, times(), a=a).verdict is Verdict.SKIPPED
+    assert found(make_run(lost), times(), a=make_run(lost)).verdict is Verdict.SKIPPED
+
+
 def test_what_the_budget_cut_short_is_inconclusive() -> None:
     """Both what was timed too little and what was not looked at; what fails still fails."""
     finding = found(run_of(), times(pairs(0.0), pairs(0.01), budget_s=10.0))

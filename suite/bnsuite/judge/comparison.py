@@ -26,7 +26,7 @@ def judge(a: Run, b: Run, times: Lockstep, pins: Collection[Pin]) -> list[Findin
         return lockstep.judge(run, times)
 
     findings = [_beside(a, times.a, finding) for finding in judge_run(b, reference, {lockstep.GATE: timing})]
-    findings = [_with_pins(b, pins, finding) for finding in findings]
+    findings = [_with_pins(b, pins, _unless_a_shows_it(a, b, times, finding)) for finding in findings]
     if times.budget_s is None or not b.finished:
         return findings
     return list(map(partial(_out_of_time, b), findings))
@@ -46,6 +46,20 @@ def _beside(a: Run, name: str, finding: Finding) -> Finding:
     if finding.verdict is Verdict.FAILED:  # what A does wrong as well is no change
         return finding.model_copy(update={"verdict": Verdict.SKIPPED, "summary": f"fails in both; {told}"})
     return finding.model_copy(update={"summary": f"nothing to hold it against; {told}"})
+
+
+def _unless_a_shows_it(a: Run, b: Run, times: Lockstep, finding: Finding) -> Finding:
+    """A check that A shows and B can't look at is MISSING, as where B has no compiler that works.
+
+    What a user's implementation refuses, and what needs a package that isn't there, is SKIPPED.
+    """
+    if finding.gate not in CHECK_GATES or finding.verdict is not Verdict.SKIPPED or b.asked.implementation is not None:
+        return finding
+    outcome = next((one.outcomes.get(finding.gate) for one in a.cases if one.id == finding.case), None)
+    if outcome is None or outcome.status is not Status.MEASURED or _result(b, finding).case.lacks:
+        return finding
+    text = f"{times.a} shows it, and {times.b} can't: {finding.summary}"
+    return finding.model_copy(update={"verdict": Verdict.MISSING, "summary": text})
 
 
 def _with_pins(b: Run, pins: Collection[Pin], finding: Finding) -> Finding:
