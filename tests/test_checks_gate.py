@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
+from bnsuite.cases.checks.case import Observation as CheckObservation
 from bnsuite.judge.checks import judge_behaviour, judge_numerics
 from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import Finding, Verdict
@@ -49,6 +51,15 @@ def test_a_limit_needs_no_baseline() -> None:
 def test_drift_is_told_before_it_is_damage(value: float, verdict: Verdict) -> None:
     """Under the limit a number is wrong only if it is 3 times what was accepted and over a third of the limit."""
     assert finding(seen(number(value)), accepted(dx=1.0)).verdict is verdict
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
+def test_what_is_not_finite_is_wrong(value: float) -> None:
+    """A layer that gives NaN is REGRESSED, and not a check that crashed."""
+    one = CheckObservation("dx", value, limit=30.0)
+    told = finding(seen(Observation(what=one.what, value=one.value, limit=one.limit)))
+    assert told.verdict is Verdict.REGRESSED
+    assert "dx is boundless, where 30 is the most" in told.summary
 
 
 def test_a_word_is_the_expected_one() -> None:

@@ -214,6 +214,18 @@ def test_nonsense_is_refused(worker: Worker) -> None:
         worker.ask({"do": "catalogue", "profile": "quick"}, Followed, 60)
 
 
+def test_a_number_that_json_has_not_is_a_failure_and_no_death(tmp_path: Path) -> None:
+    """The worker tells it and answers on."""
+    code = (
+        "from bnsuite.measure import worker\nworker.ANSWERS['check'] = lambda _: {'value': float('nan')}\nworker.main()"
+    )
+    asked = '{"do": "check"}\n{"do": "start"}\n'
+    done = subprocess.run([sys.executable, "-c", code], input=asked, capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert "Out of range float values are not JSON compliant" in first
+    assert second == '{"done": {}}'
+
+
 def test_quiet_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The heap is kept, threads are fixed, and a user's pytest options do not leak in."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--pdb")

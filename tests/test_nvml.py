@@ -378,6 +378,18 @@ watched.start("1234").stop(), watched.start("1299").stop()
     assert (second["foreign"], second["used_bytes"]) == (None, 10)
 
 
+def test_without_a_uuid_the_index_says_which(ask: Ask) -> None:
+    """torch 2.4 tells none: of two GPUs the measured one is watched, and not the first."""
+    script = """
+watched = nvml.Watch()
+play("two foreign")
+watched.start(None, 0).stop(), watched.start(None, 1).stop(), watched.start().stop()
+"""
+    first, second, again = ask(script, "two")
+    assert first["used_bytes"] != second["used_bytes"]
+    assert again["used_bytes"] == second["used_bytes"]
+
+
 def test_a_thread_samples_between_and_ends(ask: Ask) -> None:
     """It sees what both ends miss, counts what it cost, and is gone after the stop."""
     script = """

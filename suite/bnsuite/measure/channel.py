@@ -22,6 +22,13 @@ class Channel:
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message whole; the reader may be gone, which ends this process."""
-        line = self._mark + json.dumps(message, allow_nan=False).encode() + b"\n"
+        self.write(self.line(message))
+
+    def line(self, message: dict[str, Any]) -> bytes:
+        """A message as it is written; ValueError for a number that JSON has none for."""
+        return self._mark + json.dumps(message, allow_nan=False).encode() + b"\n"
+
+    def write(self, line: bytes) -> None:
+        """Write one line whole."""
         while line:
             line = line[os.write(self._descriptor, line) :]

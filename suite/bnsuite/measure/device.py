@@ -47,6 +47,11 @@ def uuid(device: str) -> str | None:
     return None if found is None else str(found)
 
 
+def index_of(device: str) -> int:
+    """N of "cuda:N"; 0 of "cuda" and of "cpu"."""
+    return int(device.partition(":")[2] or 0)
+
+
 def _why_no_cuda(built_for: str | None) -> str:
     if built_for is None:
         return "this torch is built without CUDA; install a CUDA build, or use --device cpu"

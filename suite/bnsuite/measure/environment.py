@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsuite.measure import nvml
+from bnsuite.measure.device import index_of
 from bnsuite.measure.device import uuid as device_uuid
 
 #: Packages whose version is recorded if they are installed; none is imported for it.
@@ -92,7 +93,7 @@ def _gpu(device: str) -> dict[str, Any]:
 
     properties = torch.cuda.get_device_properties(device)
     seen = nvml.describe(device_uuid(device))
-    details = nvml.details(device_uuid(device), torch.device(device).index or 0)
+    details = nvml.details(device_uuid(device), index_of(device))
     driver, _ = nvml.driver_version()
     return {
         "name": properties.name,

@@ -8,9 +8,9 @@ import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsuite.cases import allocations
+from bnsuite.cases import allocations, data
 from bnsuite.measure import nvml
-from bnsuite.measure.device import uuid
+from bnsuite.measure.device import index_of, uuid
 
 if TYPE_CHECKING:
     from bnsuite.cases import Step
@@ -26,8 +26,9 @@ def measure(step: Step, device: str) -> dict[str, int | None]:
 def _on_gpu(step: Step, device: str) -> dict[str, int | None]:
     import torch
 
+    data.load.cache_clear()  # what other cases needed in this process is none of this one's
     gc.collect()
-    torch.cuda.empty_cache()  # what other cases needed in this process is none of this one's
+    torch.cuda.empty_cache()
     step()
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -37,7 +38,7 @@ def _on_gpu(step: Step, device: str) -> dict[str, int | None]:
     return {
         "allocated_peak_bytes": torch.cuda.max_memory_allocated(device) - before,
         "reserved_peak_bytes": torch.cuda.max_memory_reserved(device),
-        "gpu_used_bytes": nvml.used_bytes(uuid(device)),
+        "gpu_used_bytes": nvml.used_bytes(uuid(device), index_of(device)),
         "rss_peak_bytes": _rss_peak_bytes(),
     }
 

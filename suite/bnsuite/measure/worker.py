@@ -231,14 +231,13 @@ def main() -> None:
     os.dup2(2, 1)  # a print in the measured code must not look like an answer
     for line in sys.stdin:
         request = json.loads(line)
-        answer: Answer
         try:
-            answer = {"done": ANSWERS[request["do"]](request)}
+            answer = answers.line({"done": ANSWERS[request["do"]](request)})
         except Exception as error:  # noqa: BLE001  # whatever the measured code raises is an answer
             traceback.print_exc()
             text = str(error).strip().splitlines()
-            answer = {"failed": f"{type(error).__name__}: {text[0]}" if text else type(error).__name__}
-        answers.send(answer)
+            answer = answers.line({"failed": f"{type(error).__name__}: {text[0]}" if text else type(error).__name__})
+        answers.write(answer)
 
 
 if __name__ == "__main__":

@@ -14,18 +14,26 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+#: What stands for a number that is not finite, or larger still; JSON has none.
+BOUNDLESS = 1e30
+
+
 @dataclass(frozen=True)
 class Observation:
     """One thing that a check saw, and what is right.
 
     A number is right up to `limit`; a word is right if it is `expected`. With neither, what is right was accepted
-    before: it stands in the baseline.
+    before: it stands in the baseline. A number that is not finite is wrong wherever a limit is: it is BOUNDLESS.
     """
 
     what: str
     value: float | str
     limit: float | None = None
     expected: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.value, str) and not abs(self.value) <= BOUNDLESS:
+            object.__setattr__(self, "value", BOUNDLESS)
 
 
 class CannotLookError(Exception):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from bnsuite.cases.checks.case import Observation
+from bnsuite.cases.checks.case import BOUNDLESS, Observation
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: The most an error may be, in errors of the composite.
 LIMIT = 30.0
-#: What stands for a number that is not finite; JSON has none.
-BOUNDLESS = 1e30
 
 
 @dataclass

@@ -40,7 +40,8 @@ def batch_norm(
     layer = {2: "batch_norm1d", 3: "batch_norm1d", 4: "batch_norm2d", 5: "batch_norm3d"}[rank]
     for layout in layouts or LAYOUTS[rank]:
         for phase in phases:
-            yield OpCase(version=2, layer=layer, phase=phase, layout=layout, shape=shape, **options)
+            version = 3 if options.get("way") == "native" else 2
+            yield OpCase(version=version, layer=layer, phase=phase, layout=layout, shape=shape, **options)
 
 
 def kin(layer: str, shape: Shape, *, layouts: tuple[str, ...] = ()) -> Iterator[OpCase]:

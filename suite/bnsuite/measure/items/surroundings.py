@@ -7,7 +7,7 @@ from time import perf_counter, thread_time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.measure.device import uuid
+from bnsuite.measure.device import index_of, uuid
 from bnsuite.measure.plugin import WATCH
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Surroundings:
 
     def __enter__(self) -> Self:
         if self._watch is not None:
-            self._watch.start(uuid(self._device), period_s=self._period_s)
+            self._watch.start(uuid(self._device), index_of(self._device), period_s=self._period_s)
         self._begin_s, self._begin_cpu_s = perf_counter(), thread_time()
         return self
 

@@ -119,9 +119,9 @@ def describe(uuid: str | None) -> Gpu | None:
         return None
 
 
-def used_bytes(uuid: str | None) -> int | None:
-    """Memory in use on the whole GPU, or MIG slice, by whatever process, or None where NVML can't say."""
-    gpu = _found(uuid)
+def used_bytes(uuid: str | None, index: int = 0) -> int | None:
+    """Memory in use on torch's cuda:`index`, or its MIG slice, by whatever process; None where NVML can't say."""
+    gpu, _ = find(uuid, index)
     if gpu is None:
         return None
     try:

@@ -73,13 +73,17 @@ class Watch:
                 if found is not None:
                     self._before[gpu.uuid] = frozenset(process.id for process in found)
 
-    def start(self, uuid: str | None = None, *, period_s: float | None = None) -> Self:
-        """Begin anew, on the GPU of this UUID if it is known by now; with a period, sample in a thread as well."""
+    def start(self, uuid: str | None = None, index: int | None = None, *, period_s: float | None = None) -> Self:
+        """Begin anew, on the GPU of this UUID, or torch's cuda:`index`, if that is known by now.
+
+        With a period, sample in a thread as well.
+        """
         if not self._end_thread():
             self._tally = _Tally()
             return self
-        if self._gpu is None or uuid not in {None, self._uuid}:
+        if self._gpu is None or uuid not in {None, self._uuid} or index not in {None, self._index}:
             self._uuid = uuid or self._uuid
+            self._index = self._index if index is None else index
             self._gpu, self._why = find(self._uuid, self._index)
         self._tally = _Tally(trouble=self._why or None)
         self.sample()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.behaviour import compiled_modes
 from bnsuite.cases.checks.behaviour.compiled_modes import AOT, INDUCTOR, PARTS, counted, need, reset
-from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
+from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.reference import BOUNDLESS, LIMIT, multiple, unsettle
+from bnsuite.cases.checks.reference import LIMIT, multiple, unsettle
 
 if TYPE_CHECKING:
     import torch

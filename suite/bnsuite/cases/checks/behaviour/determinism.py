@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from ctypes import string_at
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BehaviourCase, Look, Observation, Subject
-from bnsuite.cases.checks.reference import BOUNDLESS, unsettle
+from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Look, Observation, Subject
+from bnsuite.cases.checks.reference import unsettle
 
 if TYPE_CHECKING:
     import torch
@@ -75,12 +76,12 @@ def _step(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, wanted: tuple[str
 
 def _bits(found: dict[str, torch.Tensor]) -> dict[str, str]:
     """A digest of every bit of each part."""
-    import torch
+    return {name: _digest(one.cpu().contiguous()) for name, one in found.items()}
 
-    return {
-        name: sha256(one.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
-        for name, one in found.items()
-    }
+
+def _digest(tensor: torch.Tensor) -> str:
+    """Of the bytes of a contiguous tensor in memory; torch alone, which need not have numpy, gives them so."""
+    return sha256(string_at(tensor.data_ptr(), tensor.nbytes)).hexdigest()[:16]
 
 
 def _anew(subject: Subject, norm: Norm) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases import implementation
 from bnsuite.cases.checks.behaviour import exported_onnx
 from bnsuite.cases.checks.behaviour import exporters as ways
-from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import BOUNDLESS, compare, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
+from bnsuite.cases.checks.reference import compare, right, start_of, step_of, unsettle
 from bnsuite.cases.checks.two_ranks import programs
 
 if TYPE_CHECKING:
@@ -198,7 +198,9 @@ def _frozen_script(subject: Subject, *, dimensions: int, optimized: bool) -> Ite
 
     x, _ = programs.batch(subject, dimensions, 4, 0, 0)
     net = programs.network(subject, dimensions, {}).eval()
-    with torch.no_grad():
+    # Folding changes the weights that TF32 would round.
+    exactly = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
+    with torch.no_grad(), exactly:
         frozen = ways.exported(lambda layer, _: torch.jit.freeze(torch.jit.script(layer)), net, x)
         if optimized:
             frozen = torch.jit.optimize_for_inference(frozen)

@@ -81,10 +81,15 @@ def _peak(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, *, twice: bool = 
         else:
             y.backward(dy)
 
-    step()  # the first leaves behind what torch and its libraries load and keep
-    for parameter in layer.parameters():
-        parameter.grad = None
-    return held(step, str(x.device)).peak / x.nbytes
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # some layers hold a buffer a thread
+    try:
+        step()  # the first leaves behind what torch and its libraries load and keep
+        for parameter in layer.parameters():
+            parameter.grad = None
+        return held(step, str(x.device)).peak / x.nbytes
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _step(

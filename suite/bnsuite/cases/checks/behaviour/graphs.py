@@ -9,9 +9,8 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
+from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, CannotLookError, Observation, Subject
 from bnsuite.cases.checks.reference import (
-    BOUNDLESS,
     LIMIT,
     Seen,
     compare,

@@ -13,8 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.behaviour import synchronised
-from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import BOUNDLESS
+from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.two_ranks import LIMIT_S, RANKS, ask, programs
 
 if TYPE_CHECKING:

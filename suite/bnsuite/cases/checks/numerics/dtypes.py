@@ -7,19 +7,10 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
 from bnsuite.cases.checks.numerics import kin
 from bnsuite.cases.checks.numerics.accuracy import each
-from bnsuite.cases.checks.reference import (
-    BOUNDLESS,
-    LIMIT,
-    compare,
-    right,
-    start_of,
-    step_against_float64,
-    step_of,
-    unsettle,
-)
+from bnsuite.cases.checks.reference import LIMIT, compare, right, start_of, step_against_float64, step_of, unsettle
 
 if TYPE_CHECKING:
     import torch

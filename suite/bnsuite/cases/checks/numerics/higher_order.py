@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
 from bnsuite.cases.checks.numerics.eval_backward import KINDS, Kind, Setting
 from bnsuite.cases.checks.numerics.large import Norm
-from bnsuite.cases.checks.reference import BOUNDLESS, LIMIT, multiple, start_of, unsettle
+from bnsuite.cases.checks.reference import LIMIT, multiple, start_of, unsettle
 
 if TYPE_CHECKING:
     import torch

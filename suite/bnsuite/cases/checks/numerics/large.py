@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import CannotLookError, Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.case import BOUNDLESS, CannotLookError, Look, NumericsCase, Observation, Subject
 from bnsuite.cases.checks.numerics.eval_backward import lay
-from bnsuite.cases.checks.reference import BOUNDLESS, Seen, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.reference import Seen, right, start_of, step_of, unsettle
 
 if TYPE_CHECKING:
     import torch

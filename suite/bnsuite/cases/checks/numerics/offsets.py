@@ -133,7 +133,9 @@ def _four(subject: Subject, *, base: float, kind: str) -> Iterator[Observation]:
         y = layer((base + steps).view(4, 1).expand(4, 2).contiguous())[:, 1]
     truth = (steps.double() - 1.5) / math.sqrt(1.25 + 1e-5)
     allowed = 1e-2 * truth.abs() + _unit(base + 3) / math.sqrt(1.25)
-    yield Observation("y", _finite(((y.double() - truth).abs() / allowed).max().item()), 1.0)
+    # A word: half of what is allowed here is a quarter of it there, by how a CPU's kernels add up, and is no drift.
+    error = _finite(((y.double() - truth).abs() / allowed).max().item())
+    yield Observation("y", "right" if error <= 1 else f"{error:.3g} times what is allowed away", expected="right")
 
 
 def _implied(subject: Subject, *, kind: str) -> Iterator[Observation]:
@@ -287,7 +289,7 @@ def _means_of_kin() -> Iterator[NumericsCase]:
         }
         yield _case(f"{kind}/variance=1e-4/mean=100", {"": partial(_implied, kind=kind)}, rows=("N28",), **options)
         looks = {f"from={base:.0f}": partial(_four, base=base, kind=kind) for base in (4e4, 8e4, 1e6)}
-        yield _case(f"{kind}/four-whole-numbers", looks, rows=("N30",), quick=True, **options)
+        yield _case(f"{kind}/four-whole-numbers", looks, rows=("N30",), quick=True, version=2, **options)
 
 
 def _constants() -> Iterator[NumericsCase]:

@@ -9,11 +9,10 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
 from bnsuite.cases.checks.numerics import kin
 from bnsuite.cases.checks.numerics.accuracy import each
 from bnsuite.cases.checks.reference import (
-    BOUNDLESS,
     LIMIT,
     Seen,
     multiple,
