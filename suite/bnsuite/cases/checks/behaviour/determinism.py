@@ -75,13 +75,9 @@ def _step(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, wanted: tuple[str
 
 
 def _bits(found: dict[str, torch.Tensor]) -> dict[str, str]:
-    """A digest of every bit of each part."""
-    return {name: _digest(one.cpu().contiguous()) for name, one in found.items()}
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    """Of the bytes of a contiguous tensor in memory; torch alone, which need not have numpy, gives them so."""
-    return sha256(string_at(tensor.data_ptr(), tensor.nbytes)).hexdigest()[:16]
+    """A digest of every bit of each part, without numpy, which torch need not have."""
+    kept = {name: one.cpu().contiguous() for name, one in found.items()}
+    return {name: sha256(string_at(one.data_ptr(), one.nbytes)).hexdigest()[:16] for name, one in kept.items()}
 
 
 def _anew(subject: Subject, norm: Norm) -> dict[str, str]:
