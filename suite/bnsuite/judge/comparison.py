@@ -12,7 +12,7 @@ from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.lockstep import Lockstep
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference, trusted
-from bnsuite.record.schema import CHECK_GATES, CaseResult, Run, Status
+from bnsuite.record.schema import CHECK_GATES, CaseResult, Outcome, Run, Status
 
 
 def judge(a: Run, b: Run, times: Lockstep, pins: Collection[Pin]) -> list[Finding]:
@@ -34,7 +34,7 @@ def judge(a: Run, b: Run, times: Lockstep, pins: Collection[Pin]) -> list[Findin
 
 def _beside(a: Run, name: str, finding: Finding) -> Finding:
     """A finding where A had nothing to hold B against, for A's reason: SKIPPED there, or failed there too."""
-    outcome = next((one.outcomes.get(finding.gate) for one in a.cases if one.id == finding.case), None)
+    outcome = _outcome(a, finding)
     if outcome is None or finding.verdict not in {Verdict.NO_BASELINE, Verdict.FAILED, Verdict.INCONCLUSIVE}:
         return finding
     why = outcome.reason or "no reason given"
@@ -48,6 +48,11 @@ def _beside(a: Run, name: str, finding: Finding) -> Finding:
     return finding.model_copy(update={"summary": f"nothing to hold it against; {told}"})
 
 
+def _outcome(run: Run, finding: Finding) -> Outcome | None:
+    """How far a run came with what a finding is about; None where it has no such case or gate."""
+    return next((one.outcomes.get(finding.gate) for one in run.cases if one.id == finding.case), None)
+
+
 def _unless_a_shows_it(a: Run, b: Run, times: Lockstep, finding: Finding) -> Finding:
     """A check that A shows and B can't look at is MISSING, as where B has no compiler that works.
 
@@ -55,7 +60,7 @@ def _unless_a_shows_it(a: Run, b: Run, times: Lockstep, finding: Finding) -> Fin
     """
     if finding.gate not in CHECK_GATES or finding.verdict is not Verdict.SKIPPED or b.asked.implementation is not None:
         return finding
-    outcome = next((one.outcomes.get(finding.gate) for one in a.cases if one.id == finding.case), None)
+    outcome = _outcome(a, finding)
     if outcome is None or outcome.status is not Status.MEASURED or _result(b, finding).case.lacks:
         return finding
     text = f"{times.a} shows it, and {times.b} can't: {finding.summary}"

@@ -70,10 +70,9 @@ def accept(
 
     `what` is some of WHAT. What is in `keep`, the place of a run, a case and a gate, passes as it is: what was accepted
     stays, as another machine's need not leave its mark. The times in `spoiled`, the place of a run and a case, are not
-    taken. Timings are always new, and
-    are taken from all runs together, so that the baseline knows how far the machine drifts from run to run. Raises
-    InputError if a run did not come to its end or judged an implementation of a user's, if the runs don't belong
-    together or hold nothing, or if curves of fewer seeds would replace those of more.
+    taken. Timings are always new, and are taken from all runs together, so that the baseline knows how far the machine
+    drifts from run to run. Raises InputError if a run did not come to its end or judged an implementation of a user's,
+    if the runs don't belong together or hold nothing, or if curves of fewer seeds would replace those of more.
     """
     timed = [_without(run, {case for there, case in spoiled if there == place}) for place, run in enumerate(runs)]
     timed = [run for place, run in enumerate(timed) if runs[place] not in runs[:place]]
