@@ -105,6 +105,18 @@ def test_an_implementation_is_held_against_torchs_own() -> None:
     assert [one.implementation for one in wanted.asked] == [None, "mine:layer"]
 
 
+def test_what_a_loud_host_leaves_open_is_settled() -> None:
+    """Slower, but by no more than the controls strayed: INCONCLUSIVE against the baseline, decided by the lockstep."""
+    loud = make_run(*(result(name, timings=(timing(1.9e-3, 1.4e-4),) * 3) for name in ("op/a", "op/b")))
+    assert {one.verdict for one in judge(loud, held_against(loud))} >= {Verdict.INCONCLUSIVE}
+    again = Again(Verdict.PASS)
+    found = {one.case: one for one in settled(loud, again) if one.gate == "timing"}
+    assert found["op/a"].verdict is Verdict.PASS
+    assert "against yesterday it is slower by 36%" in found["op/a"].summary
+    assert found["op/b"].verdict is Verdict.INCONCLUSIVE
+    assert found["op/b"].summary.endswith("not confirmed: the case was not measured")
+
+
 def test_nothing_flagged_costs_nothing() -> None:
     again = Again(Verdict.REGRESSED)
     assert {one.verdict for one in settled(measured(USUAL, USUAL), again)} == {Verdict.PASS}

@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
     run = run_alone(options.run)
     reference = _reference(run, options)
     findings = judge(run, reference)
-    if options.confirm is None or not confirm.flagged(run, findings):
+    if options.confirm is None or not confirm.flagged(findings):
         return conclude(run, reference, options, None, findings)
     folder = store.folder_of(options.run)
     settled = confirm.settle(run, reference, findings, options, folder, measured_here=False)

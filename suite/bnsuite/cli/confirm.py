@@ -56,17 +56,11 @@ def make_sure(options: argparse.Namespace) -> None:
         raise InputError(f"--confirm {error}") from None
 
 
-def flagged(run: Run, findings: Iterable[Finding]) -> list[Finding]:
+def flagged(findings: Iterable[Finding]) -> list[Finding]:
     """The findings to be settled: slower than the stored baseline. A relation has its bound, and no baseline."""
-    from bnsuite.judge import timing
-    from bnsuite.judge.verdict import Verdict
+    from bnsuite.judge.timing import looks_slower
 
-    relations = {result.id for result in run.cases if result.case.bounds}
-    return [
-        one
-        for one in findings
-        if (one.gate, one.verdict) == (timing.GATE, Verdict.REGRESSED) and one.case not in relations
-    ]
+    return [one for one in findings if looks_slower(one)]
 
 
 def settle(
@@ -85,7 +79,7 @@ def settle(
     Without `measured_here` it is made sure first that this interpreter is what `run` has measured. `compare` makes the
     lockstep.
     """
-    slower = flagged(run, findings)
+    slower = flagged(findings)
     if not slower:
         return findings
     try:
