@@ -78,15 +78,15 @@ def test_an_environment_that_is_slower_as_a_whole_does_not_pass() -> None:
 
 
 @pytest.mark.parametrize("controls", [{"linear": 1.4e-4, "copy": 1.4e-4}, {"linear": 1.4e-4}, {"copy": 1.4e-4}])
-def test_a_change_no_larger_than_what_a_control_strayed_is_no_regression(controls: dict[str, float]) -> None:
+def test_a_change_under_twice_what_a_control_strayed_is_no_regression(controls: dict[str, float]) -> None:
     """A loud host slows cases unlike: 75 % beside a control's 40 % is not believed, and says what settles it."""
     finding = judge(run_of(*launches(1.75e-3, 1.76e-3, 1.74e-3, **controls)))
     assert finding.verdict is Verdict.INCONCLUSIVE
-    assert "strayed as much: another state of the machine" in finding.summary
+    assert "but not by twice what a plain operation of torch's own strayed: another state" in finding.summary
     assert "+40%" in finding.summary
     assert finding.summary.endswith("--confirm settles it, or `bnsuite ab torch==2.14.1 . -k 'op/a'`")
     assert gate.looks_slower(finding)
-    assert judge(run_of(*launches(2.1e-3, 2.1e-3, 2.1e-3, **controls))).verdict is Verdict.REGRESSED
+    assert judge(run_of(*launches(3e-3, 3e-3, 3e-3, **controls))).verdict is Verdict.REGRESSED
 
 
 def test_other_controls_are_nothing_to_compare_with() -> None:
