@@ -31,6 +31,12 @@ def detail(seed: int, *, evaluation: float = 0.9, training: float = 0.9, dead: f
     return bare_detail(seed).model_copy(update=more)
 
 
+@pytest.fixture(autouse=True)
+def _same_chance_for_each() -> None:
+    """A test draws the same numbers whichever ran before it."""
+    chance.seed(1)
+
+
 def claim(name: str) -> Claim:
     return next(one for one in CLAIMS if one.name == name)
 

@@ -22,6 +22,12 @@ ACCEPTED = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _same_chance_for_each() -> None:
+    """A test draws the same numbers whichever ran before it."""
+    chance.seed(1)
+
+
 def judge(curves: list[Curve], accepted: list[Curve] = ACCEPTED, **more: object) -> Finding:
     stored = CurveReference(id=CASE, version=1, profiles=("quick", "full"), device="cpu", curves=tuple(accepted))
     run = make_run(result(CASE, curves=tuple(curves), **more))
@@ -65,8 +71,8 @@ def test_rounding_is_no_change() -> None:
 
 
 def test_worse_losses_regress() -> None:
-    """Ten per cent on every seed, beyond the margin of three."""
-    finding = judge([scaled(one, 0.10 + chance.gauss(0, 0.01)) for one in ACCEPTED])
+    """Twelve per cent on every seed, beyond the margin of three."""
+    finding = judge([scaled(one, 0.12 + chance.gauss(0, 0.01)) for one in ACCEPTED])
     assert finding.verdict is Verdict.REGRESSED
     assert "final validation loss +1" in finding.summary
 
