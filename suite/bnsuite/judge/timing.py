@@ -46,8 +46,8 @@ DRIFT_FREEDOM = 5
 #: is another one now; over 19 quiet runs no launch of the product strayed by more than 14 %, of the copy by 53 %.
 CONTROL_LIMIT = log(1.25)
 #: Controls tell that a machine is in another state, not how much that slows every case. What they leave unexplained
-#: must be this many times what they strayed themselves: beside three neighbours on the other core (one fills the
-#: memory, one runs Python, one trains and sorts) it was up to 1.6 times that, in 69 unchanged cases.
+#: must be this many times what they strayed themselves: beside neighbours on the other core (one fills the memory, one
+#: runs Python, one trains and sorts) it was up to 1.6 times that, in five quick runs of 23 unchanged cases.
 STRAY_FACTOR = 2.0
 #: What a control that changed tells.
 ELSEWHERE = "another state of the machine, or all of the environment"
