@@ -106,9 +106,10 @@ def test_an_implementation_is_held_against_torchs_own() -> None:
 
 
 def test_what_a_loud_host_leaves_open_is_settled() -> None:
-    """Slower, but by no more than the controls strayed: INCONCLUSIVE against the baseline, decided by the lockstep."""
+    """Slower, but by less than twice what the controls strayed: INCONCLUSIVE, until the lockstep decides."""
     loud = make_run(*(result(name, timings=(timing(1.9e-3, 1.4e-4),) * 3) for name in ("op/a", "op/b")))
-    assert {one.verdict for one in judge(loud, held_against(loud))} >= {Verdict.INCONCLUSIVE}
+    stored = [one for one in judge(loud, held_against(loud)) if one.gate == "timing"]
+    assert [one.verdict for one in stored] == [Verdict.INCONCLUSIVE] * 2
     again = Again(Verdict.PASS)
     found = {one.case: one for one in settled(loud, again) if one.gate == "timing"}
     assert found["op/a"].verdict is Verdict.PASS

@@ -79,7 +79,7 @@ def test_an_environment_that_is_slower_as_a_whole_does_not_pass() -> None:
 
 @pytest.mark.parametrize("controls", [{"linear": 1.4e-4, "copy": 1.4e-4}, {"linear": 1.4e-4}, {"copy": 1.4e-4}])
 def test_a_change_under_twice_what_a_control_strayed_is_no_regression(controls: dict[str, float]) -> None:
-    """A loud host slows cases unlike: 75 % beside a control's 40 % is not believed, and says what settles it."""
+    """A loud host slows cases unlike: 75 % beside a control's 40 % is not believed, and what settles it is said."""
     finding = judge(run_of(*launches(1.75e-3, 1.76e-3, 1.74e-3, **controls)))
     assert finding.verdict is Verdict.INCONCLUSIVE
     assert "but not by twice what a plain operation of torch's own strayed: another state" in finding.summary

@@ -4,7 +4,8 @@ A launch is one value: the logarithm of a case's median over a control's median 
 ride along, and a change counts only as far as neither of them shows it: against the *linear* control alone, a
 neighbour that fills the memory bus made batch norm look up to 28 % slower, against the *copy* control alone it
 looked up to 39 % faster; what both agreed on stayed under 6 % (two shared virtual cores, 12 quiet and 6 disturbed
-launches). Controls are too short to see a core being shared; the launch's own processor time does.
+launches). Other cases and neighbours leave more, so that a regression must also be far beyond what the controls
+strayed (`STRAY_FACTOR`). Controls are too short to see a core being shared; the launch's own processor time does.
 """
 
 from __future__ import annotations
