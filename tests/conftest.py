@@ -21,17 +21,17 @@ from docker.errors import DockerException
 from bnsuite.cases.data.images import default_folder
 from bnsuite.record.details import Detail
 from bnsuite.record.schema import (
-    Asked,
     CaseResult,
     Curve,
-    Environment,
+    EnvironmentInfo,
     GpuWatch,
+    Isolation,
     Memory,
     Observation,
     Outcome,
     PlannedCase,
-    Quiet,
     Run,
+    RunOptions,
     Status,
     Timing,
 )
@@ -309,14 +309,14 @@ def result(
 def make_run(*results: CaseResult, threads: int = 1, finished: bool = True, select: str | None = None) -> Run:
     """A finished quick CPU run of these cases."""
     return Run(
-        schema=3,
+        schema=Run.SCHEMA,
         bnsuite="0.1.0",
         revision="0123456789ab",
         started="2026-01-02T03:04:05+00:00",
         wall_s=42.0,
         finished=finished,
         ended_by=None if finished else "interrupted",
-        asked=Asked(
+        options=RunOptions(
             device="cpu",
             profile="quick",
             select=select,
@@ -327,7 +327,7 @@ def make_run(*results: CaseResult, threads: int = 1, finished: bool = True, sele
             implementation=None,
         ),
         device="cpu",
-        environment=Environment(
+        environment=EnvironmentInfo(
             python="3.12.1",
             implementation="cpython",
             system="Linux x86_64",
@@ -344,6 +344,6 @@ def make_run(*results: CaseResult, threads: int = 1, finished: bool = True, sele
             flags={"cudnn_enabled": True},
             variables={},
         ),
-        quiet=Quiet(variables={}, timed_cores=(1,)),
+        isolation=Isolation(variables={}, timed_cores=(1,)),
         cases=results,
     )

@@ -15,7 +15,7 @@ from conftest import Command
 
 CASE = "op/batch_norm1d/fwd-eval/f32"
 
-Start = Callable[..., "subprocess.Popen[str]"]
+WorkerOptions = Callable[..., "subprocess.Popen[str]"]
 
 
 def findings(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -90,7 +90,7 @@ def test_every_gate_judges(bnsuite: Command, tmp_path: Path) -> None:
     assert {one["verdict"] for (_, gate), one in findings(tmp_path / "wrong").items()} == {"REGRESSED"}
 
 
-def test_an_interrupted_comparison_tells_what_it_has(start: Start, tmp_path: Path) -> None:
+def test_an_interrupted_comparison_tells_what_it_has(start: WorkerOptions, tmp_path: Path) -> None:
     """Ctrl-C: the verdicts so far, exit status 3, and nothing left behind."""
     process = start("ab", ".", ".", "--device", "cpu", "-k", "faulty/fine", "--out", "o")
     assert process.stderr is not None

@@ -10,8 +10,8 @@ from statistics import median
 import pytest
 
 from bnsuite.cases import TrainCase, by_id
-from bnsuite.launch import quiet
-from bnsuite.launch.lockstep import HEAP_BYTES, HEAP_TIMES
+from bnsuite.launch.interleaved.launches import HEAP_BYTES, HEAP_TIMES
+from bnsuite.launch.process import isolation
 from bnsuite.measure.bench import CONTROLS, Bench, pin
 from bnsuite.measure.plant import Plant
 
@@ -112,7 +112,7 @@ def test_no_page_is_met_for_the_first_time_while_something_is_timed() -> None:
     for heap in (0, HEAP_BYTES + HEAP_TIMES * nbytes):
         told = subprocess.run(
             [sys.executable, "-c", FAULTS, str(heap)],
-            env={**os.environ, **quiet.keep_heap()},
+            env={**os.environ, **isolation.keep_heap()},
             capture_output=True,
             text=True,
             check=True,

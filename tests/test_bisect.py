@@ -12,15 +12,15 @@ import pytest
 
 from bnsuite.cli.bisect import GATES, EndedError, bisect
 from bnsuite.cli.command import main
-from bnsuite.cli.comparing import Judged, Wanted
+from bnsuite.cli.comparing import ComparisonRequest, ComparisonResult
 from bnsuite.judge import gates
 from bnsuite.judge.bisect import Answer, Search, Seen, Told, judged, tell
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.errors import InputError
-from bnsuite.record.lockstep import Lockstep
-from bnsuite.record.schema import Asked
+from bnsuite.record.interleaved import InterleavedTimes
+from bnsuite.record.schema import RunOptions
 from conftest import make_run, result
-from test_releases import index, wheel
+from test_package_index import index, wheel
 
 __all__ = ["index"]
 
@@ -171,10 +171,10 @@ class Releases:
 
     def __init__(self, shown: dict[str, list[Finding] | Exception | str]) -> None:
         self._shown = shown
-        self.asked: list[Wanted] = []
+        self.options: list[ComparisonRequest] = []
 
-    def __call__(self, wanted: Wanted, _: TextIO) -> Judged:
-        self.asked.append(wanted)
+    def __call__(self, wanted: ComparisonRequest, _: TextIO) -> ComparisonResult:
+        self.options.append(wanted)
         shown = self._shown[wanted.b.removeprefix("torch==")]
         if isinstance(shown, Exception):
             raise shown
@@ -182,21 +182,23 @@ class Releases:
         findings = shown
         if isinstance(shown, str):
             run, findings = run.model_copy(update={"finished": False, "ended_by": shown}), [finding(Verdict.FAILED)]
-        times = Lockstep(
-            schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
+        times = InterleavedTimes(
+            schema=2, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
         )
-        return Judged(run, run, times, findings, False, ExitStatus.FINE, "", wanted.folder)
+        return ComparisonResult(run, run, times, findings, False, ExitStatus.FINE, "", wanted.folder)
 
 
-ASKED = make_run().asked.model_copy(update={"device": "cpu", "select": "op"})
-WANTED = Wanted("torch==2.4.0", "torch==2.6.0", (ASKED, ASKED), Path("out"), None, Path("baselines"))
+ASKED = make_run().options.model_copy(update={"device": "cpu", "select": "op"})
+WANTED = ComparisonRequest("torch==2.4.0", "torch==2.6.0", (ASKED, ASKED), Path("out"), None, Path("baselines"))
 
 
 def ran(shown: dict[str, list[Finding] | Exception | str], gate: str | None = None) -> tuple[int, Releases]:
     compare = Releases(shown)
-    asked = make_run().asked.model_copy(update={"device": "auto", "select": "op"})
+    asked = make_run().options.model_copy(update={"device": "auto", "select": "op"})
     names = ["2.4.0", *shown]
-    wanted = Wanted("torch==2.4.0", f"torch=={names[-1]}", (asked, asked), Path("out"), None, Path("baselines"))
+    wanted = ComparisonRequest(
+        "torch==2.4.0", f"torch=={names[-1]}", (asked, asked), Path("out"), None, Path("baselines")
+    )
     answer = bisect(names, wanted, gate, compare)
     print(answer.text)
     return answer.status, compare
@@ -217,19 +219,19 @@ def test_the_release_is_named_with_its_evidence(capsys: pytest.CaptureFixture[st
         "torch 2.7.0 is the first bad one (REGRESSED timing of op/a, +12.0 % (+11.0 % to +13.0 %)); "
         "2.6.0 is good (PASS timing of op/a, +0.1 % (-0.9 % to +1.1 %))"
     )
-    assert [one.folder for one in compare.asked] == [Path("out/2.8.0"), Path("out/2.6.0"), Path("out/2.7.0")]
-    assert {one.a for one in compare.asked} == {"torch==2.4.0"}
+    assert [one.folder for one in compare.options] == [Path("out/2.8.0"), Path("out/2.6.0"), Path("out/2.7.0")]
+    assert {one.a for one in compare.options} == {"torch==2.4.0"}
 
-    def said(asked: Asked) -> tuple[str, str | None]:
-        return asked.device, asked.select
+    def said(options: RunOptions) -> tuple[str, str | None]:
+        return options.device, options.select
 
-    assert [said(one.asked[1]) for one in compare.asked] == [("auto", "op"), ("cpu", "op/a"), ("cpu", "op/a")]
+    assert [said(one.options[1]) for one in compare.options] == [("auto", "op"), ("cpu", "op/a"), ("cpu", "op/a")]
 
 
 def test_the_answer_is_also_data() -> None:
     """Every step in its order, and which two releases the change lies between."""
-    asked = make_run().asked.model_copy(update={"device": "cpu", "select": "op"})
-    wanted = Wanted("torch==2.4.0", "torch==2.7.0", (asked, asked), Path("out"), None, Path("baselines"))
+    asked = make_run().options.model_copy(update={"device": "cpu", "select": "op"})
+    wanted = ComparisonRequest("torch==2.4.0", "torch==2.7.0", (asked, asked), Path("out"), None, Path("baselines"))
     steps: list[str] = []
     shown: dict[str, list[Finding] | Exception | str] = {"2.5.0": GOOD, "2.6.0": BAD, "2.7.0": BAD}
     answer = bisect(["2.4.0", *shown], wanted, "timing", Releases(shown), steps.append)
@@ -248,7 +250,7 @@ def test_the_answer_is_also_data() -> None:
 
 def test_no_change_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
     status, compare = ran({"2.5.0": BAD, "2.6.0": GOOD})
-    assert (status, len(compare.asked)) == (0, 1)
+    assert (status, len(compare.options)) == (0, 1)
     assert (
         capsys.readouterr().out.splitlines()[-1].startswith("no change between torch 2.4.0 and 2.6.0: PASS timing of")
     )
@@ -257,7 +259,7 @@ def test_no_change_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("end", [[finding(Verdict.INCONCLUSIVE)], [finding(Verdict.FAILED)], "the disk is full"])
 def test_ends_that_can_not_be_told_apart_end_it(end: list[Finding] | str, capsys: pytest.CaptureFixture[str]) -> None:
     status, compare = ran({"2.5.0": BAD, "2.6.0": end})
-    assert (status, len(compare.asked)) == (3, 1)
+    assert (status, len(compare.options)) == (3, 1)
     assert "whether torch 2.6.0 differs from 2.4.0 could not be told: " in capsys.readouterr().out
 
 

@@ -153,8 +153,8 @@ def test_an_observation_may_go_for_a_reason() -> None:
     pin = Pin(case=NAME, what="dweight", device="any", torch="", value="not seen", reason="it has no weight there")
     one = finding(run, replace(reference, pins=(pin,)))
     assert (one.verdict, one.evidence["pinned"]) == (Verdict.PASS, 1)
-    asked = run.asked.model_copy(update={"implementation": "mine.py:Layer"})
-    assert finding(run.model_copy(update={"asked": asked}), reference).verdict is Verdict.PASS
+    asked = run.options.model_copy(update={"implementation": "mine.py:Layer"})
+    assert finding(run.model_copy(update={"options": asked}), reference).verdict is Verdict.PASS
     newer = run.cases[0].case.model_copy(update={"version": 2})
     run = run.model_copy(update={"cases": (run.cases[0].model_copy(update={"case": newer}),)})
     assert finding(run, reference).verdict is Verdict.PASS

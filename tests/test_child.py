@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from bnsuite.cases import data, profile
-from bnsuite.launch import quiet
-from bnsuite.launch.child import Child, ChildError, SilentError
-from bnsuite.launch.messages import Catalogue, Followed, Place
-from bnsuite.launch.worker import RequestFailedError, Worker
+from bnsuite.launch.process import isolation
+from bnsuite.launch.process.child import Child, ChildError, SilentError
+from bnsuite.launch.process.messages import Catalogue, EnvironmentAnswer, TrainingAnswer
+from bnsuite.launch.process.worker import RequestFailedError, Worker
 
 Make = Callable[..., Child]
 
@@ -70,11 +70,11 @@ def test_silence_has_a_limit(make: Make) -> None:
 def test_how_it_ended_is_told(make: Make, code: str, said: str) -> None:
     child = make(code)
     assert child.receive(10) is None
-    assert said in child.last_words()
+    assert said in child.exit_reason()
 
 
 def test_a_line_without_end_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnsuite.launch.listen.LONGEST_LINE_BYTES", 1 << 16)
+    monkeypatch.setattr("bnsuite.launch.process.stream.LONGEST_LINE_BYTES", 1 << 16)
     child = make("while True: os.write(fd, b'x' * 4096)")
     with pytest.raises(ChildError, match="a line without end"):
         child.receive(10)
@@ -93,7 +93,7 @@ def test_a_path_means_the_folders_that_the_user_means(
 
 def test_a_log_does_not_grow_without_end(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What earlier processes printed is let go of when there is too much of it."""
-    monkeypatch.setattr("bnsuite.launch.child.MOST_LOG_BYTES", 1000)
+    monkeypatch.setattr("bnsuite.launch.process.child.MAX_LOG_BYTES", 1000)
     sizes = []
     for _ in range(3):
         child = make("os.write(2, b'x' * 600)")
@@ -107,13 +107,13 @@ def test_what_is_printed_while_it_is_waited_for_is_let_go_of_too(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A print that was left in a kernel fills no disk; the message that follows is heard, and the last words are."""
-    monkeypatch.setattr("bnsuite.launch.child.MOST_LOG_BYTES", 1000)
-    monkeypatch.setattr("bnsuite.launch.child.LOOK_S", 0.1)
+    monkeypatch.setattr("bnsuite.launch.process.child.MAX_LOG_BYTES", 1000)
+    monkeypatch.setattr("bnsuite.launch.process.child.LOOK_S", 0.1)
     code = "os.write(2, b'x' * 5000); time.sleep(2); os.write(fd, b'one\\n'); os.write(2, b'the end'); sys.exit(3)"
     child = make(code)
     assert child.receive(60) == "one"
     assert child.receive(60) is None
-    assert child.last_words() == "the process ended with status 3: the end"
+    assert child.exit_reason() == "the process ended with status 3: the end"
     assert (tmp_path / "log.txt").read_bytes() == b"the end"
 
 
@@ -159,16 +159,16 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
 def test_a_worker_answers(worker: Worker, tmp_path: Path) -> None:
     """Catalogue, place and a training; after a failure a new process answers the next request."""
     assert len(worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60).cases) == len(profile("quick"))
-    place = worker.ask({"do": "environment", "device": "cpu"}, Place, 120)
+    place = worker.ask({"do": "environment", "device": "cpu"}, EnvironmentAnswer, 120)
     assert place.device == "cpu"
     assert place.environment is not None
     assert place.environment.threads == 1
     assert place.environment.variables["OMP_NUM_THREADS"] == "1"
     data.stage(["synthetic"], tmp_path / "data")
     with pytest.raises(RequestFailedError, match="KeyError: 'no/such/case'"):
-        worker.ask({"do": "curve", "case": "no/such/case", "seed": 0, "device": "cpu"}, Followed, 60)
+        worker.ask({"do": "curve", "case": "no/such/case", "seed": 0, "device": "cpu"}, TrainingAnswer, 60)
     request = {"do": "curve", "case": "train/synthetic-mlp/bn/lr=0.01", "seed": 3, "device": "cpu"}
-    curve = worker.ask(request, Followed, 120).curve
+    curve = worker.ask(request, TrainingAnswer, 120).curve
     assert (curve.seed, len(curve.train_loss)) == (3, 25)
 
 
@@ -192,8 +192,8 @@ def test_a_closed_worker_is_not_started_again(worker: Worker) -> None:
 def test_a_measured_process_does_not_outlive_the_coordinator(tmp_path: Path) -> None:
     """Even one that hangs ends when the coordinator is killed outright."""
     code = (
-        "import sys\nfrom pathlib import Path\nfrom bnsuite.launch.worker import Worker\n"
-        "from bnsuite.launch.messages import Catalogue\n"
+        "import sys\nfrom pathlib import Path\nfrom bnsuite.launch.process.worker import Worker\n"
+        "from bnsuite.launch.process.messages import Catalogue\n"
         "more = dict(threads=1, stage=Path('x'), cores=[], torch_first=False, implementation=None)\n"
         "w = Worker(Path(sys.argv[1]), 'w', **more)\n"
         "w.ask({'do': 'catalogue', 'profile': 'quick'}, Catalogue, 60)\n"
@@ -211,7 +211,7 @@ def test_a_measured_process_does_not_outlive_the_coordinator(tmp_path: Path) -> 
 def test_nonsense_is_refused(worker: Worker) -> None:
     """An answer of the wrong shape is an error that names the field, not a result."""
     with pytest.raises(ChildError, match=r"sent an unusable message: wrong field done\.curve"):
-        worker.ask({"do": "catalogue", "profile": "quick"}, Followed, 60)
+        worker.ask({"do": "catalogue", "profile": "quick"}, TrainingAnswer, 60)
 
 
 def test_a_number_that_json_has_not_is_a_failure_and_no_death(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_quiet_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The heap is kept, threads are fixed, and a user's pytest options do not leak in."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--pdb")
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
-    made = quiet.environment(1, tmp_path, MORE="x")
+    made = isolation.environment(1, tmp_path, MORE="x")
     assert "PYTEST_ADDOPTS" not in made
     assert made["OMP_NUM_THREADS"] == "1"
     assert made["MORE"] == "x"
@@ -243,7 +243,7 @@ def test_quiet_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_the_coordinator_keeps_a_core(threads: int, given: list[int], taken: list[int]) -> None:
     """Timed processes get the last cores, if one is left over; else nobody is fixed."""
-    assert quiet.timed_cores(threads, given) == taken
+    assert isolation.timed_cores(threads, given) == taken
 
 
 @pytest.mark.parametrize(
@@ -261,14 +261,14 @@ def test_workers_have_cores_for_their_threads(
     monkeypatch: pytest.MonkeyPatch, threads: int, given: list[int], quota: float | None, workers: list[list[int]]
 ) -> None:
     """Side by side, `threads` cores each, no more than the container's share of time and eight in all."""
-    monkeypatch.setattr(quiet, "_cpu_quota", lambda: quota)
-    assert quiet.side_by_side(threads, given) == workers
+    monkeypatch.setattr(isolation, "_cpu_quota", lambda: quota)
+    assert isolation.side_by_side(threads, given) == workers
 
 
 def test_the_coordinator_steps_aside_and_comes_back() -> None:
-    given = quiet.cores()
+    given = isolation.cores()
     if len(given) < 2:
         pytest.skip("one core")
-    with quiet.coordinator_apart(given[-1:], given):
-        assert quiet.cores() == given[:-1]
-    assert quiet.cores() == given
+    with isolation.coordinator_apart(given[-1:], given):
+        assert isolation.cores() == given[:-1]
+    assert isolation.cores() == given

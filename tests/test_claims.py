@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bnsuite.judge.claims import CLAIMS, Answer, Claim, Region, Row, Scale, Within
-from bnsuite.judge.evidence import Evidence, minus
+from bnsuite.articles import tables as shown
+from bnsuite.articles.claims import CLAIMS, Answer, Claim, Region, Row, Scale, Within
+from bnsuite.articles.evidence import Evidence, minus
 from bnsuite.record import details
 from bnsuite.record.details import Accuracy, Detail, Units
-from bnsuite.report import claims as shown
 from conftest import Command, curve, make_run, result
 from conftest import detail as bare_detail
 

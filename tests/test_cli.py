@@ -18,10 +18,10 @@ from bnsuite import __version__
 from bnsuite.cli import output
 from bnsuite.cli.command import VERBS, main
 from bnsuite.cli.conclude import conclude
-from bnsuite.record import lockstep, store
+from bnsuite.record import interleaved, store
 from bnsuite.record.errors import InputError
+from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.key import machine_key
-from bnsuite.record.lockstep import Lockstep
 from bnsuite.record.reference import from_run
 from conftest import curve, make_run, result, timing
 
@@ -175,11 +175,11 @@ def test_a_comparison_that_was_killed_is_judged_by_what_it_left(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before its verdicts were written: what was timed is not lost."""
-    times = Lockstep(schema=1, a="A", b="B", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
+    times = InterleavedTimes(schema=2, a="A", b="B", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
     for side in ("a", "b"):
         (folder / "ab" / side).mkdir(parents=True)
         store.save(RUN.model_copy(update={"finished": False}), folder / "ab" / side)
-    lockstep.save(times, folder / "ab")
+    interleaved.save(times, folder / "ab")
     assert main(["show", "ab"]) == 0
     said = capsys.readouterr().out
     assert "A, trusted: A" in said
@@ -193,11 +193,11 @@ def test_a_side_of_a_comparison_is_no_run(
     folder: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its times look like a run's, and were taken beside other controls, perhaps with a fault planted."""
-    times = Lockstep(schema=1, a="A", b="B", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
+    times = InterleavedTimes(schema=2, a="A", b="B", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
     for side in ("a", "b"):
         (folder / "ab" / side).mkdir(parents=True)
         store.save(RUN, folder / "ab" / side)
-    lockstep.save(times, folder / "ab")
+    interleaved.save(times, folder / "ab")
     assert main(arguments) == 2
     assert "is a side of a comparison, whose times are no run's; `bnsuite show " in capsys.readouterr().err
 

@@ -13,17 +13,17 @@ import pytest
 
 from bnsuite.cli import confirm
 from bnsuite.cli.command import main
-from bnsuite.cli.comparing import Judged, Wanted
+from bnsuite.cli.comparing import ComparisonRequest, ComparisonResult
 from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record import store
 from bnsuite.record.errors import InputError
+from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.key import machine_key
-from bnsuite.record.lockstep import Lockstep
 from bnsuite.record.reference import Reference, from_run
 from bnsuite.record.schema import Run
 from conftest import Command, make_run, result, timing
-from test_releases import index, wheel
+from test_package_index import index, wheel
 
 __all__ = ["index"]
 
@@ -45,20 +45,20 @@ class Again:
 
     def __init__(self, shown: Verdict | BaseException, ended_by: str | None = None) -> None:
         self._shown, self._ended_by = shown, ended_by
-        self.asked: list[Wanted] = []
+        self.options: list[ComparisonRequest] = []
 
-    def __call__(self, wanted: Wanted, _: TextIO) -> Judged:
-        self.asked.append(wanted)
+    def __call__(self, wanted: ComparisonRequest, _: TextIO) -> ComparisonResult:
+        self.options.append(wanted)
         if isinstance(self._shown, BaseException):
             raise self._shown
         again = Finding(
             case="op/a", gate="timing", verdict=self._shown, summary="takes +4.0%", change=0.04, low=0.03, high=0.05
         )
         run = make_run().model_copy(update={"ended_by": self._ended_by, "finished": self._ended_by is None})
-        times = Lockstep(
-            schema=1, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
+        times = InterleavedTimes(
+            schema=2, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
         )
-        return Judged(run, run, times, [again], False, ExitStatus.FINE, "", wanted.folder)
+        return ComparisonResult(run, run, times, [again], False, ExitStatus.FINE, "", wanted.folder)
 
 
 def settled(run: Run, again: Again, environment: str = confirm.BASELINE) -> list[Finding]:
@@ -83,26 +83,26 @@ def test_only_what_is_flagged_is_measured_again() -> None:
     """As the run was asked for, on its device, against the baseline's release of torch."""
     again = Again(Verdict.PASS)
     settled(measured(SLOW, USUAL), again)
-    (wanted,) = again.asked
+    (wanted,) = again.options
     assert (wanted.a, wanted.b, wanted.folder) == ("torch==2.14.1", ".", Path("out/confirm"))
-    assert {(one.select, one.device, one.profile) for one in wanted.asked} == {("op/a", "cpu", "quick")}
+    assert {(one.select, one.device, one.profile) for one in wanted.options} == {("op/a", "cpu", "quick")}
 
 
 def test_another_environment_may_be_named() -> None:
     again = Again(Verdict.PASS)
     settled(measured(SLOW, USUAL), again, "docker:yesterday")
-    assert again.asked[0].a == "docker:yesterday"
+    assert again.options[0].a == "docker:yesterday"
 
 
 def test_an_implementation_is_held_against_torchs_own() -> None:
     """In the same interpreter."""
     run = measured(SLOW, USUAL)
-    run = run.model_copy(update={"asked": run.asked.model_copy(update={"implementation": "mine:layer"})})
+    run = run.model_copy(update={"options": run.options.model_copy(update={"implementation": "mine:layer"})})
     again = Again(Verdict.PASS)
     settled(run, again)
-    (wanted,) = again.asked
+    (wanted,) = again.options
     assert (wanted.a, wanted.b) == (".", ".")
-    assert [one.implementation for one in wanted.asked] == [None, "mine:layer"]
+    assert [one.implementation for one in wanted.options] == [None, "mine:layer"]
 
 
 def test_what_a_loud_host_leaves_open_is_settled() -> None:
@@ -121,7 +121,7 @@ def test_what_a_loud_host_leaves_open_is_settled() -> None:
 def test_nothing_flagged_costs_nothing() -> None:
     again = Again(Verdict.REGRESSED)
     assert {one.verdict for one in settled(measured(USUAL, USUAL), again)} == {Verdict.PASS}
-    assert again.asked == []
+    assert again.options == []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_without_it_the_summary_says_how() -> None:
     run = measured(SLOW, USUAL)
     a, _ = judge(run, held_against(run))
     assert a.summary.endswith("; --confirm settles it, or `bnsuite ab torch==2.14.1 . -k 'op/a'`")
-    run = run.model_copy(update={"asked": run.asked.model_copy(update={"implementation": "mine:layer"})})
+    run = run.model_copy(update={"options": run.options.model_copy(update={"implementation": "mine:layer"})})
     a, _ = judge(run, held_against(run))
     assert a.summary.endswith("`bnsuite ab . . --impl-b mine:layer -k 'op/a'`")
 

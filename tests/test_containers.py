@@ -20,13 +20,13 @@ import pytest
 from docker.errors import APIError
 
 from bnsuite.cases import profile
-from bnsuite.launch.child import ChildError
 from bnsuite.launch.environments import image as image_site
 from bnsuite.launch.environments import parse
 from bnsuite.launch.environments.engine import COORDINATOR, labels
-from bnsuite.launch.inquiry import ask_environment, ask_stage
-from bnsuite.launch.messages import Catalogue, Followed
-from bnsuite.launch.worker import RequestFailedError, Worker
+from bnsuite.launch.process.child import ChildError
+from bnsuite.launch.process.messages import Catalogue, TrainingAnswer
+from bnsuite.launch.process.worker import RequestFailedError, Worker
+from bnsuite.launch.queries import ask_environment, ask_stage
 from bnsuite.record.errors import InputError
 
 START = {"do": "start"}
@@ -48,7 +48,7 @@ def test_a_worker_in_an_image_answers_as_one_here(client: Any, base: str, worker
     there, here = worker(f"docker:{base}"), worker(".")
     assert ask_stage(["synthetic"], tmp_path / "stage", None, worker(".")) == {}
     assert len(there.ask(CATALOGUE, Catalogue, 60).cases) == len(profile("quick"))
-    assert there.ask(request, Followed, 120).curve == here.ask(request, Followed, 120).curve
+    assert there.ask(request, TrainingAnswer, 120).curve == here.ask(request, TrainingAnswer, 120).curve
     device, environment = ask_environment("cpu", there, "B")
     assert (device, environment.threads) == ("cpu", 1)
     assert int(environment.variables["MALLOC_MMAP_THRESHOLD_"]) > 1 << 30
@@ -282,8 +282,8 @@ COORDINATE = """
 import sys, time
 from pathlib import Path
 from bnsuite.launch.environments import parse
-from bnsuite.launch.messages import Catalogue
-from bnsuite.launch.worker import Worker
+from bnsuite.launch.process.messages import Catalogue
+from bnsuite.launch.process.worker import Worker
 site, scratch = parse(sys.argv[1]), Path(sys.argv[2])
 more = dict(threads=1, stage=scratch / "stage", cores=[], torch_first=False, implementation=None, site=site)
 worker = Worker(scratch, "w", **more)

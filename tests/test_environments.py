@@ -13,24 +13,24 @@ from time import monotonic
 import pytest
 
 from bnsuite.cases import profile
-from bnsuite.launch.child import ChildError
 from bnsuite.launch.environments import Here, parse
-from bnsuite.launch.environments.inner import inner_half
-from bnsuite.launch.inquiry import ask_environment, catalogue
-from bnsuite.launch.messages import Catalogue, Looked
-from bnsuite.launch.side_by_side import Job, ask_all
-from bnsuite.launch.worker import Worker
+from bnsuite.launch.environments.bundle import inner_half
+from bnsuite.launch.process.child import ChildError
+from bnsuite.launch.process.messages import Catalogue, CheckAnswer
+from bnsuite.launch.process.pool import Job, ask_all
+from bnsuite.launch.process.worker import Worker
+from bnsuite.launch.queries import ask_environment, catalogue
 from bnsuite.record.errors import InputError
 from conftest import ROOT
 
 CATALOGUE = {"do": "catalogue", "profile": "quick"}
 OURS = sysconfig.get_path("purelib")
 
-Start = Callable[[str], Worker]
+StartWorker = Callable[[str], Worker]
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Start]:
+def worker(tmp_path: Path) -> Iterator[StartWorker]:
     """Makes workers in the environment that is written so."""
     workers: list[Worker] = []
     (tmp_path / "scratch").mkdir()
@@ -108,7 +108,7 @@ def test_this_interpreter_is_a_dot() -> None:
     assert (type(site), site.name) == (Here, ".")
 
 
-def test_a_virtual_environment_is_judged_by_its_folder(venv: Path, worker: Start) -> None:
+def test_a_virtual_environment_is_judged_by_its_folder(venv: Path, worker: StartWorker) -> None:
     """Its own interpreter runs, on its own packages."""
     (site_packages(venv) / "there.pth").write_text(OURS)
     (site_packages(venv) / "notes-1.0.dist-info").mkdir()
@@ -118,14 +118,14 @@ def test_a_virtual_environment_is_judged_by_its_folder(venv: Path, worker: Start
     assert "torch" in environment.packages
 
 
-def test_an_interpreter_is_found_by_its_name(venv: Path, worker: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_is_found_by_its_name(venv: Path, worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a shell finds it: on the PATH."""
     (venv / "bin" / "python9").symlink_to(venv / "bin" / "python")
     monkeypatch.setenv("PATH", str(venv / "bin"), prepend=":")
     assert worker("python:python9").ask(CATALOGUE, Catalogue, 60).cases
 
 
-def test_nothing_of_ours_leaks_into_another_interpreter(venv: Path, worker: Start, tmp_path: Path) -> None:
+def test_nothing_of_ours_leaks_into_another_interpreter(venv: Path, worker: StartWorker, tmp_path: Path) -> None:
     """The inner half alone is put before it: it lists the cases, has no torch, and finds none of our packages."""
     one = worker(f"python:{venv}/bin/python")
     assert len(one.ask(CATALOGUE, Catalogue, 60).cases) == len(profile("quick"))
@@ -137,7 +137,7 @@ def test_nothing_of_ours_leaks_into_another_interpreter(venv: Path, worker: Star
 
 
 def test_what_an_interpreter_does_by_itself_is_part_of_it(
-    venv: Path, worker: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    venv: Path, worker: StartWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The user's PYTHONPATH comes after ours, and its sitecustomize is run; it can't hide our package."""
     (tmp_path / "path" / "bnsuite").mkdir(parents=True)
@@ -152,7 +152,7 @@ def test_what_an_interpreter_does_by_itself_is_part_of_it(
 
 @pytest.mark.parametrize("text", [".", "python:{venv}"])
 def test_what_prints_while_python_starts_is_no_answer(
-    text: str, venv: Path, worker: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: str, venv: Path, worker: StartWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole lines, JSON, the environment with the token in it, and a last line without its end."""
     (tmp_path / "path").mkdir()
@@ -206,12 +206,14 @@ def test_a_path_that_is_no_interpreter_is_told(tmp_path: Path, make: Callable[[P
     ],
     ids=["format", "loader", "status", "stdout", "killed", "stderr", "no Python"],
 )
-def test_a_program_that_is_no_python_is_told(script: Callable[[str], str], worker: Start, text: str, said: str) -> None:
+def test_a_program_that_is_no_python_is_told(
+    script: Callable[[str], str], worker: StartWorker, text: str, said: str
+) -> None:
     """What the kernel or the program itself says, in one line."""
     assert said in refused(worker(script(text)))
 
 
-def test_a_python_that_is_too_old_is_told(worker: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_that_is_too_old_is_told(worker: StartWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text("import sys\nsys.version_info = (3, 9, 18, 'final', 0)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
@@ -254,13 +256,15 @@ def fake_torch(venv: Path, code: str, version: str) -> None:
         ),
     ],
 )
-def test_a_torch_that_cannot_be_judged_is_told(venv: Path, worker: Start, code: str, version: str, said: str) -> None:
+def test_a_torch_that_cannot_be_judged_is_told(
+    venv: Path, worker: StartWorker, code: str, version: str, said: str
+) -> None:
     """Too old, or it does not survive being imported."""
     fake_torch(venv, code, version)
     assert said in refused(worker(f"python:{venv}"))
 
 
-def test_a_device_that_is_not_there_is_told_of_its_environment(worker: Start) -> None:
+def test_a_device_that_is_not_there_is_told_of_its_environment(worker: StartWorker) -> None:
     """By its name, but for this interpreter, which is meant where none is named."""
     with pytest.raises(InputError, match=r"^B: --device cuda:99: "):
         ask_environment("cuda:99", worker("."), "B")
@@ -297,15 +301,15 @@ for line in sys.stdin:
     ],
     ids=["half", "list", "nan", "bytes", "more", "no token"],
 )
-def test_answers_are_never_trusted(script: Callable[[str], str], worker: Start, answer: str, said: str) -> None:
+def test_answers_are_never_trusted(script: Callable[[str], str], worker: StartWorker, answer: str, said: str) -> None:
     """Of a real process: what is no message of the kind that was asked for is refused."""
     answer, _, then = answer.partition("; ")
     text = ANSWERING.format(python=sys.executable, answer=answer) + (f"    {then}\n" if then else "")
     with pytest.raises(ChildError, match=said):
-        worker(script(text)).ask({"do": "check"}, Looked, 10)
+        worker(script(text)).ask({"do": "check"}, CheckAnswer, 10)
 
 
-def test_a_limit_is_called_by_its_name(script: Callable[[str], str], worker: Start) -> None:
+def test_a_limit_is_called_by_its_name(script: Callable[[str], str], worker: StartWorker) -> None:
     """That of --timeout, unless the request or the job says what sets it."""
     site = script("#!/bin/sh\nsleep 600\n")
     with pytest.raises(ChildError, match=r"no answer after 0\.2 s, the limit that --timeout sets"):
@@ -315,7 +319,7 @@ def test_a_limit_is_called_by_its_name(script: Callable[[str], str], worker: Sta
     assert result.reason == "seed 3: no answer after 0.2 s, the limit of this check"
 
 
-def test_what_is_open_at_the_deadline_stays_so(script: Callable[[str], str], worker: Start) -> None:
+def test_what_is_open_at_the_deadline_stays_so(script: Callable[[str], str], worker: StartWorker) -> None:
     """No answer is waited for beyond it, however long it may take; what hung is ended, and has not failed."""
     one = worker(script("#!/bin/sh\nsleep 600\n"))
     job = Job("case", "", CATALOGUE, 20)
@@ -324,7 +328,7 @@ def test_what_is_open_at_the_deadline_stays_so(script: Callable[[str], str], wor
         one.ask(CATALOGUE, Catalogue, 10)
 
 
-def test_an_environment_that_vanishes_is_no_wrong_input(script: Callable[[str], str], worker: Start) -> None:
+def test_an_environment_that_vanishes_is_no_wrong_input(script: Callable[[str], str], worker: StartWorker) -> None:
     """It was there when the command began: what it fails on is the request, not the command line."""
     site = script("#!/bin/sh\nexit 3\n")
     one = worker(site)

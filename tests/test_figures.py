@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bnsuite.articles.evidence import Evidence
+from bnsuite.articles.figures import draw, style
 from bnsuite.cases import TrainCase, by_id
-from bnsuite.judge.evidence import Evidence
 from bnsuite.measure.follow import follow
 from bnsuite.record import details, store
 from bnsuite.record.details import Detail
 from bnsuite.record.schema import Curve
-from bnsuite.report.figures import draw, style
 from conftest import Command, make_run, result
 
 CASES = (
@@ -87,7 +87,7 @@ def test_the_animation_has_a_frame_an_epoch(drawn: dict[str, Path]) -> None:
 
 def test_the_same_run_gives_the_same_pictures(evidence: Evidence, drawn: dict[str, Path], tmp_path: Path) -> None:
     """To the byte: a picture in a repository changes when what it shows does."""
-    from bnsuite.report.figures import sweeps
+    from bnsuite.articles.figures import sweeps
 
     for path in sweeps.batch_sizes(evidence, tmp_path):
         assert path.read_bytes() == drawn[path.name].read_bytes()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bnsuite.launch.environments.inner import inner_half
+from bnsuite.launch.environments.bundle import inner_half
 from bnsuite.measure.nvml.state import REASONS, words
 from conftest import ROOT
 

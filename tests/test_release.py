@@ -13,8 +13,8 @@ import pytest
 
 from bnsuite.launch.environments import parse
 from bnsuite.launch.environments.release import Release, cause
-from bnsuite.launch.inquiry import ask_environment
-from bnsuite.launch.worker import Worker
+from bnsuite.launch.process.worker import Worker
+from bnsuite.launch.queries import ask_environment
 from bnsuite.record.errors import InputError
 from conftest import make_run
 
@@ -111,7 +111,7 @@ def test_a_release_that_was_taken_apart_is_told_with_the_mend(cache: Path, tmp_p
         site=site,
     )
     with pytest.raises(InputError, match=f"torch is not installed there; remove {folder}, and it is made anew$"):
-        ask_environment("cpu", worker, site.name, site.mend)
+        ask_environment("cpu", worker, site.name, site.hint)
 
 
 def refused(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.launch.session import Progress
-from bnsuite.record.lockstep import Lockstep
+from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.report import comparison, progress, table
 from conftest import curve, make_run, result, timing, watched
 
@@ -68,7 +68,7 @@ def test_how_a_training_learnt_is_named(
     finding = Finding(
         case="train/w/bn/x", gate="convergence", verdict=verdict, summary="", change=change, evidence=evidence
     )
-    times = Lockstep(schema=1, a=".", b=".", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
+    times = InterleavedTimes(schema=2, a=".", b=".", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
     alone = table.terminal(RUN, [finding], ExitStatus.FINE)
     beside = comparison.terminal(RUN, RUN, times, [finding], ExitStatus.FINE)
     for text in (alone, beside):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bnsuite.cli.results import claimed, forget_old, make_sure_of_sides
+from bnsuite.cli.results import claimed, forget_old, require_sides
 from bnsuite.record.errors import InputError
 
 
@@ -23,7 +23,7 @@ def left(folder: Path) -> set[str]:
 def test_a_comparison_goes_with_its_sides(tmp_path: Path) -> None:
     """What the user put beside them stays."""
     put(*(tmp_path / name for name in ("lockstep.json", "a/run.json", "b/run.json", "b/trainings/x.jsonl", "notes.md")))
-    make_sure_of_sides(tmp_path)
+    require_sides(tmp_path)
     forget_old(tmp_path)
     assert left(tmp_path) == {"notes.md"}
 
@@ -35,7 +35,7 @@ def test_runs_are_no_sides_for_their_names(tmp_path: Path) -> None:
     forget_old(tmp_path)
     assert left(tmp_path) == runs
     with pytest.raises(InputError, match="/a: holds a run that is no part of a comparison; choose another folder"):
-        make_sure_of_sides(tmp_path)
+        require_sides(tmp_path)
 
 
 def test_a_folder_is_one_commands_at_a_time(tmp_path: Path) -> None:

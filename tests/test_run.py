@@ -250,7 +250,7 @@ def test_a_command_that_is_refused_leaves_an_earlier_one_as_it_was(bnsuite: Comm
 
 
 def test_a_full_disk_is_told_in_one_line(bnsuite: Command, tmp_path: Path) -> None:
-    """What was measured is shown, the line names the file and the mend, and the status is 2."""
+    """What was measured is shown, the line names the file and the hint, and the status is 2."""
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], check=False)

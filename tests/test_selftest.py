@@ -15,9 +15,9 @@ from scipy import stats
 
 from bnsuite.cases import CATALOGUE, faulty
 from bnsuite.cli import selftest as verb
-from bnsuite.cli.comparing import Judged
-from bnsuite.cli.trials import CURVES, KINDS, LARGE, TIMED, TINY, TRAINING, Plan, method, planned, says
-from bnsuite.judge import lockstep
+from bnsuite.cli.comparing import ComparisonResult
+from bnsuite.cli.trials import CURVES, KINDS, LARGE, TIMED, TINY, TRAINING, Plan, planned
+from bnsuite.judge import interleaved
 from bnsuite.judge.selftest import (
     Duty,
     End,
@@ -31,18 +31,18 @@ from bnsuite.judge.selftest import (
 )
 from bnsuite.judge.statistics import share_interval
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
-from bnsuite.launch import neighbour, quiet
-from bnsuite.launch.inquiry import ask_here
+from bnsuite.launch.process import background_load, isolation
+from bnsuite.launch.queries import ask_here
 from bnsuite.record import selftest
 from bnsuite.record.errors import InputError
-from bnsuite.record.lockstep import Lockstep
+from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.select import matcher
 from bnsuite.record.selftest import Seen, Trial, Values, Where
 from bnsuite.report.selftest import Resampled, Selftest, markdown, terminal
-from conftest import Command, make_run, result
+from conftest import ROOT, Command, make_run, result
 
 HERE = Where(
-    device="cpu", machine="Some CPU, 2 cores given", torch="2.14.1", method="a", profile="quick", threads=1, busy=False
+    device="cpu", machine="Some CPU, 2 cores given", torch="2.14.1", method=1, profile="quick", threads=1, busy=False
 )
 MOST = 18
 
@@ -55,17 +55,17 @@ def trial(
     kind: str,
     *findings: Seen,
     gate: str | None = None,
-    plant: dict[str, float] | None = None,
+    injected: dict[str, float] | None = None,
     variant: str = "all",
     where: Where = HERE,
     values: tuple[Values, ...] = (),
 ) -> Trial:
     return Trial(
-        schema=1,
+        schema=2,
         kind=kind,
         variant=variant,
         select=None,
-        plant=plant or {},
+        injected=injected or {},
         implementation=None,
         gate=gate,
         seed=1,
@@ -86,7 +86,7 @@ def slowed(percent: float, *verdicts: str) -> Trial:
     """One in which cases were slowed: `op/a` with the first verdict, `op/b` with the second ..."""
     share = percent / 100
     findings = [seen(f"op/{name}", verdict, change=share) for name, verdict in zip("abc", verdicts, strict=False)]
-    return trial(f"slower-{percent:g}%", *findings, gate="timing", plant={"slower": share})
+    return trial(f"slower-{percent:g}%", *findings, gate="timing", injected={"slower": share})
 
 
 # Rates.
@@ -150,7 +150,7 @@ def test_rates_are_counted_by_trial_case_and_fault() -> None:
             "slower-5%",
             *(seen("op/a", "REGRESSED", change=0.05), seen("op/b", "INCONCLUSIVE", change=0.02)),
             gate="timing",
-            plant={"slower": 0.05},
+            injected={"slower": 0.05},
         ),
         trial("faults", seen("n/a", "REGRESSED", "numerics"), gate="numerics", variant="FixedEpsilon"),
     ]
@@ -238,11 +238,11 @@ def test_the_short_cut_says_what_the_gate_says() -> None:
         rest = iter(values)
         flagged = False
         while True:
-            batch = [value for _, value in zip(range(lockstep.EVERY), rest, strict=False)]
+            batch = [value for _, value in zip(range(interleaved.EVERY), rest, strict=False)]
             if not batch:
                 return False
             taken[flagged] += batch
-            decision = lockstep.decide_values(taken[False], taken[True], 20, MOST)
+            decision = interleaved.decide_values(taken[False], taken[True], 20, MOST)
             if decision.verdict is not None:
                 return decision.verdict is Verdict.REGRESSED
             flagged = decision.flagged
@@ -272,7 +272,7 @@ def test_only_first_looks_of_nights_are_drawn_from() -> None:
         trial("night", values=values, where=elsewhere),
     ]
     found = quiet_launches(many, HERE)
-    assert len(found) == lockstep.FIRST_LOOK
+    assert len(found) == interleaved.FIRST_LOOK
     assert found[0] == {"op/a": 0.01, "op/b": 0.0}
     assert found[1] == {"op/b": 0.0}
 
@@ -289,7 +289,7 @@ def test_trials_are_appended_and_read_again(tmp_path: Path) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole + "µ".encode() + whole[:40])
     assert selftest.load(tmp_path) == [one]
-    selftest.mend(tmp_path)
+    selftest.repair(tmp_path)
     assert file.read_bytes() == whole
     selftest.append(other, tmp_path)
     assert selftest.load(tmp_path) == [one, other]
@@ -318,13 +318,13 @@ def options(tmp_path: Path, *more: str) -> list[str]:
     return ["--out", str(tmp_path), "--device", "cpu", "--kind", "single,holds", *more]
 
 
-def judged(folder: Path, verdict: Verdict, *, ended_by: str | None = None, cut_short: bool = False) -> Judged:
+def judged(folder: Path, verdict: Verdict, *, ended_by: str | None = None, cut_short: bool = False) -> ComparisonResult:
     run = make_run(result("op/a"))
     run = run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
-    times = Lockstep(schema=1, a=".", b=".", seed=1, most_launches=MOST, budget_s=None, variables={}, cases=())
+    times = InterleavedTimes(schema=2, a=".", b=".", seed=1, most_launches=MOST, budget_s=None, variables={}, cases=())
     findings = [Finding(case="op/a", gate=gate, verdict=verdict, summary="") for gate in ("timing", "memory")]
     folder.mkdir(parents=True)
-    return Judged(run, run, times, findings, cut_short, ExitStatus.FINE, "", folder)
+    return ComparisonResult(run, run, times, findings, cut_short, ExitStatus.FINE, "", folder)
 
 
 def test_an_interrupted_selftest_goes_on_where_it_stopped(
@@ -335,7 +335,7 @@ def test_an_interrupted_selftest_goes_on_where_it_stopped(
 
     planted: list[str] = []
 
-    def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> Judged:
+    def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> ComparisonResult:
         planted.append(plan.variant)
         stop = "interrupted" if len(planted) == 2 else None
         return judged(folder, Verdict.PASS, ended_by=stop)
@@ -384,7 +384,7 @@ def test_what_the_budget_cut_short_is_not_counted(
 ) -> None:
     from bnsuite.cli import main
 
-    def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> Judged:
+    def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> ComparisonResult:
         assert budget_s is not None
         return judged(folder, Verdict.INCONCLUSIVE, cut_short=True)
 
@@ -403,7 +403,7 @@ def test_an_alarm_counts_though_the_budget_cut_the_rest_short(
     """It is the end of a night whatever else was open, and its folder is kept."""
     from bnsuite.cli import main
 
-    def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> Judged:
+    def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> ComparisonResult:
         return judged(folder, Verdict.REGRESSED, cut_short=True)
 
     monkeypatch.setattr(verb, "_compare", compare)
@@ -511,7 +511,7 @@ def test_the_sound_layer_is_torchs_in_other_settings(momentum: float | None) -> 
         faulty.Sound(3)(torch.randn(4, 2))
 
 
-@pytest.mark.skipif(len(quiet.cores()) < 2, reason="a neighbour needs a core beside the timed one")
+@pytest.mark.skipif(len(isolation.cores()) < 2, reason="a neighbour needs a core beside the timed one")
 def test_a_busy_neighbour_ends_with_us() -> None:
     """It is there, on a core that is not timed on, and gone afterwards."""
 
@@ -522,7 +522,7 @@ def test_a_busy_neighbour_ends_with_us() -> None:
         return kept
 
     before = set(ours())
-    with neighbour.busy(1):
+    with background_load.busy(1):
         (one,) = set(ours()) - before
         for _ in range(100):  # while it becomes another program it has no name yet
             if name := Path(f"/proc/{one}/cmdline").read_text():
@@ -533,18 +533,19 @@ def test_a_busy_neighbour_ends_with_us() -> None:
 
 
 def test_a_neighbour_needs_a_core() -> None:
-    with pytest.raises(InputError, match="--busy"), neighbour.busy(os.cpu_count() or 1):
+    with pytest.raises(InputError, match="--busy"), background_load.busy(os.cpu_count() or 1):
         pass
 
 
 # The command.
 
 
-def test_words_about_the_code_void_no_trials() -> None:
-    """What was measured stands while only comments and docstrings change; a number that changes makes another code."""
-    code = '"""Module."""\n\nA = 1  # one\n\n\ndef f() -> int:\n    """Of f."""\n    return A\n'
-    assert says(code) == says(code.replace("Of f", "Other").replace("one", "two").replace("Module", "File"))
-    assert says(code) != says(code.replace("A = 1", "A = 2"))
+def test_the_committed_evidence_belongs_to_todays_method() -> None:
+    """Trials that were told apart by a digest of source are read as trials of the method with that number."""
+    trials = selftest.load(ROOT / "docs" / "results" / "selftest")
+    assert len(trials) == 150
+    assert {one.where.method for one in trials} == {interleaved.METHOD}
+    assert {frozenset(one.injected) for one in trials} == {frozenset(), frozenset({"slower"})}
 
 
 def test_what_is_there_is_not_measured_again(bnsuite: Command, tmp_path: Path) -> None:
@@ -554,7 +555,7 @@ def test_what_is_there_is_not_measured_again(bnsuite: Command, tmp_path: Path) -
         update={
             "machine": selftest.machine_of(environment),
             "torch": environment.packages["torch"],
-            "method": method(),
+            "method": interleaved.METHOD,
             "device": device,
         }
     )
@@ -575,6 +576,6 @@ def test_one_trial_of_the_real_command(bnsuite: Command, tmp_path: Path) -> None
     assert one.variant == TINY
     assert {seen.case for seen in one.findings} == {TINY}
     assert {values.case for values in one.values} == {TINY, "control/copy", "control/linear"}
-    assert one.launches >= lockstep.FIRST_LOOK
+    assert one.launches >= interleaved.FIRST_LOOK
     if done.status == 0:
         assert not list((tmp_path / "out").rglob("lockstep.json"))

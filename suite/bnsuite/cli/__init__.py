@@ -12,9 +12,9 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``bnsuite``: run one verb and return the exit status. Importing the verbs can be interrupted too."""
-    from bnsuite.launch import endings
+    from bnsuite.launch.process import interrupts
 
-    endings.at_once()
+    interrupts.exit_immediately()
     from bnsuite.cli import command
 
     return command.main(argv)

@@ -51,6 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plant",
         type=plant,
+        dest="injected",
         default={},
         metavar="FAULT",
         help="plant a known fault into B: slower=0.03 or holds=2097152",
@@ -59,22 +60,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.cli.comparing import Wanted, compare
-    from bnsuite.cli.conclude import make_sure_of_baselines
+    from bnsuite.cli.comparing import ComparisonRequest, compare
+    from bnsuite.cli.conclude import require_baselines
     from bnsuite.report.comparison import terminal
 
-    make_sure_of_baselines(options)
+    require_baselines(options)
     folder, by_time = results_folder(options)
-    wanted = Wanted(
+    wanted = ComparisonRequest(
         a=options.a,
         b=options.b,
-        asked=(asked_of(options, None), asked_of(options, options.impl_b)),
+        options=(asked_of(options, None), asked_of(options, options.impl_b)),
         folder=folder,
         data=data_folder(options),
         baselines=baselines_folder(options),
         seed=options.seed,
         budget_s=options.budget,
-        plant=options.plant,
+        injected=options.injected,
         strict=options.strict,
         by_time=by_time,
     )

@@ -77,7 +77,7 @@ def _accept(runs: list[Run], folder: Path, options: argparse.Namespace) -> int:
     what = [options.only] if options.only else accept.WHAT
     changes, files = accept.accept(runs, folder, what=what, keep=passing, spoiled=spoiled)
     for where, run in zip(options.runs, runs, strict=True):
-        say(f"{where}: of {run.started}, {run.asked.profile}, {run.device}, torch {torch_of(run)}")
+        say(f"{where}: of {run.started}, {run.options.profile}, {run.device}, torch {torch_of(run)}")
     say(changes_table(changes))
     if options.dry_run:
         say("nothing written (--dry-run)")

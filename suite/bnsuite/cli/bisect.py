@@ -19,12 +19,12 @@ from bnsuite.launch.plan import NOT_COMPARED
 from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
-    from bnsuite.cli.comparing import Judged, Wanted
+    from bnsuite.cli.comparing import ComparisonRequest, ComparisonResult
     from bnsuite.judge.bisect import Answer, Search, Seen, Which
     from bnsuite.judge.verdict import Finding
-    from bnsuite.record.schema import Asked, PlannedCase
+    from bnsuite.record.schema import PlannedCase, RunOptions
 
-    Compare = Callable[[Wanted, TextIO], Judged]
+    Compare = Callable[[ComparisonRequest, TextIO], ComparisonResult]
 
 SUMMARY = "which release of torch brought a change: compare releases in lockstep"
 
@@ -58,27 +58,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.cli.comparing import Wanted, compare
-    from bnsuite.cli.conclude import make_sure_of_baselines
+    from bnsuite.cli.comparing import ComparisonRequest, compare
+    from bnsuite.cli.conclude import require_baselines
     from bnsuite.launch.environments import parse
-    from bnsuite.launch.inquiry import catalogue
-    from bnsuite.launch.releases import between, named, releases
+    from bnsuite.launch.environments.package_index import between, named, releases
+    from bnsuite.launch.queries import catalogue
 
     if options.k is None:
         raise InputError("bisect: what is compared is missing; name a case with -k, see `bnsuite list`")
     good, bad = named("--good", options.good), named("--bad", options.bad)
     for version in (good, bad):
         parse(f"torch=={version}")
-    make_sure_of_baselines(options)
+    require_baselines(options)
     asked, data = asked_of(options, None), data_folder(options)
-    _make_sure_of_cases(catalogue(asked.profile, asked.select, data), options)
+    _require_cases(catalogue(asked.profile, asked.select, data), options)
     chosen = between(releases(), good, bad)
     name, by_time = results_folder(options)
     with claimed(name, by_time=by_time) as folder:
-        wanted = Wanted(
+        wanted = ComparisonRequest(
             a=f"torch=={good}",
             b=f"torch=={bad}",
-            asked=(asked, asked),
+            options=(asked, asked),
             folder=folder,
             data=data,
             baselines=baselines_folder(options),
@@ -121,7 +121,7 @@ def _forget_old(folder: Path, keep: str) -> None:
         old.unlink()
 
 
-def _make_sure_of_cases(cases: Iterable[PlannedCase], options: argparse.Namespace) -> None:
+def _require_cases(cases: Iterable[PlannedCase], options: argparse.Namespace) -> None:
     """Raise InputError if no case is compared, or none by the gate that was named."""
     compared = [case for case in cases if not case.bounds]
     if not compared:
@@ -134,7 +134,11 @@ def _make_sure_of_cases(cases: Iterable[PlannedCase], options: argparse.Namespac
 
 
 def bisect(
-    releases: list[str], wanted: Wanted, gate: str | None, compare: Compare, tell: Callable[[str], None] = say
+    releases: list[str],
+    wanted: ComparisonRequest,
+    gate: str | None,
+    compare: Compare,
+    tell: Callable[[str], None] = say,
 ) -> Answer:
     """Look for the first bad one of `releases` (oldest first; good, then bad at the end).
 
@@ -156,7 +160,7 @@ def bisect(
         return _answer(search, seen, gate)
     worse = [one for one in ends.findings if one.verdict is Verdict.REGRESSED and (one.case, one.gate) in which]
     sizes = {(one.case, one.gate): one.change if one.gate == "timing" else None for one in worse}
-    wanted = replace(wanted, asked=_narrowed(wanted.asked, sizes, ends))
+    wanted = replace(wanted, options=_narrowed(wanted.options, sizes, ends))
     while (release := search.next) is not None:
         try:
             seen[release] = _seen(release, _compared(compare, wanted, release), sizes)
@@ -173,7 +177,7 @@ def bisect(
     return _answer(search, seen, gate)
 
 
-def _compared(compare: Compare, wanted: Wanted, release: str) -> Judged:
+def _compared(compare: Compare, wanted: ComparisonRequest, release: str) -> ComparisonResult:
     """`release` compared with the good one; KeyboardInterrupt if that was interrupted."""
     judged = compare(replace(wanted, b=f"torch=={release}", folder=wanted.folder / release), sys.stderr)
     for warning in judged.warnings:
@@ -183,7 +187,9 @@ def _compared(compare: Compare, wanted: Wanted, release: str) -> Judged:
     return judged
 
 
-def _narrowed(asked: tuple[Asked, Asked], which: Iterable[Which], ends: Judged) -> tuple[Asked, Asked]:
+def _narrowed(
+    asked: tuple[RunOptions, RunOptions], which: Iterable[Which], ends: ComparisonResult
+) -> tuple[RunOptions, RunOptions]:
     """What is asked of the releases between: what regressed at the end alone, on the device that it was seen on."""
     from bnsuite.record.select import expression
 
@@ -199,7 +205,7 @@ def _cause(error: Exception) -> str:
     return str(error) if isinstance(error, InputError) else one_line(error)
 
 
-def _seen(release: str, judged: Judged, sizes: Mapping[Which, float | None]) -> Seen:
+def _seen(release: str, judged: ComparisonResult, sizes: Mapping[Which, float | None]) -> Seen:
     from bnsuite.judge.bisect import UNCHANGED, Seen, Told, tell
 
     told, clearest = tell(judged.findings, sizes)

@@ -31,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.judge.gates import judge
     from bnsuite.record import store
 
-    confirm.make_sure(options)
+    confirm.require_environment(options)
     run = run_alone(options.run)
     reference = _reference(run, options)
     findings = judge(run, reference)

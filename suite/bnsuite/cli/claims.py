@@ -11,7 +11,7 @@ from bnsuite.cli.output import remark, say
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bnsuite.judge.evidence import Evidence
+    from bnsuite.articles.evidence import Evidence
 
 SUMMARY = "what the articles claim, and what a run says to it"
 
@@ -22,11 +22,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.judge.claims import answers
-    from bnsuite.judge.evidence import Evidence
+    from bnsuite.articles import tables as claims
+    from bnsuite.articles.claims import answers
+    from bnsuite.articles.evidence import Evidence
     from bnsuite.record import details, store
     from bnsuite.record.errors import NotMeasuredError
-    from bnsuite.report import claims
 
     evidence = Evidence(store.load(options.run), details.load(store.folder_of(options.run)))
     tell_missing(evidence, options.run)

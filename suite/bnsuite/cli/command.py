@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from bnsuite import __version__
 from bnsuite.cli import ab, accept, bisect, check, claims, figures, list_cases, output, run, selftest, show
-from bnsuite.launch import endings
+from bnsuite.launch.process import interrupts
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 
 #: A verb is a module with SUMMARY, add_options(parser) and main(options) -> exit status; without a verb: run.
@@ -29,7 +29,7 @@ VERBS: dict[str, ModuleType] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line that names the mend."""
+    """argparse, but an error is one line that names the hint."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see `{self.prog} --help`")
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     output.prepare()
-    endings.in_order()
+    interrupts.raise_interrupt()
     try:
         verb = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "run"
         if verb not in VERBS:
@@ -77,12 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NotMeasuredError as error:
         return _fail(error, 3, debug)
     except KeyboardInterrupt as error:
-        return _fail(error, endings.STATUS, debug, "interrupted")
+        return _fail(error, interrupts.STATUS, debug, "interrupted")
     except Exception as error:  # noqa: BLE001  # the last resort: still one line and a status that is no verdict
         if isinstance(error, PermissionError) and error.filename is not None:
             text = f"{error.filename}: {error.strerror}; give this user access (in a container: docker run --user)"
             return _fail(error, 2, debug, text)
-        return _fail(error, 3, debug, "interrupted" if endings.came() else f"{one_line(error)}; --debug shows where")
+        return _fail(
+            error, 3, debug, "interrupted" if interrupts.received() else f"{one_line(error)}; --debug shows where"
+        )
 
 
 def _fail(error: BaseException, status: int, debug: bool, text: str | None = None) -> int:

@@ -11,29 +11,29 @@ from time import monotonic
 from typing import TextIO
 
 from bnsuite.cli.output import remark
-from bnsuite.cli.results import claimed, forget_old, make_sure_of_sides, write_verdicts
-from bnsuite.cli.rounds import MOST_LAUNCHES, measure
+from bnsuite.cli.results import claimed, forget_old, require_sides, write_verdicts
+from bnsuite.cli.rounds import MAX_LAUNCHES, measure
 from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
-from bnsuite.launch.comparison import Comparison
-from bnsuite.launch.environments import Site, parse
-from bnsuite.launch.lockstep import Lockstep
-from bnsuite.record import lockstep, pins
+from bnsuite.launch.environments import Environment, parse
+from bnsuite.launch.interleaved.launches import InterleavedLaunches
+from bnsuite.launch.interleaved.sides import Comparison
+from bnsuite.record import interleaved, pins
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 from bnsuite.record.pins import Pin
-from bnsuite.record.schema import Asked, Run
+from bnsuite.record.schema import Run, RunOptions
 from bnsuite.report.comparison import markdown
 from bnsuite.report.progress import listener
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ComparisonRequest:
     """What is to be compared, and how."""
 
     #: The environments as the user writes them: A is trusted, B is judged.
     a: str
     b: str
-    asked: tuple[Asked, Asked]
+    options: tuple[RunOptions, RunOptions]
     #: Where the results go; by which name, if `by_time`, is told in the end.
     folder: Path
     #: Where images are looked for, if that was said.
@@ -44,19 +44,19 @@ class Wanted:
     #: Seconds for the measuring, once the environments are there.
     budget_s: float | None = None
     #: A known fault for B's steps (see ``measure/plant.py``).
-    plant: dict[str, float] = field(default_factory=dict)
+    injected: dict[str, float] = field(default_factory=dict)
     strict: bool = False
     #: Whether the folder is named by the time, so that it must be nobody else's.
     by_time: bool = False
 
 
 @dataclass(frozen=True)
-class Judged:
+class ComparisonResult:
     """What came of it, as it lies in the folder."""
 
     a: Run
     b: Run
-    times: lockstep.Lockstep
+    times: interleaved.InterleavedTimes
     findings: list[Finding]
     #: Whether the budget left anything open.
     cut_short: bool
@@ -71,7 +71,7 @@ class Judged:
     warnings: list[str] = field(default_factory=list)
 
 
-def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
+def compare(wanted: ComparisonRequest, shown_on: TextIO) -> ComparisonResult:
     """Measure both environments, judge B, and write all of it into the folder.
 
     Raises InputError for an environment that can't be had; a folder that was made for it is gone then, and what an
@@ -83,28 +83,30 @@ def compare(wanted: Wanted, shown_on: TextIO) -> Judged:
         site.tell = remark
     known = pins.read(wanted.baselines)
     if not wanted.by_time:
-        make_sure_of_sides(wanted.folder)
+        require_sides(wanted.folder)
     with claimed(wanted.folder, by_time=wanted.by_time) as folder:
         return _compared(replace(wanted, folder=folder), sites, known, shown_on)
 
 
-def _compared(wanted: Wanted, sites: tuple[Site, Site], known: Sequence[Pin], shown_on: TextIO) -> Judged:
+def _compared(
+    wanted: ComparisonRequest, sites: tuple[Environment, Environment], known: Sequence[Pin], shown_on: TextIO
+) -> ComparisonResult:
     """The comparison of two places, with the folder its own."""
     shown, listen = listener(shown_on)
     ended_by: str | None = None
-    with Comparison(sites, wanted.asked, wanted.folder, listen, wanted.data) as comparison:
+    with Comparison(sites, wanted.options, wanted.folder, listen, wanted.data) as comparison:
         comparison.prepare()
         forget_old(wanted.folder)
         comparison.begin()
         deadline = None if wanted.budget_s is None else monotonic() + wanted.budget_s
-        turns = Lockstep(
+        turns = InterleavedLaunches(
             comparison.sessions,
             wanted.folder,
             comparison.listen,
             seed=random.SystemRandom().randrange(1 << 32) if wanted.seed is None else wanted.seed,
-            most_launches=MOST_LAUNCHES[wanted.asked[1].profile],
+            most_launches=MAX_LAUNCHES[wanted.options[1].profile],
             budget_s=wanted.budget_s,
-            plant=wanted.plant,
+            injected=wanted.injected,
         )
         try:
             with shown:
@@ -121,17 +123,21 @@ def _compared(wanted: Wanted, sites: tuple[Site, Site], known: Sequence[Pin], sh
     return replace(_judged(wanted, a, b, turns.times, known), warnings=comparison.all_warnings)
 
 
-def _judged(wanted: Wanted, a: Run, b: Run, times: lockstep.Lockstep, known: Sequence[Pin]) -> Judged:
+def _judged(
+    wanted: ComparisonRequest, a: Run, b: Run, times: interleaved.InterleavedTimes, known: Sequence[Pin]
+) -> ComparisonResult:
     """What was measured, judged; the verdicts are written beside it, as far as they can be."""
     judgement = verdicts(a, b, times, known, strict=wanted.strict)
     findings, status = list(judgement.findings), judgement.status
     text = judgement.model_dump_json(by_alias=True, indent=1)
     unwritten = write_verdicts(wanted.folder, text, markdown(a, b, times, findings, status))
     open_ = cut_short(b, times, findings)
-    return Judged(a, b, times, findings, open_, status, text, wanted.folder, unwritten)
+    return ComparisonResult(a, b, times, findings, open_, status, text, wanted.folder, unwritten)
 
 
-def verdicts(a: Run, b: Run, times: lockstep.Lockstep, known: Sequence[Pin], *, strict: bool = False) -> Judgement:
+def verdicts(
+    a: Run, b: Run, times: interleaved.InterleavedTimes, known: Sequence[Pin], *, strict: bool = False
+) -> Judgement:
     """What is said of B by what was measured of both, however far that came."""
     findings = judge(a, b, times, known)
     status = exit_status(findings, finished=b.finished, strict=strict)

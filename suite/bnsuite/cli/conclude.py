@@ -19,7 +19,7 @@ from bnsuite.record.schema import Run
 from bnsuite.report.table import markdown, terminal
 
 
-def make_sure_of_baselines(options: argparse.Namespace) -> None:
+def require_baselines(options: argparse.Namespace) -> None:
     """Raise InputError for a baselines folder that was named and is not there."""
     folder = baselines_folder(options)
     for name, named in (
@@ -36,7 +36,7 @@ def make_sure_of_baselines(options: argparse.Namespace) -> None:
 
 def reference_for(run: Run, options: argparse.Namespace) -> Reference:
     """The baselines for `run`; only a folder that was named must be there."""
-    make_sure_of_baselines(options)
+    require_baselines(options)
     folder = baselines_folder(options)
     if folder.is_dir():
         return baselines.load(folder, run)
@@ -49,10 +49,10 @@ def _add_claims(run: Run, folder: Path) -> None:
     """Add to the report what the articles claim, if the run has trainings; trouble with it spoils no verdict."""
     if not any(result.curves for result in run.cases):
         return
-    from bnsuite.judge.claims import answers
-    from bnsuite.judge.evidence import Evidence
+    from bnsuite.articles import tables as claims
+    from bnsuite.articles.claims import answers
+    from bnsuite.articles.evidence import Evidence
     from bnsuite.record import details
-    from bnsuite.report import claims
 
     try:
         section = claims.markdown(answers(Evidence(run, details.load(folder))))

@@ -14,12 +14,12 @@ from bnsuite.cli.results import CONFIRM
 from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
-    from bnsuite.cli.comparing import Judged, Wanted
+    from bnsuite.cli.comparing import ComparisonRequest, ComparisonResult
     from bnsuite.judge.verdict import Finding
     from bnsuite.record.reference import Reference
     from bnsuite.record.schema import Run
 
-    Compare = Callable[[Wanted, TextIO], Judged]
+    Compare = Callable[[ComparisonRequest, TextIO], ComparisonResult]
 
 #: Given without an environment, --confirm means that of the baseline.
 BASELINE = "baseline"
@@ -40,7 +40,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_sure(options: argparse.Namespace) -> None:
+def require_environment(options: argparse.Namespace) -> None:
     """Raise InputError for an environment that is none, or an interpreter that is not there; makes nothing."""
     from bnsuite.launch.environments import Interpreter, parse
 
@@ -85,7 +85,7 @@ def settle(
     try:
         wanted = _wanted(run, reference, slower, options, folder)
         if not measured_here:
-            _make_sure_it_is_here(run)
+            _require_same_machine(run)
         judged = _compared(wanted, compare)
     except _UnsettledError as error:
         remark(f"--confirm: {error}")
@@ -97,43 +97,45 @@ def settle(
     return [told[one.case] if one in slower else one for one in findings]
 
 
-def _wanted(run: Run, reference: Reference, slower: list[Finding], options: argparse.Namespace, folder: Path) -> Wanted:
+def _wanted(
+    run: Run, reference: Reference, slower: list[Finding], options: argparse.Namespace, folder: Path
+) -> ComparisonRequest:
     """The comparison that settles it: the cases that are flagged, on the same device, as the run was asked for."""
-    from bnsuite.cli.comparing import Wanted
+    from bnsuite.cli.comparing import ComparisonRequest
     from bnsuite.record.select import expression
 
     a = options.confirm
     if a == BASELINE:
-        a = "." if run.asked.implementation is not None else reference.environment(one.case for one in slower)
+        a = "." if run.options.implementation is not None else reference.environment(one.case for one in slower)
     if a is None:
         raise _UnsettledError(
             f"{reference.name} does not say which one torch it was measured with; name it: --confirm torch==X.Y.Z"
         )
     select = expression(one.case for one in slower)
-    asked = run.asked.model_copy(update={"device": run.device, "select": select or run.asked.select})
-    return Wanted(
+    asked = run.options.model_copy(update={"device": run.device, "select": select or run.options.select})
+    return ComparisonRequest(
         a=a,
         b=".",
-        asked=(asked.model_copy(update={"implementation": None}), asked),
+        options=(asked.model_copy(update={"implementation": None}), asked),
         folder=folder / CONFIRM,
         data=data_folder(options),
         baselines=baselines_folder(options),
     )
 
 
-def _make_sure_it_is_here(run: Run) -> None:
+def _require_same_machine(run: Run) -> None:
     """Raise if this interpreter, or this machine, is another one than the run has measured."""
     from bnsuite.launch.environments import Here
-    from bnsuite.launch.inquiry import ask_environment
-    from bnsuite.launch.scratch import scratch_folder
-    from bnsuite.launch.worker import Worker
+    from bnsuite.launch.process.scratch import scratch_folder
+    from bnsuite.launch.process.worker import Worker
+    from bnsuite.launch.queries import ask_environment
     from bnsuite.record.key import differences, machine_key
 
     try:
         with scratch_folder() as scratch:
             worker = Worker(
                 *(Path(scratch), "environment"),
-                threads=run.asked.threads,
+                threads=run.options.threads,
                 stage=Path(scratch),
                 cores=[],
                 torch_first=False,
@@ -153,7 +155,7 @@ def _make_sure_it_is_here(run: Run) -> None:
         raise _UnsettledError(f"this is not where the run was measured ({'; '.join(apart)}); confirm it there")
 
 
-def _compared(wanted: Wanted, compare: Compare | None) -> Judged:
+def _compared(wanted: ComparisonRequest, compare: Compare | None) -> ComparisonResult:
     """The lockstep, from beginning to end; by `compare`, or as `bnsuite ab` does it."""
     from bnsuite.cli import comparing
 

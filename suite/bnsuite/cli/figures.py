@@ -17,11 +17,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.judge.evidence import Evidence
+    from bnsuite.articles.evidence import Evidence
+    from bnsuite.articles.figures import draw
     from bnsuite.record import details, store
     from bnsuite.record.errors import NotMeasuredError
     from bnsuite.record.files import make_folder
-    from bnsuite.report.figures import draw
 
     where = store.folder_of(options.run)
     evidence = Evidence(store.load(options.run), details.load(where))

@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.launch.inquiry import catalogue
+    from bnsuite.launch.queries import catalogue
     from bnsuite.report.table import cases as cases_table
 
     planned = catalogue(options.profile, options.k, data_folder(options))

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from bnsuite.launch.plan import PLANS, asked
+from bnsuite.launch.plan import PLANS, run_options
 from bnsuite.record.errors import InputError
-from bnsuite.record.schema import Asked
+from bnsuite.record.schema import RunOptions
 
 RESULTS = Path("results")
 LATEST = RESULTS / "latest"
@@ -61,9 +61,9 @@ def add_measuring(parser: argparse.ArgumentParser, *, verdicts: bool = True) -> 
         add_verdicts(parser)
 
 
-def asked_of(options: argparse.Namespace, implementation: str | None) -> Asked:
+def asked_of(options: argparse.Namespace, implementation: str | None) -> RunOptions:
     """What `add_measuring` was given, checked as far as can be without starting anything; raises InputError."""
-    return asked(
+    return run_options(
         device=options.device,
         profile=options.profile,
         select=options.k,

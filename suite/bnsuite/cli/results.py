@@ -29,7 +29,7 @@ def forget_old(folder: Path) -> None:
     """
     from bnsuite.launch.session import LOG
     from bnsuite.record import details
-    from bnsuite.record.lockstep import LOCKSTEP_FILE, SIDES
+    from bnsuite.record.interleaved import LOCKSTEP_FILE, SIDES
     from bnsuite.record.store import RUN_FILE
 
     with contextlib.suppress(OSError):
@@ -50,10 +50,10 @@ def forget_old(folder: Path) -> None:
             shutil.rmtree(folder / CONFIRM, ignore_errors=True)
 
 
-def make_sure_of_sides(folder: Path) -> None:
+def require_sides(folder: Path) -> None:
     """Raise InputError if a run lies in `folder` where a comparison would put one of its sides."""
     from bnsuite.record.files import exists
-    from bnsuite.record.lockstep import LOCKSTEP_FILE, SIDES
+    from bnsuite.record.interleaved import LOCKSTEP_FILE, SIDES
     from bnsuite.record.store import RUN_FILE
 
     if exists(folder / LOCKSTEP_FILE):
@@ -144,11 +144,11 @@ def _made(folder: Path, *, by_time: bool) -> tuple[Path, bool]:
 
 def run_alone(where: Path) -> Run:
     """The run in a folder or file; InputError for a side of a comparison: its times are not measured as a run's are."""
-    from bnsuite.record import lockstep, store
+    from bnsuite.record import interleaved, store
     from bnsuite.record.files import exists
 
     folder = store.folder_of(where).resolve()
-    if folder.name in lockstep.SIDES and exists(folder.parent / lockstep.LOCKSTEP_FILE):
+    if folder.name in interleaved.SIDES and exists(folder.parent / interleaved.LOCKSTEP_FILE):
         raise InputError(
             f"{where}: is a side of a comparison, whose times are no run's; `bnsuite show {folder.parent}` prints its "
             "verdicts, and `bnsuite` alone measures a run"

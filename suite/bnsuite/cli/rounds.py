@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from bnsuite.judge.lockstep import decide, timed_cases
-from bnsuite.launch.child import ChildError
-from bnsuite.launch.comparison import Comparison
-from bnsuite.launch.lockstep import Lockstep
-from bnsuite.record.lockstep import Compared
+from bnsuite.judge.interleaved import decide, timed_cases
+from bnsuite.launch.interleaved.launches import InterleavedLaunches
+from bnsuite.launch.interleaved.sides import Comparison
+from bnsuite.launch.process.child import ChildError
+from bnsuite.record.interleaved import PairedCase
 
 #: A case is undecided after so many launches, by profile; as many again may confirm what they show.
-MOST_LAUNCHES = {"quick": 18, "full": 30}
+MAX_LAUNCHES = {"quick": 18, "full": 30}
 #: A case of which so many launches were disturbed, and most of them, is given up; and all is after more lost ones.
 REPEATS = 3
 
 
-def measure(comparison: Comparison, turns: Lockstep, deadline: float | None) -> None:
+def measure(comparison: Comparison, turns: InterleavedLaunches, deadline: float | None) -> None:
     """Look, follow, then time as long as something is undecided and the budget lasts."""
     for session in comparison.sessions:
         session.look(deadline)
@@ -40,7 +40,7 @@ def measure(comparison: Comparison, turns: Lockstep, deadline: float | None) -> 
             comparison.warnings.append(f"a launch was lost: {error}")
 
 
-def _exhausted(compared: Compared | None) -> bool:
+def _exhausted(compared: PairedCase | None) -> bool:
     """Whether a case has been disturbed so often that more launches won't help."""
     if compared is None:
         return False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bnsuite.launch.session import Session
     from bnsuite.record.reference import Reference
-    from bnsuite.record.schema import Asked
+    from bnsuite.record.schema import RunOptions
 
 SUMMARY = "measure, judge and print the verdict table"
 
@@ -31,18 +31,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.cli.conclude import make_sure_of_baselines
+    from bnsuite.cli.conclude import require_baselines
 
     request = asked_of(options, options.impl)
-    confirm.make_sure(options)
-    make_sure_of_baselines(options)
+    confirm.require_environment(options)
+    require_baselines(options)
     data = data_folder(options)
     named, by_time = results_folder(options)
     with claimed(named, by_time=by_time) as folder:
         return _run(request, options, data, folder, by_time=by_time)
 
 
-def _run(request: Asked, options: argparse.Namespace, data: Path | None, folder: Path, *, by_time: bool) -> int:
+def _run(request: RunOptions, options: argparse.Namespace, data: Path | None, folder: Path, *, by_time: bool) -> int:
     """Measure into `folder`, judge and print."""
     from bnsuite.cli.conclude import conclude, reference_for
     from bnsuite.judge.gates import judge

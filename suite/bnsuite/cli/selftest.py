@@ -22,11 +22,11 @@ from bnsuite.cli.ab import budget
 from bnsuite.cli.options import RESULTS, asked_of, baselines_folder, path, positive
 from bnsuite.cli.output import remark, say
 from bnsuite.cli.results import claimed
-from bnsuite.cli.trials import DEFAULT, KINDS, Plan, method, planned
+from bnsuite.cli.trials import DEFAULT, KINDS, Plan, planned
 from bnsuite.launch.plan import PLANS
 
 if TYPE_CHECKING:
-    from bnsuite.cli.comparing import Judged
+    from bnsuite.cli.comparing import ComparisonResult
     from bnsuite.record.selftest import Trial, Where
     from bnsuite.report.selftest import Resampled
 
@@ -120,8 +120,9 @@ def main(options: argparse.Namespace) -> int:
 
 def _selftest(options: argparse.Namespace) -> int:
     """With the folder its own."""
-    from bnsuite.launch import neighbour
-    from bnsuite.launch.inquiry import ask_here
+    from bnsuite.judge.interleaved import METHOD
+    from bnsuite.launch.process import background_load
+    from bnsuite.launch.queries import ask_here
     from bnsuite.record import selftest
 
     trials = selftest.load(options.out)
@@ -130,16 +131,16 @@ def _selftest(options: argparse.Namespace) -> int:
         device=device,
         machine=selftest.machine_of(environment),
         torch=environment.packages.get("torch", "unknown"),
-        method=method(),
+        method=METHOD,
         profile=options.profile,
         threads=options.threads,
         busy=options.busy,
     )
     session = _Session(options, where, options.kind, trials)
-    selftest.mend(options.out)
+    selftest.repair(options.out)
     try:
         if session.left():
-            with neighbour.busy(options.threads) if options.busy else nullcontext():
+            with background_load.busy(options.threads) if options.busy else nullcontext():
                 _measure(session)
     except KeyboardInterrupt:
         session.interrupted = True
@@ -181,21 +182,23 @@ def _measure(session: _Session) -> None:
         remark(f"{_ended(trial, folder)}, after {units.duration(took)}")
 
 
-def _compare(options: argparse.Namespace, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> Judged:
-    from bnsuite.cli.comparing import Wanted, compare
+def _compare(
+    options: argparse.Namespace, plan: Plan, folder: Path, seed: int, budget_s: float | None
+) -> ComparisonResult:
+    from bnsuite.cli.comparing import ComparisonRequest, compare
 
     chosen = argparse.Namespace(**{**vars(options), "k": plan.select, "profile": plan.profile or options.profile})
     faulty = f"bnsuite.cases.faulty:{plan.faulty}" if plan.faulty else None
-    wanted = Wanted(
+    wanted = ComparisonRequest(
         a=".",
         b=".",
-        asked=(asked_of(chosen, None), asked_of(chosen, faulty)),
+        options=(asked_of(chosen, None), asked_of(chosen, faulty)),
         folder=folder,
         data=None,
         baselines=baselines_folder(options),
         seed=seed,
         budget_s=budget_s,
-        plant=plan.plant,
+        injected=plan.injected,
     )
     judged = compare(wanted, sys.stderr if sys.stderr.isatty() else io.StringIO())
     for warning in judged.warnings:
@@ -203,7 +206,9 @@ def _compare(options: argparse.Namespace, plan: Plan, folder: Path, seed: int, b
     return judged
 
 
-def _trial(where: Where, kind: str, plan: Plan, judged: Judged, *, seed: int, started: str, wall_s: float) -> Trial:
+def _trial(
+    where: Where, kind: str, plan: Plan, judged: ComparisonResult, *, seed: int, started: str, wall_s: float
+) -> Trial:
     from bnsuite.record.selftest import Seen, Trial, values_of
 
     environment = judged.b.environment
@@ -213,8 +218,8 @@ def _trial(where: Where, kind: str, plan: Plan, judged: Judged, *, seed: int, st
         kind=kind,
         variant=plan.variant,
         select=plan.select,
-        plant=plan.plant,
-        implementation=judged.b.asked.implementation,
+        injected=plan.injected,
+        implementation=judged.b.options.implementation,
         gate=plan.gate,
         seed=seed,
         most_launches=judged.times.most_launches,
@@ -293,12 +298,12 @@ def _missing(kind: str, count: int, why: str) -> str:
 
 def _resampled(trials: Sequence[Trial]) -> Iterator[Resampled]:
     """Runs put together anew from the launches of each place that has enough of them."""
-    from bnsuite.judge.selftest import CASES, LEAST_LAUNCHES, quiet_launches, runs_that_ring
+    from bnsuite.judge.selftest import CASES, MIN_LAUNCHES, quiet_launches, runs_that_ring
     from bnsuite.report.selftest import Resampled
 
     for where in dict.fromkeys(one.where for one in trials):
         launches = quiet_launches(trials, where)
-        if len(launches) >= LEAST_LAUNCHES:
+        if len(launches) >= MIN_LAUNCHES:
             most = max(one.most_launches for one in trials if one.where == where)
             yield Resampled(where, len(launches), CASES, runs_that_ring(launches, most=most))
 

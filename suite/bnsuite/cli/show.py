@@ -19,11 +19,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from bnsuite.record import lockstep, store
+    from bnsuite.record import interleaved, store
     from bnsuite.record.files import exists
 
     folder = store.folder_of(options.run)
-    if exists(folder / lockstep.LOCKSTEP_FILE):
+    if exists(folder / interleaved.LOCKSTEP_FILE):
         _show_comparison(folder, options)
     else:
         _show_run(folder, options)
@@ -48,12 +48,12 @@ def _show_run(folder: Path, options: argparse.Namespace) -> None:
 def _show_comparison(folder: Path, options: argparse.Namespace) -> None:
     """Print the verdicts; one that was killed before them is judged by what it left."""
     from bnsuite.judge.verdict import Judgement
-    from bnsuite.record import lockstep, pins, store
+    from bnsuite.record import interleaved, pins, store
     from bnsuite.record.files import exists, read_text
     from bnsuite.report import comparison
 
-    a, b = (store.load(folder / side) for side in lockstep.SIDES)
-    times = lockstep.load(folder)
+    a, b = (store.load(folder / side) for side in interleaved.SIDES)
+    times = interleaved.load(folder)
     path = folder / FINDINGS
     if exists(path):
         text = read_text(path, "verdicts")

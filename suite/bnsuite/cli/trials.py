@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
-from pathlib import Path
-
-import bnsuite
 
 TINY = "op/batch_norm1d/fwd+bwd/f32/nc/64x128"
 LARGE = "op/batch_norm2d/fwd+bwd/f32/nchw/16x64x56x56"
@@ -29,7 +24,7 @@ class Plan:
 
     variant: str
     select: str
-    plant: dict[str, float] = field(default_factory=dict)
+    injected: dict[str, float] = field(default_factory=dict)
     faulty: str | None = None
     #: The gate that is meant to find it; None where nothing is wrong.
     gate: str | None = None
@@ -39,7 +34,7 @@ class Plan:
 
 def _slower(share: float) -> tuple[Plan, ...]:
     select = f"({TINY} or {LARGE} or {TRAINING}) and {_PLAIN}"
-    return (Plan("three cases", select, plant={"slower": share}, gate="timing"),)
+    return (Plan("three cases", select, injected={"slower": share}, gate="timing"),)
 
 
 def _check(faulty: str, family: str) -> Plan:
@@ -51,7 +46,7 @@ KINDS: dict[str, tuple[Plan, ...]] = {
     "night": (Plan("all timed cases", TIMED),),
     "single": tuple(Plan(case, f"{case} and {_PLAIN}") for case in (TINY, LARGE, TRAINING)),
     **{f"slower-{percent}%": _slower(percent / 100) for percent in (2, 3, 5, 10)},
-    "holds": (Plan(LARGE, LARGE, plant={"bytes_held": HELD}, gate="memory"),),
+    "holds": (Plan(LARGE, LARGE, injected={"bytes_held": HELD}, gate="memory"),),
     "faults": (
         _check("BiasedVariance", "numerics/stats/step/batch_norm2d"),
         _check("InvertedMomentum", "numerics/stats/step/batch_norm2d"),
@@ -65,12 +60,6 @@ KINDS: dict[str, tuple[Plan, ...]] = {
     ),
 }
 ROTATING = "single"
-#: What a trial's verdict comes from: trials of other code say nothing of this.
-CODE = (
-    *("launch/lockstep.py", "launch/turns.py", "launch/quiet.py", "measure/bench.py", "measure/settle.py"),
-    *("measure/plant.py", "record/lockstep.py", "judge/lockstep.py", "judge/statistics.py"),
-    "cli/rounds.py",
-)
 DEFAULT = ("single", "slower-5%", "holds", "faults", "sound")
 
 
@@ -89,23 +78,3 @@ def planned(names: Sequence[str], trials: int, done: Counter[tuple[str, str]]) -
         else:
             missing.append((kind, plan))
     return missing
-
-
-def method() -> str:
-    """A few letters that differ when the code differs that times and decides; comments and docstrings don't count.
-
-    Another version of Python may have other letters for the same code.
-    """
-    found = sha256()
-    for name in CODE:
-        found.update(says((Path(bnsuite.__file__).parent / name).read_text(encoding="utf-8")).encode())
-    return found.hexdigest()[:12]
-
-
-def says(text: str) -> str:
-    """What a module's `text` does: its syntax tree without docstrings."""
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            del node.body[0]
-    return ast.dump(tree)

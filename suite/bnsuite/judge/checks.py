@@ -100,7 +100,7 @@ def _judge_case(run: Run, result: CaseResult, reference: Reference, gate: str) -
     known = partial(_known, run, result, reference)
     for one in result.observations:
         _sort(one, stored, known, seen)
-    if stored is not None and run.asked.implementation is None:  # another layer may have fewer parts
+    if stored is not None and run.options.implementation is None:  # another layer may have fewer parts
         _sort_gone(stored, result, known, seen)
     verdict, text = _verdict(result, seen, reference)
     numbers = [one.value / one.limit for one in result.observations if one.limit and not isinstance(one.value, str)]
@@ -117,8 +117,8 @@ def _verdict(result: CaseResult, seen: _Sorted, reference: Reference) -> tuple[V
     if seen.wrong:
         return Verdict.REGRESSED, f"{_told(seen.wrong)}; {_stands_for(result)}"
     if seen.gone:
-        mend = "; if that is meant, `bnsuite accept` takes it out" if reference.advice else ""
-        text = f"in {reference.name}, but not seen: {_told(seen.gone)}{mend}"
+        hint = "; if that is meant, `bnsuite accept` takes it out" if reference.advice else ""
+        text = f"in {reference.name}, but not seen: {_told(seen.gone)}{hint}"
         return Verdict.MISSING, text
     if seen.unknown:
         text = f"only a baseline can tell {_told(seen.unknown)}: not in {reference.name}{reference.advice}"

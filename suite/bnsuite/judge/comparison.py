@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from functools import partial
 
-from bnsuite.judge import convergence, lockstep
+from bnsuite.judge import convergence, interleaved
 from bnsuite.judge.checks import deviations, reasons
 from bnsuite.judge.gates import judge as judge_run
 from bnsuite.judge.verdict import Finding, Verdict
-from bnsuite.record.lockstep import Lockstep
+from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference, trusted
 from bnsuite.record.schema import CHECK_GATES, CaseResult, Outcome, Run, Status
 
 
-def judge(a: Run, b: Run, times: Lockstep, pins: Collection[Pin]) -> list[Finding]:
+def judge(a: Run, b: Run, times: InterleavedTimes, pins: Collection[Pin]) -> list[Finding]:
     """All findings of B, in the order of its cases; what A does as well is no deviation of B's.
 
     What is known of a release, by `pins`, and A does not do, is a change: its reason is told with it.
@@ -23,9 +23,9 @@ def judge(a: Run, b: Run, times: Lockstep, pins: Collection[Pin]) -> list[Findin
     reference = trusted(a, times.a, deviations(a, times.a))
 
     def timing(run: Run, _: Reference) -> list[Finding]:
-        return lockstep.judge(run, times)
+        return interleaved.judge(run, times)
 
-    findings = [_beside(a, times.a, finding) for finding in judge_run(b, reference, {lockstep.GATE: timing})]
+    findings = [_beside(a, times.a, finding) for finding in judge_run(b, reference, {interleaved.GATE: timing})]
     findings = [_with_pins(b, pins, _unless_a_shows_it(a, b, times, finding)) for finding in findings]
     if times.budget_s is None or not b.finished:
         return findings
@@ -53,12 +53,16 @@ def _outcome(run: Run, finding: Finding) -> Outcome | None:
     return next((one.outcomes.get(finding.gate) for one in run.cases if one.id == finding.case), None)
 
 
-def _unless_a_shows_it(a: Run, b: Run, times: Lockstep, finding: Finding) -> Finding:
+def _unless_a_shows_it(a: Run, b: Run, times: InterleavedTimes, finding: Finding) -> Finding:
     """A check that A shows and B can't look at is MISSING, as where B has no compiler that works.
 
     What a user's implementation refuses, and what needs a package that isn't there, is SKIPPED.
     """
-    if finding.gate not in CHECK_GATES or finding.verdict is not Verdict.SKIPPED or b.asked.implementation is not None:
+    if (
+        finding.gate not in CHECK_GATES
+        or finding.verdict is not Verdict.SKIPPED
+        or b.options.implementation is not None
+    ):
         return finding
     outcome = _outcome(a, finding)
     if outcome is None or outcome.status is not Status.MEASURED or _result(b, finding).case.lacks:
@@ -77,13 +81,15 @@ def _with_pins(b: Run, pins: Collection[Pin], finding: Finding) -> Finding:
     return finding.model_copy(update={"summary": f"{finding.summary}; known, and pinned: {'; '.join(known)}"})
 
 
-def cut_short(b: Run, times: Lockstep, findings: Iterable[Finding]) -> bool:
+def cut_short(b: Run, times: InterleavedTimes, findings: Iterable[Finding]) -> bool:
     """Whether the budget left anything of `findings` open that more time might have decided."""
     if times.budget_s is None:
         return False
-    decisions = lockstep.decided(b, times)
+    decisions = interleaved.decided(b, times)
     open_ = [one for one in findings if one.verdict is Verdict.INCONCLUSIVE]
-    return any(decisions[one.case].verdict is None if one.gate == lockstep.GATE else _pending(b, one) for one in open_)
+    return any(
+        decisions[one.case].verdict is None if one.gate == interleaved.GATE else _pending(b, one) for one in open_
+    )
 
 
 def _out_of_time(run: Run, finding: Finding) -> Finding:
@@ -93,7 +99,7 @@ def _out_of_time(run: Run, finding: Finding) -> Finding:
     seeds = len(_result(run, finding).curves) if finding.gate == convergence.GATE else 0
     text = "the budget ended before it was measured"
     if seeds:
-        text = f"the budget ended after {seeds} of {len(run.asked.seeds)} seeds; {finding.summary}"
+        text = f"the budget ended after {seeds} of {len(run.options.seeds)} seeds; {finding.summary}"
     return finding.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "summary": text})
 
 
@@ -104,7 +110,7 @@ def _pending(run: Run, finding: Finding) -> bool:
     if outcome is None:
         return False
     if finding.gate == convergence.GATE and outcome.status is Status.MEASURED:
-        return len(result.curves) < len(run.asked.seeds)
+        return len(result.curves) < len(run.options.seeds)
     return outcome.status is Status.PENDING
 
 

@@ -24,10 +24,10 @@ ALPHA = 0.01
 #: PASS is given where the interval of this level lies inside the margin, for every metric.
 LEVEL = 0.90
 #: A loss below this is compared as if it were this large: 0.0006 against 0.0009 is no 50 % change.
-LEAST_LOSS = 0.01
-LEAST_EPOCHS = 0.1
+MIN_LOSS = 0.01
+MIN_EPOCHS = 0.1
 #: With this a change of one percentage point of accuracy is the margin of 3 %, whatever the accuracy.
-LEAST_ERROR = 1 / 3
+MIN_ERROR = 1 / 3
 #: Seeds whose numbers are correlated less than this, run against baseline, no longer pair: a GPU that adds up in no
 #: fixed order, or a training so long that rounding has grown into another one.
 WEAKLY_PAIRED = 0.5
@@ -60,11 +60,11 @@ class Metric:
 
 
 METRICS = (
-    Metric("epochs to target", 0.02, LEAST_EPOCHS, "never", epochs_to_target),
-    Metric("early loss", 0.03, LEAST_LOSS, "not finite", lambda curve, _: curve.early_loss),
-    Metric("final training loss", 0.03, LEAST_LOSS, "not finite", lambda curve, _: curve.train_loss[-1]),
-    Metric("final validation loss", 0.03, LEAST_LOSS, "not finite", lambda curve, _: curve.val_loss[-1]),
-    Metric("final error rate", 0.03, LEAST_ERROR, "absent", lambda curve, _: _error_rate(curve)),
+    Metric("epochs to target", 0.02, MIN_EPOCHS, "never", epochs_to_target),
+    Metric("early loss", 0.03, MIN_LOSS, "not finite", lambda curve, _: curve.early_loss),
+    Metric("final training loss", 0.03, MIN_LOSS, "not finite", lambda curve, _: curve.train_loss[-1]),
+    Metric("final validation loss", 0.03, MIN_LOSS, "not finite", lambda curve, _: curve.val_loss[-1]),
+    Metric("final error rate", 0.03, MIN_ERROR, "absent", lambda curve, _: _error_rate(curve)),
 )
 
 

@@ -38,10 +38,10 @@ def judge(run: Run, reference: Reference, instead: Mapping[str, Gate] | None = N
 
 def _missing(run: Run, reference: Reference) -> list[Finding]:
     """Cases that the reference has, and that the run's profile and selection should have had."""
-    if run.asked.implementation is not None:  # it is measured where it has a part, which is not everywhere
+    if run.options.implementation is not None:  # it is measured where it has a part, which is not everywhere
         return []
     has = {(result.id, gate) for result in run.cases for gate in result.outcomes}
-    selected = matcher(run.asked.select) if run.asked.select else lambda _: True
+    selected = matcher(run.options.select) if run.options.select else lambda _: True
 
     def lost(gate: str, stored: Iterable[Stored]) -> list[Finding]:
         return [
@@ -52,7 +52,7 @@ def _missing(run: Run, reference: Reference) -> list[Finding]:
                 summary=f"in {reference.name}, but not in this run; if the case is gone for good, remove it there",
             )
             for one in stored
-            if (one.id, gate) not in has and run.asked.profile in one.profiles and selected(one.id)
+            if (one.id, gate) not in has and run.options.profile in one.profiles and selected(one.id)
         ]
 
     # What a GPU has learnt may be of cases that a CPU's run does without.

@@ -15,9 +15,9 @@ GATE = "memory"
 
 MIB = 1 << 20
 #: What the allocator's peak may grow by: the larger of the two.
-LEAST_GROWTH_BYTES, GROWTH = MIB, 0.005
+MIN_GROWTH_BYTES, GROWTH = MIB, 0.005
 #: Likewise for what is used on the whole GPU.
-LEAST_USED_GROWTH_BYTES, USED_GROWTH = 64 * MIB, 0.05
+MIN_USED_GROWTH_BYTES, USED_GROWTH = 64 * MIB, 0.05
 
 
 def judge(run: Run, reference: Reference) -> list[Finding]:
@@ -38,7 +38,7 @@ def _judge_case(result: CaseResult, reference: Reference) -> Finding:
     if not peaks:
         return Finding(case=result.id, gate=GATE, verdict=Verdict.FAILED, summary="no launch told its peak")
     accepted = stored.allocated_peak_bytes
-    room = max(LEAST_GROWTH_BYTES, GROWTH * accepted)
+    room = max(MIN_GROWTH_BYTES, GROWTH * accepted)
     low, high = min(peaks), max(peaks)
     verdict = Verdict.PASS
     text = f"peak of {high} bytes, {accepted} in the baseline"
@@ -72,7 +72,7 @@ def _used_growth(result: CaseResult, stored: MemoryLine) -> str | None:
     if stored.gpu_used_bytes is None or not alone:
         return None
     used = min(one.memory.gpu_used_bytes or 0 for one in alone)
-    room = max(LEAST_USED_GROWTH_BYTES, USED_GROWTH * stored.gpu_used_bytes)
+    room = max(MIN_USED_GROWTH_BYTES, USED_GROWTH * stored.gpu_used_bytes)
     if used <= stored.gpu_used_bytes + room:
         return None
     return f"the GPU has {_mib(used)} in use, {_mib(stored.gpu_used_bytes)} in the baseline"

@@ -10,7 +10,7 @@ from enum import Enum
 from math import log1p
 from statistics import median
 
-from bnsuite.judge import lockstep
+from bnsuite.judge import interleaved
 from bnsuite.judge.statistics import share_interval, t_quantile
 from bnsuite.judge.verdict import NOT_MEASURED, WORST_FIRST, ExitStatus, Verdict
 from bnsuite.record.selftest import Seen, Trial, Where
@@ -23,7 +23,7 @@ RUNS, CASES = 10_000, 20
 #: From fewer launches with nothing changed nothing is resampled: six nights' first looks. A case whose few launches
 #: happen to lie above the margin rings in nearly every run drawn from them: 8 launches of one machine gave anything
 #: from 0.9 to 45 %, 24 of it 0.5 % and 48 of it 0.3 %.
-LEAST_LAUNCHES = 6 * lockstep.FIRST_LOOK
+MIN_LAUNCHES = 6 * interleaved.FIRST_LOOK
 #: What lies so near to a threshold is decided by the gate itself.
 ALMOST = 0.999
 
@@ -49,7 +49,7 @@ def duty(trial: Trial) -> Duty:
     """What must come of `trial`: a slowdown too small for a duty is only counted."""
     if trial.gate is None:
         return Duty.NO_ALARM
-    slower = trial.plant.get("slower")
+    slower = trial.injected.get("slower")
     if slower is None or slower >= FOUND:
         return Duty.FOUND
     return Duty.NOT_PASSED if slower >= NEVER_PASSED else Duty.NONE
@@ -64,7 +64,7 @@ def parts(trial: Trial) -> dict[str, list[Seen]]:
     """What must be found each for itself: a slowdown is in every case that was slowed, a fault wherever it shows."""
     found: dict[str, list[Seen]] = {}
     for one in concerned(trial):
-        found.setdefault(one.case if "slower" in trial.plant else _variant(trial), []).append(one)
+        found.setdefault(one.case if "slower" in trial.injected else _variant(trial), []).append(one)
     return found
 
 
@@ -140,7 +140,7 @@ def _variant(trial: Trial) -> str:
 
 def _rate(where: Where, kind: str, variant: str, members: Sequence[tuple[Trial, list[Seen]]]) -> Rate:
     verdicts = [[Verdict(one.verdict) for one in seen] for _, seen in members]
-    slowed = [one.change for trial, seen in members for one in seen if "slower" in trial.plant]
+    slowed = [one.change for trial, seen in members for one in seen if "slower" in trial.injected]
     changes = [change for change in slowed if change is not None]
     return Rate(
         kind=kind,
@@ -183,8 +183,8 @@ def quiet_launches(trials: Iterable[Trial], where: Where) -> list[Launch]:
     for trial in trials:
         if trial.kind != NIGHT or trial.where != where:
             continue
-        cases = [one for one in trial.values if not one.case.startswith(lockstep.CONTROL)]
-        for place in range(lockstep.FIRST_LOOK):
+        cases = [one for one in trial.values if not one.case.startswith(interleaved.CONTROL)]
+        for place in range(interleaved.FIRST_LOOK):
             values = {one.case: one.screen[place] for one in cases if place < len(one.screen)}
             if launch := {case: value for case, value in values.items() if value is not None}:
                 found.append(launch)
@@ -224,9 +224,9 @@ def _rings(column: Sequence[float | None], drawn: Sequence[int], cases: int, mos
     screen: list[float] = []
     confirm: list[float] = []
     taken = screen
-    for start in range(0, len(values), lockstep.EVERY):
-        taken += values[start : start + lockstep.EVERY]
-        decision = lockstep.decide_values(screen, confirm, cases, most)
+    for start in range(0, len(values), interleaved.EVERY):
+        taken += values[start : start + interleaved.EVERY]
+        decision = interleaved.decide_values(screen, confirm, cases, most)
         if decision.verdict is not None:
             return decision.verdict is Verdict.REGRESSED
         taken = confirm if decision.flagged else screen
@@ -235,9 +235,9 @@ def _rings(column: Sequence[float | None], drawn: Sequence[int], cases: int, mos
 
 def _may_be_flagged(values: Sequence[float]) -> bool:
     """Whether any look may see a slowdown: most cases show none, and need not be decided to say so."""
-    floor = log1p(lockstep.FLOOR)
-    for count in range(lockstep.FIRST_LOOK, len(values) + 1, lockstep.EVERY):
-        seen = lockstep.moderated(values[:count])
-        if seen.mean > max(floor, ALMOST * t_quantile(int(seen.freedom), 1 - lockstep.LOOK_ALPHA) * seen.error):
+    floor = log1p(interleaved.FLOOR)
+    for count in range(interleaved.FIRST_LOOK, len(values) + 1, interleaved.EVERY):
+        seen = interleaved.moderated(values[:count])
+        if seen.mean > max(floor, ALMOST * t_quantile(int(seen.freedom), 1 - interleaved.LOOK_ALPHA) * seen.error):
             return True
     return False

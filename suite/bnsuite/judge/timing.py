@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import expm1, log, log1p, sqrt
 from statistics import fmean, median, stdev
 
-from bnsuite.judge import relations
+from bnsuite.judge import ratios
 from bnsuite.judge.statistics import Estimate, benjamini_hochberg, satterthwaite
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.reference import LaunchValue, Reference, TimingReference, condense
@@ -26,7 +26,7 @@ COPY = "copy"
 
 #: The share of the limit above which a measurement must be broken. A copy is no hard limit: where a step moves just
 #: what a copy does, as batch norm in evaluation, 107 % was seen on two shared virtual cores.
-MOST_SHARE = 1.25
+MAX_SHARE = 1.25
 #: A change smaller than this is never called a regression: the floor for a number stored on another day.
 FLOOR = 0.10
 #: The baseline's own launches must not reach the threshold: it lies this many of their deviations away.
@@ -36,7 +36,7 @@ ALPHA = 0.01
 #: The two-sided interval that is shown; PASS is given where its upper end lies under the threshold.
 LEVEL = 0.90
 #: Launches of one run vary at least this much (log scale), whatever three of them happen to show.
-LEAST_DEVIATION = 0.01
+MIN_DEVIATION = 0.01
 #: From one run to the next a case drifts at least this much (log scale): the median over 21 cases and 19
 #: runs was 1.5 %. Accepted runs that drift more raise it; fewer than three can't tell, and are taken to drift twice
 #: as much.
@@ -97,7 +97,7 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
             findings[result.id] = Finding(case=result.id, gate=GATE, verdict=Verdict.FAILED, summary=impossible)
             continue
         if result.case.bounds and len(result.undisturbed) >= _enough(run):
-            findings[result.id] = _unless_it_failed(result, relations.judge(run, result))
+            findings[result.id] = _unless_it_failed(result, ratios.judge(run, result))
             continue
         stored = reference.timing.get(result.id)
         comparison = None
@@ -134,8 +134,8 @@ def looks_slower(finding: Finding) -> bool:
 def how_to_confirm(run: Run, case: str, reference: Reference) -> str:
     """What settles whether a case is slower, as the end of its summary."""
     environments, instead = f"{reference.environment([case]) or 'A'} .", ""
-    if run.asked.implementation is not None:
-        environments, instead = ". .", f" --impl-b {run.asked.implementation}"
+    if run.options.implementation is not None:
+        environments, instead = ". .", f" --impl-b {run.options.implementation}"
     return f"; --confirm settles it, or `bnsuite ab {environments}{instead} -k '{case}'`"
 
 
@@ -153,7 +153,7 @@ def share_of_limit(result: CaseResult) -> float | None:
 def _impossible(result: CaseResult) -> str | None:
     """Why the measurement must be broken, if it must."""
     share = share_of_limit(result)
-    if share is None or share <= MOST_SHARE:
+    if share is None or share <= MAX_SHARE:
         return None
     return (
         f"broken measurement: {share:.0%} of the limit; it can't move its {result.case.nbytes} bytes faster than "
@@ -187,7 +187,7 @@ def _change(launches: list[LaunchValue], stored: TimingReference, control: str) 
     runs = _values(stored, control)
     centres = [median(one) for one in runs]
     count = sum(map(len, runs))
-    within = max(LEAST_DEVIATION, _deviation([new, *runs]))
+    within = max(MIN_DEVIATION, _deviation([new, *runs]))
     between = max(DRIFT, stdev(centres)) if len(runs) > 2 else 2 * DRIFT
     drift = between**2 * (1 + 1 / len(runs))
     noise = within**2 * (1 / len(new) + 1 / count)
@@ -276,7 +276,7 @@ def _shown(result: CaseResult, comparison: _Comparison, stored: TimingReference)
 
 def _enough(run: Run) -> int:
     """How many undisturbed launches a verdict needs: more than half of those asked for."""
-    return run.asked.launches // 2 + 1
+    return run.options.launches // 2 + 1
 
 
 def _without_comparison(
@@ -307,7 +307,7 @@ def _without_comparison(
 def _disturbance(result: CaseResult) -> str:
     reasons = [one.disturbed for one in result.timings if one.disturbed]
     often = max(reasons, key=reasons.count)
-    mend = "end it, or give bnsuite a core of its own (taskset, docker run --cpuset-cpus)"
+    hint = "end it, or give bnsuite a core of its own (taskset, docker run --cpuset-cpus)"
     if "GPU" in often:
-        mend = "cool it, or lock its clocks" if "throttled" in often else "end it; `nvidia-smi` names it"
-    return f"{often} in {len(reasons)} of {len(result.timings)} launches; {mend}"
+        hint = "cool it, or lock its clocks" if "throttled" in often else "end it; `nvidia-smi` names it"
+    return f"{often} in {len(reasons)} of {len(result.timings)} launches; {hint}"

@@ -7,9 +7,9 @@ from collections.abc import Generator
 from pathlib import Path
 
 import bnsuite
-from bnsuite.launch import quiet
-from bnsuite.launch.child import Child, ChildError, SilentError
-from bnsuite.launch.messages import EVENT, Begin, Failed, Measured, Skipped, understand
+from bnsuite.launch.process import isolation
+from bnsuite.launch.process.child import Child, ChildError, SilentError
+from bnsuite.launch.process.messages import EVENT, Begin, Failed, Measured, Skipped, understand
 from bnsuite.record.schema import Outcome, Status, Timing
 
 #: What starting Python, torch and pytest may take on a cold machine, and what writing the JSON may.
@@ -42,7 +42,7 @@ def launch(
     """
     wanted = scratch / "ids.txt"
     wanted.write_text("\n".join(ids), encoding="utf-8")
-    more = {"BNSUITE_STAGE": str(stage), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **quiet.taking(cores)}
+    more = {"BNSUITE_STAGE": str(stage), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **isolation.taking(cores)}
     child = Child(
         [
             *(sys.executable, "-m", "pytest", *map(str, FILES), "-q", "-c", "/dev/null", f"--rootdir={ITEMS}"),
@@ -50,7 +50,7 @@ def launch(
             *("--device", device, "--bnsuite-ids", str(wanted), "--bnsuite-events", "{fd}"),
             *("--benchmark-json", str(benchmark_json)),
         ],
-        environment=quiet.environment(threads, scratch, implementation, **more),
+        environment=isolation.environment(threads, scratch, implementation, **more),
         folder=scratch,
         log=scratch / "launch.txt",
         own_pipe=True,
@@ -77,9 +77,9 @@ def launch(
             elif isinstance(event, Skipped):
                 yield event.case, Outcome(status=Status.SKIPPED, reason=event.reason)
         if running is not None:
-            yield running, _failed(child.last_words())
+            yield running, _failed(child.exit_reason())
         elif child.wait(CLOSE_DOWN_S) not in (0, 2):  # 2: it stopped after a failed case, which has been told
-            raise ChildError(child.last_words())
+            raise ChildError(child.exit_reason())
     finally:
         child.end()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import closing
 
-from bnsuite.launch import items, quiet
-from bnsuite.launch.child import ChildError
+from bnsuite.launch import items
+from bnsuite.launch.process import isolation
+from bnsuite.launch.process.child import ChildError
 from bnsuite.launch.session import Session
 from bnsuite.record.files import make_folder
 from bnsuite.record.schema import Outcome, Run, Status, Timing
@@ -28,17 +29,17 @@ class Launches:
         What was disturbed is repeated, in at most REPEATS more launches. Returns the run as it is then.
         """
         names = self._session.recorder.ids("timing")
-        self._session.expect(len(names) * self._session.asked.launches)
+        self._session.expect(len(names) * self._session.options.launches)
         return self._time(names, confirms=False)
 
     def confirm(self, names: Collection[str]) -> Run:
         """Time the cases `names` in as many fresh launches again, to see whether what they showed holds."""
-        self._session.expect(len(names) * self._session.asked.launches)
+        self._session.expect(len(names) * self._session.options.launches)
         return self._time([name for name in self._session.recorder.ids("timing") if name in names], confirms=True)
 
     def _time(self, names: list[str], *, confirms: bool) -> Run:
-        recorder, wanted = self._session.recorder, self._session.asked.launches
-        with quiet.coordinator_apart(self._session.timed_cores, self._session.cores):
+        recorder, wanted = self._session.recorder, self._session.options.launches
+        with isolation.coordinator_apart(self._session.timed_cores, self._session.cores):
             for launch in range(wanted + REPEATS):
                 if launch >= wanted:
                     names = [name for name in names if recorder.undisturbed(name, confirms=confirms) < wanted]
@@ -96,9 +97,9 @@ class Launches:
         return items.launch(
             names.copy(),
             device=self._session.recorder.run.device,
-            threads=self._session.asked.threads,
-            implementation=self._session.asked.implementation,
-            timeout_s=self._session.asked.timeout_s,
+            threads=self._session.options.threads,
+            implementation=self._session.options.implementation,
+            timeout_s=self._session.options.timeout_s,
             scratch=self._session.scratch,
             stage=self._session.stage,
             cores=self._session.timed_cores,

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnsuite.launch.quiet import cores
+from bnsuite.launch.process.isolation import cores
 from bnsuite.record.errors import InputError
-from bnsuite.record.schema import Asked
+from bnsuite.record.schema import RunOptions
 from bnsuite.record.select import matcher
 
 
@@ -26,9 +26,9 @@ NOT_COMPARED = "matches relations only, which compare two steps of one environme
 PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=10, seeds=10)}
 
 
-def asked(
+def run_options(
     *, device: str, profile: str, select: str | None, threads: int, timeout_s: float, implementation: str | None
-) -> Asked:
+) -> RunOptions:
     """The options of a run, checked as far as can be without starting anything; raises InputError."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"--device {device}: no such device; choose auto, cpu, cuda or cuda:N")
@@ -38,7 +38,7 @@ def asked(
     if threads > given:
         raise InputError(f"--threads {threads}: there are {given} cores for this process; give it no more threads")
     plan = PLANS[profile]
-    return Asked(
+    return RunOptions(
         device=device,
         profile=profile,
         select=select,

@@ -15,19 +15,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from bnsuite import __version__
-from bnsuite.launch import quiet
-from bnsuite.launch.environments import Here, Site
-from bnsuite.launch.inquiry import ask_environment, ask_stage, catalogue
-from bnsuite.launch.messages import Followed, Looked
+from bnsuite.launch.environments import Environment, Here
 from bnsuite.launch.plan import NOT_COMPARED
+from bnsuite.launch.process import isolation
+from bnsuite.launch.process.messages import CheckAnswer, TrainingAnswer
+from bnsuite.launch.process.pool import Job, Result, ask_all
+from bnsuite.launch.process.scratch import scratch_folder
+from bnsuite.launch.process.worker import TIMEOUT, Worker
+from bnsuite.launch.queries import ask_environment, ask_stage, catalogue
 from bnsuite.launch.revision import revision
-from bnsuite.launch.scratch import scratch_folder
-from bnsuite.launch.side_by_side import Job, Result, ask_all
-from bnsuite.launch.worker import TIMEOUT, Worker
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import make_folder
 from bnsuite.record.recorder import Recorder
-from bnsuite.record.schema import CHECK_GATES, Asked, CaseResult, Outcome, PlannedCase, Quiet, Run, Status
+from bnsuite.record.schema import CHECK_GATES, CaseResult, Isolation, Outcome, PlannedCase, Run, RunOptions, Status
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -66,21 +66,21 @@ class Session:
 
     def __init__(
         self,
-        asked: Asked,
+        options: RunOptions,
         folder: Path,
         listen: Callable[[Progress], None],
         data: Path | None = None,
-        site: Site | None = None,
+        site: Environment | None = None,
     ) -> None:
-        self.asked, self.folder, self._listen, self._data = asked, folder, listen, data
+        self.options, self.folder, self._listen, self._data = options, folder, listen, data
         self.site = site or Here()
         self._began = monotonic()
         self._scratch = scratch_folder()
         self.scratch = Path(self._scratch.name)
         self.stage = self.scratch / "data"
         self._workers: list[Worker] = []
-        self.cores = quiet.cores()
-        self.timed_cores = quiet.timed_cores(asked.threads, self.cores)
+        self.cores = isolation.cores()
+        self.timed_cores = isolation.timed_cores(options.threads, self.cores)
         self._done = self._total = 0
         self._recorded: Recorder | None = None
         self._troubled = False
@@ -115,15 +115,15 @@ class Session:
         Nothing is written before :meth:`begin`. Raises InputError if that can't be, and NotMeasuredError if a process
         that should answer fails.
         """
-        asked = self.asked
+        options = self.options
         asked_where = self.worker("environment")
         with ThreadPoolExecutor(1) as aside:
-            answer = aside.submit(ask_environment, asked.device, asked_where, self.site.name, self.site.mend)
+            answer = aside.submit(ask_environment, options.device, asked_where, self.site.name, self.site.hint)
             try:
-                plan = catalogue(asked.profile, asked.select, self._data, asked.implementation, self.site)
+                plan = catalogue(options.profile, options.select, self._data, options.implementation, self.site)
                 plan = [case for case in plan if wanted_there(case)]
                 if not plan:
-                    raise InputError(f"-k {asked.select!r} {NOT_COMPARED}")
+                    raise InputError(f"-k {options.select!r} {NOT_COMPARED}")
                 wanted = {case.dataset for case in plan if case.dataset and not case.lacks and not case.cuda_only}
                 missing = ask_stage(sorted(wanted), self.stage, self._data, self._here("stage"))
                 device, environment = answer.result()
@@ -138,7 +138,7 @@ class Session:
             except BaseException:
                 asked_where.close()
                 raise
-        not_done = () if self.timed_cores else (f"no core to spare for timing: {len(self.cores)} given",)
+        not_applied = () if self.timed_cores else (f"no core to spare for timing: {len(self.cores)} given",)
         run = Run(
             schema=Run.SCHEMA,
             bnsuite=__version__,
@@ -146,11 +146,13 @@ class Session:
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             wall_s=0.0,
             finished=False,
-            asked=asked,
+            options=options,
             device=device,
             environment=environment,
-            quiet=Quiet(
-                variables=quiet.variables(asked.threads), timed_cores=tuple(self.timed_cores), not_done=not_done
+            isolation=Isolation(
+                variables=isolation.variables(options.threads),
+                timed_cores=tuple(self.timed_cores),
+                not_applied=not_applied,
             ),
             cases=tuple(
                 CaseResult(case=case, outcomes={gate: Outcome(status=Status.PENDING) for gate in case.gates})
@@ -162,7 +164,7 @@ class Session:
         for case in chosen:
             if reason := _why_not(case, missing):
                 self.recorder.skip(case.id, reason)
-        self.expect(len(self.recorder.ids("convergence")) * len(asked.seeds))
+        self.expect(len(self.recorder.ids("convergence")) * len(options.seeds))
         self.expect(sum(len(self.recorder.ids(gate)) for gate in CHECK_GATES))
         return self.recorder.run
 
@@ -181,12 +183,12 @@ class Session:
                 name,
                 "",
                 {"do": "check", "case": name, "device": recorder.run.device},
-                own[name] or self.asked.timeout_s,
+                own[name] or self.options.timeout_s,
                 "the limit of this check" if own[name] else TIMEOUT,
             )
             for name in gates
         ]
-        for result in self._side_by_side(jobs, "look", Looked, deadline):
+        for result in self._side_by_side(jobs, "look", CheckAnswer, deadline):
             name = result.job.case
             if result.answer is None:
                 self.fail(name, gates[name], result.reason)
@@ -204,12 +206,12 @@ class Session:
                 name,
                 f"seed {seed}: ",
                 {"do": "curve", "case": name, "seed": seed, "device": recorder.run.device},
-                self.asked.timeout_s,
+                self.options.timeout_s,
             )
-            for seed in self.asked.seeds
+            for seed in self.options.seeds
             for name in recorder.ids("convergence")
         ]
-        for result in self._side_by_side(jobs, "train", Followed, deadline):
+        for result in self._side_by_side(jobs, "train", TrainingAnswer, deadline):
             name, seed, followed = result.job.case, result.job.request["seed"], result.answer
             if followed is None:
                 self.fail(name, "convergence", result.reason)
@@ -226,7 +228,7 @@ class Session:
         if not jobs or (deadline is not None and monotonic() > deadline):
             return
         on_cpu = self.recorder.run.device == "cpu"
-        sides = quiet.side_by_side(self.asked.threads, self.cores) if on_cpu else [[]]
+        sides = isolation.side_by_side(self.options.threads, self.cores) if on_cpu else [[]]
         workers = [self.worker(f"{stem}-{n}", cores, torch_first=True) for n, cores in enumerate(sides[: len(jobs)])]
         with closing(ask_all(jobs, workers, kind, deadline)) as results:
             yield from results
@@ -257,20 +259,20 @@ class Session:
         cores: Sequence[int] = (),
         *,
         torch_first: bool = False,
-        site: Site | None = None,
+        site: Environment | None = None,
         huge_pages: bool = False,
     ) -> Worker:
         """A worker of this session, in its environment unless `site` names another; it ends with the session."""
         worker = Worker(
             self.scratch,
             name,
-            threads=self.asked.threads,
+            threads=self.options.threads,
             stage=self.stage,
             cores=cores,
             torch_first=torch_first,
-            implementation=self.asked.implementation,
+            implementation=self.options.implementation,
             site=site or self.site,
-            device=self.asked.device,
+            device=self.options.device,
             huge_pages=huge_pages,
         )
         self._workers.append(worker)

@@ -33,7 +33,7 @@ def settle(step: Step, device: str) -> float:
 
 
 def fill_heap(nbytes: int) -> None:
-    """Have the kernel put pages behind `nbytes` of the heap, which keeps them (see ``launch/quiet.py``).
+    """Have the kernel put pages behind `nbytes` of the heap, which keeps them (see ``launch/process/isolation.py``).
 
     A page that is touched for the first time has to be cleared, and be found by the host of a virtual machine: 8 ms a
     huge page were seen, in the middle of a step of 13 ms.

@@ -108,9 +108,9 @@ def _key(runs: list[Run]) -> MachineKey:
         apart = [f"{name} {ours} and {its}" for name, ours, its in _builds(runs[0], run) if ours != its]
         if apart:
             raise InputError(f"the runs are of different releases ({'; '.join(apart)}); accept one release's at a time")
-        if run.asked.implementation is not None:
+        if run.options.implementation is not None:
             raise InputError(
-                f"the run of {run.started} measured {run.asked.implementation}; baselines are of torch's own layers"
+                f"the run of {run.started} measured {run.options.implementation}; baselines are of torch's own layers"
             )
     return key
 

@@ -17,8 +17,9 @@ from bnsuite.record.errors import InputError
 from bnsuite.record.files import read_text
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import CHECKS, MEMORY
+from bnsuite.record.migrations import Migration
 from bnsuite.record.reference import CurveReference, Reference, TimingReference
-from bnsuite.record.schema import Curve, Migration, Run, Value, Versioned
+from bnsuite.record.schema import Curve, Run, Value, Versioned
 from bnsuite.record.store import parse
 
 

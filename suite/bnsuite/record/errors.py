@@ -2,7 +2,7 @@
 
 
 class InputError(Exception):
-    """Something named on the command line can't be used; the message has the cause and the mend."""
+    """Something named on the command line can't be used; the message has the cause and the hint."""
 
 
 class NotMeasuredError(Exception):

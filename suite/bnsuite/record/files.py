@@ -32,7 +32,7 @@ def write_atomically(path: Path, content: str | bytes, option: str = OUT) -> Non
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; {_mend(error, option)}") from error
+        raise InputError(f"{path}: cannot be written: {error.strerror}; {_hint(error, option)}") from error
 
 
 def write_together(files: Mapping[Path, str], option: str = OUT) -> None:
@@ -46,7 +46,7 @@ def write_together(files: Mapping[Path, str], option: str = OUT) -> None:
             try:
                 temporary.replace(path)
             except OSError as error:
-                raise InputError(f"{path}: cannot be written: {error.strerror}; {_mend(error, option)}") from error
+                raise InputError(f"{path}: cannot be written: {error.strerror}; {_hint(error, option)}") from error
     finally:
         for temporary in made.values():
             temporary.unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def make_folder(path: Path, option: str = OUT) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise InputError(f"{path}: cannot be written to: {error.strerror}; {_mend(error, option)}") from error
+        raise InputError(f"{path}: cannot be written to: {error.strerror}; {_hint(error, option)}") from error
 
 
 def read_text(path: Path, what: str) -> str:
@@ -82,13 +82,13 @@ def exists(path: Path) -> bool:
         raise InputError(f"{path}: cannot be looked at: {error.strerror}; name another path") from error
 
 
-def _mend(error: OSError, option: str) -> str:
+def _hint(error: OSError, option: str) -> str:
     elsewhere = f"choose another folder with {option}"
-    mends = {
+    hints = {
         errno.ENOSPC: "free some space, or ",
         errno.EROFS: "mount it writable (docker run -v DIR:/results), or ",
         errno.EACCES: "make it writable for this user (in a container: docker run --user $(id -u):$(id -g)), or ",
         errno.ENOTDIR: "a part of the path is a file; ",
         errno.EEXIST: "there is a file of that name; ",
     }
-    return mends.get(error.errno or 0, "") + elsewhere
+    return hints.get(error.errno or 0, "") + elsewhere

@@ -15,7 +15,7 @@ from bnsuite.record.schema import Observation, Run, Value, Versioned
 from bnsuite.record.store import parse
 
 PINS_FILE = "pins.json"
-MEND = "write it as baselines/README.md says"
+HINT = "write it as baselines/README.md says"
 #: What torch does wrong it does wherever bnsuite is started, and whatever baselines it is held against.
 OURS = Path(bnsuite.__file__).parents[2] / "baselines" / PINS_FILE
 
@@ -65,4 +65,4 @@ def read(baselines: Path) -> tuple[Pin, ...]:
     Ours are those of the checkout that this runs from; an image names its folder.
     """
     path = next((one for one in (baselines / PINS_FILE, OURS) if one.exists()), None)
-    return parse(Pins, read_text(path, "list of pins"), path, mend=MEND).pins if path is not None else ()
+    return parse(Pins, read_text(path, "list of pins"), path, hint=HINT).pins if path is not None else ()

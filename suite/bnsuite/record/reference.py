@@ -118,7 +118,7 @@ def trusted(run: Run, name: str, pins: tuple[Pin, ...]) -> Reference:
 
 def timing_reference(result: CaseResult, runs: list[Run]) -> TimingReference:
     """What `runs` say of a case's time, those of them that measured it in the same version."""
-    measured = [run for run in runs if run.asked.implementation is None]
+    measured = [run for run in runs if run.options.implementation is None]
     same = [
         one
         for run in runs

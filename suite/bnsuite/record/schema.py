@@ -5,12 +5,14 @@ A schema is one whole number a kind of file. A bump is a line of history and a m
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
+
+from bnsuite.record import migrations
+from bnsuite.record.migrations import Migration
 
 #: Alone on its core a timed process ran 99.7 to 100 % of the time (once 90 %), beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
@@ -34,10 +36,6 @@ class Value(BaseModel):
     """A frozen record; an unknown field, a wrong type, NaN or infinity in it is an error."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-
-#: What turns the plain JSON of one version of a schema into that of the next.
-Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Versioned(Value):
@@ -247,7 +245,7 @@ class Gpu(Value):
     details: GpuDetails | None = None
 
 
-class Environment(Value):
+class EnvironmentInfo(Value):
     """Where the measured processes ran: what is judged (versions) and what must match (machine, flags)."""
 
     python: str
@@ -267,16 +265,16 @@ class Environment(Value):
     variables: dict[str, str]
 
 
-class Quiet(Value):
+class Isolation(Value):
     """What was done to keep the measured processes undisturbed, and what could not be."""
 
     variables: dict[str, str]
     #: The cores of the timed processes; none if they were not fixed.
     timed_cores: tuple[int, ...]
-    not_done: tuple[str, ...] = ()
+    not_applied: tuple[str, ...] = ()
 
 
-class Asked(Value):
+class RunOptions(Value):
     """The run as it was asked for."""
 
     device: str
@@ -290,37 +288,21 @@ class Asked(Value):
     implementation: str | None
 
 
-def _tell_needs(run: dict[str, Any]) -> dict[str, Any]:
-    """From 1 to 2: every case there was needed nothing but torch and what scikit-learn carries."""
-    needs = {"cuda_only": False, "lacks": [], "to_download": False}
-    return {
-        **run,
-        "schema": 2,
-        "cases": [{**one, "case": {**one["case"], **needs}} for one in run["cases"]],
-    }
-
-
-def _know_of_checks(run: dict[str, Any]) -> dict[str, Any]:
-    """From 2 to 3: there were neither checks, relations nor implementations but torch's."""
-    none: dict[str, Any] = {"rule": None, "threads": [], "bounds": {}, "limit_s": None}
-    return {
-        **run,
-        "schema": 3,
-        "asked": {**run["asked"], "implementation": None},
-        "cases": [{**one, "case": {**one["case"], **none}} for one in run["cases"]],
-    }
-
-
 class Run(Versioned):
     """All samples of one environment.
 
     History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
     curve be without accuracy. 3, in 0.3.0, has observations of checks, bounds of relations, the implementation that
-    was judged and what NVML saw of the GPU.
+    was judged and what NVML saw of the GPU. 4, in 0.4.0, says what kind of run it is, and names ``options`` and
+    ``isolation`` so.
     """
 
-    SCHEMA: ClassVar[int] = 3
-    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _tell_needs, 2: _know_of_checks}
+    SCHEMA: ClassVar[int] = 4
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {
+        1: migrations.tell_needs,
+        2: migrations.know_of_checks,
+        3: migrations.name_options,
+    }
 
     bnsuite: str
     revision: str | None
@@ -331,10 +313,10 @@ class Run(Versioned):
     left_out: Annotated[int, Field(ge=0)] = 0
     #: Why a run that is not finished ended, such as "interrupted".
     ended_by: str | None = None
-    asked: Asked
+    options: RunOptions
     device: Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]+)$")]
-    environment: Environment
-    quiet: Quiet
+    environment: EnvironmentInfo
+    isolation: Isolation
     cases: tuple[CaseResult, ...]
 
     @field_validator("cases")

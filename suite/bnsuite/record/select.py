@@ -10,7 +10,7 @@ from bnsuite.record.errors import InputError
 Match = Callable[[str], bool]
 
 #: Far more than a person writes, far fewer than would exhaust the stack.
-MOST_TOKENS = 200
+MAX_TOKENS = 200
 
 
 def matcher(expression: str) -> Match:
@@ -18,8 +18,8 @@ def matcher(expression: str) -> Match:
     tokens = re.findall(r"[()]|[^\s()]+", expression)
     if not tokens:
         raise InputError("-k: the expression is empty; give a part of a case id, see `bnsuite list`")
-    if len(tokens) > MOST_TOKENS:
-        raise InputError(f"-k: the expression has {len(tokens)} words and signs; {MOST_TOKENS} are the most")
+    if len(tokens) > MAX_TOKENS:
+        raise InputError(f"-k: the expression has {len(tokens)} words and signs; {MAX_TOKENS} are the most")
     rest = _Tokens(tokens, expression)
     match = _either(rest)
     if rest.peek() is not None:
@@ -33,7 +33,7 @@ def expression(names: Iterable[str]) -> str | None:
     It also matches ids that contain one of them.
     """
     words = sorted(set(names))
-    if not 0 < 2 * len(words) - 1 <= MOST_TOKENS or any(set("()") & set(word) for word in words):
+    if not 0 < 2 * len(words) - 1 <= MAX_TOKENS or any(set("()") & set(word) for word in words):
         return None
     return " or ".join(words)
 

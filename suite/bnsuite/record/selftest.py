@@ -6,14 +6,15 @@ Files of several selftests can be put together by appending one to another.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, read_text
-from bnsuite.record.lockstep import Compared, Lockstep
-from bnsuite.record.schema import Environment, Value, Versioned
+from bnsuite.record.interleaved import InterleavedTimes, PairedCase
+from bnsuite.record.migrations import Migration, without
+from bnsuite.record.schema import EnvironmentInfo, Value, Versioned
 from bnsuite.record.store import parse
 
 SELFTEST_FILE = "selftest.jsonl"
@@ -25,8 +26,8 @@ class Where(Value):
     device: str
     machine: str
     torch: str
-    #: Tells one way of timing and deciding from another (see ``cli/trials.py``).
-    method: str
+    #: The number of the way of timing and deciding (see ``judge/interleaved.py``); 0 is any before they were numbered.
+    method: Annotated[int, Field(ge=0)]
     profile: str
     threads: Annotated[int, Field(ge=1)]
     #: Whether a process of ours worked on another core all the while.
@@ -52,18 +53,32 @@ class Values(Value):
     confirm: tuple[float | None, ...]
 
 
-class Trial(Versioned):
-    """One comparison of the suite with itself, or with a fault of its own. History of the schema: 1 is the first."""
+#: The digests of source by which schema 1 told methods apart, and their numbers.
+METHODS = {"d8fe1528e5d2": 1}
 
-    SCHEMA: ClassVar[int] = 1
+
+def _number_methods(trial: dict[str, Any]) -> dict[str, Any]:
+    """From 1 to 2: a method was told by a digest of source, and faults were called planted."""
+    where = {**trial["where"], "method": METHODS.get(trial["where"]["method"], 0)}
+    return {**without(trial, "plant"), "schema": 2, "where": where, "injected": trial["plant"]}
+
+
+class Trial(Versioned):
+    """One comparison of the suite with itself, or with a fault of its own.
+
+    History of the schema: 1 is the first. 2, in 0.4.0, numbers the methods and has ``injected`` for ``plant``.
+    """
+
+    SCHEMA: ClassVar[int] = 2
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _number_methods}
 
     kind: str
     #: Which of its kind: a case, say, or the name of a fault.
     variant: str
     #: The cases, as -k names them; None for all of the profile that are timed.
     select: str | None
-    #: What was planted into B's steps, and what stood there in the place of torch's batch norm.
-    plant: dict[str, float]
+    #: The fault injected into B's steps, and the implementation that replaced torch's batch norm there.
+    injected: dict[str, float]
     implementation: str | None
     #: The gate that is meant to find it; None where nothing is wrong.
     gate: str | None
@@ -87,16 +102,16 @@ class Trial(Versioned):
         return len({one.case for one in self.findings})
 
 
-def machine_of(environment: Environment) -> str:
+def machine_of(environment: EnvironmentInfo) -> str:
     """The GPU or the processor, as a person recognises it."""
     gpu = environment.gpu
     return gpu.name if gpu else f"{environment.cpu}, {environment.cores_given} cores given"
 
 
-def values_of(times: Lockstep) -> tuple[Values, ...]:
+def values_of(times: InterleavedTimes) -> tuple[Values, ...]:
     """The values of all launches of all cases."""
 
-    def values(compared: Compared, *, confirms: bool) -> tuple[float | None, ...]:
+    def values(compared: PairedCase, *, confirms: bool) -> tuple[float | None, ...]:
         return tuple(one.value for one in compared.launches if one.confirms is confirms)
 
     return tuple(
@@ -129,7 +144,7 @@ def load(folder: Path) -> list[Trial]:
     return [parse(Trial, line, path, f", line {number}") for number, line in enumerate(lines[:-1], start=1)]
 
 
-def mend(folder: Path) -> None:
+def repair(folder: Path) -> None:
     """Take away what a crash left of a last line, so that the next one begins at its own."""
     path = folder / SELFTEST_FILE
     if not exists(path):

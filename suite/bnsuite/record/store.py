@@ -15,7 +15,7 @@ from bnsuite.record.schema import CaseResult, Run, Versioned
 
 RUN_FILE = "run.json"
 #: What helps with a file that was measured.
-MEND = "restore it, or measure again"
+HINT = "restore it, or measure again"
 #: What is said where a run is looked for and is not.
 NO_RUN = "there is no run there; name the folder that a run wrote, or measure one with `bnsuite`"
 
@@ -56,21 +56,21 @@ def load(where: Path) -> Run:
     return parse(Run, read_text(path, "run"), path)
 
 
-def parse(kind: type[V], text: str, path: Path, place: str = "", mend: str = MEND) -> V:
+def parse(kind: type[V], text: str, path: Path, place: str = "", hint: str = HINT) -> V:
     """`text` as a `kind`, migrated to today's schema; `place` says where in the file it stands.
 
-    Raises InputError with `mend` if it can't be used.
+    Raises InputError with `hint` if it can't be used.
     """
     where = f"{path}{place}"
     if not text.strip():
-        raise InputError(f"{where}: {'the line' if place else 'the file'} is empty; {mend}")
+        raise InputError(f"{where}: {'the line' if place else 'the file'} is empty; {hint}")
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON, or cut off: {error}; {mend}") from error
+        raise InputError(f"{where}: not JSON, or cut off: {error}; {hint}") from error
     version = raw.get("schema") if isinstance(raw, dict) else None
     if not isinstance(raw, dict) or not isinstance(version, int):
-        raise InputError(f'{where}: not written by bnsuite: it has no whole number under "schema"; {mend}')
+        raise InputError(f'{where}: not written by bnsuite: it has no whole number under "schema"; {hint}')
     if version > kind.SCHEMA:
         raise InputError(f"{where}: has schema {version}, this bnsuite reads up to {kind.SCHEMA}; use a newer bnsuite")
     while version < kind.SCHEMA:
@@ -79,12 +79,12 @@ def parse(kind: type[V], text: str, path: Path, place: str = "", mend: str = MEN
         try:
             raw = kind.MIGRATIONS[version](raw)
         except (LookupError, TypeError, AttributeError) as error:
-            raise InputError(f"{where}: lacks what schema {version} has ({error}); {mend}") from error
+            raise InputError(f"{where}: lacks what schema {version} has ({error}); {hint}") from error
         version += 1
     try:
         return kind.model_validate_json(json.dumps(raw))
     except ValidationError as error:
-        raise InputError(f"{where}: {first_problem(error)}; {mend}") from error
+        raise InputError(f"{where}: {first_problem(error)}; {hint}") from error
 
 
 def first_problem(error: ValidationError) -> str:

@@ -8,8 +8,8 @@ from statistics import median
 from tabulate import tabulate
 
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict, worst
-from bnsuite.record.lockstep import Lockstep
-from bnsuite.record.schema import CHECK_GATES, CaseResult, Environment, Run
+from bnsuite.record.interleaved import InterleavedTimes
+from bnsuite.record.schema import CHECK_GATES, CaseResult, EnvironmentInfo, Run
 from bnsuite.report import units
 from bnsuite.report.table import NOTHING, by_row, checked, learnt, memory, reasons, summary
 
@@ -19,7 +19,7 @@ ALIGN = ("left", "right", "right", "left", "right", "right", "left")
 SETTLED = {Verdict.PASS, Verdict.REGRESSED, Verdict.IMPROVED}
 
 
-def terminal(a: Run, b: Run, times: Lockstep, findings: list[Finding], status: ExitStatus) -> str:
+def terminal(a: Run, b: Run, times: InterleavedTimes, findings: list[Finding], status: ExitStatus) -> str:
     """All of it as plain text."""
     return "\n".join(
         [
@@ -33,7 +33,7 @@ def terminal(a: Run, b: Run, times: Lockstep, findings: list[Finding], status: E
     )
 
 
-def markdown(a: Run, b: Run, times: Lockstep, findings: list[Finding], status: ExitStatus) -> str:
+def markdown(a: Run, b: Run, times: InterleavedTimes, findings: list[Finding], status: ExitStatus) -> str:
     """The same as Markdown."""
     told = [f"- {line.strip()}" if line else line for line in reasons(findings)]
     heading = [f"- {line}" for line in _heading(a, b, times)]
@@ -41,18 +41,18 @@ def markdown(a: Run, b: Run, times: Lockstep, findings: list[Finding], status: E
     return "\n".join(["# bnsuite ab", "", *heading, "", table, *told, "", f"**{summary(b, findings, status)}**", ""])
 
 
-def _heading(a: Run, b: Run, times: Lockstep) -> Iterator[str]:
-    asked = b.asked
+def _heading(a: Run, b: Run, times: InterleavedTimes) -> Iterator[str]:
+    asked = b.options
     judged = f", with {asked.implementation} in the place of torch's batch norm" if asked.implementation else ""
     yield f"bnsuite {b.bnsuite} · ab · {asked.profile} · {b.device} · {b.environment.cpu}"
     yield f"A, trusted: {times.a}"
-    planted = "".join(f", with {name} = {amount:g} planted into it" for name, amount in times.plant.items())
+    planted = "".join(f", with {name} = {amount:g} planted into it" for name, amount in times.injected.items())
     yield f"B, judged:  {times.b}{judged}{planted}"
     apart = list(differences(a.environment, b.environment))
     yield f"differs: {'; '.join(apart) if apart else 'nothing that bnsuite sees'}"
 
 
-def differences(a: Environment, b: Environment) -> Iterator[str]:
+def differences(a: EnvironmentInfo, b: EnvironmentInfo) -> Iterator[str]:
     """What is not the same in two environments, such as "torch 2.13.0 → 2.14.1"."""
     mine, theirs = a.model_dump(), b.model_dump()
     for name in mine:

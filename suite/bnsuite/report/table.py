@@ -134,11 +134,11 @@ def _heading(run: Run) -> str:
     environment = run.environment
     where = environment.gpu.name if environment.gpu else f"{environment.cpu}, {environment.cores_given} cores given"
     packages = environment.packages
-    judged = f"{run.asked.implementation} in the place of torch's batch norm · " if run.asked.implementation else ""
+    judged = f"{run.options.implementation} in the place of torch's batch norm · " if run.options.implementation else ""
     cuda = f", CUDA {environment.cuda}, cuDNN {environment.cudnn}" if environment.gpu else ""
     threads = f"{environment.threads} thread{'s' if environment.threads > 1 else ''}"
     return (
-        f"bnsuite {run.bnsuite} · {run.asked.profile} · {run.device} · {judged}"
+        f"bnsuite {run.bnsuite} · {run.options.profile} · {run.device} · {judged}"
         f"torch {packages.get('torch', '?')}{cuda} · Python {environment.python} · {threads} · {where}"
     )
 

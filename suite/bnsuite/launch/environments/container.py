@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.launch.child import ChildError, Printed, how_it_ended
 from bnsuite.launch.environments.engine import explained, remove
-from bnsuite.launch.listen import Lines, Listener
+from bnsuite.launch.process.child import ChildError, LogFile, exit_reason
+from bnsuite.launch.process.stream import Lines, Listener
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -20,7 +20,7 @@ STDOUT, STDERR = 1, 2
 _HEADER_BYTES = 8
 
 #: The most that is kept of what a container prints.
-MOST_LOG_BYTES = 64 << 20
+MAX_LOG_BYTES = 64 << 20
 
 #: The engine tells of an end within moments of closing the socket.
 END_S = 10.0
@@ -57,8 +57,8 @@ class Container:
         self._client, self._name, self._limit_bytes = client, settings["name"], settings["mem_limit"]
         self._began = int(time.time()) - 1
         self._frames, self._ended = Frames(), False
-        self._log = Printed(log, MOST_LOG_BYTES)
-        self._noise = Printed(log.with_name(f"{log.stem}-noise.txt"))
+        self._log = LogFile(log, MAX_LOG_BYTES)
+        self._noise = LogFile(log.with_name(f"{log.stem}-noise.txt"))
         try:
             created = client.containers.create(**settings)
             attached: Any = created.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
@@ -75,7 +75,7 @@ class Container:
         try:
             self._socket.sendall(line.encode() + b"\n")
         except OSError:
-            raise ChildError(self.last_words()) from None
+            raise ChildError(self.exit_reason()) from None
 
     def receive(self, timeout_s: float) -> str | None:
         """The next message, or None when the container has ended; SilentError if none comes in time."""
@@ -96,7 +96,7 @@ class Container:
                 self._log(piece)
         return messages
 
-    def last_words(self) -> str:
+    def exit_reason(self) -> str:
         """How the container ended: out of memory, by a signal, or with a status and its last line."""
         self._socket.settimeout(END_S)
         while self._read() is not None:  # what it still said
@@ -110,8 +110,8 @@ class Container:
         if out_of_memory:
             return f"memory ran out: the container may use {self._limit_bytes / (1 << 30):.1f} GiB"
         if status > 128:
-            return how_it_ended(128 - status)
-        return how_it_ended(status, self._log.last_line or self._noise.last_line)
+            return exit_reason(128 - status)
+        return exit_reason(status, self._log.last_line or self._noise.last_line)
 
     def _end(self) -> tuple[int | None, bool]:
         """The exit status as the engine tells it, and whether memory ran out; the container itself is gone by now."""

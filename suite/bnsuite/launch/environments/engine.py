@@ -36,7 +36,7 @@ CAUSES = (
 
 
 def explained(error: BaseException) -> str:
-    """What the SDK or the engine said, in one line, with the mend where there is one."""
+    """What the SDK or the engine said, in one line, with the hint where there is one."""
     said = " ".join(str(getattr(error, "explanation", None) or error).split()) or type(error).__name__
     for words, meaning in CAUSES:
         if any(word in said for word in words):

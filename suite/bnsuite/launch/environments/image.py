@@ -9,11 +9,11 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.launch import quiet
+from bnsuite.launch.environments.bundle import inner_half, make_readable
 from bnsuite.launch.environments.container import Container
 from bnsuite.launch.environments.engine import labels, remove, sweep, told
-from bnsuite.launch.environments.inner import inner_half, make_readable
-from bnsuite.launch.environments.site import Link, Site, Start
+from bnsuite.launch.environments.environment import Environment, WorkerOptions, WorkerProcess
+from bnsuite.launch.process import isolation
 from bnsuite.record.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ exit 127
 MEMORY_SHARE = 0.8
 TMP_BYTES = 4 << 30
 SHM_BYTES = 1 << 30
-MOST_PROCESSES = 4096
+MAX_PROCESSES = 4096
 
 #: What chooses among GPUs has to mean the same inside.
 PASSED_ON = ("CUDA_VISIBLE_DEVICES",)
@@ -48,7 +48,7 @@ PASSED_ON = ("CUDA_VISIBLE_DEVICES",)
 _NOBODY = 65534
 
 
-class Image(Site):
+class Image(Environment):
     """An image that this machine's Docker engine has.
 
     Its entrypoint is not run. What its ENV sets counts, but for what keeps a measured process quiet.
@@ -61,7 +61,7 @@ class Image(Site):
         self._found = ""
         self._path: list[str] = []
         self._tunables: str | None = None
-        self._cores = quiet.cores()
+        self._cores = isolation.cores()
 
     def prepare(self) -> None:
         """Make sure that the engine answers and has the image, for its own kind of processor."""
@@ -88,7 +88,7 @@ class Image(Site):
         self._path = list(filter(None, [set_there.get("PYTHONPATH")]))
         self._tunables = set_there.get("GLIBC_TUNABLES")
 
-    def start(self, how: Start, token: str) -> Link:
+    def start(self, how: WorkerOptions, token: str) -> WorkerProcess:
         """A worker in a container of this image."""
         if self._client is None:
             self.prepare()
@@ -109,7 +109,7 @@ class Image(Site):
         self._client.close()
         self._client = None
 
-    def _settings(self, how: Start, token: str) -> dict[str, Any]:
+    def _settings(self, how: WorkerOptions, token: str) -> dict[str, Any]:
         from docker.types import LogConfig
 
         limit = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
@@ -140,7 +140,7 @@ class Image(Site):
             "shm_size": SHM_BYTES,
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges"],
-            "pids_limit": MOST_PROCESSES,
+            "pids_limit": MAX_PROCESSES,
             "mem_limit": limit,
             "memswap_limit": limit,
             "cpuset_cpus": ",".join(map(str, how.cores or self._cores)),
@@ -150,13 +150,13 @@ class Image(Site):
             "device_requests": _gpus(how.device),
         }
 
-    def _variables(self, how: Start, token: str) -> dict[str, str]:
+    def _variables(self, how: WorkerOptions, token: str) -> dict[str, str]:
         return {
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-            **quiet.variables(how.threads),
-            **(quiet.huge_pages(self._tunables) if how.huge_pages else {}),
-            **quiet.taking(how.cores),
-            "BNSUITE_HEAPS": json.dumps(quiet.heaps()),
+            **isolation.variables(how.threads),
+            **(isolation.huge_pages(self._tunables) if how.huge_pages else {}),
+            **isolation.taking(how.cores),
+            "BNSUITE_HEAPS": json.dumps(isolation.heaps()),
             "BNSUITE_STAGE": STAGE,
             "BNSUITE_TOKEN": token,
             "PYTHONPATH": os.pathsep.join([INNER, *self._path]),
@@ -168,7 +168,7 @@ class Image(Site):
             "LOGNAME": "bnsuite",
         }
 
-    def _implementation(self, how: Start) -> tuple[list[Mount], dict[str, str]]:
+    def _implementation(self, how: WorkerOptions) -> tuple[list[Mount], dict[str, str]]:
         """The user's own layer, read-only: its file's folder, or where the user is if that holds the module."""
         if how.implementation is None:
             return [], {}

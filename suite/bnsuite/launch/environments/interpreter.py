@@ -8,16 +8,16 @@ import shutil
 import sys
 from pathlib import Path
 
-from bnsuite.launch import quiet
-from bnsuite.launch.child import Child
-from bnsuite.launch.environments.inner import inner_half
-from bnsuite.launch.environments.site import MODULE, Link, Site, Start
+from bnsuite.launch.environments.bundle import inner_half
+from bnsuite.launch.environments.environment import MODULE, Environment, WorkerOptions, WorkerProcess
+from bnsuite.launch.process import isolation
+from bnsuite.launch.process.child import Child
 from bnsuite.record.errors import InputError
 
 ANOTHER = "name an interpreter, or the folder of a virtual environment"
 
 
-class Interpreter(Site):
+class Interpreter(Environment):
     """An interpreter, or the virtual environment in a folder.
 
     It starts as it does for its user: sitecustomize, .pth files and the user's PYTHONPATH count. Only the inner half
@@ -32,7 +32,7 @@ class Interpreter(Site):
         """Make sure that there is a file that can be run."""
         self._python()
 
-    def start(self, how: Start, token: str) -> Link:
+    def start(self, how: WorkerOptions, token: str) -> WorkerProcess:
         """A worker in this interpreter."""
         python = self._python()
         environment = {**self._environment(how, token), **self._huge_pages(how)}
@@ -52,11 +52,11 @@ class Interpreter(Site):
             raise InputError(f"{self.name}: {python} can't be started: {cause}; {ANOTHER}") from None
 
     @staticmethod
-    def _huge_pages(how: Start) -> dict[str, str]:
-        return quiet.huge_pages(os.environ.get("GLIBC_TUNABLES")) if how.huge_pages else {}
+    def _huge_pages(how: WorkerOptions) -> dict[str, str]:
+        return isolation.huge_pages(os.environ.get("GLIBC_TUNABLES")) if how.huge_pages else {}
 
-    def _environment(self, how: Start, token: str) -> dict[str, str]:
-        made = quiet.worker_environment(
+    def _environment(self, how: WorkerOptions, token: str) -> dict[str, str]:
+        made = isolation.worker_environment(
             *(how.threads, how.scratch, how.implementation), stage=how.stage, cores=how.cores, token=token
         )
         path = [str(inner_half(how.scratch)), *filter(None, [made.get("PYTHONPATH")])]
@@ -100,8 +100,8 @@ class Here(Interpreter):
     def __init__(self) -> None:
         super().__init__(self.NAME, sys.executable)
 
-    def _environment(self, how: Start, token: str) -> dict[str, str]:
+    def _environment(self, how: WorkerOptions, token: str) -> dict[str, str]:
         """It has this package already, wherever it has it from."""
-        return quiet.worker_environment(
+        return isolation.worker_environment(
             *(how.threads, how.scratch, how.implementation), stage=how.stage, cores=how.cores, token=token
         )

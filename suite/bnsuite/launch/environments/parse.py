@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from bnsuite.launch.environments.environment import Environment
 from bnsuite.launch.environments.image import Image
 from bnsuite.launch.environments.interpreter import Here, Interpreter
 from bnsuite.launch.environments.release import Release
-from bnsuite.launch.environments.site import Site
 from bnsuite.record.errors import InputError
 
 FORMS = ". (this interpreter), python:PATH, torch==X.Y.Z or docker:IMAGE"
 
 
-def parse(text: str) -> Site:
+def parse(text: str) -> Environment:
     """The place that `text` names; InputError, with the forms there are, if it names none."""
     kind, _, rest = text.partition(":")
     package, _, version = text.partition("==")

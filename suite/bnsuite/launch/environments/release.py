@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from bnsuite.launch.environments.inner import inner_half
+from bnsuite.launch.environments.bundle import inner_half
+from bnsuite.launch.environments.environment import MIN_TORCH, WorkerOptions
 from bnsuite.launch.environments.interpreter import Interpreter
-from bnsuite.launch.environments.site import OLDEST_TORCH, Start
 from bnsuite.record.errors import InputError
-from bnsuite.record.schema import Environment
+from bnsuite.record.schema import EnvironmentInfo
 
 #: A release as pip takes it after ``torch==``; what it means is pip's affair.
 VERSION = re.compile(r"(\d+)\.(\d+)(\.\d+)?((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?")
@@ -68,13 +68,13 @@ class Release(Interpreter):
         found = VERSION.fullmatch(version)
         if found is None:
             raise InputError(f"{name}: {version!r} is no release of torch; write it like torch==2.9.1")
-        if (int(found[1]), int(found[2])) < OLDEST_TORCH:
-            raise InputError(f"{name}: what is judged must be torch {'.'.join(map(str, OLDEST_TORCH))} or newer")
+        if (int(found[1]), int(found[2])) < MIN_TORCH:
+            raise InputError(f"{name}: what is judged must be torch {'.'.join(map(str, MIN_TORCH))} or newer")
         kind = f"{sys.implementation.cache_tag}-{platform.machine()}"
         self._folder = default_cache() / f"{version}-{kind}"
         super().__init__(name, str(self._folder))
         self._version = version
-        self.mend = f"remove {self._folder}, and it is made anew"
+        self.hint = f"remove {self._folder}, and it is made anew"
 
     def prepare(self) -> None:
         """Make the virtual environment unless there is one; a second maker waits for the first."""
@@ -90,13 +90,13 @@ class Release(Interpreter):
                 f"{self.name}: {where}: {error.strerror}; make it writable, or set XDG_CACHE_HOME to another folder"
             ) from None
 
-    def check(self, environment: Environment) -> None:
+    def check(self, environment: EnvironmentInfo) -> None:
         """Make sure that it is this release which was found there."""
         found = environment.packages.get("torch", "none")
         if _numbers(found) != _numbers(self._version):
-            raise InputError(f"{self.name}: {self._folder} holds torch {found}; {self.mend}")
+            raise InputError(f"{self.name}: {self._folder} holds torch {found}; {self.hint}")
 
-    def _environment(self, how: Start, token: str) -> dict[str, str]:
+    def _environment(self, how: WorkerOptions, token: str) -> dict[str, str]:
         """What the user's PYTHONPATH and PYTHONHOME would bring is no part of a release."""
         kept = super()._environment(how, token)
         users = [str(Path.cwd())] if how.implementation is not None else []
@@ -156,7 +156,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def cause(said: str, cache: Path) -> str:
-    """Why pip, or the making of a virtual environment, failed, and the mend, from what was said."""
+    """Why pip, or the making of a virtual environment, failed, and the hint, from what was said."""
     for pattern, meaning in CAUSES:
         if found := re.search(pattern, said):
             versions = [one.strip() for one in (found.groupdict().get("versions") or "").split(",")]

@@ -1,0 +1,100 @@
+"""What the articles claim and what was measured, as text for a terminal and for ``report.md``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from tabulate import tabulate
+
+from bnsuite.articles.claims import Claim, Row, Scale
+from bnsuite.report import units
+
+HEADERS = ("where", "effect", "mean", "95 % interval", "seeds", "answer")
+ALIGN = ("left", "left", "right", "left", "right", "left")
+
+Answered = Sequence[tuple[Claim, list[Row]]]
+
+
+def terminal(answered: Answered) -> str:
+    """Every claim with a table of the places where it was tried."""
+    parts = []
+    for claim, rows in answered:
+        parts.append(f"{claim.text} (article {claim.article}): {_counted(rows)}")
+        if rows:
+            parts.append(_table(rows, "plain"))
+        parts.append("")
+    return "\n".join([*parts, summary(answered)])
+
+
+def markdown(answered: Answered) -> str:
+    """The same as a section of a report, claims that were tried only."""
+    parts = ["## What the articles claim", ""]
+    for claim, rows in answered:
+        if rows:
+            parts += [f"**{claim.text}** (article {claim.article}): {_counted(rows)}", "", _table(rows, "github"), ""]
+    return "\n".join([*parts, summary(answered), ""])
+
+
+def as_json(answered: Answered) -> str:
+    """The answers for machines; effects on scale "ratio" are natural logarithms."""
+    return json.dumps(
+        {
+            "schema": 1,
+            "claims": [
+                {
+                    "name": claim.name,
+                    "text": claim.text,
+                    "article": claim.article,
+                    "rows": [asdict(row) for row in rows],
+                }
+                for claim, rows in answered
+            ],
+        },
+        indent=1,
+    )
+
+
+def summary(answered: Answered) -> str:
+    """One line: how many places said what, and how many claims were not tried."""
+    rows = [row for _, rows in answered for row in rows]
+    untried = sum(not rows for _, rows in answered)
+    more = f"; {untried} claims were not tried in this run, --profile full tries all" if untried else ""
+    each = " (each interval by itself: one in twenty misses)" if rows else ""
+    return f"{len(answered)} claims, {len(rows)} places: {_counted(rows)}{each}{more}"
+
+
+def _counted(rows: Iterable[Row]) -> str:
+    answers = [row.answer.value for row in rows]
+    return (
+        ", ".join(f"{answers.count(answer)} {answer}" for answer in dict.fromkeys(answers)) or "not tried in this run"
+    )
+
+
+def _table(rows: Iterable[Row], style: str) -> str:
+    cells = [
+        (
+            row.where,
+            row.what,
+            effect(row.scale, row.mean),
+            f"{effect(row.scale, row.low)} to {effect(row.scale, row.high)}",
+            str(row.seeds),
+            row.answer.value,
+        )
+        for row in rows
+    ]
+    return tabulate(cells, headers=HEADERS, tablefmt=style, colalign=ALIGN, disable_numparse=True)
+
+
+def effect(scale: Scale, value: float) -> str:
+    """An effect with its sign and unit."""
+    if scale is Scale.EPOCHS:
+        return f"{value:+.2f} epochs"
+    if scale is Scale.POINTS:
+        return f"{100 * value:+.1f} points"
+    if scale is Scale.LOSS:
+        return f"{value:+.3f}"
+    ratio = math.exp(min(value, 700.0))
+    return units.change(ratio - 1) if ratio < 10 else f"x {ratio:.3g}"

@@ -1,0 +1,107 @@
+"""Requests answered side by side, a worker a core: no time is measured here."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from bnsuite.launch.process.child import ChildError
+from bnsuite.launch.process.worker import TIMEOUT, RequestFailedError, Worker
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request about one case."""
+
+    case: str
+    #: What goes before the reason of its failure, such as "seed 3: ".
+    label: str
+    request: dict[str, Any]
+    timeout_s: float
+    #: What sets `timeout_s`, for the reason of a request that takes longer.
+    limit: str = TIMEOUT
+
+
+class _Jobs:
+    """What is still to be done, shared by the threads that speak to the workers."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._jobs, self._failed, self._lock = list(reversed(jobs)), set[str](), threading.Lock()
+
+    def take(self) -> Job | None:
+        with self._lock:
+            while self._jobs:
+                job = self._jobs.pop()
+                if job.case not in self._failed:
+                    return job
+            return None
+
+    def drop(self, name: str) -> bool:
+        """Try `name` no more; False if that was known."""
+        with self._lock:
+            known = name in self._failed
+            self._failed.add(name)
+            return not known
+
+    def stop(self) -> None:
+        with self._lock:
+            self._jobs.clear()
+
+
+@dataclass(frozen=True)
+class Result(Generic[T]):
+    """What became of a job: an answer, or the reason why there is none."""
+
+    job: Job
+    answer: T | None
+    reason: str = ""
+
+
+def ask_all(
+    jobs: list[Job], workers: list[Worker], kind: type[T], deadline: float | None = None
+) -> Generator[Result[T], None, None]:
+    """Answer each of `jobs` and yield the results as they come, until `deadline` (monotonic).
+
+    A case that failed once is not tried again, and its failure is yielded once. The deadline, or closing the
+    iterator, ends the workers at once.
+    """
+    waiting = _Jobs(jobs)
+    results: queue.SimpleQueue[Result[T] | None] = queue.SimpleQueue()
+
+    def work(worker: Worker) -> None:
+        try:
+            while job := waiting.take():
+                try:
+                    results.put(Result(job, worker.ask(job.request, kind, job.timeout_s, job.limit)))
+                except (ChildError, RequestFailedError) as error:
+                    if waiting.drop(job.case):
+                        results.put(Result(job, None, f"{job.label}{error}"))
+        finally:
+            results.put(None)
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        threads = [pool.submit(work, worker) for worker in workers]
+        try:
+            for _ in workers:
+                while (result := results.get(timeout=_left(deadline))) is not None:
+                    yield result
+        except queue.Empty:
+            return
+        finally:
+            waiting.stop()
+            for worker in workers:
+                worker.close()
+        for thread in threads:
+            thread.result()
+
+
+def _left(deadline: float | None) -> float | None:
+    """Seconds until `deadline`, none of them negative."""
+    return None if deadline is None else max(0.0, deadline - monotonic())
