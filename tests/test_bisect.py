@@ -6,19 +6,23 @@ import subprocess
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 
-from bnsuite.cli.bisect import GATES, EndedError, bisect
+from bnsuite.cli.bisect import GATES
 from bnsuite.cli.command import main
-from bnsuite.cli.comparing import ComparisonRequest, ComparisonResult
+from bnsuite.cli.output import words
+from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
+from bnsuite.experiments.bisect import BisectRequest, EndedError, bisect
+from bnsuite.experiments.events import Event
 from bnsuite.judge import gates
-from bnsuite.judge.bisect import Answer, Search, Seen, Told, judged, tell
+from bnsuite.judge.bisect import Assessment, BisectAnswer, BisectStep, Search, assess, comparable
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.errors import InputError
+from bnsuite.record.folder import ResultsFolder
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import RunOptions
+from bnsuite.report.bisect import sentence
 from conftest import make_run, result
 from test_package_index import index, wheel
 
@@ -33,8 +37,8 @@ def searched(releases: tuple[str, ...], first_bad: int, skipped: frozenset[int])
     while (release := search.next) is not None:
         looked.append(release)
         place = releases.index(release)
-        known = Told.BAD if place >= first_bad else Told.GOOD
-        search = search.after(release, Told.SKIPPED if place in skipped else known)
+        known = Assessment.BAD if place >= first_bad else Assessment.GOOD
+        search = search.after(release, Assessment.SKIPPED if place in skipped else known)
     return search, looked
 
 
@@ -72,39 +76,41 @@ def finding(verdict: Verdict, case: str = "op/a", gate: str = "timing", change: 
 @pytest.mark.parametrize(
     ("verdicts", "told"),
     [
-        (["PASS", "REGRESSED", "FAILED"], Told.BAD),
-        (["PASS", "IMPROVED"], Told.GOOD),
-        (["PASS", "INCONCLUSIVE"], Told.SKIPPED),
-        (["PASS", "FAILED"], Told.SKIPPED),
-        (["PASS", "INVALID"], Told.SKIPPED),
-        (["PASS", "SKIPPED"], Told.SKIPPED),
-        (["PASS"], Told.SKIPPED),
-        ([], Told.SKIPPED),
+        (["PASS", "REGRESSED", "FAILED"], Assessment.BAD),
+        (["PASS", "IMPROVED"], Assessment.GOOD),
+        (["PASS", "INCONCLUSIVE"], Assessment.SKIPPED),
+        (["PASS", "FAILED"], Assessment.SKIPPED),
+        (["PASS", "INVALID"], Assessment.SKIPPED),
+        (["PASS", "SKIPPED"], Assessment.SKIPPED),
+        (["PASS"], Assessment.SKIPPED),
+        ([], Assessment.SKIPPED),
     ],
 )
-def test_verdicts_tell_good_from_bad(verdicts: list[str], told: Told) -> None:
+def test_verdicts_tell_good_from_bad(verdicts: list[str], told: Assessment) -> None:
     """Of the first two cases: one that is worse is bad, all as they were is good, anything else can't be told."""
     findings = [finding(Verdict(verdict), f"op/{place}") for place, verdict in enumerate(verdicts)]
     wanted = {("op/0", "timing"): None, ("op/1", "timing"): None}
-    assert tell(findings, wanted)[0] is told
+    assert assess(findings, wanted)[0] is told
 
 
 @pytest.mark.parametrize(
     ("change", "at_the_end", "told"),
     [
-        (0.001, 0.05, Told.GOOD),
-        (0.009, 0.013, Told.SKIPPED),
-        (0.004, 0.013, Told.SKIPPED),
-        (0.004, 0.016, Told.GOOD),
-        (-0.02, 0.013, Told.GOOD),
+        (0.001, 0.05, Assessment.GOOD),
+        (0.009, 0.013, Assessment.SKIPPED),
+        (0.004, 0.013, Assessment.SKIPPED),
+        (0.004, 0.016, Assessment.GOOD),
+        (-0.02, 0.013, Assessment.GOOD),
     ],
 )
-def test_a_pass_is_good_only_where_it_excludes_the_change(change: float, at_the_end: float, told: Told) -> None:
+def test_a_pass_is_good_only_where_it_excludes_the_change(change: float, at_the_end: float, told: Assessment) -> None:
     """A PASS says less than 2 %, which may be all that the newest shows."""
-    assert tell([finding(Verdict.PASS, change=change)], {("op/a", "timing"): at_the_end})[0] is told
+    assert assess([finding(Verdict.PASS, change=change)], {("op/a", "timing"): at_the_end})[0] is told
     lines: list[str] = []
     shown = {"2.5.0": [finding(Verdict.PASS, change=0.009)], "2.6.0": [finding(Verdict.REGRESSED, change=0.013)]}
-    answer = bisect(["2.4.0", *shown], WANTED, None, Releases(shown), lines.append)
+    answer = bisect(
+        BisectRequest(("2.4.0", *shown), WANTED, None), Releases(shown), lambda event: lines.append(words(event))
+    )
     assert (answer.first_bad, answer.between) == ("2.6.0", ("2.5.0",))
     assert lines[-1].endswith("(-0.1 % to +1.9 %), by which it could still have the change that is looked for")
 
@@ -116,16 +122,16 @@ def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
         finding(Verdict.PASS),
         finding(Verdict.SKIPPED, "op/b"),
     ]
-    assert judged(findings, "timing") == {("op/a", "timing")}
-    assert tell(findings, dict.fromkeys(judged(findings, "timing")))[0] is Told.GOOD
-    assert tell(findings, dict.fromkeys(judged(findings, None)))[0] is Told.BAD
-    assert tell(findings[2:], dict.fromkeys(judged(findings[2:], None)))[0] is Told.SKIPPED
+    assert comparable(findings, "timing") == {("op/a", "timing")}
+    assert assess(findings, dict.fromkeys(comparable(findings, "timing")))[0] is Assessment.GOOD
+    assert assess(findings, dict.fromkeys(comparable(findings, None)))[0] is Assessment.BAD
+    assert assess(findings[2:], dict.fromkeys(comparable(findings[2:], None)))[0] is Assessment.SKIPPED
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "bisect: what is compared is missing; name a case with -k, see `bnsuite list`"),
+        ([], "bisect: no case is named; name one with -k, see `bnsuite list`"),
         (["-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
         (
             ["-k", "relation/eval-vs-train"],
@@ -145,7 +151,7 @@ def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
             ["-k", "op/batch_norm1d", "--good", "torch==2.9.1"],
             "--good torch==2.9.1: is not older than --bad torch==2.9",
         ),
-        (["-k", "op/batch_norm1d", "--gate", "speed"], "argument --gate: invalid choice: 'speed' (choose from"),
+        (["-k", "op/batch_norm1d", "--gate", "speed"], "--gate: 'speed' is not one of 'timing', 'memory'"),
     ],
 )
 def test_wrong_input_is_one_line(
@@ -173,7 +179,7 @@ class Releases:
         self._shown = shown
         self.options: list[ComparisonRequest] = []
 
-    def __call__(self, wanted: ComparisonRequest, _: TextIO) -> ComparisonResult:
+    def __call__(self, wanted: ComparisonRequest) -> ComparisonResult:
         self.options.append(wanted)
         shown = self._shown[wanted.b.removeprefix("torch==")]
         if isinstance(shown, Exception):
@@ -185,22 +191,21 @@ class Releases:
         times = InterleavedTimes(
             schema=2, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
         )
-        return ComparisonResult(run, run, times, findings, False, ExitStatus.FINE, "", wanted.folder)
+        return ComparisonResult(run, run, times, tuple(findings), False, wanted.folder)
 
 
+OUT = ResultsFolder(Path("out"))
 ASKED = make_run().options.model_copy(update={"device": "cpu", "select": "op"})
-WANTED = ComparisonRequest("torch==2.4.0", "torch==2.6.0", (ASKED, ASKED), Path("out"), None, Path("baselines"))
+WANTED = ComparisonRequest("torch==2.4.0", "torch==2.6.0", (ASKED, ASKED), OUT, None, Path("baselines"))
 
 
 def ran(shown: dict[str, list[Finding] | Exception | str], gate: str | None = None) -> tuple[int, Releases]:
     compare = Releases(shown)
     asked = make_run().options.model_copy(update={"device": "auto", "select": "op"})
     names = ["2.4.0", *shown]
-    wanted = ComparisonRequest(
-        "torch==2.4.0", f"torch=={names[-1]}", (asked, asked), Path("out"), None, Path("baselines")
-    )
-    answer = bisect(names, wanted, gate, compare)
-    print(answer.text)
+    wanted = ComparisonRequest("torch==2.4.0", f"torch=={names[-1]}", (asked, asked), OUT, None, Path("baselines"))
+    answer = bisect(BisectRequest(tuple(names), wanted, gate), compare, lambda event: print(words(event)))
+    print(sentence(answer))
     return answer.status, compare
 
 
@@ -219,7 +224,7 @@ def test_the_release_is_named_with_its_evidence(capsys: pytest.CaptureFixture[st
         "torch 2.7.0 is the first bad one (REGRESSED timing of op/a, +12.0 % (+11.0 % to +13.0 %)); "
         "2.6.0 is good (PASS timing of op/a, +0.1 % (-0.9 % to +1.1 %))"
     )
-    assert [one.folder for one in compare.options] == [Path("out/2.8.0"), Path("out/2.6.0"), Path("out/2.7.0")]
+    assert [one.folder.path for one in compare.options] == [Path("out/2.8.0"), Path("out/2.6.0"), Path("out/2.7.0")]
     assert {one.a for one in compare.options} == {"torch==2.4.0"}
 
     def said(options: RunOptions) -> tuple[str, str | None]:
@@ -231,20 +236,20 @@ def test_the_release_is_named_with_its_evidence(capsys: pytest.CaptureFixture[st
 def test_the_answer_is_also_data() -> None:
     """Every step in its order, and which two releases the change lies between."""
     asked = make_run().options.model_copy(update={"device": "cpu", "select": "op"})
-    wanted = ComparisonRequest("torch==2.4.0", "torch==2.7.0", (asked, asked), Path("out"), None, Path("baselines"))
-    steps: list[str] = []
+    wanted = ComparisonRequest("torch==2.4.0", "torch==2.7.0", (asked, asked), OUT, None, Path("baselines"))
+    steps: list[Event] = []
     shown: dict[str, list[Finding] | Exception | str] = {"2.5.0": GOOD, "2.6.0": BAD, "2.7.0": BAD}
-    answer = bisect(["2.4.0", *shown], wanted, "timing", Releases(shown), steps.append)
-    assert Answer.model_validate_json(answer.model_dump_json(by_alias=True)) == answer
-    assert [(one.release, one.told) for one in answer.seen] == [
-        ("2.7.0", Told.BAD),
-        ("2.5.0", Told.GOOD),
-        ("2.6.0", Told.BAD),
+    answer = bisect(BisectRequest(("2.4.0", *shown), wanted, "timing"), Releases(shown), steps.append)
+    assert BisectAnswer.model_validate_json(answer.model_dump_json(by_alias=True)) == answer
+    assert [(one.release, one.assessment) for one in answer.steps] == [
+        ("2.7.0", Assessment.BAD),
+        ("2.5.0", Assessment.GOOD),
+        ("2.6.0", Assessment.BAD),
     ]
     assert (answer.good, answer.bad, answer.gate) == ("2.4.0", "2.7.0", "timing")
     assert (answer.last_good, answer.first_bad, answer.between) == ("2.5.0", "2.6.0", ())
     assert len(steps) == 4
-    same = bisect(["2.4.0", "2.5.0"], wanted, None, Releases({"2.5.0": GOOD}), steps.append)
+    same = bisect(BisectRequest(("2.4.0", "2.5.0"), wanted, None), Releases({"2.5.0": GOOD}), steps.append)
     assert (same.first_bad, same.last_good, same.status) == (None, None, 0)
 
 
@@ -268,7 +273,7 @@ def test_a_release_that_can_not_be_had_is_gone_around(capsys: pytest.CaptureFixt
     gone = InputError("torch==2.6.0: the package index can't be reached; connect this machine")
     status, _ = ran({"2.5.0": GOOD, "2.6.0": gone, "2.7.0": BAD, "2.8.0": BAD})
     out = capsys.readouterr().out
-    assert "torch 2.6.0: skipped: can't be had: the package index can't be reached; connect this machine\n" in out
+    assert "torch 2.6.0: skipped: not available: the package index can't be reached; connect this machine\n" in out
     assert status == 3
     assert out.splitlines()[-1].startswith("the change came after torch 2.5.0 and not after 2.7.0 (REGRESSED timing of")
     assert out.splitlines()[-1].endswith("; 2.6.0 could not be told")
@@ -282,7 +287,7 @@ def test_what_is_no_fault_of_a_release_ends_it() -> None:
     assert ended.value.cause is full
     answer = ended.value.answer
     assert (answer.last_good, answer.first_bad, answer.status) == ("2.4.0", "2.8.0", 3)
-    assert answer.text.startswith(f"{full}; the change came after torch 2.4.0 and not after 2.8.0 (")
+    assert sentence(answer).startswith(f"{full}; the change came after torch 2.4.0 and not after 2.8.0 (")
     with pytest.raises(InputError, match=r"^out/2\.6\.0: cannot"):
         ran({"2.5.0": GOOD, "2.6.0": InputError("out/2.6.0: cannot be written to")})
 
@@ -297,22 +302,22 @@ def test_what_an_earlier_search_left_is_gone(
     """
     for version in ("2.7.0", "2.8.0", "2.9.1"):
         wheel(index, version, {})
-    seen = tuple(Seen(release=release, told=Told.GOOD, text="") for release in ("2.6.0", ".."))
+    steps = tuple(BisectStep(release=release, assessment=Assessment.GOOD) for release in ("2.6.0", ".."))
     ends_of_it = {"good": "2.5.0", "bad": "2.6.0", "gate": None, "last_good": None, "first_bad": None}
-    left = Answer(schema=1, **ends_of_it, between=(), seen=seen, status=ExitStatus.FINE, text="")
+    left = BisectAnswer(schema=1, **ends_of_it, between=(), steps=steps, status=ExitStatus.FINE)
     (tmp_path / "o" / "2.6.0").mkdir(parents=True)
     (tmp_path / "o" / "mine").mkdir()
     (tmp_path / "o" / "bisect.json").write_text(left.model_dump_json(by_alias=True))
     gone: InputError | list[Finding] = InputError("o/2.8.0: cannot be written to")
     shown = {"2.8.0": gone if ends == "early" else GOOD, "2.9.1": gone if ends == "at once" else BAD}
-    monkeypatch.setattr("bnsuite.cli.comparing.compare", Releases(shown))
+    monkeypatch.setattr("bnsuite.cli.verdicts.compared", Releases(shown))
     words = ("--good", "torch==2.7.0", "--bad", "torch==2.9.1", "-k", "op/batch_norm1d")
     status = main(["bisect", *words, "--device", "cpu", "--out", "o"])
     out, err = capsys.readouterr()
     assert status == (0 if ends == "found" else 2), err
     assert (tmp_path / "o" / "mine").exists()
     assert (tmp_path / "o" / "2.6.0").exists() is (ends == "at once")
-    answer = Answer.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
+    answer = BisectAnswer.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
     assert (answer == left) is (ends == "at once")
     assert ("o/2.8.0: cannot be written to" in err) is (ends != "found")
     last = {
@@ -378,13 +383,13 @@ def test_the_real_command_finds_it(index: Path, start: Callable[..., subprocess.
     process = start("bisect", *arguments, "--device", "cpu", "--gate", "numerics", "--out", "o")
     out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
-    assert "torch 2.6.3: skipped: can't be had: no worker starts there: the process ended with status 7" in out
+    assert "torch 2.6.3: skipped: not available: no worker starts there: the process ended with status 7" in out
     assert "torch 2.5.9: good: PASS numerics of numerics/ref/batch_norm2d/eval/eps" in out
     assert "torch 2.8.1 is the first bad one (REGRESSED numerics of numerics/ref/batch_norm2d/eval/eps, " in out
     assert {path.name for path in (tmp_path / "o").iterdir()} == {
         *("2.5.9", "2.7.2", "2.8.1"),
         "bisect.json",
     }
-    answer = Answer.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
+    answer = BisectAnswer.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
     assert (answer.first_bad, answer.last_good, answer.between) == ("2.8.1", "2.7.2", ())
-    assert {one.release: one.told for one in answer.seen}["2.6.3"] is Told.SKIPPED
+    assert {one.release: one.assessment for one in answer.steps}["2.6.3"] is Assessment.SKIPPED

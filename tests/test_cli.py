@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import os
@@ -16,13 +15,14 @@ import pytest
 
 from bnsuite import __version__
 from bnsuite.cli import output
-from bnsuite.cli.command import VERBS, main
-from bnsuite.cli.conclude import conclude
+from bnsuite.cli.command import COMPLETION_VARIABLE, VERBS, main
+from bnsuite.cli.verdicts import judged, show_run
+from bnsuite.judge.gates import judge
 from bnsuite.record import interleaved, store
-from bnsuite.record.errors import InputError
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import from_run
+from bnsuite.record.schema import RunKind
 from conftest import curve, make_run, result, timing
 
 RUN = make_run(
@@ -46,14 +46,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("arguments", "said"),
     [
         (["bench"], "'bench' is not a verb; choose from run, list, ab, bisect, check, accept, show"),
-        (["--devise", "cpu"], "unrecognized arguments: --devise cpu; see `bnsuite --help`"),
-        (["show", "--strict"], "unrecognized arguments: --strict; see `bnsuite show --help`"),
+        (["--devise", "cpu"], "no such option '--devise'; did you mean '--device'?; see `bnsuite run --help`"),
+        (["show", "--strict"], "no such option '--strict'; see `bnsuite show --help`"),
         (["--device", "gpu"], "--device gpu: no such device; choose auto, cpu, cuda or cuda:N"),
-        (["--device"], "argument --device: expected one argument"),
-        (["--profile", "nightly"], "argument --profile: invalid choice: 'nightly' (choose from"),
-        (["--timeout", "-1"], "argument --timeout: '-1' is not a positive number"),
-        (["--timeout", "inf"], "argument --timeout: 'inf' is not a positive number"),
-        (["--threads", "two"], "argument --threads: 'two' is not a positive whole number"),
+        (["--device"], "option '--device' requires an argument; see `bnsuite"),
+        (["--profile", "nightly"], "--profile: 'nightly' is not one of 'quick', 'full'; see"),
+        (["--timeout", "-1"], "--timeout: '-1' is not a positive number"),
+        (["--timeout", "inf"], "--timeout: 'inf' is not a positive number"),
+        (["--threads", "two"], "--threads: 'two' is not a positive whole number"),
         (["--threads", "4096"], "--threads 4096: there are "),
         (
             ["--impl", "module"],
@@ -62,9 +62,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--impl", "nowhere.py:f"], "implementation nowhere.py:f: there is no file nowhere.py"),
         (["--device", "cpu", "--impl", "no_such:f"], "implementation no_such:f: no_such can't be imported: ModuleNot"),
         (["--device", "cpu", "--impl", "json:no_such"], "implementation json:no_such: json has no callable 'no_such'"),
-        (["--out", ""], "argument --out: the path is empty"),
-        (["check", ""], "argument RUN: the path is empty"),
-        (["check", "run", "--baselines", ""], "argument --baselines: the path is empty"),
+        (["--out", ""], "--out: the path is empty"),
+        (["check", ""], "RUN: the path is empty"),
+        (["check", "run", "--baselines", ""], "--baselines: the path is empty"),
         (["accept", "run", "--dry-run", "--baselines", "run/run.json"], "run/run.json: is a file; name a folder"),
         (["--device", "cpu", "-k", "a or"], "-k 'a or': a word is missing at the end"),
         (["--device", "cpu", "-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
@@ -81,7 +81,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["selftest", "--device", "cuda:99", "--out", "new"], "--device cuda:99: "),
         (["check", "nowhere"], "nowhere: there is no run there; name the folder that a run wrote"),
         (["check", "run", "--against", "nowhere"], "nowhere: there is no run there"),
-        (["check", "run", "--against", "run", "--baselines", "x"], "not allowed with argument"),
+        (["check", "run", "--against", "run", "--baselines", "."], "--against: not allowed with --baselines; see"),
         (["check", "run", "--baselines", "nowhere"], "--baselines nowhere: there is no such folder"),
         (["check"], "results/latest: there is no run there"),
         (["show", "run"], "run/findings.json: there are no verdicts yet; `bnsuite check run` prints them"),
@@ -135,11 +135,16 @@ def test_a_regression_keeps_its_status_where_nothing_can_be_written(
     """And the line about the folder is said all the same; without a regression it is status 2."""
     slow = make_run(result("op/a", timings=(timing(2e-3), timing(2.02e-3), timing(2e-3))), RUN.cases[1])
     accepted = from_run(RUN, "accepted", machine_key(RUN))
-    options = argparse.Namespace(strict=False, json=False)
-    assert conclude(slow, accepted, options, folder / "gone") == 1
-    assert "gone/findings.json: cannot be written: No such file or directory" in capsys.readouterr().err
-    with pytest.raises(InputError, match=r"gone/findings\.json: cannot be written"):
-        conclude(RUN, accepted, options, folder / "gone")
+    verdicts = judged(slow, judge(slow, accepted), "accepted", strict=False)
+    assert show_run(slow, verdicts, as_json=False, folder=folder / "gone") == 1
+    said = capsys.readouterr()
+    assert "gone/findings.json: cannot be written: No such file or directory" in said.err
+    assert said.out.rstrip().endswith("(exit status 1)")
+    verdicts = judged(RUN, judge(RUN, accepted), "accepted", strict=False)
+    assert show_run(RUN, verdicts, as_json=False, folder=folder / "gone") == 2
+    said = capsys.readouterr()
+    assert "gone/findings.json: cannot be written" in said.err
+    assert said.out.rstrip().endswith("(exit status 2)")  # the last line has the status that the command ends with
     (folder / "slow").mkdir()
     store.save(slow, folder / "slow")
     command = [sys.executable, "-m", "bnsuite", "check", "slow", "--against", "run"]
@@ -188,18 +193,19 @@ def test_a_comparison_that_was_killed_is_judged_by_what_it_left(
     assert json.loads(capsys.readouterr().out)["status"] == 3
 
 
-@pytest.mark.parametrize("arguments", [["accept", "ab/b"], ["check", "ab/a"], ["check", "run", "--against", "ab/a"]])
+@pytest.mark.parametrize(
+    "arguments", [["accept", "copied"], ["check", "copied"], ["check", "run", "--against", "copied/run.json"]]
+)
 def test_a_side_of_a_comparison_is_no_run(
     folder: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its times look like a run's, and were taken beside other controls, perhaps with a fault planted."""
-    times = InterleavedTimes(schema=2, a="A", b="B", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
-    for side in ("a", "b"):
-        (folder / "ab" / side).mkdir(parents=True)
-        store.save(RUN, folder / "ab" / side)
-    interleaved.save(times, folder / "ab")
+    """Wherever it was copied to: the file itself says what it is, and which fault was injected."""
+    side = RUN.model_copy(update={"kind": RunKind.SIDE, "side": "b", "injected": {"slower": 0.5}})
+    (folder / "copied").mkdir()
+    store.save(side, folder / "copied")
     assert main(arguments) == 2
-    assert "is a side of a comparison, whose times are no run's; `bnsuite show " in capsys.readouterr().err
+    assert "is side B of a comparison, whose times are no run's; `bnsuite show` " in capsys.readouterr().err
+    assert not (folder / "baselines").exists()
 
 
 def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,22 +220,55 @@ def test_a_refused_run_leaves_no_folder(folder: Path) -> None:
 
 @pytest.mark.parametrize("verb", list(VERBS))
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the summary, and on `bnsuite --help` all verbs and exit statuses."""
-    with pytest.raises(SystemExit) as ended:
-        main([verb, "--help"])
-    assert ended.value.code == 0
+    """It names the verb and its options, in 80 columns."""
+    assert main([verb, "--help"]) == 0
     said = capsys.readouterr().out
-    assert VERBS[verb].SUMMARY in said
-    if verb == "run":
-        assert all(f"  {name}" in said for name in VERBS)
-        assert "exit status: 0 nothing wrong" in said
+    assert said.startswith(f"Usage: bnsuite {verb} ")
+    assert "--debug" in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", [["--help"], ["help"]])
+def test_the_help_names_verbs_and_statuses(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """With the options of the verb that may be left out."""
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {name}" in said for name in VERBS)
+    assert "--device" in said
+    assert "Exit status: 0 nothing wrong" in said
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["--version"])
-    assert ended.value.code == 0
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"bnsuite {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("bnsuite bis", "bisect"),
+        ("bnsuite --dev", "--device"),
+        ("bnsuite ab --bud", "--budget"),
+        ("bnsuite --device cpu --prof", "--profile"),
+    ],
+)
+def test_a_shell_completes_verbs_and_options(
+    typed: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By click's own protocol, which `eval "$(_BNSUITE_COMPLETE=bash_source bnsuite)"` sets up."""
+    monkeypatch.setenv(COMPLETION_VARIABLE, "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    assert main([]) == 0
+    assert f"plain,{expected}" in capsys.readouterr().out.splitlines()
+
+
+def test_a_closed_stderr_is_no_error(folder: Path) -> None:
+    """Whoever starts a command with 2>&- gets its verdicts and its status."""
+    command = f"{sys.executable} -m bnsuite check run --against run 2>&-"
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S602
+    assert done.returncode == 0
+    assert done.stdout.rstrip().endswith("(exit status 0)")
 
 
 def test_list_names_the_cases(capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,6 +358,6 @@ def test_an_unexpected_error_is_still_one_line(
     def broken(_: object) -> int:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(VERBS["show"], "main", broken)
+    monkeypatch.setattr("bnsuite.record.store.folder_of", broken)
     assert main(["show"]) == 3
     assert capsys.readouterr().err == "bnsuite: RuntimeError: first line; --debug shows where\n"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sysconfig
 from importlib import metadata
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 
-from bnsuite.cli import confirm
 from bnsuite.cli.command import main
-from bnsuite.cli.comparing import ComparisonRequest, ComparisonResult
+from bnsuite.experiments import confirm, events
+from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
+from bnsuite.experiments.confirm import ConfirmRequest
+from bnsuite.experiments.events import Event, Remark
 from bnsuite.judge.gates import judge
-from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record import store
 from bnsuite.record.errors import InputError
+from bnsuite.record.folder import ResultsFolder
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import Reference, from_run
@@ -47,7 +48,7 @@ class Again:
         self._shown, self._ended_by = shown, ended_by
         self.options: list[ComparisonRequest] = []
 
-    def __call__(self, wanted: ComparisonRequest, _: TextIO) -> ComparisonResult:
+    def __call__(self, wanted: ComparisonRequest) -> ComparisonResult:
         self.options.append(wanted)
         if isinstance(self._shown, BaseException):
             raise self._shown
@@ -58,25 +59,34 @@ class Again:
         times = InterleavedTimes(
             schema=2, a=wanted.a, b=wanted.b, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
         )
-        return ComparisonResult(run, run, times, [again], False, ExitStatus.FINE, "", wanted.folder)
+        return ComparisonResult(run, run, times, (again,), False, wanted.folder)
 
 
-def settled(run: Run, again: Again, environment: str = confirm.BASELINE) -> list[Finding]:
-    options = argparse.Namespace(confirm=environment, data_dir=None, baselines=None)
-    reference = held_against(run)
-    return confirm.settle(run, reference, judge(run, reference), options, Path("out"), compare=again)
+def request(run: Run, reference: Reference, environment: str = confirm.BASELINE) -> ConfirmRequest:
+    findings, folder = tuple(judge(run, reference)), ResultsFolder(Path("out"))
+    return ConfirmRequest(run, reference, findings, environment, folder, None, Path("baselines"))
+
+
+def settled(
+    run: Run, again: Again, environment: str = confirm.BASELINE, told: list[Event] | None = None
+) -> list[Finding]:
+    notify = [] if told is None else told
+    return list(confirm.settle(request(run, held_against(run), environment), again, notify.append))
 
 
 @pytest.mark.parametrize("verdict", [Verdict.REGRESSED, Verdict.PASS, Verdict.IMPROVED, Verdict.INCONCLUSIVE])
-def test_the_lockstep_has_the_last_word(verdict: Verdict, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_comparison_has_the_last_word(verdict: Verdict) -> None:
     """Its verdict and its numbers; both are told in words, and the advice to confirm is gone."""
-    a, b = settled(measured(SLOW, USUAL), Again(verdict))
+    told: list[Event] = []
+    a, b = settled(measured(SLOW, USUAL), Again(verdict), told=told)
     assert (a.verdict, a.change, a.low, a.high) == (verdict, 0.04, 0.03, 0.05)
     assert a.summary.startswith("in lockstep against torch==2.14.1: takes +4.0%; against yesterday it is slower by 50%")
     assert "confirm" not in a.summary
     assert a.evidence["stored_change"] == pytest.approx(0.5)
     assert b.verdict is Verdict.PASS
-    assert "in lockstep against torch==2.14.1: out/confirm/" in capsys.readouterr().err
+    (remark,) = told
+    assert isinstance(remark, Remark)
+    assert remark.text.endswith("were measured again, interleaved with torch==2.14.1: out/confirm/")
 
 
 def test_only_what_is_flagged_is_measured_again() -> None:
@@ -84,7 +94,7 @@ def test_only_what_is_flagged_is_measured_again() -> None:
     again = Again(Verdict.PASS)
     settled(measured(SLOW, USUAL), again)
     (wanted,) = again.options
-    assert (wanted.a, wanted.b, wanted.folder) == ("torch==2.14.1", ".", Path("out/confirm"))
+    assert (wanted.a, wanted.b, wanted.folder.path) == ("torch==2.14.1", ".", Path("out/confirm"))
     assert {(one.select, one.device, one.profile) for one in wanted.options} == {("op/a", "cpu", "quick")}
 
 
@@ -147,8 +157,7 @@ def test_a_baseline_that_does_not_say_its_torch_is_told() -> None:
     old = measured(USUAL, USUAL)
     old = old.model_copy(update={"environment": old.environment.model_copy(update={"packages": {}})})
     reference = from_run(old, "yesterday", machine_key(run))
-    options = argparse.Namespace(confirm=confirm.BASELINE, data_dir=None, baselines=None)
-    a, _ = confirm.settle(run, reference, judge(run, reference), options, Path("out"), compare=Again(Verdict.PASS))
+    a, _ = confirm.settle(request(run, reference), Again(Verdict.PASS), events.ignore)
     assert "yesterday does not say which one torch it was measured with; name it: --confirm torch==X.Y.Z" in a.summary
 
 
@@ -215,7 +224,7 @@ def test_a_slowdown_is_settled_by_the_real_command(index: Path, bnsuite: Command
     assert done.status == 1, done.err
     (found,) = json.loads((tmp_path / "new" / "findings.json").read_text())["findings"]
     assert found["verdict"] == "REGRESSED"
-    assert (tmp_path / "new" / "confirm" / "lockstep.json").exists()
+    assert (tmp_path / "new" / "confirm" / "interleaved.json").exists()
     if "not confirmed: INVALID: " not in found["summary"]:
         assert found["summary"].startswith(f"in lockstep against torch=={version}: takes +")
         assert "; against old it is slower by 50%" in found["summary"]

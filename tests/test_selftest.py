@@ -14,13 +14,17 @@ import torch
 from scipy import stats
 
 from bnsuite.cases import CATALOGUE, faulty
-from bnsuite.cli import selftest as verb
-from bnsuite.cli.comparing import ComparisonResult
-from bnsuite.cli.trials import CURVES, KINDS, LARGE, TIMED, TINY, TRAINING, Plan, planned
+from bnsuite.cli import verdicts
+from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
+from bnsuite.experiments.trials import CURVES, KINDS, LARGE, TIMED, TINY, TRAINING, planned
 from bnsuite.judge import interleaved
 from bnsuite.judge.selftest import (
     Duty,
     End,
+    Missing,
+    Repetition,
+    Resampled,
+    SelftestResult,
     _rings,
     duty,
     end,
@@ -35,10 +39,11 @@ from bnsuite.launch.process import background_load, isolation
 from bnsuite.launch.queries import ask_here
 from bnsuite.record import selftest
 from bnsuite.record.errors import InputError
+from bnsuite.record.folder import SELFTEST, ResultsFolder
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.select import matcher
 from bnsuite.record.selftest import Seen, Trial, Values, Where
-from bnsuite.report.selftest import Resampled, Selftest, markdown, terminal
+from bnsuite.report.selftest import markdown, terminal
 from conftest import ROOT, Command, make_run, result
 
 HERE = Where(
@@ -180,12 +185,12 @@ def test_the_exit_status() -> None:
 def test_the_table() -> None:
     """Rates with intervals, what was seen, what must be and is; how to do it again; what is missing."""
     many = [slowed(5, "REGRESSED"), slowed(5, "PASS"), trial("night", seen("op/a", "PASS"))]
-    shown = Selftest(
-        trials=many,
-        rates=rates(many),
-        resampled=[Resampled(HERE, 12, 20, 10)],
-        missing=["holds: 1 comparison is missing (the budget ended)"],
-        again=["bnsuite selftest --trials 2 --out DIR", "bnsuite selftest --busy --out DIR"],
+    shown = SelftestResult(
+        trials=tuple(many),
+        rates=tuple(rates(many)),
+        resampled=(Resampled(HERE, 12, 20, 10),),
+        missing=(Missing("holds", 1, "the budget ended"),),
+        again=(Repetition(HERE, 2, ("holds",)), Repetition(HERE.model_copy(update={"busy": True}), 1, ("night",))),
         status=ExitStatus.REGRESSED,
     )
     text, marked = terminal(shown), markdown(shown)
@@ -198,7 +203,13 @@ def test_the_table() -> None:
     assert marked.startswith("# bnsuite selftest\n")
     assert "Some CPU, 2 cores given · cpu · 1 thread · quick" in marked
     assert "torch 2.14.1 · Python 3.12.1" in marked
-    again = ["Again:", "", "    bnsuite selftest --trials 2 --out DIR", "    bnsuite selftest --busy --out DIR"]
+    rest = "--device cpu --profile quick --threads 1"
+    again = [
+        "Again:",
+        "",
+        f"    bnsuite selftest --trials 2 --kind holds {rest} --out DIR",
+        f"    bnsuite selftest --trials 1 --kind night {rest} --busy --out DIR",
+    ]
     assert marked.splitlines()[-4:] == again
     for one in (text, marked):
         assert "holds: 1 comparison is missing" in one
@@ -285,7 +296,7 @@ def test_trials_are_appended_and_read_again(tmp_path: Path) -> None:
     assert selftest.load(tmp_path) == []
     one, other = slowed(5, "PASS"), trial("night", seen("op/a", "PASS"))
     selftest.append(one, tmp_path)
-    file = tmp_path / selftest.SELFTEST_FILE
+    file = tmp_path / SELFTEST
     whole = file.read_bytes()
     file.write_bytes(whole + "µ".encode() + whole[:40])
     assert selftest.load(tmp_path) == [one]
@@ -299,7 +310,7 @@ def test_trials_are_appended_and_read_again(tmp_path: Path) -> None:
 
 def test_a_line_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     selftest.append(slowed(5, "PASS"), tmp_path)
-    with (tmp_path / selftest.SELFTEST_FILE).open("a") as file:
+    with (tmp_path / SELFTEST).open("a") as file:
         file.write('{"schema": 99}\n')
     with pytest.raises(InputError, match="line 2: has schema 99"):
         selftest.load(tmp_path)
@@ -318,13 +329,15 @@ def options(tmp_path: Path, *more: str) -> list[str]:
     return ["--out", str(tmp_path), "--device", "cpu", "--kind", "single,holds", *more]
 
 
-def judged(folder: Path, verdict: Verdict, *, ended_by: str | None = None, cut_short: bool = False) -> ComparisonResult:
+def judged(
+    folder: ResultsFolder, verdict: Verdict, *, ended_by: str | None = None, cut_short: bool = False
+) -> ComparisonResult:
     run = make_run(result("op/a"))
     run = run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
     times = InterleavedTimes(schema=2, a=".", b=".", seed=1, most_launches=MOST, budget_s=None, variables={}, cases=())
     findings = [Finding(case="op/a", gate=gate, verdict=verdict, summary="") for gate in ("timing", "memory")]
-    folder.mkdir(parents=True)
-    return ComparisonResult(run, run, times, findings, cut_short, ExitStatus.FINE, "", folder)
+    folder.path.mkdir(parents=True)
+    return ComparisonResult(run, run, times, tuple(findings), cut_short, folder)
 
 
 def test_an_interrupted_selftest_goes_on_where_it_stopped(
@@ -335,12 +348,12 @@ def test_an_interrupted_selftest_goes_on_where_it_stopped(
 
     planted: list[str] = []
 
-    def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> ComparisonResult:
-        planted.append(plan.variant)
+    def compare(request: ComparisonRequest) -> ComparisonResult:
+        planted.append((request.options[0].select or "").split(" and ")[0])
         stop = "interrupted" if len(planted) == 2 else None
-        return judged(folder, Verdict.PASS, ended_by=stop)
+        return judged(request.folder, Verdict.PASS, ended_by=stop)
 
-    monkeypatch.setattr(verb, "_compare", compare)
+    monkeypatch.setattr(verdicts, "compared", compare)
     assert main(["selftest", *options(tmp_path)]) == 3
     assert "holds: 1 comparison is missing (interrupted)" in capsys.readouterr().out
     assert main(["selftest", *options(tmp_path)]) == 1  # memory that is held was passed
@@ -360,7 +373,7 @@ def test_it_says_how_all_of_it_is_done_again(tmp_path: Path, monkeypatch: pytest
     for one in (*["night"] * 2, *["slower-2%"] * 3, *["slower-3%"] * 3):
         selftest.append(trial(one, seen("op/a", "PASS"), variant=KINDS[one][0].variant), tmp_path)
     selftest.append(trial("night", seen("op/a", "PASS"), variant="all timed cases", where=busy), tmp_path)
-    monkeypatch.setattr(verb, "_compare", lambda *given: judged(given[2], Verdict.PASS, ended_by="it broke"))
+    monkeypatch.setattr(verdicts, "compared", lambda request: judged(request.folder, Verdict.PASS, ended_by="it broke"))
     main(["selftest", "--out", str(tmp_path), "--device", "cpu", "--kind", "holds"])
     rest = "--device cpu --profile quick --threads 1"
     assert (tmp_path / "selftest.md").read_text().splitlines()[-3:] == [
@@ -375,7 +388,7 @@ def test_a_fault_that_was_not_reached_is_not_found(tmp_path: Path, monkeypatch: 
     from bnsuite.cli import main
 
     selftest.append(trial("faults", seen("n/a", "REGRESSED"), gate="numerics", variant="FixedEpsilon"), tmp_path)
-    monkeypatch.setattr(verb, "_compare", lambda *given: judged(given[2], Verdict.PASS, ended_by="it broke"))
+    monkeypatch.setattr(verdicts, "compared", lambda request: judged(request.folder, Verdict.PASS, ended_by="it broke"))
     assert main(["selftest", "--out", str(tmp_path), "--device", "cpu", "--kind", "faults"]) == 3
 
 
@@ -384,11 +397,11 @@ def test_what_the_budget_cut_short_is_not_counted(
 ) -> None:
     from bnsuite.cli import main
 
-    def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> ComparisonResult:
-        assert budget_s is not None
-        return judged(folder, Verdict.INCONCLUSIVE, cut_short=True)
+    def compare(request: ComparisonRequest) -> ComparisonResult:
+        assert request.budget_s is not None
+        return judged(request.folder, Verdict.INCONCLUSIVE, cut_short=True)
 
-    monkeypatch.setattr(verb, "_compare", compare)
+    monkeypatch.setattr(verdicts, "compared", compare)
     assert main(["selftest", *options(tmp_path, "--budget", "1h")]) == 3
     assert selftest.load(tmp_path) == []
     said = capsys.readouterr()
@@ -403,10 +416,10 @@ def test_an_alarm_counts_though_the_budget_cut_the_rest_short(
     """It is the end of a night whatever else was open, and its folder is kept."""
     from bnsuite.cli import main
 
-    def compare(_: object, plan: Plan, folder: Path, seed: int, budget_s: float | None) -> ComparisonResult:
-        return judged(folder, Verdict.REGRESSED, cut_short=True)
+    def compare(request: ComparisonRequest) -> ComparisonResult:
+        return judged(request.folder, Verdict.REGRESSED, cut_short=True)
 
-    monkeypatch.setattr(verb, "_compare", compare)
+    monkeypatch.setattr(verdicts, "compared", compare)
     asked = ["--out", str(tmp_path), "--device", "cpu", "--kind", "night", "--budget", "1h"]
     assert main(["selftest", *asked]) == 1
     assert len(selftest.load(tmp_path)) == 1
@@ -418,8 +431,8 @@ def test_what_was_not_measured_counts_until_it_is_made_up_for(tmp_path: Path, mo
     """A trial that was disturbed is repeated by the next start, which is fine then."""
     from bnsuite.cli import main
 
-    verdicts = iter([Verdict.INVALID, Verdict.PASS])
-    monkeypatch.setattr(verb, "_compare", lambda *given: judged(given[2], next(verdicts)))
+    given = iter([Verdict.INVALID, Verdict.PASS])
+    monkeypatch.setattr(verdicts, "compared", lambda request: judged(request.folder, next(given)))
     asked = ["--out", str(tmp_path), "--device", "cpu", "--kind", "night"]
     assert [main(["selftest", *asked]) for _ in range(3)] == [3, 0, 0]
 
@@ -578,4 +591,4 @@ def test_one_trial_of_the_real_command(bnsuite: Command, tmp_path: Path) -> None
     assert {values.case for values in one.values} == {TINY, "control/copy", "control/linear"}
     assert one.launches >= interleaved.FIRST_LOOK
     if done.status == 0:
-        assert not list((tmp_path / "out").rglob("lockstep.json"))
+        assert not list((tmp_path / "out").rglob("interleaved.json"))

@@ -1,6 +1,6 @@
-"""The command line: a module a verb, each with its options and a function that returns the exit status.
+"""The command line: one module per verb, each with a click command that returns the exit status.
 
-Only here is anything printed.
+Only here is anything printed, and only here is a parser known.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command ``bnsuite``: run one verb and return the exit status. Importing the verbs can be interrupted too."""
+    """Run one verb and return the exit status; importing the verbs can be interrupted too."""
     from bnsuite.launch.process import interrupts
 
     interrupts.exit_immediately()

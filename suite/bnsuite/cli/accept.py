@@ -2,63 +2,43 @@
 
 from __future__ import annotations
 
-import argparse
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsuite.cli.options import LAST, add_baselines, baselines_folder, last_run, path
+import click
+
+from bnsuite.cli import options
 from bnsuite.cli.output import say
-from bnsuite.cli.results import run_alone
 from bnsuite.record.accept import WHAT
 
 if TYPE_CHECKING:
     from bnsuite.record.schema import Run
 
-SUMMARY = "make runs the baseline, after showing what changes"
 
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "runs",
-        nargs="*",
-        type=path,
-        default=[last_run()],
-        metavar="RUN",
-        help=f"folders of runs of one machine; several tell how it drifts (default: {LAST})",
-    )
-    add_baselines(parser)
-    parser.add_argument("--only", choices=WHAT, help="accept one kind of reference alone")
-    parser.add_argument("--dry-run", action="store_true", help="show what would change and write nothing")
-
-
-def main(options: argparse.Namespace) -> int:
+@click.command(
+    help=f"Make runs the baseline, after showing what changes. {options.LAST} Several runs of one machine tell how it "
+    "drifts."
+)
+@click.argument("runs", nargs=-1, type=options.PATH, metavar="[RUN ...]")
+@options.baselines_to_write
+@click.option("--only", type=click.Choice(WHAT), help="Accept one kind of reference alone.")
+@click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+@options.debug
+def command(*, runs: tuple[Path, ...], baselines: Path, only: str | None, dry_run: bool) -> int:
+    """Accept runs; returns the exit status."""
     from bnsuite.record.errors import InputError
-    from bnsuite.record.files import exists
+    from bnsuite.record.files import exists, locked
+    from bnsuite.record.store import load_run
 
-    folder = baselines_folder(options)
-    if exists(folder) and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; name a folder with --baselines")
-    runs = [run_alone(one) for one in options.runs]
-    with _alone(folder):
-        return _accept(runs, folder, options)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else accepts into `folder` meanwhile, if it is there and its file system knows locks."""
-    with ExitStack() as stack:
-        with suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    if exists(baselines) and not baselines.is_dir():
+        raise InputError(f"{baselines}: is a file; name a folder with --baselines")
+    where = runs or (options.last_run(),)
+    loaded = [load_run(one) for one in where]
+    with locked(baselines):
+        return _accept(where, loaded, baselines, only, dry_run=dry_run)
 
 
-def _accept(runs: list[Run], folder: Path, options: argparse.Namespace) -> int:
+def _accept(where: tuple[Path, ...], runs: list[Run], folder: Path, only: str | None, *, dry_run: bool) -> int:
     from bnsuite.judge import timing
     from bnsuite.judge.gates import judge
     from bnsuite.judge.verdict import Verdict
@@ -74,12 +54,12 @@ def _accept(runs: list[Run], folder: Path, options: argparse.Namespace) -> int:
         if finding.gate == timing.GATE and finding.verdict in {Verdict.FAILED, Verdict.INVALID}
     }
     passing = {(place, finding.case, finding.gate) for place, finding in each if finding.verdict is Verdict.PASS}
-    what = [options.only] if options.only else accept.WHAT
+    what = [only] if only else accept.WHAT
     changes, files = accept.accept(runs, folder, what=what, keep=passing, spoiled=spoiled)
-    for where, run in zip(options.runs, runs, strict=True):
-        say(f"{where}: of {run.started}, {run.options.profile}, {run.device}, torch {torch_of(run)}")
+    for path, run in zip(where, runs, strict=True):
+        say(f"{path}: of {run.started}, {run.options.profile}, {run.device}, torch {torch_of(run)}")
     say(changes_table(changes))
-    if options.dry_run:
+    if dry_run:
         say("nothing written (--dry-run)")
         return 0
     accept.write(files)

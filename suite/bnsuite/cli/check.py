@@ -2,54 +2,75 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsuite.cli import confirm
-from bnsuite.cli.options import add_baselines, add_data, add_run, add_verdicts, baselines_folder, path
-from bnsuite.cli.results import run_alone
+import click
+
+from bnsuite.cli import options
+from bnsuite.cli.run import confirm_option, require_environment, settled
 
 if TYPE_CHECKING:
+    from bnsuite.judge.verdict import Finding
     from bnsuite.record.reference import Reference
     from bnsuite.record.schema import Run
 
-SUMMARY = "judge a run again, against baselines or another run"
 
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
-    against = parser.add_mutually_exclusive_group()
-    add_baselines(against)
-    against.add_argument("--against", type=path, metavar="RUN", help="another run instead of the baselines")
-    add_verdicts(parser)
-    confirm.add_option(parser)
-    add_data(parser)
-
-
-def main(options: argparse.Namespace) -> int:
-    from bnsuite.cli.conclude import conclude
+@click.command(help=f"Judge a run again, against baselines or another run. {options.LAST}")
+@options.run_argument
+@options.baselines
+@click.option("--against", type=options.PATH, metavar="RUN", help="Another run instead of the baselines.")
+@options.strict
+@options.as_json
+@confirm_option
+@options.data
+@options.debug
+@click.pass_context
+def command(
+    context: click.Context,
+    *,
+    run: Path,
+    baselines: Path,
+    against: Path | None,
+    strict: bool,
+    as_json: bool,
+    confirm: str | None,
+    data_dir: Path | None,
+) -> int:
+    """Judge a run against a reference; returns the exit status."""
+    from bnsuite.cli.verdicts import judged, show_run
+    from bnsuite.experiments.confirm import ConfirmRequest, flagged
     from bnsuite.judge.gates import judge
     from bnsuite.record import store
+    from bnsuite.record.folder import ResultsFolder
+    from bnsuite.report.writers import OUTPUTS
 
-    confirm.require_environment(options)
-    run = run_alone(options.run)
-    reference = _reference(run, options)
-    findings = judge(run, reference)
-    if options.confirm is None or not confirm.flagged(findings):
-        return conclude(run, reference, options, None, findings)
-    folder = store.folder_of(options.run)
-    settled = confirm.settle(run, reference, findings, options, folder, measured_here=False)
-    return conclude(run, reference, options, folder, settled)
+    if against is not None and options.on_command_line(context, "baselines"):
+        raise click.UsageError("--against: not allowed with --baselines", context)
+    require_environment(confirm)
+    loaded = store.load_run(run)
+    reference = _reference(loaded, baselines, against)
+    findings: Sequence[Finding] = judge(loaded, reference)
+    folder = None
+    if confirm is not None and flagged(findings):
+        folder = ResultsFolder(store.folder_of(run), OUTPUTS)
+        findings = settled(
+            ConfirmRequest(
+                loaded, reference, tuple(findings), confirm, folder, data_dir, baselines, measured_here=False
+            )
+        )
+    judgement = judged(loaded, findings, reference.name, strict=strict)
+    return show_run(loaded, judgement, as_json=as_json, folder=folder.path if folder else None)
 
 
-def _reference(run: Run, options: argparse.Namespace) -> Reference:
-    """What the run is held against: the baselines, or the run that was named."""
-    from bnsuite.cli.conclude import reference_for
-    from bnsuite.record import pins
+def _reference(run: Run, baselines: Path, against: Path | None) -> Reference:
+    """The baselines, or the run that was named."""
+    from bnsuite.cli.verdicts import reference_for
+    from bnsuite.record import pins, store
     from bnsuite.record.key import machine_key
     from bnsuite.record.reference import from_run
 
-    if options.against is None:
-        return reference_for(run, options)
-    known = pins.read(baselines_folder(options))
-    return from_run(run_alone(options.against), str(options.against), machine_key(run), known)
+    if against is None:
+        return reference_for(run, baselines)
+    return from_run(store.load_run(against), str(against), machine_key(run), pins.read(baselines))

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsuite.cli.options import add_run
+import click
+
+from bnsuite.cli import options
 from bnsuite.cli.output import remark, say
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bnsuite.articles.evidence import Evidence
 
-SUMMARY = "what the articles claim, and what a run says to it"
 
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
-    parser.add_argument("--json", action="store_true", help="print the answers as JSON instead of the tables")
-
-
-def main(options: argparse.Namespace) -> int:
-    from bnsuite.articles import tables as claims
+@click.command(help=f"Print the articles' claims, and the evidence of a run for each. {options.LAST}")
+@options.run_argument
+@options.as_json
+@options.debug
+def command(*, run: Path, as_json: bool) -> int:
+    """Print claims with their evidence; returns the exit status."""
+    from bnsuite.articles import tables
     from bnsuite.articles.claims import answers
     from bnsuite.articles.evidence import Evidence
     from bnsuite.record import details, store
     from bnsuite.record.errors import NotMeasuredError
 
-    evidence = Evidence(store.load(options.run), details.load(store.folder_of(options.run)))
-    tell_missing(evidence, options.run)
+    evidence = Evidence(store.load(run), details.load(store.folder_of(run)))
+    remark_missing(evidence, run)
     answered = answers(evidence)
     if not any(rows for _, rows in answered):
-        raise NotMeasuredError(f"{options.run}: no claim is tried by what it measured; --profile full tries all")
-    say(claims.as_json(answered) if options.json else claims.terminal(answered))
+        raise NotMeasuredError(f"{run}: no claim is tried by what it measured; --profile full tries all")
+    say(tables.as_json(answered) if as_json else tables.terminal(answered))
     return 0
 
 
-def tell_missing(evidence: Evidence, run: Path) -> None:
-    """Say that the files of some trainings are not there: what only they tell is left out."""
+def remark_missing(evidence: Evidence, run: Path) -> None:
+    """Say that the files of some trainings are not there: evidence that only they hold is left out."""
     if lost := evidence.without_details():
         count = f"{len(lost)} training{'' if len(lost) == 1 else 's'}"
         remark(

@@ -1,63 +1,104 @@
-"""From arguments to exit status: the verbs there are, and how every error ends in one line."""
+"""From arguments to exit status: the verbs, and every error as one line."""
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from collections.abc import Sequence
-from types import ModuleType
-from typing import NoReturn
+from importlib import import_module
+
+import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from bnsuite import __version__
-from bnsuite.cli import ab, accept, bisect, check, claims, figures, list_cases, output, run, selftest, show
+from bnsuite.cli import output
 from bnsuite.launch.process import interrupts
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 
-#: A verb is a module with SUMMARY, add_options(parser) and main(options) -> exit status; without a verb: run.
-VERBS: dict[str, ModuleType] = {
-    "run": run,
-    "list": list_cases,
-    "ab": ab,
-    "bisect": bisect,
-    "check": check,
-    "accept": accept,
-    "show": show,
-    "claims": claims,
-    "figures": figures,
-    "selftest": selftest,
+#: The verbs, and the modules of their commands, which are imported when they are needed. Without a verb: run.
+VERBS = {
+    "run": "run",
+    "list": "list_cases",
+    "ab": "ab",
+    "bisect": "bisect",
+    "check": "check",
+    "accept": "accept",
+    "show": "show",
+    "claims": "claims",
+    "figures": "figures",
+    "selftest": "selftest",
 }
+DEFAULT = "run"
+STATUSES = "0 nothing wrong, 1 a regression, 2 usage or unusable input, 3 not measured as asked"
+#: Set by a shell that asks for completions.
+COMPLETION_VARIABLE = "_BNSUITE_COMPLETE"
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line that names the hint."""
+class Verbs(click.Group):
+    """The group of all verbs; options without a verb are those of DEFAULT."""
 
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see `{self.prog} --help`")
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Returns the verbs in the order of their declaration."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return the command of a verb; None for a word that is no verb."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"bnsuite.cli.{VERBS[cmd_name]}").command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse `args`, with DEFAULT as the verb where they name none."""
+        first = args[0] if args else ""
+        if first == "help":
+            args = [*args[1:2], "--help"]
+        elif first.startswith("-") and first not in {"--help", "--version", "--debug"}:
+            args = [DEFAULT, *args]
+        elif not args and not ctx.resilient_parsing:
+            args = [DEFAULT]
+        elif first == "--debug" and not any(one in VERBS for one in args):
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Returns the verb's name, its command and the other arguments; UsageError for a word that is no verb."""
+        if args[0] not in VERBS and not ctx.resilient_parsing:
+            raise click.UsageError(f"{args[0]!r} is not a verb; choose from {', '.join(VERBS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the usage line."""
+        formatter.write_usage("bnsuite", "[VERB] [OPTION ...]")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs, then the options of the verb that runs without being named."""
+        self.format_commands(ctx, formatter)
+        default = self.get_command(ctx, DEFAULT)
+        assert default is not None
+        with formatter.section(f"Options of {DEFAULT}, the verb that may be left out"):
+            formatter.write_dl([row for one in default.get_params(ctx) if (row := one.get_help_record(ctx))])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Returns verbs, and where an option is begun those of DEFAULT."""
+        default = self.get_command(ctx, DEFAULT)
+        assert default is not None
+        found = super().shell_complete(ctx, incomplete)
+        return [*found, *default.shell_complete(ctx, incomplete)] if incomplete.startswith("-") else found
 
 
-def _parser(verb: str) -> _Parser:
-    alone = verb == "run"
-    parser = _Parser(
-        prog="bnsuite" if alone else f"bnsuite {verb}",
-        usage="bnsuite [VERB] [OPTION ...]" if alone else None,
-        description=VERBS[verb].SUMMARY,
-        epilog=_overview() if alone else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument("--version", action="version", version=f"bnsuite {__version__}")
-    VERBS[verb].add_options(parser)
-    return parser
-
-
-def _overview() -> str:
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name:{width}}  {verb.SUMMARY}" for name, verb in VERBS.items())
-    return (
-        f"verbs (`bnsuite VERB --help` tells more; without one: run):\n{verbs}\n\n"
-        "exit status: 0 nothing wrong, 1 a regression, 2 usage or unusable input, 3 not measured as asked"
-    )
+VERB_GROUP = Verbs(
+    name="bnsuite",
+    help="Measure this environment, judge it and print the verdicts; or do what a verb says.",
+    epilog=f"Exit status: {STATUSES}.  `bnsuite VERB --help` describes a verb.",
+    params=[
+        click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."),
+    ],
+    context_settings={"help_option_names": ["--help"]},
+)
+click.version_option(__version__, prog_name="bnsuite", message="%(prog)s %(version)s")(VERB_GROUP)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,32 +106,63 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     output.prepare()
+    if instruction := os.environ.get(COMPLETION_VARIABLE):
+        return shell_complete(VERB_GROUP, {}, "bnsuite", COMPLETION_VARIABLE, instruction)
     interrupts.raise_interrupt()
     try:
-        verb = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "run"
-        if verb not in VERBS:
-            raise InputError(f"{verb!r} is not a verb; choose from {', '.join(VERBS)}, see `bnsuite --help`")
-        status: int = VERBS[verb].main(_parser(verb).parse_args(arguments))
-        return status
-    except InputError as error:
-        return _fail(error, 2, debug)
-    except NotMeasuredError as error:
-        return _fail(error, 3, debug)
+        return _invoke(arguments)
     except KeyboardInterrupt as error:
-        return _fail(error, interrupts.STATUS, debug, "interrupted")
+        return _fail(error, interrupts.STATUS, "interrupted", debug=debug)
     except Exception as error:  # noqa: BLE001  # the last resort: still one line and a status that is no verdict
-        if isinstance(error, PermissionError) and error.filename is not None:
-            text = f"{error.filename}: {error.strerror}; give this user access (in a container: docker run --user)"
-            return _fail(error, 2, debug, text)
-        return _fail(
-            error, 3, debug, "interrupted" if interrupts.received() else f"{one_line(error)}; --debug shows where"
-        )
+        return _fail(error, *_status_of(error), debug=debug)
 
 
-def _fail(error: BaseException, status: int, debug: bool, text: str | None = None) -> int:
+def _status_of(error: Exception) -> tuple[int, str]:
+    """The exit status that an error stands for, and its line."""
+    if isinstance(error, InputError):
+        return 2, str(error)
+    if isinstance(error, NotMeasuredError):
+        return 3, str(error)
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return 2, f"{error.filename}: {error.strerror}; give this user access (in a container: docker run --user)"
+    return 3, "interrupted" if interrupts.received() else f"{one_line(error)}; --debug shows where"
+
+
+def _invoke(arguments: list[str]) -> int:
+    """Parse and run; click's own errors become InputError."""
+    try:
+        with VERB_GROUP.make_context("bnsuite", arguments) as context:
+            status: int | None = VERB_GROUP.invoke(context)
+            return int(status or 0)
+    except click.exceptions.Exit as ended:  # --help and --version
+        return ended.exit_code
+    except click.ClickException as error:
+        raise InputError(_said(error)) from None
+
+
+def _said(error: click.ClickException) -> str:
+    """An error of usage in one line that names the option and the help."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    text = error.format_message()
+    text = f"{text[:1].lower()}{text[1:]}"
+    if (
+        isinstance(error, click.BadParameter)
+        and error.param is not None
+        and not isinstance(error, click.MissingParameter)
+    ):
+        text = f"{_name(error.param)}: {error.message}"
+    text = " ".join(text.split()).rstrip(".").replace(". Did you mean", "; did you mean")
+    return f"{text}; see `{context.command_path if context else 'bnsuite'} --help`"
+
+
+def _name(param: click.Parameter) -> str:
+    return param.opts[0] if isinstance(param, click.Option) else param.make_metavar(click.Context(VERB_GROUP))
+
+
+def _fail(error: BaseException, status: int, text: str, *, debug: bool) -> int:
     if debug:
         import traceback
 
         traceback.print_exception(error)
-    output.remark(text or str(error))
+    output.remark(text)
     return status

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 
-from bnsuite.cli.claims import tell_missing
-from bnsuite.cli.options import add_run, path
+import click
+
+from bnsuite.cli import options
+from bnsuite.cli.claims import remark_missing
 from bnsuite.cli.output import remark, say
 
-SUMMARY = "draw what the articles draw, from a run"
 
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
-    parser.add_argument("--out", type=path, metavar="DIR", help="where the pictures go (default: RUN/figures)")
-
-
-def main(options: argparse.Namespace) -> int:
+@click.command(help=f"Draw the articles' pictures from a run. {options.LAST}")
+@options.run_argument
+@click.option("--out", type=options.PATH, metavar="DIR", help="Where the pictures go (default: RUN/figures).")
+@options.debug
+def command(*, run: Path, out: Path | None) -> int:
+    """Draw pictures; returns the exit status."""
     from bnsuite.articles.evidence import Evidence
     from bnsuite.articles.figures import draw
     from bnsuite.record import details, store
     from bnsuite.record.errors import NotMeasuredError
     from bnsuite.record.files import make_folder
+    from bnsuite.record.folder import FIGURES
 
-    where = store.folder_of(options.run)
-    evidence = Evidence(store.load(options.run), details.load(where))
-    tell_missing(evidence, options.run)
-    folder = options.out or where / "figures"
+    where = store.folder_of(run)
+    evidence = Evidence(store.load(run), details.load(where))
+    remark_missing(evidence, run)
+    folder = out or where / FIGURES
     make_folder(folder)
     drawn = 0
     for picture in draw(evidence, folder):
         say(f"wrote {picture}")
         drawn += 1
     if not drawn:
-        raise NotMeasuredError(f"{options.run}: holds no training to draw; measure with --profile full")
+        raise NotMeasuredError(f"{run}: holds no training to draw; measure with --profile full")
     remark(f"{drawn} files in {folder}/")
     return 0

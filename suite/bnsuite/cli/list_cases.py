@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 
-from bnsuite.cli.options import add_data, add_select, data_folder
+import click
+
+from bnsuite.cli import options
 from bnsuite.cli.output import say
 from bnsuite.launch.plan import PLANS
 
-SUMMARY = "the cases there are"
 
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--profile", default="full", choices=tuple(PLANS), help="the cases of a profile (default: full)"
-    )
-    add_select(parser)
-    add_data(parser)
-
-
-def main(options: argparse.Namespace) -> int:
+@click.command(help="List the cases.")
+@click.option(
+    "--profile", default="full", type=click.Choice(tuple(PLANS)), help="The cases of a profile (default: full)."
+)
+@options.select
+@options.data
+@options.debug
+def command(*, profile: str, select: str | None, data_dir: Path | None) -> int:
+    """Print the cases; returns the exit status."""
     from bnsuite.launch.queries import catalogue
     from bnsuite.report.table import cases as cases_table
 
-    planned = catalogue(options.profile, options.k, data_folder(options))
-    say(cases_table(planned, each_check=options.k is not None))
+    say(cases_table(catalogue(profile, select, data_dir), each_check=select is not None))
     return 0

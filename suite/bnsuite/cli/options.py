@@ -1,144 +1,252 @@
-"""Options that several verbs share, and where results lie by default."""
+"""Options that several verbs share, checked once into frozen values; the only home of defaults and variables."""
 
 from __future__ import annotations
 
-import argparse
+import functools
 import os
+import re
 from collections.abc import Callable
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
 
 from bnsuite.launch.plan import PLANS, run_options
 from bnsuite.record.errors import InputError
+from bnsuite.record.folder import LATEST, RESULTS, ResultsFolder
 from bnsuite.record.schema import RunOptions
+from bnsuite.report.writers import OUTPUTS
 
-RESULTS = Path("results")
-LATEST = RESULTS / "latest"
-#: Beside ``run.json``: the verdicts for machines and for people.
-FINDINGS = "findings.json"
-REPORT = "report.md"
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: The folder of baselines, where none is named.
+BASELINES = Path("baselines")
 
 
-def positive(kind: type[int | float]) -> Callable[[str], int | float]:
-    """What turns an option's text into a positive number of this kind."""
+class PathType(click.ParamType[Path]):
+    """A path; an empty one is a variable that was not set, and not this folder."""
 
-    def parse(text: str) -> int | float:
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Returns the path; BadParameter if it is empty."""
+        if not str(value):
+            self.fail("the path is empty", param, ctx)
+        return Path(value)
+
+
+class Positive(click.ParamType[float]):
+    """A positive number, whole if `whole`."""
+
+    name = "number"
+
+    def __init__(self, *, whole: bool) -> None:
+        self._kind = int if whole else float
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the number; BadParameter for anything else."""
         try:
-            value = kind(text)
+            number = self._kind(value)
         except ValueError:
-            value = kind(0)
-        if not 0 < value < 1e9:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a positive {'whole ' if kind is int else ''}number")
-        return value
-
-    return parse
+            number = self._kind(0)
+        if not 0 < number < 1e9:
+            self.fail(f"{value!r} is not a positive {'whole ' if self._kind is int else ''}number", param, ctx)
+        return number
 
 
-def path(text: str) -> Path:
-    """A path that was named; an empty one is a variable that was not set, and not this folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("the path is empty")
-    return Path(text)
+class Duration(click.ParamType[float]):
+    """A duration such as ``90s``, ``10m`` or ``2h``, in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns seconds; BadParameter for anything that is no duration."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", value)
+        seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+        if not 0 < seconds < 1e7:
+            self.fail(f"{value!r} is no duration; write it like 90s, 10m or 2h", param, ctx)
+        return seconds
 
 
-def add_measuring(parser: argparse.ArgumentParser, *, verdicts: bool = True) -> None:
-    """What every verb that measures asks for; `verdicts` with how they are shown and counted."""
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--profile", default="quick", choices=tuple(PLANS), help="how much is measured (default: quick)"
+class Fault(click.ParamType[dict[str, float]]):
+    """A fault such as ``slower=0.03`` or ``holds=2097152``, as the worker takes it."""
+
+    name = "fault"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        """Returns the fault; BadParameter for anything that is none."""
+        if isinstance(value, dict):
+            return value
+        name, _, amount = value.partition("=")
+        try:
+            if name == "slower" and 0 < float(amount) <= 10:
+                return {"slower": float(amount)}
+            if name == "holds" and 0 < int(amount) < 1 << 40:
+                return {"bytes_held": int(amount)}
+        except ValueError:
+            pass
+        text = f"{value!r} is no fault; write it like slower=0.03 (a share) or holds=2097152 (bytes)"
+        return self.fail(text, param, ctx)
+
+
+def _given_as(ctx: click.Context, param: click.Parameter) -> str | None:
+    """How a value was given: the option or the variable; None for a default."""
+    source = ctx.get_parameter_source(param.name or "")
+    if source is ParameterSource.ENVIRONMENT:
+        return str(param.envvar)
+    return None if source in {ParameterSource.DEFAULT, None} else param.opts[0]
+
+
+def _existing_data(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and not value.is_dir():
+        name = _given_as(ctx, param)
+        raise InputError(f"{name} {value}: there is no such folder; make it, and images are downloaded into it")
+    return value
+
+
+def _existing_baselines(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:
+    """The folder of baselines; one that was named must be there."""
+    from bnsuite.record.files import exists
+
+    name = _given_as(ctx, param)
+    if value is not None and name is not None:
+        if exists(value) and not value.is_dir():
+            raise InputError(f"{name} {value}: is a file; name a folder")
+        if not value.is_dir():
+            raise InputError(f"{name} {value}: there is no such folder; `bnsuite accept` makes one")
+    return value or BASELINES
+
+
+def _baselines(callback: Callable[..., Path] | None) -> Callable[[F], F]:
+    return click.option(
+        "--baselines",
+        type=PathType(),
+        envvar="BNSUITE_BASELINES",
+        metavar="DIR",
+        callback=callback,
+        help="Accepted references (default: $BNSUITE_BASELINES or baselines/).",
     )
-    add_select(parser)
-    parser.add_argument(
-        "--out", type=path, metavar="DIR", help=f"where results go (default: $BNSUITE_OUT or {RESULTS}/TIME)"
-    )
-    parser.add_argument("--threads", type=positive(int), default=1, metavar="N", help="CPU threads (default: 1)")
-    parser.add_argument(
-        "--timeout", type=positive(float), default=300.0, metavar="S", help="seconds a case may take (default: 300)"
-    )
-    add_data(parser)
-    add_baselines(parser)
-    if verdicts:
-        add_verdicts(parser)
 
 
-def asked_of(options: argparse.Namespace, implementation: str | None) -> RunOptions:
-    """What `add_measuring` was given, checked as far as can be without starting anything; raises InputError."""
-    return run_options(
-        device=options.device,
-        profile=options.profile,
-        select=options.k,
-        threads=options.threads,
-        timeout_s=options.timeout,
-        implementation=implementation,
-    )
+PATH, WHOLE, NUMBER = PathType(), Positive(whole=True), Positive(whole=False)
 
-
-def results_folder(options: argparse.Namespace) -> tuple[Path, bool]:
-    """Where results go: --out, ``$BNSUITE_OUT``, or a folder named by the time; and whether it is that."""
-    if options.out is not None:
-        return options.out, False
-    if os.environ.get("BNSUITE_OUT"):
-        return Path(os.environ["BNSUITE_OUT"]), False
-    return RESULTS / datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), True
-
-
-#: What `last_run` is, in words.
-LAST = f"$BNSUITE_OUT, or {LATEST}"
+baselines = _baselines(_existing_baselines)
+baselines_to_write = _baselines(lambda _ctx, _param, value: value or BASELINES)
+debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+select = click.option(
+    "-k", "select", metavar="EXPR", help="Only the cases whose id matches, as in 'batch_norm2d and not nhwc'."
+)
+data = click.option(
+    "--data-dir",
+    type=PATH,
+    envvar="BNSUITE_DATA",
+    metavar="DIR",
+    callback=_existing_data,
+    help="MNIST and Fashion-MNIST in torchvision's layout (default: $BNSUITE_DATA or ~/.cache/bnsuite).",
+)
+device = click.option("--device", default="auto", metavar="DEVICE", help="auto (the default), cpu, cuda or cuda:N.")
+profile = click.option(
+    "--profile", default="quick", type=click.Choice(tuple(PLANS)), help="How much is measured (default: quick)."
+)
+threads = click.option("--threads", type=WHOLE, default=1, metavar="N", help="CPU threads (default: 1).")
+timeout = click.option(
+    "--timeout", type=NUMBER, default=300.0, metavar="S", help="Seconds that a case may take (default: 300)."
+)
+out = click.option(
+    "--out",
+    type=PATH,
+    envvar="BNSUITE_OUT",
+    metavar="DIR",
+    help=f"Where results go (default: $BNSUITE_OUT or {RESULTS}/TIME).",
+)
+budget = click.option("--budget", type=Duration(), metavar="TIME", help="End after 90s, 10m or 2h, decided or not.")
+seed = click.option(
+    "--seed", type=int, metavar="N", help="Seed of the order of cases and sides (default: drawn, and recorded)."
+)
+strict = click.option(
+    "--strict", is_flag=True, help="Exit with status 3 if any case is INCONCLUSIVE, NO_BASELINE or SKIPPED."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+run_argument = click.argument("run", type=PATH, envvar="BNSUITE_OUT", default=LATEST, metavar="RUN")
 
 
 def last_run() -> Path:
-    """Where the last run is, if it went where runs go by themselves."""
+    """The folder of the last run, if it went where runs go by themselves."""
     return Path(os.environ.get("BNSUITE_OUT") or LATEST)
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """RUN, the folder of a run."""
-    parser.add_argument(
-        "run", nargs="?", type=path, default=last_run(), metavar="RUN", help=f"the folder of a run (default: {LAST})"
-    )
+def on_command_line(context: click.Context, name: str) -> bool:
+    """Whether a value was given as an option, and not by a variable or a default."""
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-def add_select(parser: argparse.ArgumentParser) -> None:
-    """-k EXPR."""
-    parser.add_argument("-k", metavar="EXPR", help="only the cases whose id matches, as in 'batch_norm2d and not nhwc'")
+#: The default of RUN in words.
+LAST = f"RUN is the folder of a run (default: $BNSUITE_OUT, or {LATEST})."
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """--data-dir DIR."""
-    parser.add_argument(
-        "--data-dir",
-        type=path,
-        metavar="DIR",
-        help="MNIST and Fashion-MNIST in torchvision's layout (default: $BNSUITE_DATA or ~/.cache/bnsuite)",
-    )
+@dataclass(frozen=True)
+class MeasuringOptions:
+    """The options of every verb that measures."""
+
+    device: str
+    profile: str
+    select: str | None
+    threads: int
+    timeout_s: float
+    folder: ResultsFolder
+    #: The folder of images, if one was named.
+    data: Path | None
+    baselines: Path
+
+    def run_options(self, implementation: str | None = None) -> RunOptions:
+        """The options of one run, checked as far as can be without starting anything; raises InputError."""
+        return run_options(
+            device=self.device,
+            profile=self.profile,
+            select=self.select,
+            threads=self.threads,
+            timeout_s=self.timeout_s,
+            implementation=implementation,
+        )
 
 
-def data_folder(options: argparse.Namespace) -> Path | None:
-    """Where images are looked for, if that was said; InputError if it is not there."""
-    for name, named in (("--data-dir", options.data_dir), ("BNSUITE_DATA", os.environ.get("BNSUITE_DATA") or None)):
-        if named is not None:
-            if not Path(named).is_dir():
-                raise InputError(f"{name} {named}: there is no such folder; make it, and images are downloaded into it")
-            return Path(named)
-    return None
+def results_folder(path: Path | None) -> ResultsFolder:
+    """The folder that was named, or one named by the time."""
+    return ResultsFolder.of_now(OUTPUTS) if path is None else ResultsFolder(path, OUTPUTS)
 
 
-def add_baselines(parser: argparse._ActionsContainer) -> None:
-    """--baselines DIR."""
-    parser.add_argument(
-        "--baselines", type=path, metavar="DIR", help="accepted references (default: $BNSUITE_BASELINES or baselines/)"
-    )
+def measuring(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a verb the options of measuring, as one `MeasuringOptions` in its first argument."""
 
+    @functools.wraps(function)
+    def verb(
+        *,
+        device: str,
+        profile: str,
+        select: str | None,
+        threads: int,
+        timeout: float,
+        out: Path | None,
+        data_dir: Path | None,
+        baselines: Path,
+        **rest: Any,
+    ) -> int:
+        given = MeasuringOptions(
+            device=device,
+            profile=profile,
+            select=select,
+            threads=threads,
+            timeout_s=timeout,
+            folder=results_folder(out),
+            data=data_dir,
+            baselines=baselines,
+        )
+        return function(given, **rest)
 
-def add_verdicts(parser: argparse.ArgumentParser) -> None:
-    """--strict and --json."""
-    parser.add_argument(
-        "--strict", action="store_true", help="INCONCLUSIVE, NO_BASELINE and SKIPPED end with status 3, not 0"
-    )
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON instead of the table")
-
-
-def baselines_folder(options: argparse.Namespace) -> Path:
-    """Where the baselines are looked for."""
-    named: Path | None = options.baselines
-    return named or Path(os.environ.get("BNSUITE_BASELINES") or "baselines")
+    for option in (debug, baselines, data, timeout, threads, out, select, profile, device):
+        verb = option(verb)
+    return verb

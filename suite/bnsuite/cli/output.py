@@ -6,14 +6,29 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Callable, Iterator
 
+from bnsuite.experiments.events import (
+    BisectBegan,
+    BisectCompared,
+    Event,
+    Notify,
+    Remark,
+    TrialBegan,
+    TrialDropped,
+    TrialEnded,
+)
+from bnsuite.launch.session import Progress
 from bnsuite.record.errors import InputError
 
 
 def prepare() -> None:
-    """Make sure that no letter of ours can end a run where the terminal's encoding doesn't know it."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    """Keep a letter that the terminal's encoding doesn't know from ending a run; a closed stream is no stream."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us: what is said goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # for as long as we run
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
@@ -29,7 +44,7 @@ def say(text: str) -> None:
 
 
 def remark(text: str) -> None:
-    """Print one line to stderr, with our name before it, whatever was said by what is measured."""
+    """Print one line to stderr, after the name of the command; control characters are replaced."""
     with contextlib.suppress(OSError):
         print(f"bnsuite: {_printable(' '.join(text.split()))}", file=sys.stderr, flush=True)
 
@@ -37,3 +52,45 @@ def remark(text: str) -> None:
 def _printable(line: str) -> str:
     """`line` without what would make a terminal do more than print."""
     return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+@contextlib.contextmanager
+def progress(say_step: Callable[[str], None] = remark) -> Iterator[Notify]:
+    """Yields what shows events: measurements as a bar or lines on stderr, the rest as a line each.
+
+    Steps of a search go to `say_step`, remarks to stderr.
+    """
+    from bnsuite.report.progress import listener
+
+    shown, listen = listener(sys.stderr)
+
+    def notify(event: Event) -> None:
+        if isinstance(event, Progress):
+            listen(event)
+        elif isinstance(event, BisectBegan | BisectCompared):
+            say_step(words(event))
+        else:
+            remark(words(event))
+
+    with shown:
+        yield notify
+
+
+def words(event: Event) -> str:
+    """An event that is no measurement, in one line."""
+    from bnsuite.judge.selftest import told
+    from bnsuite.report import bisect, units
+
+    if isinstance(event, Remark):
+        return event.text
+    if isinstance(event, BisectBegan):
+        return f"{event.releases} releases from torch {event.good}, which is trusted, to {event.bad}"
+    if isinstance(event, BisectCompared):
+        return bisect.step(event.step)
+    if isinstance(event, TrialBegan):
+        return f"{event.number} of {event.total}: {event.kind}, {event.variant}"
+    if isinstance(event, TrialDropped):
+        return f"not counted: the budget ended it, after {units.duration(event.wall_s)}"
+    assert isinstance(event, TrialEnded)
+    kept = f"; see {event.folder}" if event.folder else ""
+    return f"{event.end.value}: {told(event.verdicts)}{kept}, after {units.duration(event.wall_s)}"

@@ -2,94 +2,83 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bnsuite.cli import confirm
-from bnsuite.cli.options import add_measuring, asked_of, data_folder, results_folder
-from bnsuite.cli.output import remark
-from bnsuite.cli.results import claimed, forget_old, point_latest_to
-from bnsuite.record.errors import InputError, one_line
+import click
+
+from bnsuite.cli import options
+from bnsuite.cli.options import MeasuringOptions
+from bnsuite.cli.output import progress, remark, words
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from bnsuite.experiments.confirm import ConfirmRequest
+    from bnsuite.judge.verdict import Finding
 
-    from bnsuite.launch.session import Session
-    from bnsuite.record.reference import Reference
-    from bnsuite.record.schema import RunOptions
+#: Given without an environment, --confirm means that of the baseline.
+BASELINE = "baseline"
 
-SUMMARY = "measure, judge and print the verdict table"
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    add_measuring(parser)
-    parser.add_argument(
-        "--impl", metavar="MODULE:FACTORY", help="judge this batch norm in the place of torch's (or FILE.py:FACTORY)"
-    )
-    confirm.add_option(parser)
+confirm_option = click.option(
+    "--confirm",
+    is_flag=False,
+    flag_value=BASELINE,
+    metavar="[ENVIRONMENT]",
+    help="Settle a slowdown by an interleaved comparison with the baseline's release of torch, or with ENVIRONMENT.",
+)
 
 
-def main(options: argparse.Namespace) -> int:
-    from bnsuite.cli.conclude import require_baselines
+@click.command(help="Measure, judge and print the verdict table.")
+@options.measuring
+@click.option(
+    "--impl", metavar="MODULE:FACTORY", help="Judge this batch norm in place of torch's (or FILE.py:FACTORY)."
+)
+@confirm_option
+@options.strict
+@options.as_json
+def command(given: MeasuringOptions, *, impl: str | None, confirm: str | None, strict: bool, as_json: bool) -> int:
+    """Measure one environment and judge it; returns the exit status."""
+    from bnsuite.cli.verdicts import judged, reference_for, show_run
+    from bnsuite.experiments.confirm import ConfirmRequest
+    from bnsuite.experiments.run import RunRequest, run
 
-    request = asked_of(options, options.impl)
-    confirm.require_environment(options)
-    require_baselines(options)
-    data = data_folder(options)
-    named, by_time = results_folder(options)
-    with claimed(named, by_time=by_time) as folder:
-        return _run(request, options, data, folder, by_time=by_time)
-
-
-def _run(request: RunOptions, options: argparse.Namespace, data: Path | None, folder: Path, *, by_time: bool) -> int:
-    """Measure into `folder`, judge and print."""
-    from bnsuite.cli.conclude import conclude, reference_for
-    from bnsuite.judge.gates import judge
-    from bnsuite.launch.session import Session
-    from bnsuite.report.progress import listener
-
-    shown, listen = listener(sys.stderr)
-    trouble: Exception | None = None
-    with Session(request, folder, listen, data) as session:
-        reference = reference_for(session.prepare(), options)  # unusable baselines are found before the measuring
-        forget_old(folder)
-        session.begin()
-        try:
-            with shown:
-                _measure(session, reference)
-        except KeyboardInterrupt:
-            session.end("interrupted")
-        except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
-            trouble = error
-            session.end(str(error) if isinstance(error, InputError) else one_line(error))
-        run = session.measured
-    if by_time:
-        point_latest_to(folder)
-    for warning in session.warnings:
-        remark(warning)
-    findings = judge(run, reference)
-    if options.confirm is not None and run.finished:
-        findings = confirm.settle(run, reference, findings, options, folder)
-    status = conclude(run, reference, options, None if isinstance(trouble, InputError) else folder, findings)
-    if trouble is None:
-        return status
-    if status != 1:  # a regression that was found keeps its status
-        raise trouble
-    remark(str(trouble) if isinstance(trouble, InputError) else one_line(trouble))
-    return status
+    run_options = given.run_options(impl)
+    require_environment(confirm)
+    with given.folder.claimed() as folder:
+        request = RunRequest(run_options, folder, given.data, lambda empty: reference_for(empty, given.baselines))
+        with progress() as notify:
+            result = run(request, notify)
+        folder.point_latest_here()
+        for warning in result.warnings:
+            remark(warning)
+        findings: Sequence[Finding] = result.findings
+        if confirm is not None and result.run.finished:
+            findings = settled(
+                ConfirmRequest(
+                    result.run, result.reference, result.findings, confirm, folder, given.data, given.baselines
+                )
+            )
+        judgement = judged(result.run, findings, result.reference.name, strict=strict)
+        return show_run(result.run, judgement, as_json=as_json, folder=folder.path, error=result.error)
 
 
-def _measure(session: Session, reference: Reference) -> None:
-    from bnsuite.judge.gates import judge
-    from bnsuite.judge.verdict import Verdict
-    from bnsuite.launch.launches import Launches
+def require_environment(confirm: str | None) -> None:
+    """Raise InputError for an environment that is none, or an interpreter that is not there; makes nothing."""
+    from bnsuite.launch.environments import Interpreter, parse
+    from bnsuite.record.errors import InputError
 
-    session.look()
-    session.follow_curves()
-    launches = Launches(session)
-    run = launches.time()
-    slower = {one.case for one in judge(run, reference) if (one.gate, one.verdict) == ("timing", Verdict.REGRESSED)}
-    if slower:  # a slowdown is only believed when fresh launches show it again
-        launches.confirm(slower)
-    session.end()
+    if confirm is None or confirm == BASELINE:
+        return
+    try:
+        environment = parse(confirm)
+        if type(environment) is Interpreter:
+            environment.prepare()
+    except InputError as error:
+        raise InputError(f"--confirm {error}") from None
+
+
+def settled(request: ConfirmRequest) -> Sequence[Finding]:
+    """The findings with the verdict of a comparison where the baseline flags a case as slower."""
+    from bnsuite.cli.verdicts import compared
+    from bnsuite.experiments.confirm import settle
+
+    return settle(request, compared, lambda event: remark(words(event)))

@@ -20,43 +20,47 @@ Which = tuple[str, str]
 UNCHANGED = frozenset({Verdict.PASS, Verdict.IMPROVED})
 
 
-class Told(Enum):
-    """What a comparison with the good release tells of another one."""
+class Assessment(Enum):
+    """The result of comparing a release with the good one."""
 
     GOOD = "good"
     BAD = "bad"
     SKIPPED = "skipped"
 
 
-class Seen(Value):
-    """What a comparison with the good release told of another one."""
+class BisectStep(Value):
+    """One release, compared with the good one."""
 
     release: str
-    told: Told
-    #: By what, in a few words: the estimate with its interval where there is one.
-    text: str
+    assessment: Assessment
+    #: The findings that it follows from, the clearest first.
+    findings: tuple[Finding, ...] = ()
+    #: Why there are none, or what ended the comparison; None where the findings say it.
+    problem: str | None = None
 
 
-class Answer(Versioned):
-    """What a search came to, as it stands in ``bisect.json``. History of the schema: 1, in 0.4.0, is the first."""
+class BisectAnswer(Versioned):
+    """The result of a search, as it stands in ``bisect.json``. History of the schema: 1, in 0.4.0, is the first."""
 
     SCHEMA: ClassVar[int] = 1
 
     #: The ends, as they were named.
     good: str
     bad: str
-    #: Whose regression was looked for; None for any gate's.
+    #: The gate whose regression was looked for; None for any gate's.
     gate: str | None
     #: In the order in which they were compared.
-    seen: tuple[Seen, ...]
-    #: The newest release that is good, and the oldest that is bad; None where there is no change, or it can't be told.
+    steps: tuple[BisectStep, ...]
+    #: The newest release that is good, and the oldest that is bad; None where there is no change, or it is unknown.
     last_good: str | None
     first_bad: str | None
-    #: The releases between these two, which could not be told.
+    #: The releases between these two, which are still unknown.
     between: tuple[str, ...]
+    #: What ended the search before its end, or None.
+    ended: str | None = None
     status: ExitStatus
-    #: The same in words.
-    text: str
+    #: The answer in words, as a report wrote it; nothing reads it.
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,40 +101,40 @@ class Search:
             return None
         return self.releases[min(open_, key=lambda place: abs(2 * place - self.good - self.bad))]
 
-    def after(self, release: str, told: Told) -> Search:
+    def after(self, release: str, assessment: Assessment) -> Search:
         """The search once `release`, which is one of those between, was looked at."""
         place = self.releases.index(release)
-        if told is Told.GOOD:
+        if assessment is Assessment.GOOD:
             return replace(self, good=place)
-        if told is Told.BAD:
+        if assessment is Assessment.BAD:
             return replace(self, bad=place)
         return replace(self, skipped=self.skipped | {release})
 
 
-def judged(findings: Iterable[Finding], gate: str | None) -> frozenset[Which]:
-    """What a first comparison can tell a change by: all that `gate` judges (None: any gate), but what was SKIPPED."""
+def comparable(findings: Iterable[Finding], gate: str | None) -> frozenset[Which]:
+    """Returns what `gate` judged (None: any gate) in the first comparison, without what was SKIPPED."""
     mine = [one for one in findings if gate in {None, one.gate}]
     kept = [one for one in mine if one.verdict is not Verdict.SKIPPED] or mine
     return frozenset((one.case, one.gate) for one in kept)
 
 
-def tell(findings: Iterable[Finding], wanted: Mapping[Which, float | None]) -> tuple[Told, list[Finding]]:
-    """Whether `findings` show a change in any of `wanted`, and those that say so, the clearest first.
+def assess(findings: Iterable[Finding], wanted: Mapping[Which, float | None]) -> tuple[Assessment, list[Finding]]:
+    """Returns whether `findings` show a change in any of `wanted`, and those that it follows from, the clearest first.
 
     `wanted` has how large the change is that is looked for, where that is known.
     """
     found = {(one.case, one.gate): one for one in findings if (one.case, one.gate) in wanted}
     regressed = [one for one in found.values() if one.verdict is Verdict.REGRESSED]
     if regressed:
-        return Told.BAD, sorted(regressed, key=_size, reverse=True)
+        return Assessment.BAD, sorted(regressed, key=_size, reverse=True)
     open_ = [
         one for one in found.values() if one.verdict not in UNCHANGED or not _small(one, wanted[one.case, one.gate])
     ]
     if open_:
-        return Told.SKIPPED, sorted(open_, key=lambda one: WORST_FIRST.index(one.verdict))
+        return Assessment.SKIPPED, sorted(open_, key=lambda one: WORST_FIRST.index(one.verdict))
     if not found or len(found) < len(wanted):
-        return Told.SKIPPED, []
-    return Told.GOOD, sorted(found.values(), key=_size, reverse=True)
+        return Assessment.SKIPPED, []
+    return Assessment.GOOD, sorted(found.values(), key=_size, reverse=True)
 
 
 def _small(finding: Finding, change: float | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import log1p
+from pathlib import Path
 from statistics import median
 
 from bnsuite.judge import interleaved
@@ -155,6 +156,49 @@ def _rate(where: Where, kind: str, variant: str, members: Sequence[tuple[Trial, 
         case_s=median(trial.wall_s / max(1, trial.cases) for trial, _ in members),
         ends=Counter(_end(duty(trial), seen) for trial, seen in members),
     )
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Runs put together from the launches of nights with nothing changed, and how many of them raise an alarm."""
+
+    where: Where
+    launches: int
+    cases: int
+    ringing: int
+    runs: int = RUNS
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Comparisons of a kind that were not made, or one that was not measured and whose files are in `folder`."""
+
+    kind: str
+    count: int
+    reason: str
+    variant: str = ""
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Trials of some kinds to be made again under the same conditions."""
+
+    where: Where
+    trials: int
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SelftestResult:
+    """All trials of a folder, put together."""
+
+    trials: tuple[Trial, ...]
+    rates: tuple[Rate, ...]
+    resampled: tuple[Resampled, ...]
+    missing: tuple[Missing, ...]
+    again: tuple[Repetition, ...]
+    status: ExitStatus
 
 
 def told(verdicts: Mapping[Verdict, int]) -> str:

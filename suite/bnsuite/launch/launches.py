@@ -10,6 +10,7 @@ from bnsuite.launch.process import isolation
 from bnsuite.launch.process.child import ChildError
 from bnsuite.launch.session import Session
 from bnsuite.record.files import make_folder
+from bnsuite.record.folder import PYTEST_BENCHMARK
 from bnsuite.record.schema import Outcome, Run, Status, Timing
 
 #: How many more launches a run makes for cases that were disturbed.
@@ -91,7 +92,7 @@ class Launches:
         told.add(name)
 
     def _outcomes(self, names: list[str], part: int) -> items.Results:
-        folder = self._session.folder / "pytest-benchmark"
+        folder = self._session.folder / PYTEST_BENCHMARK
         make_folder(folder)
         name_of_json = f"launch-{self._launches}{'' if part == 1 else f'-part-{part}'}.json"
         return items.launch(

@@ -26,6 +26,7 @@ from bnsuite.launch.queries import ask_environment, ask_stage, catalogue
 from bnsuite.launch.revision import revision
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import make_folder
+from bnsuite.record.folder import LOG
 from bnsuite.record.recorder import Recorder
 from bnsuite.record.schema import CHECK_GATES, CaseResult, Isolation, Outcome, PlannedCase, Run, RunOptions, Status
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: In the folder of results: what measured processes printed, if something failed.
-LOG = "log"
 #: The extra of ours that brings a package.
 EXTRAS = {"keras": "keras", "onnx": "onnx", "onnxruntime": "onnx", "onnxscript": "onnx"}
 

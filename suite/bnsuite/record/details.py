@@ -15,10 +15,9 @@ from pydantic import Field
 
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, make_folder, read_text, write_atomically
+from bnsuite.record.folder import TRAININGS
 from bnsuite.record.schema import Bytes, Count, Loss, Number, Share, Value, Versioned, Whole
 from bnsuite.record.store import parse
-
-FOLDER = "trainings"
 
 
 class Accuracy(Value):
@@ -91,7 +90,7 @@ def path(folder: Path, case: str) -> Path:
     parts = case.split("/")[1:]
     if not parts or not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]*", part) for part in parts):
         raise InputError(f"{case!r} is not the id of a training; measure again")
-    return folder / FOLDER / f"{'__'.join(parts)}.jsonl"
+    return folder / TRAININGS / f"{'__'.join(parts)}.jsonl"
 
 
 def save(case: str, details: Iterable[Detail], folder: Path) -> None:
@@ -108,16 +107,10 @@ def save(case: str, details: Iterable[Detail], folder: Path) -> None:
 def load(folder: Path) -> dict[str, tuple[Detail, ...]]:
     """All details of the run in `folder`, by case; none where the run wrote none. Raises InputError."""
     found: dict[str, list[Detail]] = {}
-    where = folder / FOLDER
+    where = folder / TRAININGS
     files = sorted(file for file in where.iterdir() if file.suffix == ".jsonl") if exists(where) else []
     for file in files:
         for number, text in enumerate(read_text(file, "training").splitlines() or [""], start=1):
             line = parse(DetailLine, text, file, f", line {number}")
             found.setdefault(line.id, []).append(line.detail)
     return {case: tuple(details) for case, details in found.items()}
-
-
-def remove(folder: Path) -> None:
-    """Take away what an earlier run left in `folder`."""
-    for file in (folder / FOLDER).glob("*.jsonl"):
-        file.unlink(missing_ok=True)

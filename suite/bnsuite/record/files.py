@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bnsuite.record.errors import InputError
@@ -60,6 +62,17 @@ def make_folder(path: Path, option: str = OUT) -> None:
             pass
     except OSError as error:
         raise InputError(f"{path}: cannot be written to: {error.strerror}; {_hint(error, option)}") from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until no other command holds `folder`, and hold it, if it is there and its file system knows locks."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def read_text(path: Path, what: str) -> str:

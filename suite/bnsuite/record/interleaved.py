@@ -1,4 +1,4 @@
-"""Two environments timed in lockstep, as it stands in ``lockstep.json``: block by block, in the order they ran."""
+"""Two environments timed in lockstep, as it stands in ``interleaved.json``: block by block, in the order they ran."""
 
 from __future__ import annotations
 
@@ -11,15 +11,10 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from bnsuite.record.files import read_text, write_atomically
+from bnsuite.record.folder import TIMES, ResultsFolder
 from bnsuite.record.migrations import Migration, without
 from bnsuite.record.schema import UNDISTURBED_SHARE, Seconds, Value, Versioned
 from bnsuite.record.store import parse
-
-LOCKSTEP_FILE = "lockstep.json"
-
-#: The folders of the two runs: A is trusted, B is judged.
-SIDES = ("a", "b")
-
 
 Share = Annotated[float, Field(ge=0)]
 
@@ -128,14 +123,14 @@ class InterleavedTimes(Versioned):
     cases: tuple[PairedCase, ...]
 
 
-def save(lockstep: InterleavedTimes, folder: Path) -> None:
+def save(times: InterleavedTimes, folder: Path) -> None:
     """Write it into `folder`, a line a case."""
-    head = lockstep.model_dump_json(by_alias=True, exclude={"cases"}).removesuffix("}")
-    lines = ",\n".join(f"  {one.model_dump_json()}" for one in lockstep.cases)
-    write_atomically(folder / LOCKSTEP_FILE, f'{head},\n "cases": [\n{lines}\n ]\n}}\n')
+    head = times.model_dump_json(by_alias=True, exclude={"cases"}).removesuffix("}")
+    lines = ",\n".join(f"  {one.model_dump_json()}" for one in times.cases)
+    write_atomically(folder / TIMES, f'{head},\n "cases": [\n{lines}\n ]\n}}\n')
 
 
 def load(folder: Path) -> InterleavedTimes:
     """The lockstep in `folder`; InputError for one that can't be used."""
-    path = folder / LOCKSTEP_FILE
+    path = ResultsFolder(folder).times
     return parse(InterleavedTimes, read_text(path, "lockstep"), path)

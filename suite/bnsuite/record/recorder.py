@@ -9,7 +9,7 @@ from time import monotonic
 
 from bnsuite.record import details, store
 from bnsuite.record.details import Detail
-from bnsuite.record.schema import CaseResult, Curve, Observation, Outcome, Run, Status, Timing
+from bnsuite.record.schema import CaseResult, Curve, Observation, Outcome, Run, RunKind, Status, Timing
 
 MEASURED = Outcome(status=Status.MEASURED)
 
@@ -34,6 +34,10 @@ class Recorder:
         """Write what there is, and from now on what comes."""
         self._held = False
         self._save()
+
+    def is_side(self, side: str, injected: dict[str, float]) -> None:
+        """Record that the run is a side of a comparison, and the fault that is injected into it."""
+        self.run = self.run.model_copy(update={"kind": RunKind.SIDE, "side": side, "injected": injected})
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -288,6 +288,13 @@ class RunOptions(Value):
     implementation: str | None
 
 
+class RunKind(str, Enum):
+    """The kinds of measurement that a ``run.json`` may hold; only a run is judged by and accepted into baselines."""
+
+    RUN = "run"
+    SIDE = "side"
+
+
 class Run(Versioned):
     """All samples of one environment.
 
@@ -304,6 +311,12 @@ class Run(Versioned):
         3: migrations.name_options,
     }
 
+    #: A run of its own, or a side of a comparison, whose times were taken by turns and beside other controls.
+    kind: RunKind = RunKind.RUN
+    #: Which side of a comparison: "a" is trusted, "b" is judged; None for a run.
+    side: Annotated[str, Field(pattern="^[ab]$")] | None = None
+    #: The known fault that was injected, if one was (see ``measure/fault_injection.py``).
+    injected: dict[str, Number] = Field(default_factory=dict)
     bnsuite: str
     revision: str | None
     started: str

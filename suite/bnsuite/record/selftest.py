@@ -12,12 +12,11 @@ from pydantic import Field
 
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, read_text
+from bnsuite.record.folder import SELFTEST
 from bnsuite.record.interleaved import InterleavedTimes, PairedCase
 from bnsuite.record.migrations import Migration, without
 from bnsuite.record.schema import EnvironmentInfo, Value, Versioned
 from bnsuite.record.store import parse
-
-SELFTEST_FILE = "selftest.jsonl"
 
 
 class Where(Value):
@@ -122,7 +121,7 @@ def values_of(times: InterleavedTimes) -> tuple[Values, ...]:
 
 def append(trial: Trial, folder: Path) -> None:
     """Add a line to the file in `folder`; InputError if it can't be written."""
-    path = folder / SELFTEST_FILE
+    path = folder / SELFTEST
     try:
         with path.open("ab") as file:
             file.write(trial.model_dump_json(by_alias=True).encode() + b"\n")
@@ -137,7 +136,7 @@ def load(folder: Path) -> list[Trial]:
 
     A last line without its end is what a crash left of a trial; it is no trial.
     """
-    path = folder / SELFTEST_FILE
+    path = folder / SELFTEST
     if not exists(path):
         return []
     lines = read_text(path, "selftest").split("\n")
@@ -146,7 +145,7 @@ def load(folder: Path) -> list[Trial]:
 
 def repair(folder: Path) -> None:
     """Take away what a crash left of a last line, so that the next one begins at its own."""
-    path = folder / SELFTEST_FILE
+    path = folder / SELFTEST
     if not exists(path):
         return
     text = read_text(path, "selftest")

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, read_text, write_atomically
-from bnsuite.record.schema import CaseResult, Run, Versioned
+from bnsuite.record.folder import RUN
+from bnsuite.record.schema import CaseResult, Run, RunKind, Versioned
 
-RUN_FILE = "run.json"
 #: What helps with a file that was measured.
 HINT = "restore it, or measure again"
 #: What is said where a run is looked for and is not.
@@ -31,7 +31,7 @@ def save(run: Run, folder: Path, text_of: Callable[[CaseResult], str] = text) ->
     """Write `run` into `folder`, a line a case; `text_of` may remember the lines of an earlier call."""
     head = run.model_dump_json(by_alias=True, indent=1, exclude={"cases"}).removesuffix("\n}")
     lines = ",\n".join(f"  {text_of(result)}" for result in run.cases)
-    write_atomically(folder / RUN_FILE, f'{head},\n "cases": [\n{lines}\n ]\n}}\n')
+    write_atomically(folder / RUN, f'{head},\n "cases": [\n{lines}\n ]\n}}\n')
 
 
 def folder_of(where: Path) -> Path:
@@ -47,13 +47,24 @@ def load(where: Path) -> Run:
     """
     if not exists(where):
         raise InputError(f"{where}: {NO_RUN}")
-    path = where / RUN_FILE if where.is_dir() else where
-    if where.is_dir() and not exists(path) and exists(where / "a" / RUN_FILE):
+    path = where / RUN if where.is_dir() else where
+    if where.is_dir() and not exists(path) and exists(where / "a" / RUN):
         sides = f"its sides, which `claims` and `figures` take, are {where}/a and {where}/b"
         raise InputError(f"{where}: is a comparison, which `bnsuite show` prints; {sides}")
     if not exists(path):
         raise InputError(f"{path}: {NO_RUN}")
     return parse(Run, read_text(path, "run"), path)
+
+
+def load_run(where: Path) -> Run:
+    """As :func:`load`, for judging by and accepting into baselines; InputError for a side of a comparison."""
+    run = load(where)
+    if run.kind is RunKind.SIDE:
+        raise InputError(
+            f"{where}: is side {(run.side or '?').upper()} of a comparison, whose times are no run's; `bnsuite show` "
+            "prints the verdicts of a comparison, and `bnsuite` alone measures a run"
+        )
+    return run
 
 
 def parse(kind: type[V], text: str, path: Path, place: str = "", hint: str = HINT) -> V:

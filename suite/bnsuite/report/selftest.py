@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from tabulate import tabulate
 
-from bnsuite.judge.selftest import RUNS, Duty, End, Rate, told
+from bnsuite.judge.selftest import Duty, End, Missing, Rate, Repetition, SelftestResult, told
 from bnsuite.judge.statistics import share_interval
 from bnsuite.judge.verdict import ExitStatus
-from bnsuite.record.selftest import Trial, Where
+from bnsuite.record.selftest import Where
 from bnsuite.report import units
 from bnsuite.report.table import NOTHING
 
@@ -24,45 +21,22 @@ ALIGN = (
 )
 
 
-@dataclass(frozen=True)
-class Resampled:
-    """Runs put together from the launches of nights with nothing changed."""
-
-    where: Where
-    launches: int
-    cases: int
-    ringing: int
-    runs: int = RUNS
-
-
-@dataclass(frozen=True)
-class Selftest:
-    """All that there is to be shown."""
-
-    trials: Sequence[Trial]
-    rates: Sequence[Rate]
-    resampled: Sequence[Resampled]
-    #: What is missing, and why: a line each.
-    missing: Sequence[str]
-    #: The commands that do it again.
-    again: Sequence[str]
-    status: ExitStatus
-
-
-def terminal(shown: Selftest) -> str:
+def terminal(shown: SelftestResult) -> str:
     """All of it as plain text."""
     return "\n".join([*_heading(shown), "", _table(shown, "simple"), "", *_notes(shown), "", _summary(shown)])
 
 
-def markdown(shown: Selftest) -> str:
+def markdown(shown: SelftestResult) -> str:
     """The same as Markdown."""
     lines = ["# bnsuite selftest", "", *(f"- {line}" for line in _heading(shown)), "", _table(shown, "github"), ""]
     lines += [f"- {line}" for line in _notes(shown)]
     lines += ["", f"**{_summary(shown)}**", ""]
-    return "\n".join([*lines, *(["Again:", "", *(f"    {one}" for one in shown.again), ""] if shown.again else [])])
+    return "\n".join(
+        [*lines, *(["Again:", "", *(f"    {_command(one)}" for one in shown.again), ""] if shown.again else [])]
+    )
 
 
-def _heading(shown: Selftest) -> list[str]:
+def _heading(shown: SelftestResult) -> list[str]:
     trials = shown.trials
     if not trials:
         return ["bnsuite selftest"]
@@ -79,7 +53,7 @@ def _heading(shown: Selftest) -> list[str]:
     ]
 
 
-def _places(shown: Selftest) -> list[str]:
+def _places(shown: SelftestResult) -> list[str]:
     """The places, numbered if there are several; the same ones may have been measured by other code."""
     places = list(dict.fromkeys(one.where for one in shown.trials))
     if len(places) == 1:
@@ -93,7 +67,7 @@ def _place(where: Where) -> str:
     return f"{where.machine} · {where.device} · {threads} · {where.profile} · torch {where.torch}{beside}"
 
 
-def _table(shown: Selftest, style: str) -> str:
+def _table(shown: SelftestResult, style: str) -> str:
     places = list(dict.fromkeys(one.where for one in shown.rates))
     return tabulate(
         [_row(one, places.index(one.where) + 1 if len(places) > 1 else None) for one in shown.rates],
@@ -135,7 +109,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g}" if share < 0.1 else f"{100 * share:.0f}"
 
 
-def _notes(shown: Selftest) -> list[str]:
+def _notes(shown: SelftestResult) -> list[str]:
     lines = ["rings: trials in which a gate said REGRESSED; of what was planted, the gate that is meant to find it"]
     for one in shown.resampled:
         low, high = share_interval(one.ringing, one.runs)
@@ -145,10 +119,10 @@ def _notes(shown: Selftest) -> list[str]:
             f"{100 * one.ringing / one.runs:.2f} % ({_percent(low)} to {_percent(high)} %, were these all launches "
             "there are)"
         )
-    return [*lines, *shown.missing]
+    return [*lines, *map(_missing, shown.missing)]
 
 
-def _summary(shown: Selftest) -> str:
+def _summary(shown: SelftestResult) -> str:
     head = {
         ExitStatus.FINE: "every kind ended as required",
         ExitStatus.REGRESSED: "A GATE FAILED IN ITS DUTY",
@@ -156,3 +130,17 @@ def _summary(shown: Selftest) -> str:
     took = units.duration(sum(one.wall_s for one in shown.trials))
     count = len(shown.trials)
     return f"{head}: {count} trial{'' if count == 1 else 's'}, {took} (exit status {shown.status.value})"
+
+
+def _missing(one: Missing) -> str:
+    """Such as "holds: 1 comparison is missing (interrupted)"."""
+    if one.folder is not None:
+        return f"{one.kind}, {one.variant}: ended by {one.reason}; its files are in {one.folder}"
+    return f"{one.kind}: {one.count} comparison{' is' if one.count == 1 else 's are'} missing ({one.reason})"
+
+
+def _command(one: Repetition) -> str:
+    where = one.where
+    words = [f"--trials {one.trials}", f"--kind {','.join(one.kinds)}", f"--device {where.device}"]
+    words += [f"--profile {where.profile}", f"--threads {where.threads}"]
+    return " ".join(["bnsuite selftest", *words, *(["--busy"] if where.busy else []), "--out DIR"])

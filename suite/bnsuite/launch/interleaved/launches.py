@@ -18,7 +18,8 @@ from bnsuite.launch.process.messages import StartAnswer
 from bnsuite.launch.process.worker import START_UP_S, Worker
 from bnsuite.launch.session import Progress, Session
 from bnsuite.record import interleaved
-from bnsuite.record.interleaved import SIDES, PairedCase, PairedLaunch
+from bnsuite.record.folder import SIDES
+from bnsuite.record.interleaved import PairedCase, PairedLaunch
 
 #: Seconds a step, by control.
 Samples = dict[str, tuple[float, ...]]
@@ -84,8 +85,16 @@ class InterleavedLaunches:
     def has_time(self, names: Iterable[str], deadline: float | None) -> bool:
         """Whether a launch could time any of `names` before `deadline`, by what those before took."""
         least = min(self._expected_s(name) for name in names)
-        start_s = self._start_s + sum(self._seconds.get(name, CONTROL_S) for name in CONTROLS)
-        return deadline is None or monotonic() + start_s + least < deadline
+        return deadline is None or monotonic() + self._overhead_s + least < deadline
+
+    def expected_s(self, names: Iterable[str]) -> float:
+        """Seconds that a launch of all `names` would take, by what those before took."""
+        return self._overhead_s + sum(self._expected_s(name) for name in names)
+
+    @property
+    def _overhead_s(self) -> float:
+        """Seconds of a launch before its first case: the start of both processes, and the controls."""
+        return self._start_s + sum(self._seconds.get(name, CONTROL_S) for name in CONTROLS)
 
     def _expected_s(self, name: str) -> float:
         return self._seconds.get(name, USUAL_S)

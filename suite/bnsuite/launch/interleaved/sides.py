@@ -12,7 +12,7 @@ from bnsuite.launch.environments import Environment
 from bnsuite.launch.process import isolation
 from bnsuite.launch.session import Progress, Session
 from bnsuite.record.errors import InputError
-from bnsuite.record.interleaved import SIDES
+from bnsuite.record.folder import SIDES
 from bnsuite.record.schema import PlannedCase, Run, RunOptions
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Tally:
         return hear
 
 
-class Comparison:
+class Sides:
     """A context manager: leaving it ends every process of both sides, and removes what they left."""
 
     def __init__(
@@ -47,8 +47,10 @@ class Comparison:
         folder: Path,
         listen: Callable[[Progress], None],
         data: Path | None,
+        *,
+        injected: dict[str, float],
     ) -> None:
-        self._sites, self._folder = sites, folder
+        self._sites, self._folder, self._injected = sites, folder, injected
         tally = Tally(listen)
         #: Hears what is done in turns.
         self.listen = tally.of("both", "")
@@ -92,6 +94,8 @@ class Comparison:
         b = self.b.prepare(_comparable)  # an implementation has a part in some cases only
         ids = {result.id for result in b.cases}
         a = self.a.prepare(lambda case: case.id in ids)
+        for session, side, injected in zip(self.sessions, SIDES, ({}, self._injected), strict=True):
+            session.recorder.is_side(side, injected)
         if a.device != b.device:
             there = ", ".join(f"{site.name} has {run.device}" for site, run in zip(self._sites, (a, b), strict=True))
             raise InputError(f"the environments chose different devices ({there}); name one with --device")

@@ -1,0 +1,127 @@
+"""The end of every verb that judges: write the verdicts down, print them, and return the exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnsuite.cli.output import progress, remark, say
+from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
+from bnsuite.record.errors import InputError, one_line
+from bnsuite.record.folder import REPORT
+from bnsuite.report import comparison, table, writers
+
+if TYPE_CHECKING:
+    from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
+    from bnsuite.record.interleaved import InterleavedTimes
+    from bnsuite.record.reference import Reference
+    from bnsuite.record.schema import Run
+
+
+def reference_for(run: Run, baselines: Path) -> Reference:
+    """The baselines for `run`; a reference without times where the folder is not there."""
+    from bnsuite.record import baselines as stored
+    from bnsuite.record import pins
+    from bnsuite.record.reference import Reference
+
+    if baselines.is_dir():
+        return stored.load(baselines, run)
+    return Reference(
+        name=f"{baselines}/",
+        pins=pins.read(baselines),
+        no_timing=f"there is no {baselines}/ here; name it with --baselines",
+    )
+
+
+def judged(run: Run, findings: Sequence[Finding], reference: str, *, strict: bool) -> Judgement:
+    """The findings of a run, or of B, with the exit status that follows from them."""
+    status = exit_status(findings, finished=run.finished, strict=strict)
+    return Judgement(schema=Judgement.SCHEMA, reference=reference, status=status, findings=tuple(findings))
+
+
+def show_run(
+    run: Run, judgement: Judgement, *, as_json: bool, folder: Path | None = None, error: Exception | None = None
+) -> int:
+    """Print the verdicts of a run, once they are written into `folder` if there is one; returns the exit status.
+
+    `error` is what ended the run before its end.
+    """
+    unwritten = error if isinstance(error, InputError) else None
+    if folder is not None and unwritten is None:
+        unwritten = writers.write_run(run, judgement, folder)
+        if unwritten is None:
+            _add_claims(run, folder)
+    if error is not None and unwritten is not error:
+        remark(one_line(error))
+    return _show(judgement, unwritten, lambda one: table.terminal(run, list(one.findings), one.status), as_json=as_json)
+
+
+def _add_claims(run: Run, folder: Path) -> None:
+    """Add to the report what the articles claim, if the run has trainings; a failure spoils no verdict."""
+    if not any(result.curves for result in run.cases):
+        return
+    from bnsuite.articles import tables
+    from bnsuite.articles.claims import answers
+    from bnsuite.articles.evidence import Evidence
+    from bnsuite.record import details
+    from bnsuite.record.files import read_text, write_atomically
+
+    report = folder / REPORT
+    try:
+        section = tables.markdown(answers(Evidence(run, details.load(folder))))
+        write_atomically(report, f"{read_text(report, 'report')}\n{section}")
+    except Exception as error:  # noqa: BLE001  # the verdicts are what a run is for
+        remark(f"{report}: without the claims: {one_line(error)}")
+
+
+def show_comparison(
+    a: Run, b: Run, times: InterleavedTimes, judgement: Judgement, *, as_json: bool, unwritten: InputError | None = None
+) -> int:
+    """Print the verdicts of a comparison; returns the exit status. `unwritten` is what could not be written of it."""
+    return _show(
+        judgement,
+        unwritten,
+        lambda one: comparison.terminal(a, b, times, list(one.findings), one.status),
+        as_json=as_json,
+    )
+
+
+def _show(
+    judgement: Judgement, unwritten: InputError | None, render: Callable[[Judgement], str], *, as_json: bool
+) -> int:
+    """Print with the exit status as it will be: a regression keeps its own, whatever could not be written."""
+    if unwritten is not None and judgement.status is not ExitStatus.REGRESSED:
+        judgement = judgement.model_copy(update={"status": ExitStatus.UNUSABLE})
+    status = judgement.status
+    try:
+        say(writers.findings_json(judgement) if as_json else render(judgement))
+    except InputError as error:
+        unwritten = unwritten or error
+        status = status if status is ExitStatus.REGRESSED else ExitStatus.UNUSABLE
+    if unwritten is not None:
+        remark(str(unwritten))
+    return status
+
+
+def comparison_made(request: ComparisonRequest, *, strict: bool = False) -> tuple[ComparisonResult, InputError | None]:
+    """Make a comparison in its folder, which is claimed, with its progress on stderr; its verdicts are written too.
+
+    Returns it with the reason why the folder lacks some of them, if it does.
+    """
+    from bnsuite.experiments.ab import compare
+
+    with request.folder.claimed() as folder:
+        with progress() as notify:
+            result = compare(replace(request, folder=folder), notify)
+        judgement = judged(result.b, result.findings, result.times.a, strict=strict)
+        unwritten = writers.write_comparison(result.a, result.b, result.times, judgement, folder.path)
+    for warning in result.warnings:
+        remark(warning)
+    return result, unwritten
+
+
+def compared(request: ComparisonRequest) -> ComparisonResult:
+    """Makes a comparison for an experiment that needs one; its files are written as far as they can be."""
+    return comparison_made(request)[0]

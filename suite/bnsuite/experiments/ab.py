@@ -1,0 +1,111 @@
+"""Two environments compared from beginning to end: A is trusted, B is judged."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from bnsuite.experiments.adaptive import MAX_LAUNCHES, measure
+from bnsuite.experiments.events import Notify, Remark
+from bnsuite.judge.comparison import cut_short, judge
+from bnsuite.judge.verdict import Finding
+from bnsuite.launch.environments import Environment, parse
+from bnsuite.launch.interleaved.launches import InterleavedLaunches
+from bnsuite.launch.interleaved.sides import Sides
+from bnsuite.record import interleaved, pins
+from bnsuite.record.errors import InputError, NotMeasuredError, one_line
+from bnsuite.record.folder import ResultsFolder
+from bnsuite.record.schema import Run, RunOptions
+
+
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """Two environments to be compared, and how."""
+
+    #: The environments as the user writes them: A is trusted, B is judged.
+    a: str
+    b: str
+    options: tuple[RunOptions, RunOptions]
+    folder: ResultsFolder
+    #: The folder of images, if one was named.
+    data: Path | None
+    #: The folder of baselines: known deviations are pinned there.
+    baselines: Path
+    seed: int | None = None
+    #: Seconds for the measuring, once the environments are there.
+    budget_s: float | None = None
+    #: A known fault for B's steps (see ``measure/fault_injection.py``).
+    injected: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """Both runs, the times taken by turns, and the findings of B."""
+
+    a: Run
+    b: Run
+    times: interleaved.InterleavedTimes
+    findings: tuple[Finding, ...]
+    #: Whether the budget left anything open.
+    cut_short: bool
+    folder: ResultsFolder
+    #: What went wrong without spoiling a measurement, a line each.
+    warnings: tuple[str, ...] = ()
+
+
+#: Makes a comparison; confirm, bisect and selftest are handed one.
+Compare = Callable[[ComparisonRequest], ComparisonResult]
+
+
+def compare(request: ComparisonRequest, notify: Notify) -> ComparisonResult:
+    """Measure both environments and judge B; runs and times are written into the folder, which the caller has claimed.
+
+    Raises InputError for an environment that can't be had; files of an earlier command stay then. What ends the
+    measuring later is recorded in the runs, and what was measured is judged.
+    """
+    environments = parse(request.a), parse(request.b)
+    for environment in environments:
+        environment.tell = lambda text: notify(Remark(text))
+    known = pins.read(request.baselines)
+    if not request.folder.named_by_time:
+        request.folder.require_no_other_sides()
+    a, b, times, warnings = _measured(request, environments, notify)
+    findings = tuple(judge(a, b, times, known))
+    return ComparisonResult(a, b, times, findings, cut_short(b, times, findings), request.folder, warnings)
+
+
+def _measured(
+    request: ComparisonRequest, environments: tuple[Environment, Environment], notify: Notify
+) -> tuple[Run, Run, interleaved.InterleavedTimes, tuple[str, ...]]:
+    """Returns both runs, their times, and warnings."""
+    folder, ended_by = request.folder, None
+    with Sides(environments, request.options, folder.path, notify, request.data, injected=request.injected) as sides:
+        sides.prepare()
+        folder.clean()
+        sides.begin()
+        deadline = None if request.budget_s is None else monotonic() + request.budget_s
+        launches = InterleavedLaunches(
+            sides.sessions,
+            folder.path,
+            sides.listen,
+            seed=random.SystemRandom().randrange(1 << 32) if request.seed is None else request.seed,
+            most_launches=MAX_LAUNCHES[request.options[1].profile],
+            budget_s=request.budget_s,
+            injected=request.injected,
+        )
+        try:
+            measure(sides, launches, deadline)
+        except KeyboardInterrupt:
+            ended_by = "interrupted"
+        except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
+            ended_by = str(error) if isinstance(error, InputError | NotMeasuredError) else one_line(error)
+            for session in sides.sessions:
+                session.trouble()
+        with contextlib.suppress(InputError):  # what can't be written is reported with the verdicts
+            sides.end(ended_by)
+        a, b = (session.measured for session in sides.sessions)
+    return a, b, launches.times, tuple(sides.all_warnings)

@@ -1,0 +1,169 @@
+"""A slowdown against the stored baseline, settled by an interleaved comparison with the baseline's environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnsuite.experiments.ab import Compare, ComparisonRequest, ComparisonResult
+from bnsuite.experiments.events import Notify, Remark
+from bnsuite.judge.timing import how_to_confirm, looks_slower
+from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.launch.environments import Here
+from bnsuite.launch.process.scratch import scratch_folder
+from bnsuite.launch.process.worker import Worker
+from bnsuite.launch.queries import ask_environment
+from bnsuite.record.errors import InputError, one_line
+from bnsuite.record.folder import CONFIRM, ResultsFolder
+from bnsuite.record.key import differences, machine_key
+from bnsuite.record.reference import Reference
+from bnsuite.record.schema import Run
+from bnsuite.record.select import expression
+
+#: The name of the environment that the baseline was measured in.
+BASELINE = "baseline"
+
+_DECIDING = frozenset({Verdict.REGRESSED, Verdict.PASS, Verdict.IMPROVED, Verdict.INCONCLUSIVE})
+
+
+@dataclass(frozen=True)
+class ConfirmRequest:
+    """A judged run whose slowdowns are to be settled, and against which environment."""
+
+    run: Run
+    reference: Reference
+    findings: tuple[Finding, ...]
+    #: An environment as the user writes it, or BASELINE.
+    environment: str
+    #: Where the run lies; the comparison goes into a folder inside it.
+    folder: ResultsFolder
+    #: The folder of images, if one was named.
+    data: Path | None
+    baselines: Path
+    #: Whether the run was measured by this command; else it is made sure first that it was measured by this
+    #: interpreter on this machine.
+    measured_here: bool = True
+
+
+class _UnsettledError(Exception):
+    """The comparison can't settle anything; the message is the cause."""
+
+
+def flagged(findings: Iterable[Finding]) -> list[Finding]:
+    """Returns the findings to be settled: slower than the stored baseline. A ratio has its bound, and no baseline."""
+    return [one for one in findings if looks_slower(one)]
+
+
+def settle(request: ConfirmRequest, compare: Compare, notify: Notify) -> tuple[Finding, ...]:
+    """Returns the findings, those that are flagged with the verdict of a comparison that `compare` makes.
+
+    A case that the comparison measures and can't decide is INCONCLUSIVE; one that it can't measure stays as it was.
+    """
+    slower = flagged(request.findings)
+    if not slower:
+        return request.findings
+    try:
+        wanted = _comparison(request, slower)
+        if not request.measured_here:
+            _require_same_machine(request.run)
+        result = _compared(wanted, compare)
+    except _UnsettledError as error:
+        notify(Remark(f"--confirm: {error}"))
+        settled = {one.case: _unsettled(request, one, str(error)) for one in slower}
+    else:
+        again = {(one.case, one.gate): one for one in result.findings}
+        settled = {one.case: _settled(request, one, again.get((one.case, one.gate)), wanted.a) for one in slower}
+        notify(
+            Remark(
+                f"cases that the baseline flags were measured again, interleaved with {wanted.a}: {wanted.folder.path}/"
+            )
+        )
+    return tuple(settled[one.case] if one in slower else one for one in request.findings)
+
+
+def _comparison(request: ConfirmRequest, slower: Sequence[Finding]) -> ComparisonRequest:
+    """The comparison that settles it: the flagged cases, on the same device, with the run's options."""
+    run, a = request.run, request.environment
+    if a == BASELINE:
+        known = request.reference.environment(one.case for one in slower)
+        if known is None and run.options.implementation is None:
+            raise _UnsettledError(
+                f"{request.reference.name} does not say which one torch it was measured with; name it: "
+                "--confirm torch==X.Y.Z"
+            )
+        a = "." if run.options.implementation is not None or known is None else known
+    select = expression(one.case for one in slower)
+    options = run.options.model_copy(update={"device": run.device, "select": select or run.options.select})
+    return ComparisonRequest(
+        a=a,
+        b=".",
+        options=(options.model_copy(update={"implementation": None}), options),
+        folder=request.folder.within(CONFIRM),
+        data=request.data,
+        baselines=request.baselines,
+    )
+
+
+def _require_same_machine(run: Run) -> None:
+    """Raise if this interpreter, or this machine, is another one than the run has measured."""
+    try:
+        with scratch_folder() as scratch:
+            worker = Worker(
+                Path(scratch),
+                "environment",
+                threads=run.options.threads,
+                stage=Path(scratch),
+                cores=[],
+                torch_first=False,
+                implementation=None,
+            )
+            device, environment = ask_environment(run.device, worker, Here.NAME)
+    except KeyboardInterrupt:
+        raise _UnsettledError("interrupted") from None
+    except Exception as error:
+        raise _UnsettledError(_cause(error)) from error
+    here = run.model_copy(update={"device": device, "environment": environment})
+    apart = differences(machine_key(here), machine_key(run))
+    ours, its = (one.environment.packages.get("torch") for one in (here, run))
+    if ours != its:
+        apart.insert(0, f"torch {ours}, not {its}")
+    if apart:
+        raise _UnsettledError(f"this is not where the run was measured ({'; '.join(apart)}); confirm it there")
+
+
+def _compared(wanted: ComparisonRequest, compare: Compare) -> ComparisonResult:
+    try:
+        result = compare(wanted)
+    except KeyboardInterrupt:
+        raise _UnsettledError("interrupted") from None
+    except Exception as error:  # whatever it is: what the run has measured is shown
+        raise _UnsettledError(_cause(error)) from error
+    if not result.b.finished:
+        raise _UnsettledError(result.b.ended_by or "the comparison did not come to its end")
+    return result
+
+
+def _cause(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else one_line(error)
+
+
+def _settled(request: ConfirmRequest, stored: Finding, again: Finding | None, against: str) -> Finding:
+    """The verdict of the comparison in the place of the stored baseline's, both in words."""
+    if again is None or again.verdict not in _DECIDING:
+        why = f"{again.verdict.value}: {again.summary}" if again else "the case was not measured"
+        return _unsettled(request, stored, why)
+    summary = f"in lockstep against {against}: {again.summary}; {_before(request, stored)}"
+    evidence = {**again.evidence, "confirmed_against": against, "stored_change": stored.change}
+    return again.model_copy(update={"summary": summary, "evidence": evidence})
+
+
+def _unsettled(request: ConfirmRequest, stored: Finding, why: str) -> Finding:
+    """A finding that stays as it was, since a regression is never hidden by what fails later."""
+    return stored.model_copy(update={"summary": f"{_before(request, stored)}; not confirmed: {why}"})
+
+
+def _before(request: ConfirmRequest, stored: Finding) -> str:
+    """The finding against the stored baseline, without the advice to confirm it."""
+    words = stored.summary.removesuffix(how_to_confirm(request.run, stored.case, request.reference))
+    return f"against {request.reference.name} it is {words}"

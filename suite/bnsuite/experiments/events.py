@@ -1,0 +1,72 @@
+"""Events that an experiment notifies its caller of; the caller words and shows them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnsuite.judge.bisect import BisectStep
+from bnsuite.judge.selftest import End
+from bnsuite.judge.verdict import Verdict
+from bnsuite.launch.session import Progress
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that spoiled no measurement, or that takes minutes, in one line."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class BisectBegan:
+    """A search over so many releases, from a trusted one to a bad one."""
+
+    releases: int
+    good: str
+    bad: str
+
+
+@dataclass(frozen=True)
+class BisectCompared:
+    """One more release was compared with the good one."""
+
+    step: BisectStep
+
+
+@dataclass(frozen=True)
+class TrialBegan:
+    """A trial of the self-test begins: the `number`-th of `total`."""
+
+    number: int
+    total: int
+    kind: str
+    variant: str
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial was recorded; `folder` is where its files are kept, if they are."""
+
+    end: End
+    verdicts: Counter[Verdict]
+    folder: Path | None
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class TrialDropped:
+    """A trial that the budget ended before it was decided, and that is not counted."""
+
+    wall_s: float
+
+
+Event = Progress | Remark | BisectBegan | BisectCompared | TrialBegan | TrialEnded | TrialDropped
+Notify = Callable[[Event], None]
+
+
+def ignore(_: Any) -> None:
+    """Hear of an event and do nothing."""

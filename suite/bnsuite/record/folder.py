@@ -1,0 +1,163 @@
+"""The results folder: the names of everything in it, who writes into it, and which one is the latest."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from bnsuite.record.errors import InputError
+from bnsuite.record.files import exists, make_folder
+
+#: Where results go by themselves, and the link to the newest of them.
+RESULTS = Path("results")
+LATEST = RESULTS / "latest"
+
+RUN = "run.json"
+FINDINGS = "findings.json"
+REPORT = "report.md"
+#: Block times of a comparison, and the name that they had before 0.4.0.
+TIMES, OLD_TIMES = "interleaved.json", "lockstep.json"
+#: The runs of a comparison: A is trusted, B is judged.
+SIDES = ("a", "b")
+#: Per-seed details of trainings, one file per training.
+TRAININGS = "trainings"
+#: pytest-benchmark's own JSON, one file per launch.
+PYTEST_BENCHMARK = "pytest-benchmark"
+#: Output of measured processes, kept if something failed.
+LOG = "log"
+FIGURES = "figures"
+#: The comparison that ``--confirm`` makes.
+CONFIRM = "confirm"
+BISECT = "bisect.json"
+SELFTEST, SELFTEST_REPORT, TRIALS = "selftest.jsonl", "selftest.md", "trials"
+
+_PICTURES = ("svg", "png", "gif")
+
+
+class ResultsFolder:
+    """One folder of results; `outputs` are the names of the files that reports write beside ``run.json``.
+
+    Nothing is made or removed before :meth:`claimed` or :meth:`clean`.
+    """
+
+    def __init__(self, path: Path, outputs: Collection[str] = (), *, named_by_time: bool = False) -> None:
+        self.path, self._outputs, self.named_by_time = path, tuple(outputs), named_by_time
+
+    @classmethod
+    def of_now(cls, outputs: Collection[str] = ()) -> ResultsFolder:
+        """A folder below ``results/`` that is named by the time in UTC."""
+        return cls(RESULTS / datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), outputs, named_by_time=True)
+
+    def within(self, name: str) -> ResultsFolder:
+        """A folder of results inside this one."""
+        return ResultsFolder(self.path / name, self._outputs)
+
+    @property
+    def times(self) -> Path:
+        """The file of a comparison's times, under its old name where only that is there."""
+        old = self.path / OLD_TIMES
+        new = self.path / TIMES
+        return old if exists(old) and not exists(new) else new
+
+    @property
+    def is_comparison(self) -> bool:
+        """Whether a comparison lies here."""
+        return exists(self.times)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[ResultsFolder]:
+        """Hold the folder, which is made if need be, for one command; yields it, perhaps under another name.
+
+        A folder that is named by the time takes another name where two commands start in one second. One that was made
+        here is removed if an exception leaves it empty. Raises InputError if it can't be written to, or is held by
+        another command.
+        """
+        path, new = self._made()
+        with contextlib.ExitStack() as stack:
+            try:
+                handle = os.open(path, os.O_RDONLY)
+                stack.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"{path}: another command is writing there; name another folder with --out") from None
+            except OSError:  # a file system without locks
+                pass
+            try:
+                yield ResultsFolder(path, self._outputs, named_by_time=self.named_by_time)
+            except BaseException:
+                if new:
+                    with contextlib.suppress(OSError):  # what is in it stays
+                        path.rmdir()
+                raise
+
+    def _made(self) -> tuple[Path, bool]:
+        """Make sure of the folder; returns its path and whether it was made now."""
+        path, new = self.path, self.named_by_time or not exists(self.path)
+        if self.named_by_time:
+            make_folder(path.parent)
+            for number in itertools.count(2):
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    path = self.path.with_name(f"{self.path.name}-{number}")
+                except OSError:  # make_folder below raises it with the fix
+                    break
+                else:
+                    break
+        make_folder(path)
+        return path, new
+
+    def clean(self) -> None:
+        """Remove what an earlier run or comparison left here; what bnsuite did not write stays.
+
+        Does nothing where neither a run nor a comparison lies.
+        """
+        with contextlib.suppress(OSError):
+            compared = self.is_comparison
+            if not compared and not (self.path / RUN).exists():
+                return
+            for old in self._left(compared=compared):
+                if old.is_dir() and not old.is_symlink():
+                    shutil.rmtree(old, ignore_errors=True)
+                else:
+                    old.unlink(missing_ok=True)
+            for name in (TRAININGS, PYTEST_BENCHMARK, FIGURES, LOG):
+                with contextlib.suppress(OSError):  # the user's own files may lie there too
+                    (self.path / name).rmdir()
+
+    def _left(self, *, compared: bool) -> Iterator[Path]:
+        for name in (RUN, TIMES, OLD_TIMES, FINDINGS, REPORT, *self._outputs):
+            yield self.path / name
+        yield from (self.path / PYTEST_BENCHMARK).glob("launch-*.json")
+        yield from (self.path / TRAININGS).glob("*.jsonl")
+        yield from (self.path / LOG).glob("*.txt")
+        for kind in _PICTURES:
+            yield from (self.path / FIGURES).glob(f"*.{kind}")
+        if compared:  # elsewhere a run may be named as a side is
+            yield from (self.path / side for side in SIDES)
+        if self.within(CONFIRM).is_comparison:
+            yield self.path / CONFIRM
+
+    def require_no_other_sides(self) -> None:
+        """Raise InputError if a run lies where a comparison would put one of its sides."""
+        if self.is_comparison:
+            return
+        for side in SIDES:
+            if exists(self.path / side / RUN):
+                raise InputError(
+                    f"{self.path / side}: holds a run that is no part of a comparison; choose another folder with --out"
+                )
+
+    def point_latest_here(self) -> None:
+        """Make ``results/latest`` lead here if the folder is named by the time; without links it does not exist."""
+        if not self.named_by_time:
+            return
+        with contextlib.suppress(OSError):
+            LATEST.unlink(missing_ok=True)
+            LATEST.symlink_to(self.path.name)

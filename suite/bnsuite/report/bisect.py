@@ -1,0 +1,57 @@
+"""A search for a release, in words: a line per step, and the answer in one sentence."""
+
+from __future__ import annotations
+
+from bnsuite.judge.bisect import UNCHANGED, Assessment, BisectAnswer, BisectStep
+from bnsuite.judge.verdict import Finding
+from bnsuite.report import units
+
+
+def step(one: BisectStep) -> str:
+    """Such as "torch 2.14.0: bad: REGRESSED timing of op/a, +12.0 % (+11.0 % to +13.0 %)"."""
+    return f"torch {one.release}: {one.assessment.value}: {_evidence(one)}"
+
+
+def sentence(answer: BisectAnswer) -> str:
+    """The release that brought the change, or between which two it lies, with the evidence for both."""
+    by_release = {one.release: one for one in answer.steps}
+    end = by_release[answer.bad]
+    if end.assessment is Assessment.GOOD:
+        return f"no change between torch {answer.good} and {answer.bad}: {_evidence(end)}"
+    if end.assessment is Assessment.SKIPPED or answer.first_bad is None or answer.last_good is None:
+        return f"whether torch {answer.bad} differs from {answer.good} could not be told: {_evidence(end)}"
+    good, bad = answer.last_good, answer.first_bad
+    before = f"{good} is good ({_evidence(by_release[good])})" if good in by_release else f"{good} is good, as given"
+    if not answer.between:
+        return f"torch {bad} is the first bad one ({_evidence(by_release[bad])}); {before}"
+    ended = f"{answer.ended}; " if answer.ended else ""
+    return (
+        f"{ended}the change came after torch {good} and not after {bad} ({_evidence(by_release[bad])}); {before}; "
+        f"{', '.join(answer.between)} could not be told"
+    )
+
+
+def as_json(answer: BisectAnswer) -> str:
+    """The answer as it stands in ``bisect.json``, with the sentence as "text"."""
+    return answer.model_copy(update={"text": sentence(answer)}).model_dump_json(by_alias=True, indent=1)
+
+
+def _evidence(one: BisectStep) -> str:
+    if one.problem is not None:
+        return one.problem
+    if not one.findings:
+        return "not all of what regressed was measured"
+    first = one.findings[0]
+    more = f", and {len(one.findings) - 1} more" if len(one.findings) > 1 else ""
+    if one.assessment is Assessment.SKIPPED and first.verdict in UNCHANGED:
+        more += ", by which it could still have the change that is looked for"
+    return _finding(first) + more
+
+
+def _finding(finding: Finding) -> str:
+    """Verdict, gate and case, and by how much: the estimate with its interval, or the reason in words."""
+    text = finding.summary
+    if finding.change is not None and finding.low is not None and finding.high is not None:
+        bounds = f"{units.change(finding.low)} to {units.change(finding.high)}"
+        text = f"{units.change(finding.change)} ({bounds})"
+    return f"{finding.verdict.value} {finding.gate} of {finding.case}, {text}"

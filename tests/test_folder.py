@@ -1,0 +1,71 @@
+"""Folders of results: what an earlier command left goes, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bnsuite.record.errors import InputError
+from bnsuite.record.folder import OLD_TIMES, TIMES, ResultsFolder
+
+
+def put(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+
+
+def left(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("times", [TIMES, OLD_TIMES])
+def test_a_comparison_goes_with_its_sides(tmp_path: Path, times: str) -> None:
+    """What the user put beside them stays, whatever its times are called."""
+    put(*(tmp_path / name for name in (times, "a/run.json", "b/run.json", "b/trainings/x.jsonl", "notes.md")))
+    ResultsFolder(tmp_path).require_no_other_sides()
+    ResultsFolder(tmp_path).clean()
+    assert left(tmp_path) == {"notes.md"}
+
+
+def test_runs_are_no_sides_for_their_names(tmp_path: Path) -> None:
+    """Two runs that were named a and b outlive a run in their parent; a comparison there is refused."""
+    runs = {"a/run.json", "b/run.json"}
+    put(tmp_path / "run.json", *(tmp_path / name for name in runs))
+    ResultsFolder(tmp_path).clean()
+    assert left(tmp_path) == runs
+    with pytest.raises(InputError, match="/a: holds a run that is no part of a comparison; choose another folder"):
+        ResultsFolder(tmp_path).require_no_other_sides()
+
+
+def test_a_folder_is_one_commands_at_a_time(tmp_path: Path) -> None:
+    """A second one is told so before it removes anything; afterwards the folder is free, and gone if it is empty."""
+    put(tmp_path / "run" / "run.json")
+    said = "/run: another command is writing there; name another folder"
+    run = ResultsFolder(tmp_path / "run")
+    with run.claimed(), pytest.raises(InputError, match=said), run.claimed():
+        pytest.fail("two commands in one folder")
+    with run.claimed() as folder:
+        assert left(folder.path) == {"run.json"}
+    with pytest.raises(InputError, match="refused"), ResultsFolder(tmp_path / "new").claimed():
+        raise InputError("refused")
+    assert not (tmp_path / "new").exists()
+
+
+def test_outputs_of_reports_go_too(tmp_path: Path) -> None:
+    """A folder that knows of more outputs removes them as well, and nothing without a run beside it."""
+    put(tmp_path / "run" / "run.json", tmp_path / "run" / "report.html", tmp_path / "none" / "report.html")
+    for name in ("run", "none"):
+        ResultsFolder(tmp_path / name, ["report.html"]).clean()
+    assert (left(tmp_path / "run"), left(tmp_path / "none")) == (set(), {"report.html"})
+
+
+def test_two_commands_in_one_second_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second takes another name, and the link leads to it."""
+    monkeypatch.chdir(tmp_path)
+    now = ResultsFolder.of_now()
+    with now.claimed() as first, now.claimed() as second:
+        assert second.path.name == f"{first.path.name}-2"
+        second.point_latest_here()
+    assert (tmp_path / "results" / "latest").readlink() == Path(second.path.name)
