@@ -43,7 +43,7 @@ class Wanted:
     seed: int | None = None
     #: Seconds for the measuring, once the environments are there.
     budget_s: float | None = None
-    #: A known fault for B's steps (see ``measure/plant.py``).
+    #: A known fault for B's steps (see ``measure/fault_injection.py``).
     plant: dict[str, float] = field(default_factory=dict)
     strict: bool = False
     #: Whether the folder is named by the time, so that it must be nobody else's.

@@ -67,8 +67,14 @@ KINDS: dict[str, tuple[Plan, ...]] = {
 ROTATING = "single"
 #: What a trial's verdict comes from: trials of other code say nothing of this.
 CODE = (
-    *("launch/lockstep.py", "launch/turns.py", "launch/quiet.py", "measure/bench.py", "measure/settle.py"),
-    *("measure/plant.py", "record/lockstep.py", "judge/lockstep.py", "judge/statistics.py"),
+    *("launch/lockstep.py", "launch/turns.py", "launch/quiet.py", "measure/interleaved.py", "measure/timed_case.py"),
+    *(
+        "measure/warm_up.py",
+        "measure/fault_injection.py",
+        "record/lockstep.py",
+        "judge/lockstep.py",
+        "judge/statistics.py",
+    ),
     "cli/rounds.py",
 )
 DEFAULT = ("single", "slower-5%", "holds", "faults", "sound")

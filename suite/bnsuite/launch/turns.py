@@ -115,8 +115,8 @@ class Turns:
             self._time(pairs, layout)
         for place in self._places:
             if memory:
-                self.sides[place].memory = self._ask(place, {"do": "peak"}, Peak).memory
-            self.sides[place].gpu = _without_partner(self._ask(place, {"do": "done"}, Done).gpu)
+                self.sides[place].memory = self._ask(place, {"do": "measure_memory"}, Peak).memory
+            self.sides[place].gpu = _without_partner(self._ask(place, {"do": "release"}, Done).gpu)
 
     def pairs(self, *, confirms: bool) -> Pairs:
         """What was taken, pair by pair."""
@@ -135,8 +135,8 @@ class Turns:
         )
 
     def _get_ready(self, place: int) -> None:
-        request = {"do": "ready", "case": self._name, "device": self._devices[place], "seed": self._seed}
-        ready = self._ask(place, {**request, "plant": self._plants[place]}, Ready)
+        request = {"do": "build", "case": self._name, "device": self._devices[place], "seed": self._seed}
+        ready = self._ask(place, {**request, "fault": self._plants[place]}, Ready)
         if ready.step_s is None:
             raise SkippedError(place, ready.skipped or "no reason given")
         side = self.sides[place]
@@ -147,7 +147,7 @@ class Turns:
         began = monotonic()
         for place in self._places:
             shift = 64 * self._chance.randrange(1, MOST_SHIFT_BYTES // 64)
-            self._ask(place, {"do": "move", "shift": shift}, Moved)
+            self._ask(place, {"do": "rebuild", "shift": shift}, Moved)
         return monotonic() - began
 
     def _time(self, pairs: int, layout: int) -> None:
@@ -183,7 +183,7 @@ def plan(step_s: float, case_s: float, move_s: float, *, cold: bool) -> tuple[di
     quads = max(1, round(case_s / (4 * (rounds * iterations + warm) * step_s)))  # A B B A, or B A A B
     layouts = min(LAYOUTS, quads, max(LEAST_LAYOUTS, int(MOST_MOVING * case_s / move_s)))
     pairs = [2 * (quads // layouts + (number < quads % layouts)) for number in range(layouts)]
-    return {"do": "block", "rounds": rounds, "iterations": iterations, "warm": warm}, pairs
+    return {"do": "time_block", "rounds": rounds, "iterations": iterations, "warm": warm}, pairs
 
 
 def _without_partner(seen: GpuWatch | None) -> GpuWatch | None:

@@ -112,7 +112,7 @@ class Lockstep(Versioned):
     budget_s: float | None
     #: What was set for the timed processes beyond what the runs name.
     variables: dict[str, str]
-    #: The known fault that was planted into B, if one was (see ``measure/plant.py``).
+    #: The known fault that was planted into B, if one was (see ``measure/fault_injection.py``).
     plant: dict[str, float] = Field(default_factory=dict)
     cases: tuple[Compared, ...]
 

@@ -207,16 +207,8 @@ class CaseResult(Value):
         return self.case.id
 
 
-class NvmlGpu(Value):
-    name: str
-    uuid: str
-    memory_total_bytes: Bytes
-    power_limit_w: float | None
-    mig: bool | None
-
-
-class GpuDetails(Value):
-    """What is fixed about a GPU, or nearly so; None where the driver can't say."""
+class GpuFacts(Value):
+    """NVML's facts about a GPU, which do not change while it is measured; None where the driver can't say."""
 
     name: str | None
     uuid: str
@@ -243,8 +235,7 @@ class Gpu(Value):
     capability: str
     memory_total_bytes: Bytes
     driver: str | None
-    nvml: NvmlGpu | None
-    details: GpuDetails | None = None
+    nvml: GpuFacts | None
 
 
 class Environment(Value):
@@ -311,16 +302,36 @@ def _know_of_checks(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _one_gpu_record(run: dict[str, Any]) -> dict[str, Any]:
+    """Part of 3 to 4: of NVML's two records of the GPU the full one stays, also where torch told no UUID."""
+    gpu = run["environment"]["gpu"]
+    if gpu is None:
+        return run
+    short, full = gpu["nvml"], gpu.get("details")
+    if full is None and short is not None:
+        pcie = ("pcie_generation", "pcie_generation_max", "pcie_width", "pcie_width_max")
+        unknown = ("cuda", "ecc", *pcie, "sm_clock_mhz_max", "memory_clock_mhz_max")
+        known = {"driver": gpu["driver"], "mig_slice": short["uuid"].startswith("MIG-")}
+        full = {**dict.fromkeys(unknown), **known, **short}
+    one = {name: value for name, value in gpu.items() if name != "details"}
+    return {**run, "environment": {**run["environment"], "gpu": {**one, "nvml": full}}}
+
+
+def _from_3_to_4(run: dict[str, Any]) -> dict[str, Any]:
+    """From 3 to 4: one record of the GPU."""
+    return {**_one_gpu_record(run), "schema": 4}
+
+
 class Run(Versioned):
     """All samples of one environment.
 
     History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
     curve be without accuracy. 3, in 0.3.0, has observations of checks, bounds of relations, the implementation that
-    was judged and what NVML saw of the GPU.
+    was judged and what NVML saw of the GPU. 4 has one record of NVML's facts about the GPU instead of two.
     """
 
-    SCHEMA: ClassVar[int] = 3
-    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _tell_needs, 2: _know_of_checks}
+    SCHEMA: ClassVar[int] = 4
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _tell_needs, 2: _know_of_checks, 3: _from_3_to_4}
 
     bnsuite: str
     revision: str | None
