@@ -309,7 +309,7 @@ def result(
 def make_run(*results: CaseResult, threads: int = 1, finished: bool = True, select: str | None = None) -> Run:
     """A finished quick CPU run of these cases."""
     return Run(
-        schema=3,
+        schema=Run.SCHEMA,
         bnsuite="0.1.0",
         revision="0123456789ab",
         started="2026-01-02T03:04:05+00:00",

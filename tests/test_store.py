@@ -44,7 +44,7 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
         ("[1, 2]", 'it has no whole number under "schema"'),
         ("{}", 'it has no whole number under "schema"'),
         (broken(schema="1"), 'it has no whole number under "schema"'),
-        (broken(schema=99), "has schema 99, this bnsuite reads up to 3; use a newer bnsuite"),
+        (broken(schema=99), "has schema 99, this bnsuite reads up to 4; use a newer bnsuite"),
         (broken(schema=0), "has schema 0, which no bnsuite has written"),
         (broken(wall_s="42"), "wrong field wall_s"),
         (broken(cases=None), "wrong field cases"),
@@ -224,8 +224,13 @@ def test_a_run_of_an_older_schema_is_read(tmp_path: Path, schema: int) -> None:
 FULL = {
     **dict.fromkeys(("cuda", "ecc", "pcie_generation", "pcie_generation_max", "pcie_width", "pcie_width_max")),
     **dict.fromkeys(("sm_clock_mhz_max", "memory_clock_mhz_max")),
-    **{"name": "NVIDIA X", "uuid": "MIG-1", "driver": "580.1", "mig": True, "mig_slice": True},
-    **{"power_limit_w": 700.0, "memory_total_bytes": 10},
+    "name": "NVIDIA X",
+    "uuid": "MIG-1",
+    "driver": "580.1",
+    "mig": True,
+    "mig_slice": True,
+    "power_limit_w": 700.0,
+    "memory_total_bytes": 10,
 }
 SHORT = {name: FULL[name] for name in ("name", "uuid", "mig", "power_limit_w", "memory_total_bytes")}
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
 
+from bnsuite.record.migrations import one_gpu_record
+
 #: Alone on its core a timed process ran 99.7 to 100 % of the time (once 90 %), beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
 
@@ -302,24 +304,9 @@ def _know_of_checks(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _one_gpu_record(run: dict[str, Any]) -> dict[str, Any]:
-    """Part of 3 to 4: of NVML's two records of the GPU the full one stays, also where torch told no UUID."""
-    gpu = run["environment"]["gpu"]
-    if gpu is None:
-        return run
-    short, full = gpu["nvml"], gpu.get("details")
-    if full is None and short is not None:
-        pcie = ("pcie_generation", "pcie_generation_max", "pcie_width", "pcie_width_max")
-        unknown = ("cuda", "ecc", *pcie, "sm_clock_mhz_max", "memory_clock_mhz_max")
-        known = {"driver": gpu["driver"], "mig_slice": short["uuid"].startswith("MIG-")}
-        full = {**dict.fromkeys(unknown), **known, **short}
-    one = {name: value for name, value in gpu.items() if name != "details"}
-    return {**run, "environment": {**run["environment"], "gpu": {**one, "nvml": full}}}
-
-
 def _from_3_to_4(run: dict[str, Any]) -> dict[str, Any]:
     """From 3 to 4: one record of the GPU."""
-    return {**_one_gpu_record(run), "schema": 4}
+    return {**one_gpu_record(run), "schema": 4}
 
 
 class Run(Versioned):
