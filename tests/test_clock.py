@@ -17,6 +17,7 @@ def test_rounds_are_seconds_per_step() -> None:
 
 
 def test_a_setup_runs_before_each_round_and_is_not_timed() -> None:
+    """Two rounds of three steps take 6 s, and the clock moved 200 s more."""
     now = 0.0
 
     def advance(seconds: float) -> None:

@@ -23,6 +23,7 @@ CPU = devices.get("cpu")
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", "cpu:0", "", "mps"])
 def test_an_unknown_device_is_refused(name: str) -> None:
+    """One line says which names there are."""
     with pytest.raises(devices.DeviceError, match="no such device; choose auto, cpu, cuda or cuda:N"):
         devices.resolve(name)
 
@@ -47,6 +48,7 @@ def test_no_gpu_is_refused_and_never_replaced(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_gpu_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain "cuda" is the current one, "auto" the first."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)

@@ -45,6 +45,7 @@ def test_a_block_is_warm_steps_and_rounds() -> None:
 
 
 def test_the_clock_of_a_slowed_side_runs_fast_by_that_share() -> None:
+    """Exactly; without a fault the clock stays as it is."""
     device = FakeDevice()
     case = interleaved(FakeCase(device=device, step_s=0.5), InjectedFault(slower=0.03))
     assert case.block(2, 1, 0) == ([pytest.approx(0.515)] * 2, None)
@@ -53,6 +54,7 @@ def test_the_clock_of_a_slowed_side_runs_fast_by_that_share() -> None:
 
 
 def test_caches_are_emptied_before_each_round_of_a_cold_case() -> None:
+    """As in a run, and the case says so to the outer half."""
     device = FakeDevice()
     case = interleaved(FakeCase(device=device, way=Execution.COLD))
     begin = len(device.log)
@@ -118,6 +120,7 @@ def test_a_second_case_takes_the_place_of_the_first(device: FakeDevice) -> None:
 
 
 def test_nothing_is_timed_before_it_is_built() -> None:
+    """A release without a case is no error."""
     with pytest.raises(AssertionError, match='"build" comes before this request'):
         worker.ANSWERS["time_block"]({"rounds": 1, "iterations": 1, "warm": 0})
     assert worker.ANSWERS["release"]({}) == {"gpu": None}
@@ -164,12 +167,14 @@ def test_a_part_of_an_epoch_counts_no_examples() -> None:
 
 
 def test_injected_memory_is_exact() -> None:
+    """To the byte."""
     plain, more = ready(LAYER, CPU, 0, NO_FAULT), ready(LAYER, CPU, 0, InjectedFault(bytes_held=1 << 20))
     peaks = [case.memory()["allocated_peak_bytes"] for case in (plain, more)]
     assert (peaks[1] or 0) - (peaks[0] or 0) == 1 << 20
 
 
 def test_all_threads_stay_on_their_cores() -> None:
+    """Threads that torch has started are moved as well."""
     cores = os.sched_getaffinity(0)
     try:
         pin([max(cores)])

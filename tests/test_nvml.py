@@ -244,6 +244,7 @@ def test_gaps_are_no_trouble(ask: Ask, plays: str, build: str, unknown: set[str]
 
 
 def test_a_lost_gpu_is_trouble_and_nothing_else(ask: Ask) -> None:
+    """Every field is None but the reason."""
     now = ask('look("own", then="own lost")')
     assert now.pop("trouble") == "NVML: GPU is lost"
     assert set(now.values()) == {None}
@@ -304,6 +305,7 @@ def test_throttling_is_what_was_not_expected(ask: Ask, scene: str, throttled: li
 
 
 def test_the_extremes_are_of_all_samples(ask: Ask) -> None:
+    """Of those between start and stop too."""
     watched = ask('watch("", "own", "own thermal", "own")')
     assert (watched["sm_clock_mhz_min"], watched["sm_clock_mhz_max"], watched["temperature_c_max"]) == (1200, 1980, 92)
 
@@ -317,6 +319,7 @@ def test_an_idle_clock_counts_only_if_there_is_no_other(ask: Ask) -> None:
 
 
 def test_memory_errors_are_those_that_came(ask: Ask) -> None:
+    """Errors from before the start do not count."""
     assert ask('watch("", "own", "own ecc")')["ecc_errors"] == 4
     assert ask('watch("ecc", "own ecc", "own ecc")')["ecc_errors"] == 0
 
@@ -533,6 +536,7 @@ def test_without_a_uuid_what_cuda_is_shown_decides(
 
 
 def test_an_order_by_address_tells_unequal_gpus_apart(ask: Ask) -> None:
+    """CUDA_DEVICE_ORDER makes CUDA's numbers those of the driver."""
     assert ask(FIND, "unequal", CUDA_DEVICE_ORDER="PCI_BUS_ID") == ["GPU-1234", "GPU-1299"]
 
 

@@ -66,6 +66,7 @@ def test_the_json_of_a_ratio_holds_one_step_and_no_sum(tmp_path: Path) -> None:
 
 
 def test_without_benchmarking_the_steps_just_run(tmp_path: Path) -> None:
+    """As --benchmark-disable promises."""
     done = pytest_suite(tmp_path, "--device", "cpu", "-k", "batch_norm1d and not relation", "--benchmark-disable", "-q")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout

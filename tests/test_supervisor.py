@@ -56,12 +56,14 @@ def test_frames_are_decoded_wherever_they_are_cut() -> None:
     ],
 )
 def test_what_the_engine_says_is_told_in_one_line(said: str, means: str) -> None:
+    """With the cause, and the remedy where there is one."""
     for error in (DockerException(said), APIError("500 Server Error", explanation=said)):
         assert explained(error).startswith(means)
         assert "\n" not in explained(error)
 
 
 def test_an_engine_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line that names the environment."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(InputError, match=r"^docker:x: no Docker engine answers; start it "):
         parse("docker:x").prepare()

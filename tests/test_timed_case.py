@@ -76,6 +76,7 @@ def test_caches_are_emptied_before_each_round_of_a_cold_case() -> None:
 
 @pytest.mark.parametrize(("way", "asked"), [(Execution.GRAPH, "capture"), (Execution.NATIVE, "without cuDNN")])
 def test_a_declared_execution_is_applied_to_every_step_that_is_built(way: Execution, asked: str) -> None:
+    """To the step that warms up as to the step that is timed."""
     device = FakeDevice(tick_s=1e-3)
     TimedCase(FakeCase(device=device, step_s=0.1, way=way), device)
     assert in_short(device.log) == ["fake build 0", asked, "fake", "fake build 0", asked, "fake"]
@@ -91,6 +92,7 @@ def test_epochs_are_timed_untrained_with_sensors_sampled_meanwhile() -> None:
 
 
 def test_a_long_epoch_is_warmed_up_by_a_part_of_it() -> None:
+    """A whole epoch would take about a second."""
     device = FakeDevice(tick_s=1e-3)
     TimedCase(FakeCase(device=device, fixed_rounds=3, long=True), device)
     assert device.log == ["fake build 0", "fake brief", "fake build 0"]

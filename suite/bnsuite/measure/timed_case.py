@@ -33,16 +33,15 @@ EPOCH_SAMPLING_S = 0.1
 class Policy:
     """The numbers by which rounds are planned."""
 
-    #: A round is long enough for the clock.
+    #: Seconds per round: long enough for the clock.
     round_s: float
-    #: The rounds of a case together take about this long,
+    #: Seconds for all rounds of a case, within the bounds on their number.
     budget_s: float
-    #: as long as there are at least and at most so many.
     min_rounds: int
     max_rounds: int
 
     def plan(self, steps_s: Sequence[float], *, cold: bool = False) -> tuple[int, int]:
-        """Rounds, and iterations per round, of steps that are timed in each round and take `steps_s`.
+        """Rounds, and iterations per round, for steps that take `steps_s` and are all timed in each round.
 
         The caches are emptied before each round of a cold case: its rounds are of one step.
         """
@@ -132,9 +131,9 @@ def flush_of(case: Case, device: Device) -> Step | None:
 
 
 class TimedCase:
-    """A case of a run, warmed up and planned. Whoever made it drives the rounds, then asks for the :meth:`sample`.
+    """A case of a run, warmed up and planned. Its creator drives the rounds, then asks for the :meth:`sample`.
 
-    DataError if the case's data is not here.
+    Raises DataError if the case's data is not available.
     """
 
     def __init__(self, case: Case, device: Device, policy: Policy = RUN) -> None:

@@ -58,7 +58,7 @@ class Detail:
     steps_per_epoch: int
     #: The first epoch, from 1, with a loss that was not finite.
     diverged_epoch: int | None = None
-    #: Wall time of each epoch, beside whatever trained on the other cores: an indication, not a measurement.
+    #: Wall time of each epoch, beside other trainings on other cores: an indication, not a measurement.
     epoch_s: list[float] = field(default_factory=list)
     #: The process's peak while it trained, with what earlier trainings left (see ``Device.peak_bytes``).
     peak_memory_bytes: int | None = None

@@ -1,8 +1,7 @@
 """The worker process: one JSON request per line on stdin, one JSON answer per line on stdout.
 
 Started as ``python -m bnsuite.measure.worker`` in the environment that is judged. It needs torch and the
-standard library only, and imports torch when a request first needs it. Whatever the measured code prints goes
-to stderr.
+standard library only, and imports torch when a request first needs it. Output of the measured code goes to stderr.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def _installed(package: str) -> bool:
 
 
 def _catalogue(request: Request) -> Answer:
-    """The cases of a profile, as the outer half plans with them."""
+    """The cases of a profile, with all that planning needs."""
     from bnsuite.cases import defects, profile
     from bnsuite.cases.data import to_download
 
@@ -240,7 +239,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = answers.line({"done": ANSWERS[request["do"]](request)})
-        except Exception as error:  # noqa: BLE001  # whatever the measured code raises is an answer
+        except Exception as error:  # noqa: BLE001  # any exception of the measured code is an answer
             traceback.print_exc()
             text = str(error).strip().splitlines()
             answer = answers.line({"failed": f"{type(error).__name__}: {text[0]}" if text else type(error).__name__})

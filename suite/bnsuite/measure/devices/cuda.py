@@ -202,7 +202,7 @@ def find(asked: str) -> str:
 
 
 def torch_facts() -> dict[str, Any]:
-    """What torch was built for and how its GPU libraries are set; recorded on every device."""
+    """The CUDA version torch was built for, and the flags of its GPU libraries; recorded on every device."""
     import torch
 
     return {
@@ -218,7 +218,7 @@ def torch_facts() -> dict[str, Any]:
 
 
 def in_container() -> bool:
-    """True if this process runs in a Docker or Podman container, as far as can be seen."""
+    """True if there are signs that this process runs in a Docker or Podman container."""
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
 
 

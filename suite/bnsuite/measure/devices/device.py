@@ -36,7 +36,7 @@ class Device(ABC):
 
     #: Seconds that a step runs before it is timed.
     warm_up_s: ClassVar[float]
-    #: The thread that calls a step also does its work, so that its processor time shows whether it had its core alone.
+    #: The thread that calls a step also does its work: less processor time than wall time then means interference.
     works_on_core: ClassVar[bool]
 
     def __init__(self, name: str) -> None:
@@ -71,7 +71,7 @@ class Device(ABC):
 
     @abstractmethod
     def memory(self, step: Step) -> dict[str, int | None]:
-        """Bytes that `step` holds at its peak above what it found, and what is seen from outside (`Memory` in JSON)."""
+        """Bytes that `step` holds at its peak above what it found, and totals of the process (``Memory`` in JSON)."""
 
     @abstractmethod
     def reset_peak(self) -> None:

@@ -12,7 +12,7 @@ from bnsuite.measure.devices.device import Device, DeviceError
 #: The kinds of device, by the first part of their names.
 KINDS: dict[str, type[Device]] = {"cpu": Cpu, "cuda": cuda.Cuda}
 
-#: What can be asked for, in words and as a pattern.
+#: The names that `resolve` accepts, in words and as a pattern.
 NAMES = "auto, cpu, cuda or cuda:N"
 _PATTERN = r"auto|cpu|cuda(:\d+)?"
 

@@ -1,7 +1,7 @@
 """Every ratio of the catalogue as a pytest-benchmark item: two steps timed by turns, one round a block of each.
 
-What pytest-benchmark shows and writes are the seconds per step of the ratio's own case: the plugin gives these items a
-clock that advances by nothing else. The case that it is compared with is named in ``extra_info``.
+pytest-benchmark shows and writes the seconds per step of the ratio's own case: the plugin gives these items a clock
+that advances by nothing else. ``extra_info`` names the case that it is compared with.
 """
 
 from __future__ import annotations

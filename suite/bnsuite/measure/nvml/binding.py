@@ -1,4 +1,4 @@
-"""The binding to the driver, initialised once and kept: the only file that imports pynvml."""
+"""The binding to the driver, initialised once per process: the only file that imports pynvml."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def driver_version() -> tuple[str | None, str]:
 
 
 def used_bytes(uuid: str | None, index: int = 0) -> int | None:
-    """Memory in use on torch's cuda:`index`, or its MIG slice, by whatever process; None where NVML can't say."""
+    """Memory in use on torch's cuda:`index`, or its MIG slice, by all processes; None where NVML can't say."""
     gpu, _ = find(uuid, index)
     if gpu is None:
         return None
