@@ -31,7 +31,7 @@ def test_an_unknown_device_is_refused(name: str) -> None:
 def test_no_gpu_is_refused_and_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only auto may fall back; cuda says why, and what to do about it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert devices.resolve("auto") is CPU
+    assert devices.resolve("auto").name == "cpu"
     monkeypatch.setattr(cuda.nvml, "driver_version", lambda: (None, "NVML: not found"))
     monkeypatch.setattr(cuda, "in_container", lambda: False)
     with pytest.raises(devices.DeviceError, match=r"no NVIDIA driver is loaded here \(NVML: not found\); install one"):

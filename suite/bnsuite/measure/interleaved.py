@@ -13,11 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsuite.cases.execution import Execution
 from bnsuite.measure import control
 from bnsuite.measure.clock import time_rounds
 from bnsuite.measure.fault_injection import NO_FAULT, InjectedFault
-from bnsuite.measure.timed_case import CoreShare, build, flush_of
+from bnsuite.measure.timed_case import CoreShare, build, flush_of, is_cold
 from bnsuite.measure.warm_up import warm_up
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class InterleavedCase:
         self._step: Step | None = None
         self._build()
         #: Caches are emptied before each round, which is of one step then.
-        self.cold = case is not None and case.execution is Execution.COLD
+        self.cold = case is not None and is_cold(case)
         self._flush = None if case is None else flush_of(case, device)
         #: About how many seconds one step takes.
         self.step_s = warm_up(self._timed, device)

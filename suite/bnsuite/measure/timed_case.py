@@ -122,12 +122,17 @@ class Conditions:
 
 def build(case: Case, device: Device, seed: int = 0) -> Step:
     """The whole step of `case` on `device`, executed as the case declares."""
-    return device.run_as(case.execution, case.build(device.name, seed))
+    return device.run_as(Execution(case.execution), case.build(device.name, seed))
+
+
+def is_cold(case: Case) -> bool:
+    """True if caches are emptied before each round, which is of one step then."""
+    return Execution(case.execution) is Execution.COLD
 
 
 def flush_of(case: Case, device: Device) -> Step | None:
     """The step that runs before each round of a cold case; None for other cases."""
-    return device.flush() if case.execution is Execution.COLD else None
+    return device.flush() if is_cold(case) else None
 
 
 class TimedCase:
@@ -155,7 +160,7 @@ class TimedCase:
         case = self._case
         if case.rounds is None:
             step_s = warm_up(self._warm, self._device)
-            return policy.plan([step_s], cold=case.execution is Execution.COLD)
+            return policy.plan([step_s], cold=is_cold(case))
         if case.long:
             case.brief(self._warm)()
         else:
