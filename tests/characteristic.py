@@ -44,13 +44,14 @@ def pool(name: str, divisor: float, seeds: range) -> list[dict[str, object]]:
     import torch
 
     from bnsuite.cases import TrainCase, by_id
-    from bnsuite.measure.follow import follow
+    from bnsuite.measure import devices
+    from bnsuite.measure.training_recorder import record
 
     torch.set_num_threads(1)
     case = by_id[name]
     assert isinstance(case, TrainCase)
     case = replace(case, optimizer=replace(case.optimizer, lr=case.optimizer.lr / divisor), probed=False)
-    return [asdict(follow(case, "cpu", seed)[0]) for seed in seeds]
+    return [asdict(record(case, devices.get("cpu"), seed)[0]) for seed in seeds]
 
 
 def elsewhere(name: str, divisor: float, *, vectors: bool) -> list[Curve]:

@@ -1,8 +1,8 @@
 """``make bench-loops``: an epoch of a workload against the loop its article has, on this machine, in one process.
 
-The article's loop takes its data from a DataLoader (MNIST through ToTensor, image by image); a workload's lie in
-memory on the device and its optimizer is fused. Both do the same steps on equally many samples. Epochs alternate,
-A B B A; what counts is the median of the ratios of neighbours.
+The article's loop takes its data from a DataLoader (MNIST through ToTensor, image by image); a workload keeps its data
+in memory on the device, and its optimizer is fused. Both do the same steps on equally many samples. Epochs alternate,
+A B B A; the result is the median of the ratios of neighbours.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from bnsuite.cases import TrainCase, by_id
 from bnsuite.cases.data import images
+from bnsuite.measure import devices
 
 CASES = {
     "train/mnist-mlp/bn/data=mnist": 0.5,
@@ -29,7 +30,7 @@ CASES = {
     "train/synthetic-mlp/bn/lr=0.01": 0.5,
     "train/synthetic-mlp/none/lr=0.01": 0.5,
 }
-#: What is asked for on a GPU.
+#: The limit on a GPU.
 GPU_LIMIT = 0.1
 
 
@@ -55,16 +56,15 @@ def article(case: TrainCase, dataset: Dataset[object], device: str) -> Callable[
     return epoch
 
 
-def seconds(epoch: Callable[[], None], device: str) -> float:
+def seconds(epoch: Callable[[], None], device: devices.Device) -> float:
     begin = perf_counter()
     epoch()
-    if device != "cpu":
-        torch.cuda.synchronize()
+    device.wait()
     return perf_counter() - begin
 
 
 def dataset_of(case: TrainCase, scratch: str) -> Dataset[object]:
-    """What the article's DataLoader reads: torchvision's MNIST, or tensors."""
+    """The data set of the article's DataLoader: torchvision's MNIST, or tensors."""
     if case.data != "mnist":
         data = case.build("cpu").data
         return TensorDataset(data.x_train, data.y_train)
@@ -84,27 +84,29 @@ def dataset_of(case: TrainCase, scratch: str) -> Dataset[object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--pairs", type=int, default=6, help="pairs of epochs a workload (default: 6)")
+    parser.add_argument("--device", default="auto", help=devices.NAMES)
+    parser.add_argument("--pairs", type=int, default=6, help="pairs of epochs per workload (default: 6)")
     options = parser.parse_args()
+    device = devices.resolve(options.device)
+    device.use()
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for name, cpu_limit in CASES.items():
             case = by_id[name]
             assert isinstance(case, TrainCase)
-            theirs = article(case, dataset_of(case, scratch), options.device)
-            ours = case.build(options.device)
+            theirs = article(case, dataset_of(case, scratch), device.name)
+            ours = case.build(device.name)
             pairs = options.pairs if case.long else 5 * options.pairs
             for warm in (theirs, ours) if not case.long else ():
                 warm()
             samples = []
             for pair in range(pairs):
                 order = (ours, theirs) if pair % 2 else (theirs, ours)
-                taken = {epoch: seconds(epoch, options.device) for epoch in order}
+                taken = {epoch: seconds(epoch, device) for epoch in order}
                 samples.append((taken[ours], taken[theirs]))
             ratios = [a / b for a, b in samples]
-            limit = cpu_limit if options.device == "cpu" else GPU_LIMIT
+            limit = cpu_limit if device.type == "cpu" else GPU_LIMIT
             rows.append(
                 (
                     name,
@@ -116,8 +118,8 @@ def main() -> None:
                     f"{limit:g}",
                 )
             )
-    print(f"epochs on {options.device}, torch {torch.__version__}, 1 thread")
-    headers = ("workload", "article's loop", "here", "ratio", "of single pairs", "pairs", "wanted at most")
+    print(f"epochs on {device.name}, torch {torch.__version__}, 1 thread")
+    headers = ("workload", "article's loop", "here", "ratio", "single pairs", "pairs", "limit")
     print(tabulate(rows, headers=headers, disable_numparse=True))
 
 

@@ -1,8 +1,8 @@
-"""What the harness adds to a step. Not a test: `make overhead` prints it.
+"""The time that the harness adds to a step. Not a test: `make overhead` prints it.
 
-An empty step is measured as a case is (pytest-benchmark's pedantic loop, garbage collection off), and a bare Python
-loop over the same step right beside it, 200 times in turn; the medians are subtracted. Rounds of 1,000 calls are what
-short cases use, rounds of one call what trainings use.
+An empty step is measured as a case is (pytest-benchmark's pedantic loop, garbage collection off), and so is a bare
+Python loop over the same step, alternately, 200 times; the medians are subtracted. Short cases use rounds of 1,000
+calls, trainings rounds of one call.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def test_a_case_that_takes_long_to_build_gets_fewer_layouts(move_s: float, layou
 
 def test_a_step_longer_than_its_share_is_timed_once_each_way() -> None:
     """A B B A is the least there is."""
-    assert plan(5.0, 1.5, 0.01, cold=False) == ({"do": "block", "rounds": 1, "iterations": 1, "warm": 0}, [2])
+    assert plan(5.0, 1.5, 0.01, cold=False) == ({"do": "time_block", "rounds": 1, "iterations": 1, "warm": 0}, [2])
 
 
 def test_caches_are_emptied_for_each_round_of_a_cold_case() -> None:

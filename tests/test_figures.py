@@ -11,7 +11,8 @@ from PIL import Image
 from bnsuite.articles.evidence import Evidence
 from bnsuite.articles.figures import draw, style
 from bnsuite.cases import TrainCase, by_id
-from bnsuite.measure.follow import follow
+from bnsuite.measure import devices
+from bnsuite.measure.training_recorder import record
 from bnsuite.record import details, store
 from bnsuite.record.details import Detail
 from bnsuite.record.schema import Curve
@@ -34,10 +35,10 @@ def evidence() -> Evidence:
     for name in CASES:
         case = by_id[name]
         assert isinstance(case, TrainCase)
-        followed = [follow(replace(case, epochs=2), "cpu", seed) for seed in range(2)]
-        curves = tuple(Curve.model_validate(asdict(curve), strict=False) for curve, _ in followed)
+        recorded = [record(replace(case, epochs=2), devices.get("cpu"), seed) for seed in range(2)]
+        curves = tuple(Curve.model_validate(asdict(curve), strict=False) for curve, _ in recorded)
         results.append(result(name, curves=curves))
-        seen[name] = tuple(Detail.model_validate(asdict(detail), strict=False) for _, detail in followed)
+        seen[name] = tuple(Detail.model_validate(asdict(detail), strict=False) for _, detail in recorded)
     return Evidence(make_run(*results), seen)
 
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show: `make gpu-check` runs this file and prints what it measures; elsewhere pytest skips it."""
+"""Checks that need a GPU: `make gpu-check` runs this file and prints what it measures; elsewhere pytest skips it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import torch
 
 from bnsuite.cases import CATALOGUE, Case, by_id
 from bnsuite.cases.op import OpCase
-from bnsuite.measure import clock, environment, memory, nvml
-from bnsuite.measure.device import resolve, uuid
-from bnsuite.measure.settle import settle
+from bnsuite.measure import devices, environment, nvml
+from bnsuite.measure.clock import time_rounds
+from bnsuite.measure.devices.cuda import Cuda
+from bnsuite.measure.timed_case import build
+from bnsuite.measure.warm_up import warm_up
 from conftest import ROOT
 
 pytestmark = pytest.mark.gpu
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.gpu
 if not torch.cuda.is_available():
     pytest.skip("there is no GPU here", allow_module_level=True)
 
-DEVICE = "cuda:0"
+DEVICE = Cuda("cuda:0")
 #: Kernels of 20 µs and more, on one H100 or its like.
 LONG_ENOUGH = (
     "op/batch_norm2d/fwd-train/f32/nchw/32x256x56x56",
@@ -35,19 +37,19 @@ OPS = [case for case in CATALOGUE if isinstance(case, OpCase) and case.cuda_only
 
 def test_the_device_is_found_and_described() -> None:
     """auto is the GPU; NVML knows it by torch's UUID."""
-    assert resolve("auto") == DEVICE
+    assert devices.resolve("auto").name == DEVICE.name
     described = environment.describe(DEVICE)
     assert described["gpu"]["nvml"]["name"] == described["gpu"]["name"]
-    assert nvml.used_bytes(uuid(DEVICE)) > 0
+    assert nvml.used_bytes(DEVICE.uuid) > 0
 
 
 @pytest.mark.parametrize("name", LONG_ENOUGH)
 def test_events_agree_with_do_bench(name: str) -> None:
-    """The clock of a timing launch and triton.testing.do_bench tell the same time of the same step within 2 %."""
+    """The clock of a timing launch and triton.testing.do_bench agree on the time of one step within 2 %."""
     testing = pytest.importorskip("triton.testing")
-    step = by_id[name].build(DEVICE)
-    step_s = settle(step, DEVICE)
-    ours_s = median(clock.time_rounds(step, clock.for_device(DEVICE), 50, max(1, round(1e-3 / step_s))))
+    step = build(by_id[name], DEVICE)
+    step_s = warm_up(step, DEVICE)
+    ours_s = median(time_rounds(step, DEVICE.clock, 50, max(1, round(1e-3 / step_s))))
     theirs_s = testing.do_bench(step, warmup=100, rep=500, return_mode="median") / 1e3
     apart = ours_s / theirs_s - 1
     print(f"\n{name}: CUDA events {ours_s * 1e6:.1f} µs, do_bench {theirs_s * 1e6:.1f} µs, {apart:+.2%}")
@@ -57,19 +59,19 @@ def test_events_agree_with_do_bench(name: str) -> None:
 @pytest.mark.parametrize("case", OPS, ids=lambda case: case.id)
 def test_every_op_of_a_gpu_runs(case: Case) -> None:
     """Without cuDNN, compiled, cold and replayed from a graph; its memory is exact in three passes."""
-    step = case.build(DEVICE)
+    step = build(case, DEVICE)
     assert step() is None
-    peaks = {memory.measure(step, DEVICE)["allocated_peak_bytes"] for _ in range(3)}
+    peaks = {DEVICE.memory(step)["allocated_peak_bytes"] for _ in range(3)}
     assert len(peaks) == 1
 
 
 @pytest.mark.slow
 def test_every_check_holds_on_a_gpu(tmp_path: Path) -> None:
-    """A run of them all, held against what was accepted and pinned, finds nothing wrong and nothing that fails."""
+    """A run of them all, compared with what was accepted and pinned, finds nothing wrong and nothing that fails."""
     select = ("--profile", "full", "-k", "numerics or behaviour")
     where = ("--baselines", str(ROOT / "baselines"), "--out", str(tmp_path))
     done = subprocess.run(
-        [sys.executable, "-m", "bnsuite", "--device", DEVICE, *select, *where, "--json"],
+        [sys.executable, "-m", "bnsuite", "--device", DEVICE.name, *select, *where, "--json"],
         capture_output=True,
         text=True,
         check=False,

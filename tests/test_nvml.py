@@ -34,11 +34,11 @@ def look(words, uuid="1234", then=None):
     return nvml.health(gpu)
 
 def watch(*scenes, **how):
-    '''A watch made in the first scene, started in the second, sampled in those between and stopped in the last.'''
+    '''The summary of a watch: presence is noted in the first scene, it starts in the second and stops in the last.'''
     play(scenes[0])
-    watched = nvml.Watch("1234")
+    presence = nvml.Presence()
     play(scenes[1])
-    watched.start(**how)
+    watched = presence.watch("1234", **how)
     for scene in scenes[2:-1]:
         play(scene)
         watched.sample()
@@ -82,19 +82,33 @@ def _run(script: str, *flags: str, **variables: str) -> Any:
 DESCRIBE = 'nvml.driver_version(), nvml.describe("1234"), nvml.used_bytes("GPU-1234")'
 
 
+GPU = {
+    "name": "NVIDIA Stub 1",
+    "uuid": "GPU-1234",
+    "driver": "580.65.06",
+    "cuda": "12.4",
+    "mig": False,
+    "mig_slice": False,
+    "ecc": True,
+    "pcie_generation": 4,
+    "pcie_generation_max": 5,
+    "pcie_width": 8,
+    "pcie_width_max": 16,
+    "power_limit_w": 700.0,
+    "sm_clock_mhz_max": 1980,
+    "memory_clock_mhz_max": 2619,
+    "memory_total_bytes": 1000,
+}
+
+
 # What a GPU is
 
 
 def test_a_gpu_is_described(ask: Ask) -> None:
+    """By torch's UUID, with or without its prefix."""
     driver, gpu, used = ask(DESCRIBE)
     assert driver == ["580.65.06", ""]
-    assert gpu == {
-        "name": "NVIDIA Stub 1",
-        "uuid": "GPU-1234",
-        "memory_total_bytes": 1000,
-        "power_limit_w": 700.0,
-        "mig": False,
-    }
+    assert gpu == GPU
     assert used == 300
 
 
@@ -106,24 +120,9 @@ def test_an_environment_without_the_binding_is_given_a_copy(ask: Ask, tmp_path: 
     assert ask("nvml.driver_version()", **bare) == [None, "nvidia-ml-py is not installed"]
 
 
-def test_details_say_all_that_is_fixed(ask: Ask) -> None:
-    assert ask('nvml.details("1234")') == {
-        "name": "NVIDIA Stub 1",
-        "uuid": "GPU-1234",
-        "driver": "580.65.06",
-        "cuda": "12.4",
-        "mig": False,
-        "mig_slice": False,
-        "ecc": True,
-        "pcie_generation": 4,
-        "pcie_generation_max": 5,
-        "pcie_width": 8,
-        "pcie_width_max": 16,
-        "power_limit_w": 700.0,
-        "sm_clock_mhz_max": 1980,
-        "memory_clock_mhz_max": 2619,
-        "memory_total_bytes": 1000,
-    }
+def test_a_gpu_is_described_alike_whatever_torch_tells(ask: Ask) -> None:
+    """torch 2.4 tells no UUID: the same facts by the index, so that one GPU has one machine key."""
+    assert ask('nvml.describe(None, 0), nvml.describe("1234", 0)') == [GPU, GPU]
 
 
 @pytest.mark.parametrize(
@@ -136,19 +135,19 @@ def test_details_say_all_that_is_fixed(ask: Ask) -> None:
     ],
 )
 def test_what_the_driver_cannot_say_is_none(ask: Ask, plays: str, build: str, unknown: set[str]) -> None:
-    """Not supported, not allowed or not in the library: those fields are gaps, and the rest is told."""
-    found, gpu = ask('nvml.details("1234"), nvml.describe("1234")', plays, build=build)
+    """Not supported, not allowed or not in the library: those fields are gaps, and the rest is there."""
+    found = ask('nvml.describe("1234")', plays, build=build)
     assert {name for name, value in found.items() if value is None} == unknown
-    assert {name for name, value in gpu.items() if value is None} == unknown - {"ecc"}
 
 
 def test_a_slice_has_its_own_memory_and_the_clocks_of_its_gpu(ask: Ask) -> None:
     """A slice answers no question about clocks or power: the whole GPU is asked."""
-    gpu, found, now = ask('nvml.describe("7700"), nvml.details("MIG-7700"), look("mig", "7700")', "mig")
-    assert gpu["uuid"] == found["uuid"] == "MIG-7700"
-    assert gpu["memory_total_bytes"] == found["memory_total_bytes"] == 125
-    assert gpu["mig"] is found["mig"] is found["mig_slice"] is True
-    assert gpu["power_limit_w"] == 700.0
+    gpu, found, now = ask('nvml.describe("7700"), nvml.describe("MIG-7700"), look("mig", "7700")', "mig")
+    assert gpu == found
+    assert found["uuid"] == "MIG-7700"
+    assert found["memory_total_bytes"] == 125
+    assert found["mig"] is found["mig_slice"] is True
+    assert found["power_limit_w"] == 700.0
     assert found["sm_clock_mhz_max"] == 1980
     assert (now["used_bytes"], now["sm_clock_mhz"], now["power_w"], now["trouble"]) == (50, 1980, 650.5, None)
 
@@ -158,9 +157,9 @@ def test_a_slice_has_its_own_memory_and_the_clocks_of_its_gpu(ask: Ask) -> None:
 )
 def test_a_gpu_that_is_not_there_is_none(ask: Ask, plays: str, driver: list[str | None]) -> None:
     """Nothing raises where there is no GPU or no driver, and the watch says why."""
-    script = f"{DESCRIBE}, nvml.details('1234'), nvml.details(None), nvml.find('1234')[1], watch('{plays}', '{plays}')"
+    script = f"{DESCRIBE}, nvml.describe(None), nvml.find('1234')[1], watch('{plays}', '{plays}')"
     *found, why, watched = ask(script, plays)
-    assert found == [driver, None, None, None, None]
+    assert found == [driver, None, None, None]
     assert why == ("NVML: Not Found" if plays == "no-gpu" else driver[1])
     assert watched.pop("trouble") == why
     assert (watched.pop("samples"), watched.pop("sampling_s")) == (0, 0.0)
@@ -171,7 +170,7 @@ def test_no_library_is_a_reason() -> None:
     """Without a driver's library the binding says so, and nothing raises."""
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine has a driver")
-    (version, trouble), gpu, used, watched = _run(f"{DESCRIBE}, nvml.Watch().start(period_s=0.01).stop()")
+    (version, trouble), gpu, used, watched = _run(f"{DESCRIBE}, nvml.Presence().watch(None, period_s=0.01).stop()")
     assert version is gpu is used is None
     assert watched["trouble"] == trouble == "NVML: NVML Shared Library Not Found"
 
@@ -245,6 +244,7 @@ def test_gaps_are_no_trouble(ask: Ask, plays: str, build: str, unknown: set[str]
 
 
 def test_a_lost_gpu_is_trouble_and_nothing_else(ask: Ask) -> None:
+    """Every field is None but the reason."""
     now = ask('look("own", then="own lost")')
     assert now.pop("trouble") == "NVML: GPU is lost"
     assert set(now.values()) == {None}
@@ -305,6 +305,7 @@ def test_throttling_is_what_was_not_expected(ask: Ask, scene: str, throttled: li
 
 
 def test_the_extremes_are_of_all_samples(ask: Ask) -> None:
+    """Of those between start and stop too."""
     watched = ask('watch("", "own", "own thermal", "own")')
     assert (watched["sm_clock_mhz_min"], watched["sm_clock_mhz_max"], watched["temperature_c_max"]) == (1200, 1980, 92)
 
@@ -318,6 +319,7 @@ def test_an_idle_clock_counts_only_if_there_is_no_other(ask: Ask) -> None:
 
 
 def test_memory_errors_are_those_that_came(ask: Ask) -> None:
+    """Errors from before the start do not count."""
     assert ask('watch("", "own", "own ecc")')["ecc_errors"] == 4
     assert ask('watch("ecc", "own ecc", "own ecc")')["ecc_errors"] == 0
 
@@ -354,13 +356,13 @@ def test_a_process_once_known_for_ours_stays_ours(ask: Ask) -> None:
     """In a container: another that comes later, during a second measurement, is foreign."""
     script = """
 play("")
-watched = nvml.Watch("1234")
+presence = nvml.Presence()
 play("host")
-first = watched.start().stop()
+first = presence.watch("1234").stop()
 play("host foreign")
-second = watched.start().stop()
+second = presence.watch("1234").stop()
 play("foreign")
-third = watched.start().stop()
+third = presence.watch("1234").stop()
 [[one.foreign, one.own_bytes] for one in (first, second, third)]
 """
     assert ask(script) == [[0, 150], [1, 150], [1, None]]
@@ -369,9 +371,9 @@ third = watched.start().stop()
 def test_the_uuid_may_come_late(ask: Ask) -> None:
     """torch tells it when it has touched the GPU; all GPUs' processes were remembered before that."""
     script = """
-watched = nvml.Watch()
+presence = nvml.Presence()
 play("two host foreign")
-watched.start("1234").stop(), watched.start("1299").stop()
+presence.watch("1234").stop(), presence.watch("1299").stop()
 """
     first, second = ask(script, "two foreign")
     assert (first["foreign"], first["own_bytes"], first["used_bytes"]) == (1, 150, 300)
@@ -381,21 +383,36 @@ watched.start("1234").stop(), watched.start("1299").stop()
 def test_without_a_uuid_the_index_says_which(ask: Ask) -> None:
     """torch 2.4 tells none: of two GPUs the measured one is watched, and not the first."""
     script = """
-watched = nvml.Watch()
+presence = nvml.Presence()
 play("two foreign")
-watched.start(None, 0).stop(), watched.start(None, 1).stop(), watched.start().stop()
+presence.watch(None, 0).stop(), presence.watch(None, 1).stop(), presence.watch("1299", 1).stop()
 """
-    first, second, again = ask(script, "two")
+    first, second, named = ask(script, "two")
     assert first["used_bytes"] != second["used_bytes"]
-    assert again["used_bytes"] == second["used_bytes"]
+    assert named["used_bytes"] == second["used_bytes"]
+
+
+def test_a_device_asks_for_its_own_gpu(ask: Ask) -> None:
+    """Watch, memory and facts are those of cuda:1 where torch 2.4 tells no UUID, on the path of every measurement."""
+    script = """
+import torch
+from bnsuite.measure.devices import get
+torch.cuda.get_device_properties = lambda _: type("Properties", (), vars_of)()
+torch.cuda.device_count = lambda: 2
+facts = get("cuda:1").describe()["gpu"]
+facts, get("cuda:1").watch().stop()
+""".replace("vars_of", "{'name': 'Stub', 'major': 9, 'minor': 0, 'total_memory': 1000}")
+    facts, watched = ask(script, "two foreign")
+    assert facts["nvml"]["uuid"] == "GPU-1299"
+    assert watched["used_bytes"] == 10
 
 
 def test_a_thread_samples_between_and_ends(ask: Ask) -> None:
     """It sees what both ends miss, counts what it cost, and is gone after the stop."""
     script = """
-watched = nvml.Watch("1234")
+presence = nvml.Presence()
 play("own")
-watched.start(period_s=0.002)
+watched = presence.watch("1234", period_s=0.002)
 seen = sum(thread.name == "bnsuite-nvml" and thread.daemon for thread in threading.enumerate())
 play("own thermal foreign")
 time.sleep(0.2)
@@ -415,9 +432,9 @@ seen, threading.active_count(), summary
 def test_a_gpu_lost_in_between(ask: Ask, period_s: float | None) -> None:
     """What was seen before stays, counters that can't be read any more are None, and the trouble is told."""
     script = f"""
-watched = nvml.Watch("1234")
+presence = nvml.Presence()
 play("own")
-watched.start(period_s={period_s})
+watched = presence.watch("1234", period_s={period_s})
 play("own lost")
 time.sleep(0.05)
 watched.stop()
@@ -431,10 +448,10 @@ watched.stop()
 def test_a_thread_leaves_a_lost_gpu_alone(ask: Ask) -> None:
     """One look at the start and one at the stop, and none between: no call brings it back."""
     script = """
-watched = nvml.Watch("1234")
-watched.start().stop()
+presence = nvml.Presence()
+presence.watch("1234").stop()
 play("lost")
-watched.start(period_s=0.001)
+watched = presence.watch("1234", period_s=0.001)
 time.sleep(0.05)
 watched.stop().samples
 """
@@ -450,7 +467,7 @@ for calls in range(60):
     stub.stub_reset()
     troubles.append(watch("own", "own", "own").trouble)
     stub.stub_reset()
-    nvml.describe("1234"), nvml.details("1234"), nvml.used_bytes("1234"), nvml.details(None)
+    nvml.describe("1234"), nvml.used_bytes("1234"), nvml.describe(None)
 troubles
 """
     troubles = ask(script)
@@ -463,21 +480,18 @@ def test_a_driver_that_hangs_is_left_behind(ask: Ask) -> None:
     """The stop waits for a sample that doesn't come back only for so long, and later ones not at all."""
     script = """
 from bnsuite.measure.nvml import watch as module
-module.PATIENCE_S = 0.1
-watched = nvml.Watch("1234").start(period_s=0.001)
+module.ANSWER_S = 0.1
+presence = nvml.Presence()
+watched = presence.watch("1234", period_s=0.001)
 play("hang")
 time.sleep(0.05)
-summaries = [watched.stop(), watched.start().stop()]
+summaries = [watched.stop(), presence.watch("1234").stop()]
 play("")
 while threading.active_count() > 1:
     time.sleep(0.01)
-[one.trouble for one in summaries], watched.start().stop().trouble
+[one.trouble for one in summaries], presence.watch("1234").stop().trouble
 """
     assert ask(script) == [["NVML: no answer for 0.1 s"] * 2, None]
-
-
-def test_a_stop_without_a_start_says_so(ask: Ask) -> None:
-    assert ask("nvml.Watch('1234').stop()")["trouble"] == "never started"
 
 
 # Which one it is
@@ -522,6 +536,7 @@ def test_without_a_uuid_what_cuda_is_shown_decides(
 
 
 def test_an_order_by_address_tells_unequal_gpus_apart(ask: Ask) -> None:
+    """CUDA_DEVICE_ORDER makes CUDA's numbers those of the driver."""
     assert ask(FIND, "unequal", CUDA_DEVICE_ORDER="PCI_BUS_ID") == ["GPU-1234", "GPU-1299"]
 
 

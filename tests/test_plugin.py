@@ -1,4 +1,4 @@
-"""`pytest suite`: the cases for people who only know pytest-benchmark."""
+"""`pytest suite`: the cases for users of plain pytest-benchmark."""
 
 from __future__ import annotations
 
@@ -50,7 +50,23 @@ def test_plain_pytest_benchmark(tmp_path: Path) -> None:
     assert training["options"]["disable_gc"]
 
 
+def test_the_json_of_a_ratio_holds_one_step_and_no_sum(tmp_path: Path) -> None:
+    """Its seconds are those of the ratio's own case, which extra_info names beside the case it is compared with."""
+    out = tmp_path / "out.json"
+    select = "relation and layer-vs-composition and bwd"
+    done = pytest_suite(tmp_path, "--device", "cpu", "-k", select, f"--benchmark-json={out}", "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = json.loads(out.read_text())["benchmarks"]
+    assert found["options"]["timer"] == "seconds_of_case"
+    info = found["extra_info"]
+    assert info["case"].endswith(info["times"].removeprefix("op/"))
+    assert info["partner"].startswith("op/composition/")
+    assert found["stats"]["rounds"] >= 8
+    assert found["stats"]["min"] > 0
+
+
 def test_without_benchmarking_the_steps_just_run(tmp_path: Path) -> None:
+    """As --benchmark-disable promises."""
     done = pytest_suite(tmp_path, "--device", "cpu", "-k", "batch_norm1d and not relation", "--benchmark-disable", "-q")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout

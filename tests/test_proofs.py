@@ -25,9 +25,9 @@ LAUNCHES = 3
 PROGRAM = """
 import json
 from bnsuite.cases.op import OpCase
-from bnsuite.measure import memory
+from bnsuite.measure import devices
 case = OpCase(layer="batch_norm2d", phase="fwd+bwd", layout="nchw", shape=(16, 32, 32, 32))
-print(json.dumps([memory.measure(case.build("cpu"), "cpu")["allocated_peak_bytes"] for _ in range(%d)]))
+print(json.dumps([devices.get("cpu").memory(case.build("cpu"))["allocated_peak_bytes"] for _ in range(%d)]))
 """
 
 

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from bnsuite.record import details, store
 from bnsuite.record.errors import InputError
+from bnsuite.record.key import machine_key
 from bnsuite.record.recorder import Recorder
-from bnsuite.record.schema import Curve, Memory, Observation, Run, Status, Value
+from bnsuite.record.schema import Curve, GpuFacts, Memory, Observation, Run, Status, Value
 from conftest import curve, detail, make_run, result, timing
 
 RUN = make_run(
@@ -219,3 +220,38 @@ def test_a_run_of_an_older_schema_is_read(tmp_path: Path, schema: int) -> None:
             del launch["gpu"], launch["examples"]
     (tmp_path / "run.json").write_text(json.dumps(old))
     assert store.load(tmp_path) == RUN
+
+
+#: A GPU as schema 3 has it, with NVML's facts twice: in short where torch told its UUID, and in full.
+FULL = {
+    **dict.fromkeys(("cuda", "ecc", "pcie_generation", "pcie_generation_max", "pcie_width", "pcie_width_max")),
+    **dict.fromkeys(("sm_clock_mhz_max", "memory_clock_mhz_max")),
+    "name": "NVIDIA X",
+    "uuid": "MIG-1",
+    "driver": "580.1",
+    "mig": True,
+    "mig_slice": True,
+    "power_limit_w": 700.0,
+    "memory_total_bytes": 10,
+}
+SHORT = {name: FULL[name] for name in ("name", "uuid", "mig", "power_limit_w", "memory_total_bytes")}
+
+
+@pytest.mark.parametrize("details", [FULL, None])
+@pytest.mark.parametrize("short", [SHORT, None])
+def test_the_two_records_of_a_gpu_become_one(
+    tmp_path: Path, short: dict[str, object] | None, details: dict[str, object] | None
+) -> None:
+    """Schema 3 knew less of a GPU where torch told no UUID, so that it had two machine keys: now it has one."""
+    old = json.loads(RUN.model_dump_json(by_alias=True))
+    old["schema"] = 3
+    old["asked"], old["quiet"] = old.pop("options"), old.pop("isolation")
+    known = {"name": "NVIDIA X", "count": 1, "capability": "9.0", "memory_total_bytes": 10, "driver": "580.1"}
+    old["environment"]["gpu"] = {**known, "nvml": short, "details": details}
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    run = store.load(tmp_path)
+    assert run.environment.gpu is not None
+    told = short is not None or details is not None
+    assert run.environment.gpu.nvml == (GpuFacts.model_validate(FULL) if told else None)
+    key = machine_key(run)
+    assert (key.mig, key.power_limit_w) == ((True, 700.0) if told else (None, None))

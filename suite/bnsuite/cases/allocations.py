@@ -1,35 +1,43 @@
-"""Bytes that a step takes from torch's allocators, exact: on a CPU the profiler sees every allocation."""
+"""Exact bytes that a step takes from torch's allocators: the one place that counts them, for checks and for measuring.
+
+On a CPU the profiler sees every allocation; any other device's allocator keeps the count itself, behind the same names
+in its module of torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
-class Held:
+class StepBytes:
     """Bytes above what a step found: the most at once, and what is left at its end."""
 
     peak: int
     net: int
 
 
-def held(step: Callable[[], None], device: str) -> Held:
-    """What one call of `step` holds, in the allocator of `device`: "cpu" or "cuda:N"."""
-    if device.startswith("cuda"):
-        return _on_gpu(step, device)
+def held(step: Callable[[], None], device: str) -> StepBytes:
+    """Bytes that one call of `step` holds in the allocator of `device`, named as torch names it."""
+    import torch
+
+    kind = torch.device(device).type
+    if kind != "cpu":
+        return _counted(step, getattr(torch, kind), device)
     live = peak = 0
     for nbytes in _profiled(step):
         live += nbytes
         peak = max(peak, live)
-    return Held(peak, live)
+    return StepBytes(peak, live)
 
 
 def settled_peak(step: Callable[[], None]) -> int:
-    """The most a step holds at once in torch's CPU allocator.
+    """The most bytes that a step holds at once in torch's CPU allocator.
 
-    The first pass settles what one step leaves for the next (gradients that are freed on zero_grad); the second
-    counts.
+    The first pass lets what one step leaves for the next (gradients that are freed on zero_grad) take its place; the
+    second counts.
     """
     _profiled(step)
     return held(step, "cpu").peak
@@ -50,12 +58,11 @@ def _profiled(step: Callable[[], None]) -> list[int]:
     return [event.nbytes() for event in records]
 
 
-def _on_gpu(step: Callable[[], None], device: str) -> Held:
-    import torch
-
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
+def _counted(step: Callable[[], None], allocator: Any, device: str) -> StepBytes:
+    """The same by an accelerator's own counters; `allocator` is its module of torch, such as ``torch.xpu``."""
+    allocator.synchronize(device)
+    allocator.reset_peak_memory_stats(device)
+    before = allocator.memory_allocated(device)
     step()
-    torch.cuda.synchronize(device)
-    return Held(torch.cuda.max_memory_allocated(device) - before, torch.cuda.memory_allocated(device) - before)
+    allocator.synchronize(device)
+    return StepBytes(allocator.max_memory_allocated(device) - before, allocator.memory_allocated(device) - before)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from bnsuite.cases.execution import Execution
+
 Step = Callable[[], None]
 
 #: A case is in the full profile always, and in the quick one if it says so.
@@ -75,9 +77,9 @@ class Case(ABC):
         return False
 
     @property
-    def cold(self) -> bool:
-        """Whether caches are emptied before every round."""
-        return False
+    def execution(self) -> Execution:
+        """The way its built step is executed, which the measuring side applies."""
+        return Execution.EAGER
 
     @property
     def rounds(self) -> int | None:

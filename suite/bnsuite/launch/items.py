@@ -17,7 +17,7 @@ START_UP_S = 180.0
 CLOSE_DOWN_S = 60.0
 
 ITEMS = Path(bnsuite.__file__).parent / "measure" / "items"
-FILES = (ITEMS / "bench_cases.py", ITEMS / "bench_relations.py")
+FILES = (ITEMS / "bench_cases.py", ITEMS / "bench_ratios.py")
 
 Results = Generator[tuple[str, Timing | Outcome], None, None]
 

@@ -6,12 +6,12 @@ import json
 import os
 from typing import Any
 
-#: Set in every worker process: what each of its messages carries, since whatever runs as Python starts prints too.
+#: Set in every worker process: the token in each of its messages, since code that runs as Python starts prints too.
 TOKEN_VARIABLE = "BNSUITE_TOKEN"  # noqa: S105  # no secret
 
 
 class Channel:
-    """A one-way stream of messages, one JSON object a line, each written at once.
+    """A one-way stream of messages, one JSON object per line, each written at once.
 
     With a `token`, an ASCII record separator and the token stand before each.
     """
@@ -21,14 +21,14 @@ class Channel:
         self._mark = b"" if token is None else b"\x1e" + token.encode()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Write one message whole; the reader may be gone, which ends this process."""
+        """Writes one message whole; the reader may be gone, which ends this process."""
         self.write(self.line(message))
 
     def line(self, message: dict[str, Any]) -> bytes:
-        """A message as it is written; ValueError for a number that JSON has none for."""
+        """A message as bytes. Raises ValueError for a number that JSON can't hold."""
         return self._mark + json.dumps(message, allow_nan=False).encode() + b"\n"
 
     def write(self, line: bytes) -> None:
-        """Write one line whole."""
+        """Writes one line whole."""
         while line:
             line = line[os.write(self._descriptor, line) :]

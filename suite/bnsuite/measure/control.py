@@ -1,22 +1,26 @@
-"""Controls: fixed work of torch's own that rides along with every case and tells what the machine itself did.
+"""Controls: fixed operations of torch's own, timed in the same process as a case, that show what the machine did.
 
-They are timed just before and just after a case, in the same process. A change that a control shows as well is
-the machine's, not the case's.
+In a run they are timed just before and just after each case. A change that a control shows as well is the machine's,
+not the case's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from bnsuite.cases import Step
 from bnsuite.measure.clock import time_rounds
+
+if TYPE_CHECKING:
+    from bnsuite.cases import Step
+    from bnsuite.measure.devices import Device
 
 #: Rounds on either side of a case, and about how long one takes.
 ROUNDS = 5
 ROUND_S = 1e-3
 
-#: What a training moves is not declared; its copy control has this size.
+#: Bytes that the copy moves where a case, such as a training, declares none.
 DEFAULT_BYTES = 1 << 20
 
 
@@ -24,7 +28,7 @@ def copy(nbytes: int, device: str) -> Step:
     """A plain copy that moves `nbytes`, half of them read and half written."""
     import torch
 
-    source = torch.ones(max(nbytes // 8, 1), device=device)  # four bytes an element, each read and written
+    source = torch.ones(max(nbytes // 8, 1), device=device)  # four bytes per element, each read and written
     target = torch.empty_like(source)
 
     def step() -> None:
@@ -45,20 +49,27 @@ def linear(device: str) -> Step:
     return step
 
 
+#: The controls that a comparison times as if they were cases, by the names it asks for them.
+INTERLEAVED: dict[str, Callable[[str], Step]] = {
+    "control/copy": partial(copy, DEFAULT_BYTES),
+    "control/linear": linear,
+}
+
+
 class Controls:
     """The controls of one case; :meth:`sample` is called around the case's rounds."""
 
-    def __init__(self, nbytes: int | None, device: str, clock: Callable[[], Any]) -> None:
-        self._clock = clock
-        self._steps = {"copy": copy(nbytes or DEFAULT_BYTES, device), "linear": linear(device)}
+    def __init__(self, nbytes: int | None, device: Device) -> None:
+        self._clock = device.clock
+        self._steps = {"copy": copy(nbytes or DEFAULT_BYTES, device.name), "linear": linear(device.name)}
         self._iterations: dict[str, int] = {}
-        #: Seconds a step, by control.
+        #: Seconds per step, by control.
         self.samples: dict[str, list[float]] = {name: [] for name in self._steps}
         for name, step in self._steps.items():
-            once = min(time_rounds(step, clock, 3))
+            once = min(time_rounds(step, self._clock, 3))
             self._iterations[name] = max(1, int(ROUND_S / max(once, 1e-9)))
 
     def sample(self) -> None:
-        """Time each control for a few rounds."""
+        """Times each control for a few rounds."""
         for name, step in self._steps.items():
             self.samples[name] += time_rounds(step, self._clock, ROUNDS, self._iterations[name])

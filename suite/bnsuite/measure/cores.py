@@ -1,4 +1,4 @@
-"""A process that the outer half measures: it stays on the cores it was given, and ends when the outer half does."""
+"""The start of a process that the outer half measures: it stays on its cores, and ends when the outer half does."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import ctypes
 import os
 import signal
 
-#: Set in every measured process: its cores, comma-separated, or nothing.
+#: Set in every measured process: its cores, comma-separated, or empty for any.
 CORES_VARIABLE = "BNSUITE_CORES"
 
 _PR_SET_PDEATHSIG = 1
 
 
 def take() -> None:
-    """Settle in, before torch starts threads; does nothing in a process that nobody measures."""
+    """Takes the given cores, before torch starts threads; does nothing in a process of another's."""
     cores = os.environ.get(CORES_VARIABLE)
     if cores is None:
         return

@@ -7,6 +7,7 @@ descriptor for outcomes and a file with the ids to be measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,19 @@ import pytest
 
 from bnsuite.cases import Case, RelationCase, by_id, implementation, profile
 from bnsuite.cases.case import PROFILES
-from bnsuite.measure import clock, cores, device, nvml
+from bnsuite.measure import cores, devices
 from bnsuite.measure.channel import Channel
+from bnsuite.measure.timed_case import TimingSample, seconds_of_case
 
-_DEVICE: pytest.StashKey[str] = pytest.StashKey()
+_DEVICE: pytest.StashKey[devices.Device] = pytest.StashKey()
 _CHANNEL: pytest.StashKey[Channel | None] = pytest.StashKey()
-#: What watches the GPU, if one may be measured.
-WATCH: pytest.StashKey[nvml.Watch | None] = pytest.StashKey()
-#: Under this key an item leaves what it measured, for the report hook to send.
-MEASURED: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+#: Under this key an item leaves its sample. The report hook sends it, since an item may still fail after that.
+MEASURED: pytest.StashKey[TimingSample] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bnsuite")
-    group.addoption("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    group.addoption("--device", default="auto", help=devices.NAMES)
     group.addoption("--profile", default="quick", choices=PROFILES, help="which cases to collect")
     group.addoption("--bnsuite-ids", metavar="FILE", help="collect just the case ids in FILE, one a line")
     group.addoption("--bnsuite-events", metavar="FD", type=int, help="send the outcome of every case there")
@@ -36,28 +36,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     cores.take()
-    # Before anything touches the GPU: whoever is on it by now is somebody else.
-    config.stash[WATCH] = None if config.getoption("--device") == "cpu" else nvml.Watch()
     descriptor = config.getoption("--bnsuite-events")
     config.stash[_CHANNEL] = None if descriptor is None else Channel(descriptor)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Make sure of the device before anything is collected: here a usage error is told as one."""
+    """Resolves the device before anything is collected, where pytest reports a usage error as one."""
     _measured_device(session.config)
 
 
-def _measured_device(config: pytest.Config) -> str:
-    """The device all items of this session are measured on, found out once."""
+def _measured_device(config: pytest.Config) -> devices.Device:
+    """The device that all items of this session are measured on, resolved once."""
     if _DEVICE not in config.stash:
         try:
-            config.stash[_DEVICE] = device.resolve(config.getoption("--device"))
-        except device.DeviceError as error:
+            config.stash[_DEVICE] = devices.resolve(config.getoption("--device"))
+        except devices.DeviceError as error:
             raise pytest.UsageError(str(error)) from None
-        import torch  # here, so that no case is charged for it
+        import torch  # noqa: F401  # here, so that no case is charged for it
 
-        if config.stash[_DEVICE] != "cpu":
-            torch.cuda.set_device(config.stash[_DEVICE])
+        config.stash[_DEVICE].use()
     return config.stash[_DEVICE]
 
 
@@ -68,10 +65,10 @@ def _cases(config: pytest.Config) -> list[Case]:
     return [by_id[line] for line in Path(listed).read_text(encoding="utf-8").splitlines()]
 
 
-#: What the items of each file are made of, by the name of their argument.
+#: The cases that each file's items are made of, by the name of their argument.
 _ARGUMENTS: dict[str, Callable[[Case], bool]] = {
     "case": lambda case: not isinstance(case, RelationCase),
-    "relation": lambda case: isinstance(case, RelationCase),
+    "ratio": lambda case: isinstance(case, RelationCase),
 }
 
 
@@ -80,7 +77,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if argument is None:
         return
     measured = _measured_device(metafunc.config)
-    options = {"timer": clock.for_device(measured), "disable_gc": True}
+    options = {"timer": seconds_of_case if argument == "ratio" else measured.clock, "disable_gc": True}
     metafunc.parametrize(
         argument,
         [
@@ -95,19 +92,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
-def _skip(case: Case, measured: str) -> list[pytest.MarkDecorator]:
-    """Why a case can't be measured here, as a mark; a run has seen to it before."""
+def _skip(case: Case, measured: devices.Device) -> list[pytest.MarkDecorator]:
+    """The reason why a case can't be measured here, as a mark; a run has left such cases out before."""
     lacks = [package for package in case.packages if find_spec(package) is None]
     if lacks:
         return [pytest.mark.skip(reason=f"{', '.join(lacks)} is not installed")]
-    if case.cuda_only and measured == "cpu":
+    if case.cuda_only and measured.type == "cpu":
         return [pytest.mark.skip(reason="on a GPU only")]
     return []
 
 
 @pytest.fixture
-def measured_device(request: pytest.FixtureRequest) -> str:
-    """The device under measurement, "cpu" or "cuda:N"."""
+def device(request: pytest.FixtureRequest) -> devices.Device:
+    """The device under measurement."""
     return _measured_device(request.config)
 
 
@@ -125,7 +122,7 @@ def pytest_runtest_makereport(
     if case is not None and (report.when == "call" or report.outcome != "passed"):
         refused = call.excinfo is not None and call.excinfo.errisinstance(NotImplementedError)
         if refused and implementation.named() is not None:
-            reason = implementation.refusal(_said(call))
+            reason = implementation.refusal(_message(call))
             _send(item, {"event": "skipped", "case": case, "reason": reason})
             report.outcome, report.longrepr = "skipped", (str(item.path), 0, f"Skipped: {reason}")
         elif report.outcome != "passed":
@@ -133,7 +130,7 @@ def pytest_runtest_makereport(
             if item.config.stash[_CHANNEL] is not None:
                 item.session.shouldstop = f"{case} failed; the others are measured in a fresh process"
         elif MEASURED in item.stash:
-            _send(item, {"event": "measured", "case": case, "timing": item.stash[MEASURED]})
+            _send(item, {"event": "measured", "case": case, "timing": asdict(item.stash[MEASURED])})
     return report
 
 
@@ -149,13 +146,13 @@ def _send(item: pytest.Item, message: dict[str, Any]) -> None:
         channel.send(message)
 
 
-def _said(call: pytest.CallInfo[None]) -> str:
-    """The first line of what the exception says."""
+def _message(call: pytest.CallInfo[None]) -> str:
+    """The first line of the exception's message."""
     text = str(call.excinfo.value).strip().splitlines() if call.excinfo else []
     return text[0] if text else ""
 
 
 def _reason(call: pytest.CallInfo[None]) -> str:
-    """The exception in one line, as the reader of a verdict wants it."""
+    """The exception in one line, for the reader of a verdict."""
     name = type(call.excinfo.value).__name__ if call.excinfo else "unknown"
-    return f"{name}: {said}" if (said := _said(call)) else name
+    return f"{name}: {message}" if (message := _message(call)) else name

@@ -1,8 +1,7 @@
-"""The worker process: one JSON request a line on stdin, one JSON answer a line on stdout.
+"""The worker process: one JSON request per line on stdin, one JSON answer per line on stdout.
 
 Started as ``python -m bnsuite.measure.worker`` in the environment that is judged. It needs torch and the
-standard library only, and imports torch when a request first needs it. Whatever the measured code prints goes
-to stderr.
+standard library only, and imports torch when a request first needs it. Output of the measured code goes to stderr.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,14 +22,14 @@ from bnsuite.measure import cores
 from bnsuite.measure.channel import TOKEN_VARIABLE, Channel
 
 if TYPE_CHECKING:
-    from bnsuite.measure.bench import Bench
+    from bnsuite.measure.interleaved import InterleavedCase
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
 
 
 def _folder(request: Request) -> Path | None:
-    """Where images are looked for, if the request says."""
+    """The folder of downloaded images, if the request names one."""
     return Path(request["source"]) if request.get("source") else None
 
 
@@ -40,7 +39,7 @@ def _installed(package: str) -> bool:
 
 
 def _catalogue(request: Request) -> Answer:
-    """The cases of a profile, as the outer half plans with them."""
+    """The cases of a profile, with all that planning needs."""
     from bnsuite.cases import defects, profile
     from bnsuite.cases.data import to_download
 
@@ -70,16 +69,16 @@ def _catalogue(request: Request) -> Answer:
 
 
 def _environment(request: Request) -> Answer:
-    """The device that was asked for, made sure of, and what surrounds it."""
+    """The device that was asked for, resolved, and the environment around it; or why it is refused."""
     from bnsuite.cases import implementation
-    from bnsuite.measure import device, environment
+    from bnsuite.measure import devices, environment
 
     try:
         if name := implementation.named():
             implementation.load(name)
-        found = device.resolve(request["device"])
-        return {"refused": None, "device": found, "environment": environment.describe(found)}
-    except (device.DeviceError, implementation.ImplementationError) as error:
+        device = devices.resolve(request["device"])
+        return {"refused": None, "device": device.name, "environment": environment.describe(device)}
+    except (devices.DeviceError, implementation.ImplementationError) as error:
         refused = str(error)
     except RuntimeError as error:  # a GPU that is busy, lost or in exclusive use says so when it is first touched
         refused = f"--device {request['device']}: {str(error).strip().splitlines()[0]}; see `nvidia-smi`"
@@ -87,32 +86,31 @@ def _environment(request: Request) -> Answer:
 
 
 def _start(_: Request) -> Answer:
-    """Import what every measurement needs, so that no case is charged for it."""
+    """Imports what every measurement needs, so that no case is charged for it."""
     import torch  # noqa: F401
 
     return {}
 
 
 def _stage(request: Request) -> Answer:
-    """Make data sets into a folder."""
+    """Makes data sets into a folder."""
     from bnsuite.cases import data
 
     return {"missing": data.stage(request["datasets"], Path(request["folder"]), _folder(request))}
 
 
 def _curve(request: Request) -> Answer:
-    """One training, followed from its first epoch to its last."""
-    import torch
-
+    """One training, recorded from its first epoch to its last."""
     from bnsuite.cases import TrainCase, by_id, implementation
-    from bnsuite.measure.follow import follow
+    from bnsuite.measure import devices
+    from bnsuite.measure.training_recorder import record
 
     case = by_id[request["case"]]
     assert isinstance(case, TrainCase)
-    if request["device"] != "cpu":
-        torch.cuda.set_device(request["device"])
+    device = devices.get(request["device"])
+    device.use()
     try:
-        curve, detail = follow(case, request["device"], request["seed"])
+        curve, detail = record(case, device, request["seed"])
     except NotImplementedError as reason:
         if implementation.named() is None:
             raise
@@ -121,33 +119,46 @@ def _curve(request: Request) -> Answer:
 
 
 def _check(request: Request) -> Answer:
-    """One check: what it saw, or why there is nothing to look at."""
-    import torch
-
+    """The observations of one check, or why there is nothing to look at."""
     from bnsuite.cases import CannotLookError, CheckCase, Subject, by_id, implementation
+    from bnsuite.measure import devices
 
     case = by_id[request["case"]]
     assert isinstance(case, CheckCase)
-    if request["device"] != "cpu":
-        torch.cuda.set_device(request["device"])
+    devices.get(request["device"]).use()
     try:
-        seen = [asdict(one) for one in case.look(Subject(request["device"]))]
+        observations = [asdict(one) for one in case.look(Subject(request["device"]))]
     except CannotLookError as reason:
         return {"observations": [], "skipped": str(reason)}
     except NotImplementedError as reason:
         if implementation.named() is None:
             raise
         return {"observations": [], "skipped": implementation.refusal(reason)}
-    return {"observations": seen, "skipped": None}
+    return {"observations": observations, "skipped": None}
 
 
-def _settle(request: Request) -> Answer:
-    """Import what the cases need, an optimizer among it if there are trainings; get a heap; stay on the cores given."""
+@dataclass
+class _Slot:
+    """The place of the one case that this process holds ready for interleaved timing."""
+
+    case: InterleavedCase | None = None
+
+    @property
+    def filled(self) -> InterleavedCase:
+        assert self.case is not None, '"build" comes before this request'
+        return self.case
+
+
+_SLOT = _Slot()
+
+
+def _prepare(request: Request) -> Answer:
+    """Imports what the cases need (an optimizer for trainings), fills the heap, and stays on the given cores."""
     import torch
 
     import bnsuite.cases  # noqa: F401
-    from bnsuite.measure import bench
-    from bnsuite.measure.settle import fill_heap
+    from bnsuite.measure.interleaved import pin
+    from bnsuite.measure.warm_up import fill_heap
 
     x = torch.ones(2, requires_grad=True)
     torch.autograd.grad(2 * x, x, torch.ones(2))  # the first time it imports 0.5 s of sympy
@@ -155,56 +166,51 @@ def _settle(request: Request) -> Answer:
         torch.optim.SGD([x], lr=0.0)  # the first one imports torch._dynamo, which takes longer than torch itself
     fill_heap(request["heap"])
     gc.collect()
-    gc.freeze()  # what was imported stays: letting go of a case need not look through it again, 0.1 s each time
-    bench.pin(request["cores"])
+    gc.freeze()  # what was imported stays: releasing a case need not look through it again, 0.1 s each time
+    pin(request["cores"])
     return {}
 
 
-@cache
-def _bench() -> Bench:
-    from bnsuite.measure.bench import Bench
-
-    return Bench()
-
-
-def _ready(request: Request) -> Answer:
-    """One side of a lockstep gets a case ready: about how long a step takes, or why there is nothing to be timed."""
-    import torch
-
+def _build(request: Request) -> Answer:
+    """A case, built and warmed up: about how long a step takes, or why there is nothing to be timed."""
     from bnsuite.cases import implementation
-    from bnsuite.measure.plant import Plant
+    from bnsuite.measure import devices, interleaved
+    from bnsuite.measure.fault_injection import InjectedFault
 
-    if request["device"] != "cpu":
-        torch.cuda.set_device(request["device"])  # marks of time go to the current one
+    _release({})
+    device = devices.get(request["device"])
+    device.use()
     try:
-        ready = _bench().ready(request["case"], request["device"], request["seed"], Plant(**request["plant"]))
+        case = interleaved.ready(request["case"], device, request["seed"], InjectedFault(**request["fault"]))
     except NotImplementedError as reason:
         if implementation.named() is None:
             raise
         return {"step_s": None, "cold": False, "examples": None, "skipped": implementation.refusal(reason)}
-    return {**asdict(ready), "skipped": None}
+    _SLOT.case = case
+    return {"step_s": case.step_s, "cold": case.cold, "examples": case.examples, "skipped": None}
 
 
-def _move(request: Request) -> Answer:
+def _rebuild(request: Request) -> Answer:
     """The case that is ready, built anew elsewhere in memory."""
-    _bench().move(request["shift"])
+    _SLOT.filled.rebuild(request["shift"])
     return {}
 
 
-def _block(request: Request) -> Answer:
+def _time_block(request: Request) -> Answer:
     """Some rounds of the case that is ready."""
-    samples_s, cpu_share = _bench().block(request["rounds"], request["iterations"], request["warm"])
+    samples_s, cpu_share = _SLOT.filled.block(request["rounds"], request["iterations"], request["warm"])
     return {"samples_s": samples_s, "cpu_share": cpu_share}
 
 
-def _peak(_: Request) -> Answer:
-    """The most memory the case that is ready holds."""
-    return {"memory": _bench().memory()}
+def _measure_memory(_: Request) -> Answer:
+    """The most memory that the case that is ready holds."""
+    return {"memory": _SLOT.filled.memory()}
 
 
-def _done(_: Request) -> Answer:
-    """Let go of the case; what the GPU went through since it was made ready."""
-    gpu = _bench().done()
+def _release(_: Request) -> Answer:
+    """Frees the case, if one is ready; returns what the GPU went through since it was built."""
+    case, _SLOT.case = _SLOT.case, None
+    gpu = case.release() if case is not None else None
     return {"gpu": asdict(gpu) if gpu else None}
 
 
@@ -215,17 +221,17 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "stage": _stage,
     "check": _check,
     "curve": _curve,
-    "settle": _settle,
-    "ready": _ready,
-    "move": _move,
-    "block": _block,
-    "peak": _peak,
-    "done": _done,
+    "prepare": _prepare,
+    "build": _build,
+    "rebuild": _rebuild,
+    "time_block": _time_block,
+    "measure_memory": _measure_memory,
+    "release": _release,
 }
 
 
 def main() -> None:
-    """Answer requests until stdin ends."""
+    """Answers requests until stdin ends."""
     cores.take()
     answers = Channel(os.dup(1), os.environ.pop(TOKEN_VARIABLE, None))
     os.dup2(2, 1)  # a print in the measured code must not look like an answer
@@ -233,7 +239,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = answers.line({"done": ANSWERS[request["do"]](request)})
-        except Exception as error:  # noqa: BLE001  # whatever the measured code raises is an answer
+        except Exception as error:  # noqa: BLE001  # any exception of the measured code is an answer
             traceback.print_exc()
             text = str(error).strip().splitlines()
             answer = answers.line({"failed": f"{type(error).__name__}: {text[0]}" if text else type(error).__name__})

@@ -118,7 +118,7 @@ class InterleavedTimes(Versioned):
     budget_s: float | None
     #: What was set for the timed processes beyond what the runs name.
     variables: dict[str, str]
-    #: The known fault that was planted into B, if one was (see ``measure/plant.py``).
+    #: The known fault that was injected into B, if one was (see ``measure/fault_injection.py``).
     injected: dict[str, float] = Field(default_factory=dict)
     cases: tuple[PairedCase, ...]
 

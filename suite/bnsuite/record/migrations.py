@@ -34,12 +34,27 @@ def know_of_checks(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def one_gpu_record(environment: dict[str, Any]) -> dict[str, Any]:
+    """An environment of schema 3, which has two records of NVML's facts, with the full one alone."""
+    gpu = environment["gpu"]
+    if gpu is None:
+        return environment
+    short, full = gpu["nvml"], gpu.get("details")
+    if full is None and short is not None:
+        pcie = ("pcie_generation", "pcie_generation_max", "pcie_width", "pcie_width_max")
+        unknown = ("cuda", "ecc", *pcie, "sm_clock_mhz_max", "memory_clock_mhz_max")
+        known = {"driver": gpu["driver"], "mig_slice": short["uuid"].startswith("MIG-")}
+        full = {**dict.fromkeys(unknown), **known, **short}
+    return {**environment, "gpu": {**without(gpu, "details"), "nvml": full}}
+
+
 def name_options(run: dict[str, Any]) -> dict[str, Any]:
-    """From 3 to 4: what a run was asked for and how it was isolated had other names; all were plain runs."""
+    """From 3 to 4: options, isolation and the GPU's facts had other names, and every run was a plain one."""
     isolation = {**without(run["quiet"], "not_done"), "not_applied": run["quiet"].get("not_done", [])}
     return {
         **without(run, "asked", "quiet"),
         "schema": 4,
         "options": run["asked"],
         "isolation": isolation,
+        "environment": one_gpu_record(run["environment"]),
     }

@@ -205,16 +205,8 @@ class CaseResult(Value):
         return self.case.id
 
 
-class NvmlGpu(Value):
-    name: str
-    uuid: str
-    memory_total_bytes: Bytes
-    power_limit_w: float | None
-    mig: bool | None
-
-
-class GpuDetails(Value):
-    """What is fixed about a GPU, or nearly so; None where the driver can't say."""
+class GpuFacts(Value):
+    """NVML's facts about a GPU, which do not change while it is measured; None where the driver can't say."""
 
     name: str | None
     uuid: str
@@ -241,8 +233,7 @@ class Gpu(Value):
     capability: str
     memory_total_bytes: Bytes
     driver: str | None
-    nvml: NvmlGpu | None
-    details: GpuDetails | None = None
+    nvml: GpuFacts | None
 
 
 class EnvironmentInfo(Value):
@@ -300,8 +291,8 @@ class Run(Versioned):
 
     History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
     curve be without accuracy. 3, in 0.3.0, has observations of checks, bounds of relations, the implementation that
-    was judged and what NVML saw of the GPU. 4, in 0.4.0, says what kind of run it is, and names ``options`` and
-    ``isolation`` so.
+    was judged and what NVML saw of the GPU. 4, in 0.4.0, says what kind of run it is, names ``options`` and
+    ``isolation`` so, and has one record of NVML's facts.
     """
 
     SCHEMA: ClassVar[int] = 4

@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
 from bnsuite.cases.case import Case, Step
+from bnsuite.cases.execution import Execution
 
 if TYPE_CHECKING:
     import torch
@@ -82,8 +83,8 @@ class OpCase(Case):
         return PASSES[self.phase] * prod(self.shape) * DTYPES[self.dtype][0]
 
     @property
-    def cold(self) -> bool:
-        return self.way == "cold"
+    def execution(self) -> Execution:
+        return Execution(self.way or "eager")
 
     def examples(self, step: Step) -> int:  # noqa: ARG002
         return self.shape[0]

@@ -1,9 +1,8 @@
-"""How a layer's step is built: everything allocated outside, and a function left that launches work."""
+"""Builders of a layer's step: everything is allocated outside, and the step only launches work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from bnsuite.cases import implementation
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
 #: Groups of ``group_norm``: the default of Wu & He (2018).
 GROUPS = 32
-
-#: Steps before a graph is captured, on a stream of their own, as torch asks for.
-CAPTURE_AFTER = 3
 
 
 def _composition(channels: int) -> nn.Module:
@@ -62,7 +58,7 @@ def _layer(case: OpCase) -> nn.Module:
 
 
 def build(case: OpCase, device: str, seed: int) -> Step:
-    """The step of `case`, all its tensors on `device`."""
+    """The step of `case`, all its tensors on `device`; cuDNN, caches and graphs are the measuring side's to set."""
     import torch
 
     forward = case.phase.startswith("fwd") and case.phase != "fwd+bwd"
@@ -74,14 +70,10 @@ def build(case: OpCase, device: str, seed: int) -> Step:
         torch.compiler.reset()  # else a second shape in one process is compiled for any shape
         called = torch.compile(layer)
     if forward:
-        step = _forward(called, x)
-    else:
-        wanted = [x.requires_grad_(), *layer.parameters()]
-        (dy,) = gradient
-        step = _both(called, x, wanted, dy) if case.phase == "fwd+bwd" else _backward(called, x, wanted, dy)
-    if case.way == "native":
-        return _without_cudnn(step)
-    return _captured(step) if case.way == "graph" else step
+        return _forward(called, x)
+    wanted = [x.requires_grad_(), *layer.parameters()]
+    (dy,) = gradient
+    return _both(called, x, wanted, dy) if case.phase == "fwd+bwd" else _backward(called, x, wanted, dy)
 
 
 def _forward(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Step:
@@ -117,37 +109,3 @@ def _backward(
         torch.autograd.grad(y, wanted, dy, retain_graph=True)
 
     return backward
-
-
-def _without_cudnn(step: Step) -> Step:
-    import torch
-
-    def native() -> None:
-        before = torch.backends.cudnn.enabled
-        torch.backends.cudnn.enabled = False  # the context manager for it takes as long as a small step
-        try:
-            step()
-        finally:
-            torch.backends.cudnn.enabled = before
-
-    return native
-
-
-def _captured(step: Step) -> Step:
-    import torch
-
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(CAPTURE_AFTER):
-            step()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return partial(_replay, graph, step)
-
-
-def _replay(graph: torch.cuda.CUDAGraph, _: Step) -> None:
-    """The captured step again; it reads and writes the tensors of the step itself, which are kept by being given."""
-    graph.replay()

@@ -157,9 +157,9 @@ class Training:
         if not self._random:
             yield
             return
-        on_gpu = self._device != "cpu"
-        state = torch.cuda if on_gpu else torch.random
-        with torch.random.fork_rng(devices=[self._device] if on_gpu else []):
+        kind = torch.device(self._device).type
+        state = torch.random if kind == "cpu" else getattr(torch, kind)
+        with torch.random.fork_rng(devices=[] if kind == "cpu" else [self._device], device_type=kind):
             if self._chance is None:
                 torch.manual_seed(self._seed)
             else:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 #: Where our folders are mounted in a container.
 INNER, STAGE, USERS = "/bnsuite/inner", "/bnsuite/stage", "/bnsuite/implementation"
 
-#: Finds the Python that has torch, and has it keep a worker; one without torch says so itself.
+#: Finds the Python that has torch, and has it supervise a worker; one without torch says so itself.
 FIND_PYTHON = """
 for python in python python3; do
   "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' >/dev/null 2>&1 &&
-    exec "$python" -m bnsuite.measure.keeper
+    exec "$python" -m bnsuite.measure.supervisor
 done
 for python in python python3; do
-  command -v "$python" >/dev/null && exec "$python" -m bnsuite.measure.keeper
+  command -v "$python" >/dev/null && exec "$python" -m bnsuite.measure.supervisor
 done
 echo "there is neither python nor python3 on the image's PATH" >&2
 exit 127

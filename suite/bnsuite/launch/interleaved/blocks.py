@@ -115,8 +115,8 @@ class InterleavedCase:
             self._time(pairs, layout)
         for place in self._places:
             if memory:
-                self.sides[place].memory = self._ask(place, {"do": "peak"}, MemoryAnswer).memory
-            self.sides[place].gpu = _without_partner(self._ask(place, {"do": "done"}, Done).gpu)
+                self.sides[place].memory = self._ask(place, {"do": "measure_memory"}, MemoryAnswer).memory
+            self.sides[place].gpu = _without_partner(self._ask(place, {"do": "release"}, Done).gpu)
 
     def pairs(self, *, confirms: bool) -> PairedLaunch:
         """What was taken, pair by pair."""
@@ -135,8 +135,8 @@ class InterleavedCase:
         )
 
     def _get_ready(self, place: int) -> None:
-        request = {"do": "ready", "case": self._name, "device": self._devices[place], "seed": self._seed}
-        ready = self._ask(place, {**request, "plant": self._faults[place]}, ReadyAnswer)
+        request = {"do": "build", "case": self._name, "device": self._devices[place], "seed": self._seed}
+        ready = self._ask(place, {**request, "fault": self._faults[place]}, ReadyAnswer)
         if ready.step_s is None:
             raise SkippedError(place, ready.skipped or "no reason given")
         side = self.sides[place]
@@ -147,7 +147,7 @@ class InterleavedCase:
         began = monotonic()
         for place in self._places:
             shift = 64 * self._chance.randrange(1, MAX_SHIFT_BYTES // 64)
-            self._ask(place, {"do": "move", "shift": shift}, MoveAnswer)
+            self._ask(place, {"do": "rebuild", "shift": shift}, MoveAnswer)
         return monotonic() - began
 
     def _time(self, pairs: int, layout: int) -> None:
@@ -183,7 +183,7 @@ def plan(step_s: float, case_s: float, move_s: float, *, cold: bool) -> tuple[di
     quads = max(1, round(case_s / (4 * (rounds * iterations + warm) * step_s)))  # A B B A, or B A A B
     layouts = min(LAYOUTS, quads, max(MIN_LAYOUTS, int(MAX_MOVING * case_s / move_s)))
     pairs = [2 * (quads // layouts + (number < quads % layouts)) for number in range(layouts)]
-    return {"do": "block", "rounds": rounds, "iterations": iterations, "warm": warm}, pairs
+    return {"do": "time_block", "rounds": rounds, "iterations": iterations, "warm": warm}, pairs
 
 
 def _without_partner(seen: GpuWatch | None) -> GpuWatch | None:

@@ -142,7 +142,7 @@ class InterleavedLaunches:
 
     def _settle(self, worker: Worker) -> None:
         """Have torch imported wherever there is room, then stay on the timed cores."""
-        worker.ask({"do": "settle", **self._ahead}, StartAnswer, START_UP_S, "the limit for starting torch")
+        worker.ask({"do": "prepare", **self._ahead}, StartAnswer, START_UP_S, "the limit for starting torch")
 
     def _what_is_ahead(self, names: Collection[str]) -> dict[str, Any]:
         """What a process should know of the cases `names` before any of them is timed."""

@@ -40,7 +40,7 @@ class EnvironmentAnswer(Value):
 
 
 class StartAnswer(Value):
-    """Answer to "start" and "settle": torch is imported."""
+    """Answer to "start" and "prepare": torch is imported."""
 
 
 class DatasetsAnswer(Value):
@@ -79,7 +79,7 @@ class TrainingAnswer(Value):
 
 
 class ReadyAnswer(Value):
-    """Answer to "ready": about how many seconds a step of the case takes, or why there is nothing to be timed.
+    """Answer to "build": about how many seconds a step of the case takes, or why there is nothing to be timed.
 
     Before each round of a cold case the caches are emptied, so that its rounds are of one step.
     """
@@ -97,24 +97,24 @@ class ReadyAnswer(Value):
 
 
 class MoveAnswer(Value):
-    """Answer to "move": the case lies elsewhere in memory."""
+    """Answer to "rebuild": the case lies elsewhere in memory."""
 
 
 class BlockAnswer(Value):
-    """Answer to "block": seconds a step, a value a round, and processor time over wall time (None on a GPU)."""
+    """Answer to "time_block": seconds a step, a value a round, and processor time over wall time (None on a GPU)."""
 
     samples_s: tuple[Seconds, ...] = Field(min_length=1)
     cpu_share: Annotated[Number, Field(ge=0)] | None
 
 
 class MemoryAnswer(Value):
-    """Answer to "peak"."""
+    """Answer to "measure_memory"."""
 
     memory: Memory
 
 
 class Done(Value):
-    """Answer to "done": what the GPU went through since the case was made ready; None on a CPU."""
+    """Answer to "release": what the GPU went through since the case was made ready; None on a CPU."""
 
     gpu: GpuWatch | None
 

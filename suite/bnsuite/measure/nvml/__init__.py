@@ -1,29 +1,18 @@
-"""What NVML says of a GPU: what it is, how it is, and what it went through during a measurement. Nothing is set."""
+"""NVML's account of a GPU: facts, state, and a watch over a measurement. Nothing is ever set."""
 
 from bnsuite.measure.nvml.handle import Handle, find
-from bnsuite.measure.nvml.state import (
-    Details,
-    Gpu,
-    Health,
-    Process,
-    describe,
-    details,
-    driver_version,
-    health,
-    used_bytes,
-)
-from bnsuite.measure.nvml.watch import GpuWatch, Watch
+from bnsuite.measure.nvml.state import GpuFacts, Health, Process, describe, driver_version, health, used_bytes
+from bnsuite.measure.nvml.watch import GpuWatch, Presence, Watch
 
 __all__ = [
-    "Details",
-    "Gpu",
+    "GpuFacts",
     "GpuWatch",
     "Handle",
     "Health",
+    "Presence",
     "Process",
     "Watch",
     "describe",
-    "details",
     "driver_version",
     "find",
     "health",

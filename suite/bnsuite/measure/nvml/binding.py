@@ -1,4 +1,4 @@
-"""The binding to the driver, initialised once and kept: the only file that imports pynvml."""
+"""The binding to the driver, initialised once per process: the only file that imports pynvml."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 #: The module beside this one that is a copy of the binding, where the coordinator has put one.
 COPY = "pynvml"
 
-#: Answers by which a driver says that it doesn't know, or won't tell: no sign that anything is wrong.
-SILENCES = (
+#: Errors that mean that this driver does not offer or permit something; none is a sign that anything is wrong.
+UNAVAILABLE = (
     "NVML_ERROR_INVALID_ARGUMENT",  # such as a MIG slice asked for its clocks
     "NVML_ERROR_NOT_SUPPORTED",
     "NVML_ERROR_NO_PERMISSION",
@@ -27,12 +27,12 @@ class NvmlError(Exception):
     """NVML can't answer: the binding or the driver is missing, or a call failed."""
 
 
-class SilentError(NvmlError):
-    """NVML works, but doesn't know this or won't tell."""
+class UnavailableError(NvmlError):
+    """NVML works, but this driver does not offer or permit this."""
 
 
 def library() -> Any:
-    """The initialised binding. A driver that isn't there is asked for again at the next call."""
+    """The initialised binding. A driver that is missing is tried again at the next call."""
     return _initialised(os.getpid())
 
 
@@ -47,7 +47,7 @@ def _initialised(_process: int) -> Any:
 
 
 def _binding() -> Any:
-    """nvidia-ml-py as it is installed here; else the copy that came with us into another environment."""
+    """The installed nvidia-ml-py, or else the copy that the coordinator put beside this module."""
     try:
         import pynvml
     except ImportError as error:
@@ -59,9 +59,9 @@ def _binding() -> Any:
 
 
 def call(names: str | tuple[str, ...], *arguments: Any) -> Any:
-    """What the first of these functions answers that both the binding and the driver have.
+    """The answer of the first of these functions that both the binding and the driver have.
 
-    All that goes wrong is an NvmlError.
+    Raises NvmlError, for every kind of failure.
     """
     binding = library()
     for name in (names,) if isinstance(names, str) else names:
@@ -73,21 +73,21 @@ def call(names: str | tuple[str, ...], *arguments: Any) -> Any:
         except binding.NVMLError_FunctionNotFound:
             continue
         except binding.NVMLError as error:
-            silent = error.value in {getattr(binding, code, None) for code in SILENCES}
-            raise (SilentError if silent else NvmlError)(f"NVML: {error}") from error
+            unavailable = error.value in {getattr(binding, code, None) for code in UNAVAILABLE}
+            raise (UnavailableError if unavailable else NvmlError)(f"NVML: {error}") from error
         except UnicodeDecodeError as error:
-            raise NvmlError(f"NVML: {name} answers no text") from error
-    raise SilentError("NVML: Function Not Found")
+            raise NvmlError(f"NVML: {name} returns no text") from error
+    raise UnavailableError("NVML: Function Not Found")
 
 
 def text(names: str, *arguments: Any) -> str:
-    """What a function answers, as text: some versions of the binding give bytes."""
+    """The answer of a function as text: some versions of the binding return bytes."""
     value = call(names, *arguments)
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-class Questions:
-    """Asks one thing after another: None where there is no answer, and the first trouble is kept."""
+class Queries:
+    """A series of calls: each returns None where there is no answer, and the first error is kept in `trouble`."""
 
     def __init__(self) -> None:
         self.trouble: str | None = None
@@ -95,7 +95,7 @@ class Questions:
     def ask(self, names: str | tuple[str, ...], *arguments: Any) -> Any:
         try:
             return call(names, *arguments)
-        except SilentError:
+        except UnavailableError:
             return None
         except NvmlError as error:
             self.trouble = self.trouble or str(error)

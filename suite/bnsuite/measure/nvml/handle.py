@@ -1,4 +1,4 @@
-"""Which GPU of the driver's is torch's: by its UUID, or else by what CUDA was told to show."""
+"""The driver's handle of torch's GPU: by its UUID, or else by CUDA_VISIBLE_DEVICES and the order of GPUs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Handle:
 
 
 def find(uuid: str | None, index: int = 0) -> tuple[Handle | None, str]:
-    """The GPU that torch calls cuda:`index`, or None and why it can't be told which one that is.
+    """The GPU that torch calls cuda:`index`, or None and the reason why it can't be identified.
 
     `uuid` is torch's, with or without "GPU-"; without it (torch 2.4) CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER
     have to say.
@@ -35,9 +35,9 @@ def find(uuid: str | None, index: int = 0) -> tuple[Handle | None, str]:
             return _visible(index), ""
         found = by_uuid(uuid)
         if not found.is_slice and _slices(found):  # CUDA may name a slice by its whole GPU
-            seen, _ = find(None, index)
-            if seen and text("nvmlDeviceGetUUID", seen.board) == found.uuid:
-                return seen, ""
+            visible, _ = find(None, index)
+            if visible and text("nvmlDeviceGetUUID", visible.board) == found.uuid:
+                return visible, ""
         return found, ""
     except NvmlError as error:
         return None, str(error)
@@ -89,11 +89,11 @@ def _slices(board: Handle) -> list[Handle]:
     try:
         if not call("nvmlDeviceGetMigMode", board.own)[0]:
             return []
-        most = call("nvmlDeviceGetMaxMigDeviceCount", board.own)
+        count = call("nvmlDeviceGetMaxMigDeviceCount", board.own)
     except NvmlError:
         return []
     found = []
-    for index in range(most):
+    for index in range(count):
         try:
             found.append(_handle(call("nvmlDeviceGetMigDeviceHandleByIndex", board.own, index)))
         except NvmlError:
@@ -115,7 +115,7 @@ def _visible(index: int) -> Handle:
 
 
 def _entry(entry: str, boards: list[Handle]) -> Handle:
-    """What one entry of CUDA_VISIBLE_DEVICES names: a number, or the beginning of a UUID."""
+    """The GPU or slice that an entry of CUDA_VISIBLE_DEVICES names: a number, or the beginning of a UUID."""
     if entry.startswith("MIG-"):
         try:
             return by_uuid(entry)

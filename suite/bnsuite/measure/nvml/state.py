@@ -1,4 +1,4 @@
-"""What the driver says of a GPU: what it is, and how it is at this moment. Nothing is changed."""
+"""The driver's account of a GPU: its facts, and its state at this moment. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from bnsuite.measure.nvml.binding import NvmlError, Questions, call, library, text
+from bnsuite.measure.nvml.binding import NvmlError, Queries, call, library, text
 from bnsuite.measure.nvml.handle import Handle, find
 
 #: The bits of NVML's clock event reasons: why the clocks are not higher.
@@ -31,19 +31,8 @@ PROCESS_LISTS = tuple(
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """One GPU as its driver describes it; None where the driver is too old to say."""
-
-    name: str
-    uuid: str
-    memory_total_bytes: int
-    power_limit_w: float | None
-    mig: bool | None
-
-
-@dataclass(frozen=True)
-class Details:
-    """All that is fixed about a GPU, or nearly so; None where the driver can't say."""
+class GpuFacts:
+    """Facts about a GPU that do not change while it is measured; None where the driver can't say."""
 
     name: str | None
     uuid: str
@@ -72,10 +61,10 @@ class Process:
 
 @dataclass(frozen=True)
 class Health:
-    """How a GPU is at one moment; None where the driver can't say.
+    """The state of a GPU at one moment; None where the driver can't say.
 
-    Of a MIG slice the memory and the processes are its own, and the rest is the whole GPU's. `trouble` is what went
-    wrong, where something did.
+    Of a MIG slice the memory and the processes are its own, and the rest is the whole GPU's. `trouble` is the first
+    error, if there was one.
     """
 
     sm_clock_mhz: int | None = None
@@ -93,34 +82,15 @@ class Health:
 
 
 def driver_version() -> tuple[str | None, str]:
-    """The driver's version, or None and what stands in the way."""
+    """The driver's version, or None and the reason."""
     try:
         return text("nvmlSystemGetDriverVersion"), ""
     except NvmlError as error:
         return None, str(error)
 
 
-def describe(uuid: str | None) -> Gpu | None:
-    """The GPU with this UUID (as torch gives it, without "GPU-"), or None where NVML can't say."""
-    gpu = _found(uuid)
-    if gpu is None:
-        return None
-    try:
-        questions = Questions()
-        mig = questions.ask("nvmlDeviceGetMigMode", gpu.board)
-        return Gpu(
-            name=text("nvmlDeviceGetName", gpu.own),
-            uuid=gpu.uuid,
-            memory_total_bytes=int(call("nvmlDeviceGetMemoryInfo", gpu.own).total),
-            power_limit_w=_thousandth(questions.ask("nvmlDeviceGetEnforcedPowerLimit", gpu.board)),
-            mig=None if mig is None else bool(mig[0]),
-        )
-    except NvmlError:
-        return None
-
-
 def used_bytes(uuid: str | None, index: int = 0) -> int | None:
-    """Memory in use on torch's cuda:`index`, or its MIG slice, by whatever process; None where NVML can't say."""
+    """Memory in use on torch's cuda:`index`, or its MIG slice, by all processes; None where NVML can't say."""
     gpu, _ = find(uuid, index)
     if gpu is None:
         return None
@@ -130,23 +100,18 @@ def used_bytes(uuid: str | None, index: int = 0) -> int | None:
         return None
 
 
-def _found(uuid: str | None) -> Handle | None:
-    """The GPU, or the slice of it that CUDA means, with this UUID."""
-    return None if uuid is None else find(uuid)[0]
-
-
-def details(uuid: str | None, index: int = 0) -> Details | None:
-    """All that is fixed about torch's cuda:`index`, or None where NVML can't tell which GPU that is."""
+def describe(uuid: str | None, index: int = 0) -> GpuFacts | None:
+    """The facts about torch's cuda:`index`, or None where NVML can't say which GPU that is."""
     gpu, _ = find(uuid, index)
     if gpu is None:
         return None
-    binding, ask = library(), Questions().ask
+    binding, ask = library(), Queries().ask
     cuda = ask("nvmlSystemGetCudaDriverVersion")
     mig = ask("nvmlDeviceGetMigMode", gpu.board)
     ecc = ask("nvmlDeviceGetEccMode", gpu.board)
     name = ask("nvmlDeviceGetName", gpu.own)
     memory = ask("nvmlDeviceGetMemoryInfo", gpu.own)
-    return Details(
+    return GpuFacts(
         name=name.decode() if isinstance(name, bytes) else name,
         uuid=gpu.uuid,
         driver=driver_version()[0],
@@ -166,16 +131,16 @@ def details(uuid: str | None, index: int = 0) -> Details | None:
 
 
 def health(gpu: Handle) -> Health:
-    """How the GPU is now. Never raises."""
+    """The GPU's state now. Never raises."""
     try:
         binding = library()
     except NvmlError as error:  # a forked process whose driver has gone
         return Health(trouble=str(error))
-    questions = Questions()
-    ask, board = questions.ask, gpu.board
+    queries = Queries()
+    ask, board = queries.ask, gpu.board
     mask = ask(("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"), board)
     memory = ask("nvmlDeviceGetMemoryInfo", gpu.own)
-    found = processes(gpu, questions)
+    found = processes(gpu, queries)
     own = next((process.used_bytes for process in found or () if process.id == os.getpid()), None)
     return Health(
         sm_clock_mhz=ask("nvmlDeviceGetClockInfo", board, binding.NVML_CLOCK_SM),
@@ -186,12 +151,12 @@ def health(gpu: Handle) -> Health:
         ),
         power_w=_thousandth(ask("nvmlDeviceGetPowerUsage", board)),
         energy_j=_thousandth(ask("nvmlDeviceGetTotalEnergyConsumption", board)),
-        ecc_corrected=_ecc(binding.NVML_MEMORY_ERROR_TYPE_CORRECTED, board, questions),
-        ecc_uncorrected=_ecc(binding.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, board, questions),
+        ecc_corrected=_ecc(binding.NVML_MEMORY_ERROR_TYPE_CORRECTED, board, queries),
+        ecc_uncorrected=_ecc(binding.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, board, queries),
         used_bytes=None if memory is None else int(memory.used),
         own_bytes=own,
         processes=found,
-        trouble=questions.trouble,
+        trouble=queries.trouble,
     )
 
 
@@ -201,15 +166,15 @@ def words(mask: int) -> tuple[str, ...]:
     return tuple(REASONS.get(bit, f"{bit:#x}") for bit in bits if mask & bit)
 
 
-def _ecc(kind: int, board: Any, questions: Questions) -> int | None:
+def _ecc(kind: int, board: Any, queries: Queries) -> int | None:
     """Errors of one kind since the driver was loaded."""
-    count = questions.ask("nvmlDeviceGetTotalEccErrors", board, kind, library().NVML_VOLATILE_ECC)
+    count = queries.ask("nvmlDeviceGetTotalEccErrors", board, kind, library().NVML_VOLATILE_ECC)
     return None if count is None else int(count)
 
 
-def processes(gpu: Handle, questions: Questions) -> tuple[Process, ...] | None:
+def processes(gpu: Handle, queries: Queries) -> tuple[Process, ...] | None:
     """The processes that compute or draw on the GPU, by their ids; one that does both is one."""
-    lists = [questions.ask(names, gpu.own) for names in PROCESS_LISTS]
+    lists = [queries.ask(names, gpu.own) for names in PROCESS_LISTS]
     if lists == [None, None]:
         return None
     found: dict[int, int | None] = {}

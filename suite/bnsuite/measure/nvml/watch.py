@@ -1,4 +1,4 @@
-"""What a GPU went through while something was measured on it."""
+"""A watch over a GPU while something is measured on it: clocks, heat, energy, errors, memory and processes."""
 
 from __future__ import annotations
 
@@ -8,31 +8,28 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from time import thread_time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from bnsuite.measure.nvml.binding import NvmlError, Questions
+from bnsuite.measure.nvml.binding import NvmlError, Queries
 from bnsuite.measure.nvml.handle import Handle, everything, find
 from bnsuite.measure.nvml.state import Health, health, processes
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 Number = TypeVar("Number", int, float)
 
-#: Reasons for lower clocks that a measurement doesn't expect; a power cap or an idle GPU is all in a day's work.
+#: Reasons for lower clocks that spoil a measurement; a power cap and an idle GPU are normal.
 THROTTLING = ("hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
 
-#: How long a driver that doesn't answer is waited for.
-PATIENCE_S = 5.0
+#: The time that a driver has for an answer.
+ANSWER_S = 5.0
 
 
 @dataclass(frozen=True)
 class GpuWatch:
-    """What was seen between start and stop; None where the driver couldn't say.
+    """The summary of a watch; None where the driver couldn't say.
 
-    `foreign` counts all processes seen but our own; None where not even ours is shown, as in some containers.
-    Clocks are those of a busy GPU, if it was seen busy. Bytes are the most that was seen. `ecc_errors` is how many
-    came, corrected or not. `sampling_s` is the thread time that all samples took.
+    `foreign` counts all listed processes but this one; None where not even this one is listed, as in some containers.
+    Clocks are those of a busy GPU, if a sample found it busy. Bytes are maxima over the samples. `ecc_errors` counts
+    new errors, corrected or not. `sampling_s` is the thread time that all samples took.
     """
 
     throttled: tuple[str, ...] | None
@@ -52,78 +49,50 @@ class GpuWatch:
 
 
 class Watch:
-    """Watches one GPU from start to stop, as often as wanted. Nothing of it raises.
+    """A running watch over one GPU, which :meth:`Presence.watch` starts. Nothing of it raises."""
 
-    Make it before this process touches the GPU: it remembers who is there already, and so the one who has come by
-    the first stop is known for us even in a container, where NVML speaks of processes by the host's ids.
-    """
-
-    def __init__(self, uuid: str | None = None, index: int = 0) -> None:
-        self._uuid, self._index = uuid, index
-        self._gpu: Handle | None = None
-        self._ours: int | None = None
-        self._why = ""
-        self._tally = _Tally(trouble="never started")
+    def __init__(self, presence: Presence, gpu: Handle | None, trouble: str | None, period_s: float | None) -> None:
+        self._presence, self._gpu = presence, gpu
+        self._tally = _Tally(trouble=trouble)
         self._stop = Event()
         self._thread: Thread | None = None
-        self._before: dict[str, frozenset[int]] = {}
-        with suppress(NvmlError):
-            for gpu in everything():
-                found = processes(gpu, Questions())
-                if found is not None:
-                    self._before[gpu.uuid] = frozenset(process.id for process in found)
-
-    def start(self, uuid: str | None = None, index: int | None = None, *, period_s: float | None = None) -> Self:
-        """Begin anew, on the GPU of this UUID, or torch's cuda:`index`, if that is known by now.
-
-        With a period, sample in a thread as well.
-        """
-        if not self._end_thread():
-            self._tally = _Tally()
-            return self
-        if self._gpu is None or uuid not in {None, self._uuid} or index not in {None, self._index}:
-            self._uuid = uuid or self._uuid
-            self._index = self._index if index is None else index
-            self._gpu, self._why = find(self._uuid, self._index)
-        self._tally = _Tally(trouble=self._why or None)
         self.sample()
-        if period_s is not None and self._gpu is not None:
-            self._stop = Event()
-            arguments = (self._gpu, self._tally, self._stop, period_s)
+        if period_s is not None and gpu is not None:
+            arguments = (gpu, self._tally, self._stop, period_s)
             self._thread = Thread(target=_keep_sampling, args=arguments, name="bnsuite-nvml", daemon=True)
             try:
                 self._thread.start()
             except RuntimeError as error:  # no more threads
                 self._thread, self._tally.trouble = None, str(error)
-        return self
 
     def sample(self) -> None:
-        """Look once more, between two rounds say."""
+        """Reads the sensors once more, between two rounds say."""
         if self._gpu is not None:
             self._tally.sample(self._gpu)
 
     def stop(self) -> GpuWatch:
-        """Look for the last time and sum up."""
-        if self._end_thread():
+        """Reads the sensors for the last time and returns the summary."""
+        if self.end_thread():
             self.sample()
         else:
-            self._tally.trouble = f"NVML: no answer for {PATIENCE_S:g} s"
-        return self._sum_up(self._tally)
+            self._tally.trouble = no_answer()
+        return self._summary()
 
-    def _end_thread(self) -> bool:
-        """Whether no thread samples any more. One that hangs in the driver is waited for once, then left behind."""
+    def end_thread(self) -> bool:
+        """Ends the sampling thread; False if it hangs in the driver, which is waited for only once."""
         if self._thread is None:
             return True
-        patience_s = 0.0 if self._stop.is_set() else PATIENCE_S
+        timeout_s = 0.0 if self._stop.is_set() else ANSWER_S
         self._stop.set()
-        self._thread.join(patience_s)
+        self._thread.join(timeout_s)
         if self._thread.is_alive():
             return False
         self._thread = None
         return True
 
-    def _sum_up(self, tally: _Tally) -> GpuWatch:
-        foreign, own_bytes = self._people(tally)
+    def _summary(self) -> GpuWatch:
+        tally = self._tally
+        foreign, own_bytes = (None, None) if self._gpu is None else self._presence.count(tally, self._gpu)
         clocks = tally.busy_clocks or tally.clocks
         return GpuWatch(
             throttled=None if tally.reasons is None else tuple(word for word in THROTTLING if word in tally.reasons),
@@ -142,24 +111,63 @@ class Watch:
             trouble=tally.trouble,
         )
 
-    def _people(self, tally: _Tally) -> tuple[int | None, int | None]:
-        """How many processes were not ours, and the most memory that ours held."""
-        if not tally.processes or self._gpu is None:
+
+class Presence:
+    """The processes that were on the GPUs before this one; it starts watches. Nothing of it raises.
+
+    Make it before this process touches a GPU: the process that has come by the first stop is then known to be this
+    one, even in a container, where NVML may list processes by the host's ids.
+    """
+
+    def __init__(self) -> None:
+        self._own_id: int | None = None
+        self._last: Watch | None = None
+        self._key: tuple[str | None, int] | None = None
+        self._gpu: Handle | None = None
+        self._trouble = ""
+        self._before: dict[str, frozenset[int]] = {}
+        with suppress(NvmlError):
+            for gpu in everything():
+                present = processes(gpu, Queries())
+                if present is not None:
+                    self._before[gpu.uuid] = frozenset(process.id for process in present)
+
+    def watch(self, uuid: str | None, index: int = 0, *, period_s: float | None = None) -> Watch:
+        """A new watch over torch's cuda:`index`, whose UUID is `uuid` if torch says; the one before it ends.
+
+        With a period, a thread samples as well.
+        """
+        if self._last is not None and not self._last.end_thread():
+            return Watch(self, None, no_answer(), None)
+        if self._gpu is None or self._key != (uuid, index):
+            self._key = uuid, index
+            self._gpu, self._trouble = find(uuid, index)
+        self._last = Watch(self, self._gpu, self._trouble or None, period_s)
+        return self._last
+
+    def count(self, tally: _Tally, gpu: Handle) -> tuple[int | None, int | None]:
+        """The number of processes on `gpu` that are not this one, and the most memory that this one held."""
+        if not tally.processes:
             return None, None
-        new = tally.present - self._before.get(self._gpu.uuid, tally.present)
+        new = tally.present - self._before.get(gpu.uuid, tally.present)
         if os.getpid() in tally.processes:
-            self._ours = os.getpid()
-        elif self._ours is None and len(new) == 1:
-            (self._ours,) = new
-        if self._ours in tally.processes:
-            return len(tally.processes) - 1, tally.processes[self._ours]
-        # Of several that came at once one is ours, whichever; if none came, NVML doesn't show ours.
-        return len(tally.processes) - (self._ours is None and bool(new)), None
+            self._own_id = os.getpid()
+        elif self._own_id is None and len(new) == 1:
+            (self._own_id,) = new
+        if self._own_id in tally.processes:
+            return len(tally.processes) - 1, tally.processes[self._own_id]
+        # Of several that came at once one is this one, whichever; if none came, NVML doesn't show it.
+        return len(tally.processes) - (self._own_id is None and bool(new)), None
+
+
+def no_answer() -> str:
+    """The trouble with a driver that hangs."""
+    return f"NVML: no answer for {ANSWER_S:g} s"
 
 
 @dataclass
 class _Tally:
-    """What the samples add up to, so that none has to be kept."""
+    """The aggregate of all samples, none of which is kept."""
 
     trouble: str | None = None
     first: Health | None = None
@@ -190,26 +198,26 @@ class _Tally:
         if now.reasons is not None:
             self.reasons = (self.reasons or set()).union(now.reasons)
         if now.sm_clock_mhz is not None:
-            self.clocks = _ends((*self.clocks, now.sm_clock_mhz))
+            self.clocks = _range((*self.clocks, now.sm_clock_mhz))
             if "gpu_idle" not in (now.reasons or ()):
-                self.busy_clocks = _ends((*self.busy_clocks, now.sm_clock_mhz))
-        self.temperature_c = _most(self.temperature_c, now.temperature_c)
-        self.power_w = _most(self.power_w, now.power_w)
-        self.used_bytes = _most(self.used_bytes, now.used_bytes)
+                self.busy_clocks = _range((*self.busy_clocks, now.sm_clock_mhz))
+        self.temperature_c = _max(self.temperature_c, now.temperature_c)
+        self.power_w = _max(self.power_w, now.power_w)
+        self.used_bytes = _max(self.used_bytes, now.used_bytes)
         if now.processes is not None:
             self.present = frozenset(process.id for process in now.processes)
             for process in now.processes:
-                self.processes[process.id] = _most(self.processes.get(process.id), process.used_bytes)
+                self.processes[process.id] = _max(self.processes.get(process.id), process.used_bytes)
 
 
 def _keep_sampling(gpu: Handle, tally: _Tally, stop: Event, period_s: float) -> None:
-    """Sample until told to stop, or until something is wrong with the GPU: more calls won't mend it."""
+    """Samples until `stop` is set, or until something is wrong with the GPU, which more calls won't fix."""
     while tally.trouble is None and not stop.wait(period_s):
         tally.sample(gpu)
 
 
 def _increase(tally: _Tally, count: Callable[[Health], Number | None]) -> Number | None:
-    """By how much a counter grew, or None where it can't be read or began anew (the driver was reloaded)."""
+    """The growth of a counter, or None where it can't be read or started again (the driver was reloaded)."""
     if tally.first is None or tally.last is None:
         return None
     before, after = count(tally.first), count(tally.last)
@@ -222,9 +230,9 @@ def _ecc_errors(health: Health) -> int | None:
     return health.ecc_corrected + health.ecc_uncorrected
 
 
-def _ends(values: tuple[int, ...]) -> tuple[int, int]:
+def _range(values: tuple[int, ...]) -> tuple[int, int]:
     return min(values), max(values)
 
 
-def _most(known: Number | None, new: Number | None) -> Number | None:
+def _max(known: Number | None, new: Number | None) -> Number | None:
     return max((value for value in (known, new) if value is not None), default=None)

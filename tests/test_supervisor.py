@@ -1,4 +1,4 @@
-"""What a worker in a container needs and no engine: its stream decoded, its keeper, and the engine's errors told."""
+"""A worker in a container, without an engine: its stream, its supervisor, and the messages for the engine's errors."""
 
 from __future__ import annotations
 
@@ -56,12 +56,14 @@ def test_frames_are_decoded_wherever_they_are_cut() -> None:
     ],
 )
 def test_what_the_engine_says_is_told_in_one_line(said: str, means: str) -> None:
+    """With the cause, and the remedy where there is one."""
     for error in (DockerException(said), APIError("500 Server Error", explanation=said)):
         assert explained(error).startswith(means)
         assert "\n" not in explained(error)
 
 
 def test_an_engine_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line that names the environment."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(InputError, match=r"^docker:x: no Docker engine answers; start it "):
         parse("docker:x").prepare()
@@ -84,27 +86,27 @@ def test_a_coordinator_that_can_not_be_seen_is_alive(monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def supervisor(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts what a container starts; importing torch, which START does, runs `torch`."""
-    kept = []
+    started = []
 
     def start(torch: str, **more: str) -> subprocess.Popen[str]:
         (tmp_path / "torch.py").write_text(torch)
-        kept.append(
+        started.append(
             subprocess.Popen(
-                [sys.executable, "-m", "bnsuite.measure.keeper"],
+                [sys.executable, "-m", "bnsuite.measure.supervisor"],
                 env={**os.environ, "PYTHONPATH": str(tmp_path), "BNSUITE_CORES": "", **more},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
         )
-        kept[-1].stdin.write(json.dumps(START) + "\n")
-        kept[-1].stdin.flush()
-        return kept[-1]
+        started[-1].stdin.write(json.dumps(START) + "\n")
+        started[-1].stdin.flush()
+        return started[-1]
 
     yield start
-    for process in kept:
+    for process in started:
         process.kill()
         process.wait()
         for stream in (process.stdin, process.stdout):
@@ -112,14 +114,14 @@ def keeper(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGSEGV, 139), (signal.SIGKILL, 137)])
-def test_a_keeper_ends_as_its_worker_does(keeper: Any, number: int, status: int) -> None:
+def test_a_supervisor_ends_as_its_worker_does(supervisor: Any, number: int, status: int) -> None:
     """By a signal, which the first process of a container can't die of itself."""
-    assert keeper(f"import os; os.kill(os.getpid(), {number})").wait(20) == status
+    assert supervisor(f"import os; os.kill(os.getpid(), {number})").wait(20) == status
 
 
-def test_a_keeper_ends_with_the_worker_when_nobody_listens(keeper: Any, tmp_path: Path) -> None:
+def test_a_supervisor_ends_with_the_worker_when_its_client_is_gone(supervisor: Any, tmp_path: Path) -> None:
     """Even one that hangs, and does not read on."""
-    one = keeper("import os, time; open(__file__ + '.pid', 'w').write(str(os.getpid())); time.sleep(600)")
+    one = supervisor("import os, time; open(__file__ + '.pid', 'w').write(str(os.getpid())); time.sleep(600)")
     pid = tmp_path / "torch.py.pid"
     while not (pid.exists() and pid.read_text()):
         time.sleep(0.05)
@@ -129,8 +131,8 @@ def test_a_keeper_ends_with_the_worker_when_nobody_listens(keeper: Any, tmp_path
 
 
 @pytest.mark.parametrize(("oldest", "taken"), [((2, 1), "new"), ((99, 0), "old")])
-def test_a_keeper_sets_what_its_libc_takes(keeper: Any, oldest: tuple[int, int], taken: str) -> None:
-    """The newest of the settings that are not too new; an old glibc ignores a threshold that is too large."""
+def test_a_supervisor_sets_what_its_libc_takes(supervisor: Any, oldest: tuple[int, int], taken: str) -> None:
+    """The newest settings that it accepts; an old glibc ignores a threshold that is too large."""
     heaps = json.dumps([(oldest, {"MALLOC_TOP_PAD_": "1", "HEAP": "new"}), ((0, 0), {"HEAP": "old"})])
-    one = keeper("import os; raise RuntimeError(os.environ['HEAP'])", BNSUITE_HEAPS=heaps)
+    one = supervisor("import os; raise RuntimeError(os.environ['HEAP'])", BNSUITE_HEAPS=heaps)
     assert json.loads(one.stdout.readline()) == {"failed": f"RuntimeError: {taken}"}

@@ -1,7 +1,7 @@
-"""What every layer of a network sees: histograms of what its linear map gets and of what it gives.
+"""Statistics of every layer of a network: histograms of its inputs and pre-activations, and units that stopped.
 
-A layer's *input* is what its linear map or convolution is given, its *pre-activation* what that gives, before any
-norm. This is what the third article draws.
+A layer's *input* goes into its linear map or convolution; its *pre-activation* is the output of that, before any norm.
+The third article draws them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 BINS = 48
-#: More of them make the histograms smoother and each look dearer.
+#: More of them make the histograms smoother and each recording slower.
 SAMPLES = 256
-#: Fixed ranges, so that epochs and seeds can be laid over one another; what lies outside counts in the outer bins.
+#: Fixed ranges, so that epochs and seeds can be compared; values outside count in the outer bins.
 WIDE = (-6.0, 6.0)
 TANH = (-1.0, 1.0)
 #: A tanh beyond this has a slope under a fiftieth of that at zero (1 - 0.99²).
@@ -26,9 +26,7 @@ SATURATED = 0.99
 
 @dataclass
 class Histogram:
-    """Counts in BINS equal bins from `low` to `high`, one list for each look at the network; what is not finite
-    is left out.
-    """
+    """Counts in BINS equal bins from `low` to `high`, one list per recording; non-finite values are omitted."""
 
     layer: str
     #: "input" or "pre-activation".
@@ -40,10 +38,10 @@ class Histogram:
 
 @dataclass
 class Units:
-    """The units of an activation layer that have stopped to answer, as shares, one for each look.
+    """The share of an activation layer's units that no longer respond, one value per recording.
 
-    A tanh: all its values over the samples, the share that is saturated. A ReLU: its units (channels of an image),
-    the share that is zero for every sample.
+    Of a tanh: the share of its values, over all samples, that are saturated. Of a ReLU: the share of its units
+    (channels of an image) that are zero for every sample.
     """
 
     layer: str
@@ -52,8 +50,8 @@ class Units:
     share: list[float] = field(default_factory=list)
 
 
-class Probe:
-    """Looks into a model while it evaluates."""
+class LayerStatistics:
+    """The statistics of one model, recorded while it evaluates."""
 
     def __init__(self, model: nn.Module) -> None:
         from torch import nn
@@ -76,8 +74,8 @@ class Probe:
                 self._activations.append((layer, units))
                 self.units.append(units)
 
-    def look(self, x: torch.Tensor) -> None:
-        """Count what the layers see of at most SAMPLES of `x`, in evaluation mode."""
+    def record(self, x: torch.Tensor) -> None:
+        """Counts the values of every layer for at most SAMPLES of `x`, in evaluation mode."""
         import torch
 
         step = -(-len(x) // SAMPLES)  # spread over all of it: a regression's points are sorted
@@ -97,18 +95,18 @@ Hook = Callable[["nn.Module", "tuple[torch.Tensor, ...]", "torch.Tensor"], None]
 
 
 def _count_both(inputs: Histogram, outputs: Histogram) -> Hook:
-    def look(_: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        _count(inputs, given[0])
+    def hook(_: nn.Module, arguments: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        _count(inputs, arguments[0])
         _count(outputs, output)
 
-    return look
+    return hook
 
 
 def _count_stopped(units: Units) -> Hook:
-    def look(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def hook(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         units.share.append(_stopped(units.activation, output))
 
-    return look
+    return hook
 
 
 def _count(histogram: Histogram, values: torch.Tensor) -> None:
@@ -122,6 +120,6 @@ def _count(histogram: Histogram, values: torch.Tensor) -> None:
 
 def _stopped(activation: str, output: torch.Tensor) -> float:
     if activation == "tanh":
-        return float((~(output.abs() <= SATURATED)).float().mean())  # what is not finite has stopped as well
+        return float((~(output.abs() <= SATURATED)).float().mean())  # a value that is not finite counts as stopped
     by_unit = output.movedim(1, 0).flatten(1)  # (N, C, ...) -> (C, N * ...)
     return float((~(by_unit > 0)).all(1).float().mean())

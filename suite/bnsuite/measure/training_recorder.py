@@ -1,4 +1,4 @@
-"""A training followed from its first epoch to its last: how it learnt, and what could be seen on the way."""
+"""The recorder of a training, from its first epoch to its last: its curve, and details that no gate decides on."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from bnsuite.measure import memory
-from bnsuite.measure.probe import Histogram, Probe, Units
+from bnsuite.measure.layer_statistics import Histogram, LayerStatistics, Units
 
 if TYPE_CHECKING:
     import torch
 
     from bnsuite.cases import TrainCase, Training
+    from bnsuite.measure.devices import Device
 
-#: The step whose batch loss is kept as the early loss: late enough to have learnt, early enough to tell.
+#: The step whose batch loss is the early loss: late enough to have learnt, early enough to differ.
 EARLY_STEP = 100
 
 
 @dataclass
 class Curve:
-    """How one seed learnt; None where a loss was not finite."""
+    """The learning curve of one seed; None where a loss was not finite."""
 
     seed: int
     #: The mean batch loss of each epoch.
@@ -43,7 +43,7 @@ class Accuracy:
 
 @dataclass
 class Fitted:
-    """What a regression's network says at the test points at the end."""
+    """The predictions of a regression's network at the test points at the end."""
 
     x: list[float]
     y: list[float]
@@ -52,15 +52,15 @@ class Fitted:
 
 @dataclass
 class Detail:
-    """What else is known of one seed: nothing here is compared with a baseline."""
+    """Further facts about one seed; none of them is compared with a baseline."""
 
     seed: int
     steps_per_epoch: int
     #: The first epoch, from 1, with a loss that was not finite.
     diverged_epoch: int | None = None
-    #: Wall time of each epoch beside whatever trained on the other cores: an impression, not a measurement.
+    #: Wall time of each epoch, beside other trainings on other cores: an indication, not a measurement.
     epoch_s: list[float] = field(default_factory=list)
-    #: The process's while it trained, with what earlier trainings left (see ``memory.peak_bytes``).
+    #: The process's peak while it trained, with what earlier trainings left (see ``Device.peak_bytes``).
     peak_memory_bytes: int | None = None
     #: The L2 norm of each layer's gradient at the last batch of each epoch; None where it was not finite.
     gradient_norms: dict[str, list[float | None]] = field(default_factory=dict)
@@ -71,41 +71,41 @@ class Detail:
     fitted: Fitted | None = None
 
 
-def follow(case: TrainCase, device: str, seed: int) -> tuple[Curve, Detail]:
-    """Train `case` to its end; divergence is recorded, never raised."""
-    memory.forget_peak(device)
-    training = case.build(device, seed)
+def record(case: TrainCase, device: Device, seed: int) -> tuple[Curve, Detail]:
+    """Trains `case` to its end; divergence is recorded, never raised."""
+    device.reset_peak()
+    training = case.build(device.name, seed)
     curve = Curve(seed)
     detail = Detail(seed, steps_per_epoch=math.ceil(len(training.data.x_train) / case.batch))
-    probe = Probe(training.model) if case.probed else None
+    statistics = LayerStatistics(training.model) if case.probed else None
     steps = 0
 
-    def look() -> None:
-        if probe:
-            probe.look(training.data.x_val)
+    def validate() -> None:
+        if statistics:
+            statistics.record(training.data.x_val)
         loss, accuracy = training.evaluate()
         curve.val_loss.append(_finite(loss))
         if accuracy is not None:
             curve.val_accuracy.append(accuracy)
 
-    look()
+    validate()
     for epoch in range(1, case.epochs + 1):
-        began = perf_counter()
+        begin_s = perf_counter()
         training()
         losses = _floats(training.losses)
-        detail.epoch_s.append(perf_counter() - began)
+        detail.epoch_s.append(perf_counter() - begin_s)
         if steps < EARLY_STEP <= steps + len(losses):
             curve.early_loss = _finite(losses[EARLY_STEP - steps - 1])
         steps += len(losses)
         curve.train_loss.append(_finite(math.fsum(losses) / len(losses)))
-        _note_gradients(training, detail)
-        look()
+        _record_gradients(training, detail)
+        validate()
         if detail.diverged_epoch is None and (curve.train_loss[-1] is None or curve.val_loss[-1] is None):
             detail.diverged_epoch = epoch
-    if probe:
-        detail.histograms, detail.units = probe.histograms, probe.units
+    if statistics:
+        detail.histograms, detail.units = statistics.histograms, statistics.units
     _finish(case, training, detail)
-    detail.peak_memory_bytes = memory.peak_bytes(device)
+    detail.peak_memory_bytes = device.peak_bytes()
     return curve, detail
 
 
@@ -127,7 +127,7 @@ def _accuracy(training: Training, outputs: torch.Tensor) -> Accuracy:
     )
 
 
-def _note_gradients(training: Training, detail: Detail) -> None:
+def _record_gradients(training: Training, detail: Detail) -> None:
     for name, parameters in training.layers():
         squares = [parameter.grad.square().sum() for parameter in parameters if parameter.grad is not None]
         norm = math.sqrt(sum(_floats(squares))) if squares else 0.0

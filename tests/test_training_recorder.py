@@ -1,4 +1,4 @@
-"""A training followed: its curve, and what is seen on the way."""
+"""The recorder of a training: its curve, and the details beside it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from torch import nn
 
 from bnsuite.cases import TrainCase, by_id
 from bnsuite.cases.train import Sgd, Training
-from bnsuite.measure.follow import EARLY_STEP, follow
-from bnsuite.measure.probe import BINS, Probe
+from bnsuite.measure import devices
+from bnsuite.measure.layer_statistics import BINS
+from bnsuite.measure.training_recorder import EARLY_STEP, record
 from bnsuite.record.details import Detail
 from bnsuite.record.schema import Curve
+
+CPU = devices.get("cpu")
 
 
 def case(name: str) -> TrainCase:
@@ -28,7 +30,7 @@ CNN = case("train/cnn/bn/data=digits")
 
 def test_a_curve_has_a_value_an_epoch_and_one_before() -> None:
     """Validation before the first epoch and after each; the early loss is that of batch 100."""
-    curve, detail = follow(BN, "cpu", 0)
+    curve, detail = record(BN, CPU, 0)
     assert (len(curve.train_loss), len(curve.val_loss), len(curve.val_accuracy)) == (25, 26, 26)
     assert curve.val_loss[0] == pytest.approx(0.69, abs=0.15)
     training = Training(BN, "cpu", 0)
@@ -41,18 +43,18 @@ def test_a_curve_has_a_value_an_epoch_and_one_before() -> None:
 
 
 @pytest.mark.parametrize("name", ["train/cnn/bn/data=digits", "train/bad-init-regression/none/act=relu"])
-def test_what_is_seen_is_what_the_record_takes(name: str) -> None:
-    """Every field, over JSON, by the outer half's strict types."""
+def test_the_outer_half_accepts_every_field(name: str) -> None:
+    """Over JSON, by its strict types."""
     import json
 
-    curve, detail = follow(replace(case(name), epochs=2), "cpu", 0)
+    curve, detail = record(replace(case(name), epochs=2), CPU, 0)
     Curve.model_validate_json(json.dumps(asdict(curve)))
     Detail.model_validate_json(json.dumps(asdict(detail)))
 
 
 def test_accuracy_in_both_modes_and_class_by_class() -> None:
     """The overall accuracy is the classes' mean, weighted by how many samples they have."""
-    curve, detail = follow(replace(CNN, epochs=1), "cpu", 0)
+    curve, detail = record(replace(CNN, epochs=1), CPU, 0)
     assert detail.eval_mode is not None
     assert detail.train_mode is not None
     assert detail.eval_mode.overall == curve.val_accuracy[-1]
@@ -64,7 +66,7 @@ def test_accuracy_in_both_modes_and_class_by_class() -> None:
 
 def test_gradient_norms_are_those_of_the_last_batch() -> None:
     """A number a layer and epoch: the L2 norm over the layer's weights and biases."""
-    _, detail = follow(replace(BN, epochs=1), "cpu", 0)
+    _, detail = record(replace(BN, epochs=1), CPU, 0)
     training = Training(BN, "cpu", 0)
     training()
     for name, parameters in training.layers():
@@ -78,7 +80,7 @@ def test_gradient_norms_are_those_of_the_last_batch() -> None:
 def test_divergence_is_recorded_and_never_raised() -> None:
     """A learning rate of a million gives a loss that is not finite: None, the epoch, and no exception."""
     wild = replace(case("train/cnn/none/data=digits"), optimizer=Sgd(1e6), epochs=2)
-    curve, detail = follow(wild, "cpu", 0)
+    curve, detail = record(wild, CPU, 0)
     assert curve.train_loss[-1] is None
     assert detail.diverged_epoch == 1
     assert None in next(iter(detail.gradient_norms.values()))
@@ -87,16 +89,16 @@ def test_divergence_is_recorded_and_never_raised() -> None:
 
 def test_it_learns_and_batch_norm_helps() -> None:
     """The articles' finding, at three seeds: at ten times the learning rate the pair with BN ends lower."""
-    with_bn = [follow(case("train/synthetic-mlp/bn/lr=0.1"), "cpu", seed)[0].val_loss[-1] for seed in range(3)]
-    without = [follow(case("train/synthetic-mlp/none/lr=0.1"), "cpu", seed)[0].val_loss[-1] for seed in range(3)]
+    with_bn = [record(case("train/synthetic-mlp/bn/lr=0.1"), CPU, seed)[0].val_loss[-1] for seed in range(3)]
+    without = [record(case("train/synthetic-mlp/none/lr=0.1"), CPU, seed)[0].val_loss[-1] for seed in range(3)]
     assert sum(loss or 9 for loss in with_bn) < sum(loss or 9 for loss in without)
-    assert follow(CNN, "cpu", 0)[0].val_accuracy[-1] > 0.95
+    assert record(CNN, CPU, 0)[0].val_accuracy[-1] > 0.95
 
 
 def test_histograms_count_every_value_of_every_layer() -> None:
     """Inputs and pre-activations of eight hidden layers and the head; what is out of range is in the outer bins."""
     regression = case("train/bad-init-regression/bn/act=tanh")
-    _, detail = follow(replace(regression, epochs=1), "cpu", 0)
+    _, detail = record(replace(regression, epochs=1), CPU, 0)
     assert [one.layer for one in detail.histograms if one.what == "pre-activation"] == [str(n) for n in range(9)]
     assert [one.layer for one in detail.histograms if one.what == "input"] == [str(n) for n in range(9)]
     inputs = detail.histograms[0]
@@ -106,32 +108,14 @@ def test_histograms_count_every_value_of_every_layer() -> None:
     assert [len(one.counts[0]) for one in detail.histograms] == [BINS] * 18
 
 
-def test_what_has_stopped_is_counted() -> None:
-    """A ReLU unit that is zero for all samples is dead; a tanh beyond 0.99 is saturated."""
-    relu = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
-    with torch.no_grad():
-        relu[0].weight.copy_(torch.tensor([[1.0], [1.0]]))
-        relu[0].bias.copy_(torch.tensor([0.0, -100.0]))
-    probe = Probe(relu)
-    probe.look(torch.linspace(-1, 1, 11)[:, None])
-    assert probe.units[0].share == [0.5]
-    tanh = nn.Sequential(nn.Linear(1, 1), nn.Tanh())
-    with torch.no_grad():
-        tanh[0].weight.fill_(10.0)
-        tanh[0].bias.zero_()
-    probe = Probe(tanh)
-    probe.look(torch.tensor([[-1.0], [0.0], [1.0], [2.0]]))
-    assert probe.units[0].share == [0.75]
-
-
-def test_looking_changes_nothing() -> None:
-    """A probed training and one that is not have the same curve."""
-    assert follow(replace(CNN, epochs=2), "cpu", 0)[0] == follow(replace(CNN, epochs=2, probed=False), "cpu", 0)[0]
+def test_recording_statistics_changes_nothing() -> None:
+    """A training has the same curve with them and without."""
+    assert record(replace(CNN, epochs=2), CPU, 0)[0] == record(replace(CNN, epochs=2, probed=False), CPU, 0)[0]
 
 
 def test_a_regression_has_no_accuracy_but_a_fit() -> None:
     """The test points in order, and what the network says of them."""
-    curve, detail = follow(replace(case("train/bad-init-regression/bn/act=relu"), epochs=1), "cpu", 0)
+    curve, detail = record(replace(case("train/bad-init-regression/bn/act=relu"), epochs=1), CPU, 0)
     assert curve.val_accuracy == []
     assert (detail.eval_mode, detail.train_mode) == (None, None)
     assert detail.fitted is not None

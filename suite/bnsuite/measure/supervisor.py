@@ -1,7 +1,7 @@
-"""The first process of a container: it starts the worker, ends with it, and ends it when nobody listens any more.
+"""The first process of a container (PID 1): starts the worker, ends with it, and ends it when its client is gone.
 
-Started as ``python -m bnsuite.measure.keeper``. A worker that hangs in a kernel does not notice that its stdin has
-ended, and the first process of a container is deaf to most signals, which a measured process must not be.
+Started as ``python -m bnsuite.measure.supervisor``. A worker that hangs in a kernel does not notice the end of its
+stdin, and the first process of a container ignores most signals, which a measured process must not do.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import select
 import signal
 import sys
 
-#: Settings of the heap, each with the oldest glibc that takes them, newest first, as JSON.
+#: Settings of the heap, each with the oldest glibc that accepts them, newest first, as JSON.
 HEAPS_VARIABLE = "BNSUITE_HEAPS"
 
 
-def _settle_heap() -> None:
-    """Set what this container's glibc takes; it is read when the worker starts."""
+def _set_heap() -> None:
+    """Sets what this container's glibc accepts; it is read when the worker starts."""
     version = [int(part) for part in platform.libc_ver()[1].split(".")[:2] if part.isdigit()]
     for oldest, settings in json.loads(os.environ.pop(HEAPS_VARIABLE, "[]")):
         if version >= oldest:
@@ -27,26 +27,26 @@ def _settle_heap() -> None:
 
 
 def main() -> None:
-    """Keep a worker; the exit status is its own, or 128 and the signal that ended it."""
-    _settle_heap()
-    heard, hear = os.pipe()
-    os.set_blocking(hear, False)
-    signal.set_wakeup_fd(hear)
+    """Runs a worker; the exit status is its own, or 128 and the signal that ended it."""
+    _set_heap()
+    wake_up, wake_up_write = os.pipe()
+    os.set_blocking(wake_up_write, False)
+    signal.set_wakeup_fd(wake_up_write)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     worker = os.posix_spawn(sys.executable, [sys.executable, "-m", "bnsuite.measure.worker"], os.environ)
     poll = select.poll()
-    poll.register(0, 0)  # stdin is the worker's to read; that it was hung up is told unasked
-    poll.register(heard, select.POLLIN)
+    poll.register(0, 0)  # stdin is the worker's to read; a hang-up is reported without being asked for
+    poll.register(wake_up, select.POLLIN)
     while True:
         if any(descriptor == 0 for descriptor, _ in poll.poll()):
             os._exit(128 + signal.SIGHUP)  # the rest of a container ends with its first process
-        os.read(heard, 4096)
+        os.read(wake_up, 4096)
         _reap(worker)
 
 
 def _reap(worker: int) -> None:
-    """Take note of every process that has ended; the worker's end is this one's."""
+    """Collects every process that has ended; the worker's end is this one's."""
     while True:
         try:
             ended, status = os.waitpid(-1, os.WNOHANG)

@@ -1,0 +1,35 @@
+"""The kinds of device, and the choice of the one to measure. A new kind is one line here and one module beside it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from bnsuite.measure.devices import cuda
+from bnsuite.measure.devices.cpu import Cpu
+from bnsuite.measure.devices.device import Device, DeviceError
+
+#: The kinds of device, by the first part of their names.
+KINDS: dict[str, type[Device]] = {"cpu": Cpu, "cuda": cuda.Cuda}
+
+#: The names that `resolve` accepts, in words and as a pattern.
+NAMES = "auto, cpu, cuda or cuda:N"
+_PATTERN = r"auto|cpu|cuda(:\d+)?"
+
+
+@cache
+def get(name: str) -> Device:
+    """The device of a full name, "cpu" or "cuda:N": one object per name and process."""
+    return KINDS[name.partition(":")[0]](name)
+
+
+def resolve(asked: str) -> Device:
+    """The device that `asked` means; only "auto" may choose the CPU by itself.
+
+    Raises DeviceError, in one line, for a name that is none and for a device that can't be used here.
+    """
+    if not re.fullmatch(_PATTERN, asked):
+        raise DeviceError(f"--device {asked}: no such device; choose {NAMES}")
+    if asked == "auto":
+        asked = "cuda:0" if cuda.is_available() else "cpu"
+    return get(asked if asked == "cpu" else cuda.find(asked))

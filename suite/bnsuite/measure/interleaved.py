@@ -1,0 +1,124 @@
+"""One side of a comparison: a case that this process holds ready and times block by block on request.
+
+The other side is another process; whoever asks sees to it that only one of them works at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnsuite.measure import control
+from bnsuite.measure.clock import time_rounds
+from bnsuite.measure.fault_injection import NO_FAULT, InjectedFault
+from bnsuite.measure.timed_case import CoreShare, build, flush_of, is_cold
+from bnsuite.measure.warm_up import warm_up
+
+if TYPE_CHECKING:
+    import torch
+
+    from bnsuite.cases import Case, Step
+    from bnsuite.measure.devices import Device, Telemetry
+    from bnsuite.measure.nvml import GpuWatch
+
+
+def pin(cores: list[int]) -> None:
+    """Keeps every thread of this process on `cores`, if there are any."""
+    if cores:
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.sched_setaffinity(int(thread.name), cores)
+
+
+class InterleavedCase:
+    """A case, or a control (`case` is None), that is built, warmed up and timed in blocks until :meth:`release`.
+
+    `make` builds its whole step on `device`.
+    """
+
+    def __init__(
+        self, case: Case | None, make: Callable[[], Step], device: Device, fault: InjectedFault = NO_FAULT
+    ) -> None:
+        self._case, self._make, self._device, self._fault = case, make, device, fault
+        self._pad: torch.Tensor | None = None
+        self._whole: Step | None = None
+        self._step: Step | None = None
+        self._build()
+        #: Caches are emptied before each round, which is of one step then.
+        self.cold = case is not None and is_cold(case)
+        self._flush = None if case is None else flush_of(case, device)
+        #: About how many seconds one step takes.
+        self.step_s = warm_up(self._timed, device)
+        self._telemetry: Telemetry | None = None if case is None else device.watch()
+        #: Examples that one step goes through, where that is known.
+        self.examples = self._examples()
+
+    def _build(self) -> None:
+        self._whole = self._make()
+        part = self._whole if self._case is None else self._case.piece(self._whole)
+        self._step = self._fault.holding(part, self._device)
+
+    @property
+    def _timed(self) -> Step:
+        assert self._step is not None, "the case was released"
+        return self._step
+
+    def _examples(self) -> int | None:
+        if self._case is None or self._whole is None or self._case.piece(self._whole) != self._whole:
+            return None
+        return self._case.examples(self._whole)
+
+    def rebuild(self, shift_bytes: int) -> None:
+        """Builds the case anew elsewhere in memory, untrained.
+
+        The positions of tensors relative to one another change what a step costs.
+        """
+        import torch
+
+        self._step = self._whole = self._pad = None
+        self._pad = torch.empty(shift_bytes, dtype=torch.uint8, device=self._device.name)
+        self._build()
+        self._timed()
+        if self._telemetry is not None:
+            self._telemetry.sample()  # while it is busy: throttling ends with the work
+
+    def block(self, rounds: int, iterations: int, warm: int) -> tuple[list[float], float | None]:
+        """Seconds per step, one value per round, after `warm` steps that don't count; and the share of the core.
+
+        The share is processor time over wall time, None on a device that works elsewhere.
+        """
+        step = self._timed
+        for _ in range(warm):
+            step()
+        with CoreShare(self._device) as share:
+            samples_s = time_rounds(step, self._device.clock, rounds, iterations, self._flush)
+        return [self._fault.clock(seconds) for seconds in samples_s], share.value
+
+    def memory(self) -> dict[str, int | None]:
+        """Bytes that the case's step holds at its peak (see :meth:`Device.memory`). A control has none to measure."""
+        assert self._case is not None
+        assert self._whole is not None, "the case was released"
+        return self._device.memory(self._fault.holding(self._case.brief(self._whole), self._device))
+
+    def release(self) -> GpuWatch | None:
+        """Frees the case's memory, on the device too; returns the summary of its telemetry, None without sensors."""
+        summary = None if self._telemetry is None else self._telemetry.stop()
+        self._telemetry = self._step = self._whole = self._flush = self._pad = None
+        gc.collect()
+        self._device.empty_caches()  # the other side is on the same device
+        return summary
+
+
+def ready(name: str, device: Device, seed: int, fault: InjectedFault) -> InterleavedCase:
+    """The case or control `name` on `device`, built and warmed up."""
+    if name in control.INTERLEAVED:
+        return InterleavedCase(None, partial(control.INTERLEAVED[name], device.name), device, fault)
+    from bnsuite.cases import by_id
+
+    case = by_id[name]
+    return InterleavedCase(case, partial(build, case, device, seed), device, fault)

@@ -1,0 +1,224 @@
+"""The one maker of timing samples: builds a case, warms it up, plans its rounds and records what happened meanwhile.
+
+Three paths use it, each with numbers of its own: cases and ratios of a run, whose rounds pytest-benchmark drives
+(:data:`RUN`, :data:`RATIO`), and the blocks of a comparison (:mod:`bnsuite.measure.interleaved`), whose rounds the
+outer half asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter, thread_time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bnsuite.cases.execution import Execution
+from bnsuite.measure.clock import time_rounds
+from bnsuite.measure.control import Controls
+from bnsuite.measure.warm_up import warm_up
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from bnsuite.cases import Case, RelationCase, Step
+    from bnsuite.measure.devices import Device, Telemetry
+    from bnsuite.measure.nvml import GpuWatch
+
+#: The period at which a device's sensors are sampled during a round that lasts an epoch.
+EPOCH_SAMPLING_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The numbers by which rounds are planned."""
+
+    #: Seconds per round: long enough for the clock.
+    round_s: float
+    #: Seconds for all rounds of a case, within the bounds on their number.
+    budget_s: float
+    min_rounds: int
+    max_rounds: int
+
+    def plan(self, steps_s: Sequence[float], *, cold: bool = False) -> tuple[int, int]:
+        """Rounds, and iterations per round, for steps that take `steps_s` and are all timed in each round.
+
+        The caches are emptied before each round of a cold case: its rounds are of one step.
+        """
+        iterations = 1 if cold else max(1, round(self.round_s / min(steps_s)))
+        rounds = int(self.budget_s / (sum(steps_s) * iterations))
+        return min(self.max_rounds, max(self.min_rounds, rounds)), iterations
+
+
+#: A case of a run: short enough for the quick profile.
+RUN = Policy(round_s=1e-3, budget_s=0.25, min_rounds=7, max_rounds=50)
+#: A ratio of a run: a round times a block of both steps, and half of the rounds begin with the one.
+RATIO = Policy(round_s=1e-3, budget_s=0.3, min_rounds=8, max_rounds=40)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingSample:
+    """One case in one launch, as ``Timing`` in JSON: seconds per step, one value per round, and what goes with it."""
+
+    samples_s: list[float]
+    iterations: int
+    controls_s: dict[str, list[float]]
+    cpu_share: float | None
+    gpu: GpuWatch | None
+    memory: dict[str, int | None]
+    examples: int | None = None
+
+
+class CoreShare:
+    """A context that measures this thread's processor time over wall time.
+
+    On a device that works on the thread's core the share is near 1; less means that something else had the core.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._begin_s = self._begin_cpu_s = 0.0
+        #: None on a device that does its work elsewhere.
+        self.value: float | None = None
+
+    def __enter__(self) -> Self:
+        self._begin_s, self._begin_cpu_s = perf_counter(), thread_time()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        wall_s, cpu_s = perf_counter() - self._begin_s, thread_time() - self._begin_cpu_s
+        if self._device.works_on_core:
+            self.value = cpu_s / wall_s
+
+
+class Conditions:
+    """A context around the rounds of a run: the share of the core, and the device's telemetry."""
+
+    def __init__(self, device: Device, *, period_s: float | None = None) -> None:
+        self._device, self._period_s = device, period_s
+        self._share = CoreShare(device)
+        self._telemetry: Telemetry | None = None
+        #: None on a device without sensors.
+        self.gpu: GpuWatch | None = None
+
+    @property
+    def cpu_share(self) -> float | None:
+        return self._share.value
+
+    def __enter__(self) -> Self:
+        self._telemetry = self._device.watch(self._period_s)
+        self._share.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._share.__exit__(kind, error, trace)
+        if self._telemetry is not None:
+            self.gpu = self._telemetry.stop()
+
+
+def build(case: Case, device: Device, seed: int = 0) -> Step:
+    """The whole step of `case` on `device`, executed as the case declares."""
+    return device.run_as(Execution(case.execution), case.build(device.name, seed))
+
+
+def is_cold(case: Case) -> bool:
+    """True if caches are emptied before each round, which is of one step then."""
+    return Execution(case.execution) is Execution.COLD
+
+
+def flush_of(case: Case, device: Device) -> Step | None:
+    """The step that runs before each round of a cold case; None for other cases."""
+    return device.flush() if is_cold(case) else None
+
+
+class TimedCase:
+    """A case of a run, warmed up and planned. Its creator drives the rounds, then asks for the :meth:`sample`.
+
+    Raises DataError if the case's data is not available.
+    """
+
+    def __init__(self, case: Case, device: Device, policy: Policy = RUN) -> None:
+        self._case, self._device = case, device
+        # The step that is warmed up is not the one that is timed: a training starts its rounds untrained.
+        self._warm = build(case, device)
+        self.rounds, self.iterations = self._plan(policy)
+        self.step = build(case, device)
+        if case.rounds is None:
+            self.step()  # work that is done once, such as compiling, is not part of the first round
+        self._controls = Controls(case.nbytes, device)
+        self._controls.sample()
+        #: Runs before each round, untimed.
+        self.setup = flush_of(case, device)
+        # Epochs are long: sensors are sampled in the background as well.
+        self.conditions = Conditions(device, period_s=None if case.rounds is None else EPOCH_SAMPLING_S)
+
+    def _plan(self, policy: Policy) -> tuple[int, int]:
+        case = self._case
+        if case.rounds is None:
+            step_s = warm_up(self._warm, self._device)
+            return policy.plan([step_s], cold=is_cold(case))
+        if case.long:
+            case.brief(self._warm)()
+        else:
+            warm_up(self._warm, self._device)
+        return case.rounds, 1
+
+    def sample(self, samples_s: Sequence[float]) -> TimingSample:
+        """The finished sample, with seconds per step of each round; times the controls again and measures memory."""
+        self._controls.sample()
+        return TimingSample(
+            samples_s=list(samples_s),
+            iterations=self.iterations,
+            controls_s=self._controls.samples,
+            cpu_share=self.conditions.cpu_share,
+            gpu=self.conditions.gpu,
+            examples=self._case.examples(self.step),
+            memory=self._device.memory(self._case.brief(self.step)),
+        )
+
+
+#: Seconds per step of the ratios' own cases in this process, all rounds added up.
+_of_case_s = [0.0]
+
+
+def seconds_of_case() -> float:
+    """A clock for pytest-benchmark around the rounds of a ratio: it advances by the time of the ratio's own case only.
+
+    A round times two cases; the sum of both would mean nothing in pytest-benchmark's table and JSON.
+    """
+    return _of_case_s[0]
+
+
+class TimedRatio:
+    """Two cases of a run that are timed by turns. A call is one round: a block of each, in alternating order."""
+
+    def __init__(self, ratio: RelationCase, device: Device, policy: Policy = RATIO) -> None:
+        self._device = device
+        self._pair = build(ratio.this, device), build(ratio.than, device)
+        self.rounds, self.iterations = policy.plan([warm_up(step, device) for step in self._pair])
+        self.conditions = Conditions(device)
+        self._round = 0
+        self._samples_s: tuple[list[float], list[float]] = ([], [])
+
+    def __call__(self) -> None:
+        for side in (0, 1) if self._round % 2 == 0 else (1, 0):
+            samples_s = time_rounds(self._pair[side], self._device.clock, 1, self.iterations)
+            self._samples_s[side].extend(samples_s)
+            if side == 0:
+                _of_case_s[0] += samples_s[0]
+        self._round += 1
+
+    def sample(self) -> TimingSample:
+        """The finished sample; the case that it is compared with stands among the controls, as "partner"."""
+        return TimingSample(
+            samples_s=self._samples_s[0],
+            iterations=self.iterations,
+            controls_s={"partner": self._samples_s[1]},
+            cpu_share=self.conditions.cpu_share,
+            gpu=self.conditions.gpu,
+            memory={"allocated_peak_bytes": None},
+        )

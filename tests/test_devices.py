@@ -1,0 +1,202 @@
+"""The devices: how one is chosen, what each answers, and that nothing else in the timed path knows which it is."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bnsuite.cases.execution import Execution
+from bnsuite.measure import devices
+from bnsuite.measure.devices import cuda
+from bnsuite.measure.devices.cuda import Cuda, CudaMark
+from conftest import ROOT
+
+CPU = devices.get("cpu")
+
+
+# Which one
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", "cpu:0", "", "mps"])
+def test_an_unknown_device_is_refused(name: str) -> None:
+    """One line says which names there are."""
+    with pytest.raises(devices.DeviceError, match="no such device; choose auto, cpu, cuda or cuda:N"):
+        devices.resolve(name)
+
+
+def test_no_gpu_is_refused_and_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only auto may fall back; cuda says why, and what to do about it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.resolve("auto").name == "cpu"
+    monkeypatch.setattr(cuda.nvml, "driver_version", lambda: (None, "NVML: not found"))
+    monkeypatch.setattr(cuda, "in_container", lambda: False)
+    with pytest.raises(devices.DeviceError, match=r"no NVIDIA driver is loaded here \(NVML: not found\); install one"):
+        devices.resolve("cuda")
+    monkeypatch.setattr(cuda, "in_container", lambda: True)
+    with pytest.raises(devices.DeviceError, match=r"docker run --gpus all.*NVIDIA Container Toolkit"):
+        devices.resolve("cuda:1")
+    monkeypatch.setattr(cuda.nvml, "driver_version", lambda: ("999.1", ""))
+    with pytest.raises(devices.DeviceError, match=r"the NVIDIA driver 999\.1 answers, but torch"):
+        devices.resolve("cuda")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(devices.DeviceError, match="this torch is built without CUDA"):
+        devices.resolve("cuda")
+
+
+def test_a_gpu_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain "cuda" is the current one, "auto" the first."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert devices.resolve("cuda:1") is devices.resolve("cuda") is devices.get("cuda:1")
+    assert devices.resolve("auto").name == "cuda:0"
+    with pytest.raises(devices.DeviceError, match="there are 2 GPUs here, numbered from 0"):
+        devices.resolve("cuda:2")
+
+
+# What each answers
+
+
+class FakeEvent:
+    """A CUDA event whose time a test sets, in milliseconds as CUDA gives it."""
+
+    def __init__(self, at_ms: float) -> None:
+        self.at_ms, self.waited = at_ms, False
+
+    def synchronize(self) -> None:
+        self.waited = True
+
+    def elapsed_time(self, end: FakeEvent) -> float:
+        assert end.waited, "an event must be waited for before it is read"
+        return end.at_ms - self.at_ms
+
+
+def test_cuda_marks_subtract_to_seconds() -> None:
+    """pytest-benchmark only ever subtracts two marks: the later one is waited for, milliseconds become seconds."""
+    begin, end = CudaMark(FakeEvent(10.0)), CudaMark(FakeEvent(12.5))  # type: ignore[arg-type]
+    assert end - begin == pytest.approx(2.5e-3)
+
+
+def test_each_device_has_its_clock() -> None:
+    """The name under which pytest-benchmark writes the timer into its JSON."""
+    assert CPU.clock.__name__ == "perf_counter"
+    assert devices.get("cuda:0").clock.__name__ == "cuda_event"
+
+
+def test_cpu_memory_is_exact() -> None:
+    """A megabyte held beside another is two, one after the other is one; three measurements agree to the byte."""
+    mebi = 1 << 20
+
+    def both() -> None:
+        one = torch.empty(mebi, dtype=torch.uint8)
+        two = torch.empty(mebi, dtype=torch.uint8)
+        del one, two
+
+    def in_turn() -> None:
+        for _ in range(2):
+            torch.empty(mebi, dtype=torch.uint8)
+
+    assert [CPU.memory(both)["allocated_peak_bytes"] for _ in range(3)] == [2 * mebi] * 3
+    assert CPU.memory(in_turn)["allocated_peak_bytes"] == mebi
+
+
+def test_batch_norm_memory_is_as_derived() -> None:
+    """Output, gradient of the input and gradient of the output alive together; known from hand calculation."""
+    from bnsuite.cases import by_id
+
+    step = by_id["op/batch_norm2d/fwd+bwd/f32/nchw/32x256x14x14"].build("cpu")
+    step()
+    tensor = 32 * 256 * 14 * 14 * 4
+    peak = CPU.memory(step)["allocated_peak_bytes"]
+    assert peak is not None
+    assert 0 <= peak - 3 * tensor < 16 * 256 * 4
+
+
+@pytest.mark.parametrize("execution", list(Execution))
+def test_a_cpu_refuses_what_only_a_gpu_can_do(execution: Execution) -> None:
+    """Graphs and cuDNN are not silently left out; every other execution leaves the step as it was built."""
+
+    def step() -> None:
+        pass
+
+    if execution in {Execution.NATIVE, Execution.GRAPH}:
+        with pytest.raises(devices.DeviceError, match="measure the case on a GPU"):
+            CPU.run_as(execution, step)
+    else:
+        assert CPU.run_as(execution, step) is step
+
+
+def test_without_cudnn_means_during_the_step_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the step raises."""
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", True)
+    states = []
+
+    def step() -> None:
+        states.append(torch.backends.cudnn.enabled)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        devices.get("cuda:0").run_as(Execution.NATIVE, step)()
+    assert states == [False]
+    assert torch.backends.cudnn.enabled
+
+
+class FakePresence:
+    """A record of processes that notes the watches that it starts."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self._log = log
+        log.append("presence")
+
+    def watch(self, uuid: str | None, index: int, *, period_s: float | None) -> None:
+        self._log.append((uuid, index, period_s))
+
+
+@pytest.fixture
+def gpu_log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The order in which processes are recorded, the GPU is first touched, and watches start; torch tells no UUID."""
+    log: list[Any] = []
+    made: list[FakePresence] = []
+
+    def presence() -> FakePresence:
+        if not made:
+            made.append(FakePresence(log))
+        return made[0]
+
+    monkeypatch.setattr(cuda, "presence", presence)
+    monkeypatch.setattr(torch.cuda, "set_device", log.append)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace())
+    return log
+
+
+def test_the_processes_on_a_gpu_are_recorded_before_it_is_touched(gpu_log: list[Any]) -> None:
+    """Else this process would count as one that was there before, and be taken for a foreign one in a container."""
+    Cuda("cuda:1").use()
+    assert gpu_log == ["presence", "cuda:1"]
+
+
+def test_the_measured_gpu_is_watched_where_torch_tells_no_uuid(gpu_log: list[Any]) -> None:
+    """By its index, on every path (torch 2.4)."""
+    Cuda("cuda:1").watch(0.1)
+    assert gpu_log == ["presence", (None, 1, 0.1)]
+
+
+# What nothing else knows
+
+TIMED_PATH = sorted(
+    path
+    for part in ("measure", "cases/op", "cases/train", "cases/networks")
+    for path in (ROOT / "suite" / "bnsuite" / part).rglob("*.py")
+    if not {"devices", "nvml"} & {folder.name for folder in path.parents}
+    if path.name not in {"matrix.py", "relation.py"}  # bounds by kind of device
+)
+
+
+@pytest.mark.parametrize("path", TIMED_PATH, ids=lambda path: path.name)
+def test_no_other_module_of_the_timed_path_names_a_kind_of_gpu(path: Any) -> None:
+    """A new kind of device is a module in devices/, and no search through the others."""
+    assert not re.search(r"\bcuda\b", path.read_text(encoding="utf-8"))
