@@ -20,6 +20,7 @@ from docker.errors import DockerException
 
 from bnsuite.cases.data.images import default_folder
 from bnsuite.record.details import Detail
+from bnsuite.record.renames import with_kind
 from bnsuite.record.schema import (
     Asked,
     CaseResult,
@@ -279,10 +280,13 @@ def result(
     """A case with what was measured of it."""
     family = name.split("/", 1)[0]
     gates = GATES.get(family, ("timing",))
+    described = with_kind({"id": name, "family": family, "dataset": None, "cuda_only": False})
     measured = {family: observations, "timing": timings, "memory": timings, "convergence": curves}
     return CaseResult(
         case=PlannedCase(
             id=name,
+            kind=described["kind"],
+            labels=described["labels"],
             family=family,
             version=version,
             gates=gates,
@@ -290,7 +294,7 @@ def result(
             nbytes=1 << 20,
             dataset=None,
             target=0.2 if "convergence" in gates else None,
-            cuda_only=False,
+            gpu_only=False,
             lacks=(),
             to_download=False,
             rule=None,
@@ -309,7 +313,7 @@ def result(
 def make_run(*results: CaseResult, threads: int = 1, finished: bool = True, select: str | None = None) -> Run:
     """A finished quick CPU run of these cases."""
     return Run(
-        schema=3,
+        schema=4,
         bnsuite="0.1.0",
         revision="0123456789ab",
         started="2026-01-02T03:04:05+00:00",

@@ -47,7 +47,7 @@ def _groups(cases: list[Case]) -> str:
 
 
 def _devices(cases: list[Case]) -> str:
-    return "GPU" if all(case.cuda_only for case in cases) else "CPU, GPU"
+    return "GPU" if all(case.gpu_only for case in cases) else "CPU, GPU"
 
 
 def _row(defect: Defect) -> str:
@@ -65,7 +65,7 @@ def _row(defect: Defect) -> str:
 def page() -> str:
     """The page as it must be."""
     caught = [one for one in DEFECTS if catching(one)]
-    on_cpu = [one for one in caught if not all(case.cuda_only for case in catching(one))]
+    on_cpu = [one for one in caught if not all(case.gpu_only for case in catching(one))]
     checks = Counter("/".join(case.id.split("/")[:2]) for case in CATALOGUE if case.family in {"numerics", "behaviour"})
     families = "\n".join(f"| `{name}` | {count} |" for name, count in checks.items())
     rows = "\n".join(map(_row, DEFECTS))

@@ -303,7 +303,7 @@ def test_the_committed_baselines_can_be_read() -> None:
     versions = {case.id: case.version for case in CATALOGUE if "convergence" in case.gates}
     accepted = {name: one.version for name, one in reference.convergence.items()}
     assert accepted.items() <= versions.items()
-    on_request = {case.id for case in CATALOGUE if case.cuda_only or "keras" in case.packages}
+    on_request = {case.id for case in CATALOGUE if case.gpu_only or "keras" in case.packages}
     assert versions.keys() - accepted.keys() <= on_request
     assert {len(one.curves) for one in reference.convergence.values()} == {10}
     for path in (ROOT / "baselines" / "timing").glob("*.json"):

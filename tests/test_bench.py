@@ -49,7 +49,7 @@ def test_a_training_goes_on_batch_by_batch() -> None:
     epoch = -(-len(training.data.x_train) // case.batch)
     before = [parameter.detach().clone() for parameter in training.model.parameters()]
     for _ in range(epoch + 1):
-        case.piece(training)()
+        case.timed_unit(training)()
     whole = case.build("cpu", 0)
     whole()
     after_epoch = [parameter.detach().clone() for parameter in whole.model.parameters()]

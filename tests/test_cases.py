@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from bnsuite.cases import CATALOGUE, Case, CheckCase, RelationCase, by_id, implementation, profile
+from bnsuite.cases import CATALOGUE, Case, CheckCase, RatioCase, by_id, implementation, profile
 from bnsuite.cases.data import to_download
-from bnsuite.cases.op import OpCase
+from bnsuite.cases.op import LayerCase
 from bnsuite.cases.op.matrix import RESNET_SHAPES
 from conftest import IMAGES
 
@@ -58,15 +58,15 @@ MANY = 4_000_000
 TIMED = [
     case
     for case in CATALOGUE
-    if not isinstance(case, CheckCase | RelationCase)
-    and not (isinstance(case, OpCase) and math.prod(case.shape) > MANY)
+    if not isinstance(case, CheckCase | RatioCase)
+    and not (isinstance(case, LayerCase) and math.prod(case.shape) > MANY)
 ]
 
 
 @pytest.mark.parametrize("case", TIMED, ids=lambda case: case.id)
 def test_every_case_builds_a_step_that_returns_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """pytest-benchmark keeps what a step returns alive into the next round, so a step returns nothing."""
-    if case.cuda_only and not torch.cuda.is_available():
+    if case.gpu_only and not torch.cuda.is_available():
         pytest.skip("on a GPU only")
     for package in case.packages:
         if find_spec(package) is None:
@@ -74,19 +74,19 @@ def test_every_case_builds_a_step_that_returns_nothing(case: Case, monkeypatch: 
     if case.dataset and to_download(case.dataset, IMAGES):
         pytest.skip("MNIST and Fashion-MNIST are not in the folder that BNSUITE_DATA names")
     monkeypatch.setenv("BNSUITE_DATA", str(IMAGES))
-    step = case.brief(case.build("cpu"))
+    step = case.smoke_step(case.build("cpu"))
     assert step() is None
     if not case.long:
         assert step() is None
 
 
-OPS = [case for case in CATALOGUE if isinstance(case, OpCase)]
-ON_CPU = [case for case in OPS if not case.cuda_only]
+OPS = [case for case in CATALOGUE if isinstance(case, LayerCase)]
+ON_CPU = [case for case in OPS if not case.gpu_only]
 SMALL = [case for case in ON_CPU if case.pluggable and math.prod(case.shape) <= MANY]
 
 
 @pytest.mark.parametrize("case", SMALL, ids=lambda case: case.id)
-def test_an_op_does_what_its_id_says(case: OpCase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_op_does_what_its_id_says(case: LayerCase, monkeypatch: pytest.MonkeyPatch) -> None:
     """The layer sees the shape, layout, precision and mode of the id; gradients are made only where it says so."""
     seen = []
     original = torch.nn.functional.batch_norm
@@ -116,7 +116,7 @@ def test_a_compiled_layer_is_compiled_for_its_shape(monkeypatch: pytest.MonkeyPa
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=seen))
-    compiled = [case for case in OPS if case.way == "compiled" and case.phase == "fwd-train"]
+    compiled = [case for case in OPS if case.execution == "compiled" and case.phase == "fwd-train"]
     for case in compiled:
         case.build("cpu")()
     assert len(shapes) == len(compiled) > 2
@@ -143,10 +143,10 @@ def test_all_batch_norms_of_resnet50_are_timed() -> None:
 
 
 def test_every_relation_has_a_bound_and_a_partner_on_the_same_numbers() -> None:
-    """Both sides move as many values, or differ by the one sample that their kind is about."""
+    """Both sides move as many values, or differ by the one sample that their comparison is about."""
     for case in CATALOGUE:
-        if isinstance(case, RelationCase):
-            sizes = [math.prod(side.shape) for side in (case.this, case.than)]
+        if isinstance(case, RatioCase):
+            sizes = [math.prod(side.shape) for side in (case.numerator, case.denominator)]
             assert max(sizes) / min(sizes) < 1.0001, case.id
             assert all(bound >= 1 for bound in case.bounds.values())
             assert "cuda" in case.bounds
@@ -158,5 +158,5 @@ def test_an_implementation_is_measured_where_it_has_a_part(monkeypatch: pytest.M
     families = {case.id.rsplit("/", 1)[0] for case in profile("full")}
     assert not [name for name in families if "layer_norm" in name or "/none/" in name or name.endswith("/bn-keras")]
     assert "relation/implementation-vs-torch/batch_norm2d/fwd+bwd/f32/nchw" in families
-    assert isinstance(by_id["op/batch_norm1d/fwd-train/f32/nc/64x128"], OpCase)
+    assert isinstance(by_id["op/batch_norm1d/fwd-train/f32/nc/64x128"], LayerCase)
     assert isinstance(implementation.batch_norm(2, 4), torch.nn.Identity)

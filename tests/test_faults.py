@@ -37,7 +37,7 @@ def looking_at(implementation: str | None) -> Iterator[None]:
 
 def device_of(case: CheckCase) -> str:
     """The CPU, where it will do."""
-    return "cuda:0" if case.cuda_only else "cpu"
+    return "cuda:0" if case.gpu_only else "cpu"
 
 
 def looked(case: CheckCase, implementation: str | None) -> dict[str, Observation] | str | None:
@@ -97,7 +97,7 @@ def base_of(name: str) -> str:
 def can_look(case: CheckCase) -> bool:
     """Whether `case` looks at implementations, with what is here."""
     there = all(importlib.util.find_spec(package) for package in case.needs)
-    return case.pluggable and there and (torch.cuda.is_available() or not case.cuda_only)
+    return case.pluggable and there and (torch.cuda.is_available() or not case.gpu_only)
 
 
 def meant_for(fault: faults.Fault) -> list[CheckCase]:

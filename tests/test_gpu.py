@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bnsuite.cases import CATALOGUE, Case, by_id
-from bnsuite.cases.op import OpCase
+from bnsuite.cases.op import LayerCase
 from bnsuite.measure import clock, environment, memory, nvml
 from bnsuite.measure.device import resolve, uuid
 from bnsuite.measure.settle import settle
@@ -30,7 +30,7 @@ LONG_ENOUGH = (
     "op/batch_norm2d/fwd+bwd/f32/nchw/32x256x56x56",
     "op/batch_norm2d/fwd+bwd/f32/nhwc/32x64x112x112",
 )
-OPS = [case for case in CATALOGUE if isinstance(case, OpCase) and case.cuda_only]
+OPS = [case for case in CATALOGUE if isinstance(case, LayerCase) and case.gpu_only]
 
 
 def test_the_device_is_found_and_described() -> None:

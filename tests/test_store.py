@@ -202,11 +202,18 @@ def test_what_could_not_be_reckoned_with_is_refused(kind: type[Value], text: str
         kind.model_validate_json(text)
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_a_run_of_an_older_schema_is_read(tmp_path: Path, schema: int) -> None:
-    """As 0.1.0 and 0.2.0 wrote it: no checks, no relations, no implementation, and at first no needs beyond torch."""
+    """As 0.1.0 to 0.4.0 wrote it: without labels; before, no checks, ratios or implementation; at first, no needs."""
     old = json.loads(RUN.model_dump_json(by_alias=True))
     old["schema"] = schema
+    for one in old["cases"]:
+        del one["case"]["kind"], one["case"]["labels"]
+        one["case"]["cuda_only"] = one["case"].pop("gpu_only")
+    if schema == 3:
+        (tmp_path / "run.json").write_text(json.dumps(old))
+        assert store.load(tmp_path) == RUN
+        return
     del old["asked"]["implementation"]
     for one in old["cases"]:
         del one["observations"]

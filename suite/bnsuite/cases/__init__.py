@@ -7,7 +7,7 @@ from bnsuite.cases import implementation
 from bnsuite.cases.case import Case, Step
 from bnsuite.cases.catalogue import CATALOGUE, by_id, profile
 from bnsuite.cases.checks import CannotLookError, CheckCase, Subject
-from bnsuite.cases.op import RelationCase
+from bnsuite.cases.op import RatioCase
 from bnsuite.cases.train import TrainCase, Training
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "CannotLookError",
     "Case",
     "CheckCase",
-    "RelationCase",
+    "RatioCase",
     "Step",
     "Subject",
     "TrainCase",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bnsuite.cases import checks, implementation, op, train
 from bnsuite.cases.case import Case
-from bnsuite.cases.op import RelationCase
+from bnsuite.cases.op import RatioCase
 
-CATALOGUE: tuple[Case, ...] = (*checks.CASES, *op.CASES, *op.RELATIONS, *train.CASES)
+CATALOGUE: tuple[Case, ...] = (*checks.CASES, *op.CASES, *op.RATIOS, *train.CASES)
 
 by_id: dict[str, Case] = {case.id: case for case in CATALOGUE}
 
@@ -16,4 +16,4 @@ def profile(name: str) -> list[Case]:
     chosen = [case for case in CATALOGUE if name in case.profiles]
     if implementation.named() is not None:
         return [case for case in chosen if case.pluggable]
-    return [case for case in chosen if not (isinstance(case, RelationCase) and case.of_implementation)]
+    return [case for case in chosen if not (isinstance(case, RatioCase) and case.of_implementation)]

@@ -81,7 +81,7 @@ class Bench:
         if device != "cpu":
             self._watch.start(uuid(device))
         assert self._whole is not None
-        whole = self._case.piece(self._whole) == self._whole
+        whole = self._case.timed_unit(self._whole) == self._whole
         return Prepared(step_s, self._case.cold, self._case.examples(self._whole) if whole else None)
 
     def move(self, shift_bytes: int) -> None:
@@ -101,7 +101,7 @@ class Bench:
             self._step = CONTROLS[self._name](self._device)
             return
         self._whole = self._case.build(self._device, self._seed)
-        self._step = self._plant.holding(self._case.piece(self._whole), self._device)
+        self._step = self._plant.holding(self._case.timed_unit(self._whole), self._device)
 
     def _timed(self) -> Step:
         assert self._step is not None, "ready() comes first"
@@ -128,7 +128,7 @@ class Bench:
         """Bytes the case's step holds at its peak (see :mod:`bnsuite.measure.memory`)."""
         assert self._case is not None
         assert self._whole is not None
-        return memory.measure(self._plant.holding(self._case.brief(self._whole), self._device), self._device)
+        return memory.measure(self._plant.holding(self._case.smoke_step(self._whole), self._device), self._device)
 
     def done(self) -> GpuWatch | None:
         """Let go of the case; returns what the GPU went through since it was made ready, None on a CPU."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bnsuite.cases import Case, RelationCase, by_id, implementation, profile
+from bnsuite.cases import Case, RatioCase, by_id, implementation, profile
 from bnsuite.cases.case import PROFILES
 from bnsuite.measure import clock, cores, device, nvml
 from bnsuite.measure.channel import Channel
@@ -70,8 +70,8 @@ def _cases(config: pytest.Config) -> list[Case]:
 
 #: What the items of each file are made of, by the name of their argument.
 _ARGUMENTS: dict[str, Callable[[Case], bool]] = {
-    "case": lambda case: not isinstance(case, RelationCase),
-    "relation": lambda case: isinstance(case, RelationCase),
+    "case": lambda case: not isinstance(case, RatioCase),
+    "relation": lambda case: isinstance(case, RatioCase),
 }
 
 
@@ -100,7 +100,7 @@ def _skip(case: Case, measured: str) -> list[pytest.MarkDecorator]:
     lacks = [package for package in case.packages if find_spec(package) is None]
     if lacks:
         return [pytest.mark.skip(reason=f"{', '.join(lacks)} is not installed")]
-    if case.cuda_only and measured == "cpu":
+    if case.gpu_only and measured == "cpu":
         return [pytest.mark.skip(reason="on a GPU only")]
     return []
 

@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,39 +33,12 @@ def _folder(request: Request) -> Path | None:
     return Path(request["source"]) if request.get("source") else None
 
 
-@cache
-def _installed(package: str) -> bool:
-    return find_spec(package) is not None
-
-
 def _catalogue(request: Request) -> Answer:
     """The cases of a profile, as the outer half plans with them."""
-    from bnsuite.cases import defects, profile
-    from bnsuite.cases.data import to_download
+    from bnsuite.cases import profile
 
     source = _folder(request)
-    return {
-        "cases": [
-            {
-                "id": case.id,
-                "family": case.family,
-                "version": case.version,
-                "gates": list(case.gates),
-                "profiles": list(case.profiles),
-                "nbytes": case.nbytes,
-                "dataset": case.dataset,
-                "target": case.target,
-                "cuda_only": case.cuda_only,
-                "lacks": [package for package in case.packages if not _installed(package)],
-                "to_download": to_download(case.dataset, source),
-                "rule": case.rule,
-                "threads": [defects.by_id[row].thread for row in case.rows],
-                "bounds": dict(case.bounds),
-                "limit_s": case.limit_s,
-            }
-            for case in profile(request["profile"])
-        ]
-    }
+    return {"cases": [case.describe(source) for case in profile(request["profile"])]}
 
 
 def _environment(request: Request) -> Answer:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
+
+from bnsuite.record.renames import with_kind
 
 #: Alone on its core a timed process ran 99.7 to 100 % of the time (once 90 %), beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
@@ -160,6 +162,10 @@ class PlannedCase(Value):
     """A case as the catalogue describes it."""
 
     id: Annotated[str, Field(pattern=r"^[!-~]+$")]
+    #: A layer, the ratio of two layers, a check, a training, or any other timed step.
+    kind: Literal["layer", "ratio", "check", "training", "workload"]
+    #: Everything that the id says, by name: ids are not parsed.
+    labels: dict[str, str]
     family: str
     version: Whole
     gates: tuple[str, ...]
@@ -167,7 +173,7 @@ class PlannedCase(Value):
     nbytes: Bytes | None
     dataset: str | None
     target: Number | None
-    cuda_only: bool
+    gpu_only: bool
     #: Packages it needs that are not installed where it would be measured.
     lacks: tuple[str, ...]
     #: Whether its data set has to be downloaded first.
@@ -175,7 +181,7 @@ class PlannedCase(Value):
     #: What must hold of it, and the threads that tell of layers of which it did not.
     rule: str | None
     threads: tuple[str, ...]
-    #: The most its time may be, in times of its partner's, by kind of device; empty for what is no relation.
+    #: The most a ratio may be, by kind of device; empty for other kinds.
     bounds: dict[str, Number]
     #: Seconds after which looking at it counts as hanging, whatever --timeout says; None for what is no check.
     limit_s: Annotated[float, Field(gt=0, lt=1e7)] | None
@@ -311,16 +317,22 @@ def _know_of_checks(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _label_cases(run: dict[str, Any]) -> dict[str, Any]:
+    """From 3 to 4: ids of checks and ratios were others, and said everything that labels say now."""
+    return {**run, "schema": 4, "cases": [{**one, "case": with_kind(one["case"])} for one in run["cases"]]}
+
+
 class Run(Versioned):
     """All samples of one environment.
 
     History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
     curve be without accuracy. 3, in 0.3.0, has observations of checks, bounds of relations, the implementation that
-    was judged and what NVML saw of the GPU.
+    was judged and what NVML saw of the GPU. 4, in 0.5.0, has a kind and labels for each case, renames families of
+    checks and ratios, and calls "cuda_only" "gpu_only".
     """
 
-    SCHEMA: ClassVar[int] = 3
-    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _tell_needs, 2: _know_of_checks}
+    SCHEMA: ClassVar[int] = 4
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _tell_needs, 2: _know_of_checks, 3: _label_cases}
 
     bnsuite: str
     revision: str | None

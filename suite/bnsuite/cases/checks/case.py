@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bnsuite.cases import implementation
 from bnsuite.cases.case import Case, Step
+from bnsuite.cases.checks.labels import labels
+from bnsuite.cases.defects import threads
 
 if TYPE_CHECKING:
     import torch
@@ -73,17 +76,23 @@ class CheckCase(Case):
     `look` is called once, in a process that may crash or hang without harm to others, and returns what it saw.
     """
 
-    #: The family of defects it belongs to, as in ``docs/defects.md``: STRIDE, REF, ...
+    #: The family of checks, as in ``docs/defects.md``: STRIDE, REF, ...
     group: str
+    #: The rest of the id; its words become labels (see :mod:`bnsuite.cases.checks.labels`).
     name: str
     look: Look
-    rule: str = field()
-    #: Whether it looks at what is torch's alone (operators, converters, other norms), where an implementation has no
-    #: part.
+    #: The property that must hold, in a few words.
+    rule: str
+    #: Ids of the defects that it would show (see ``docs/defects.md``).
+    rows: tuple[str, ...] = ()
+    #: It checks a part of torch (operators, converters, other norms) that an implementation doesn't replace.
     torch_only: bool = False
+    #: Seconds after which it counts as hanging.
     limit_s: float = 60.0
     needs: tuple[str, ...] = ()
     quick: bool = False
+
+    kind: ClassVar[str] = "check"
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -92,6 +101,10 @@ class CheckCase(Case):
     @property
     def id(self) -> str:
         return f"{self.family}/{self.group.lower()}/{self.name}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"gate": self.family, "family": self.group.lower(), **labels(self.name)}
 
     @property
     def nbytes(self) -> None:
@@ -111,6 +124,14 @@ class CheckCase(Case):
                 pass
 
         return step
+
+    def describe(self, images: Path | None = None) -> dict[str, Any]:
+        return {
+            **super().describe(images),
+            "rule": self.rule,
+            "threads": threads(self.rows),
+            "limit_s": self.limit_s,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

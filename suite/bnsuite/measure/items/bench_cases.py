@@ -37,7 +37,7 @@ def test_case(case: Case, measured_device: str, benchmark: BenchmarkFixture, req
         rounds = min(MAX_ROUNDS, max(MIN_ROUNDS, int(CASE_S / (step_s * iterations))))
     else:
         rounds = case.rounds
-        case.brief(warm)() if case.long else settle(warm, measured_device)
+        case.smoke_step(warm)() if case.long else settle(warm, measured_device)
     step = case.build(measured_device)
     if case.rounds is None:
         step()  # what is done once, compiling among it, is no part of the first round
@@ -62,5 +62,5 @@ def test_case(case: Case, measured_device: str, benchmark: BenchmarkFixture, req
         "cpu_share": seen.cpu_share,
         "gpu": seen.gpu,
         "examples": case.examples(step),
-        "memory": memory.measure(case.brief(step), measured_device),
+        "memory": memory.measure(case.smoke_step(step), measured_device),
     }

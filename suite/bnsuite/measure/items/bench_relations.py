@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pytest
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from bnsuite.cases import RelationCase, Step
+    from bnsuite.cases import RatioCase, Step
 
 #: Blocks of both sides; half of them begin with the one, half with the other.
 MIN_ROUNDS, MAX_ROUNDS = 8, 40
@@ -21,7 +21,7 @@ RELATION_S = 0.3
 
 
 def test_relation(
-    relation: RelationCase, measured_device: str, benchmark: BenchmarkFixture, request: pytest.FixtureRequest
+    relation: RatioCase, measured_device: str, benchmark: BenchmarkFixture, request: pytest.FixtureRequest
 ) -> None:
     pair = relation.build_pair(measured_device)
     steps_s = [settle(step, measured_device) for step in pair]

@@ -331,7 +331,7 @@ def _relations() -> Iterator[Entry]:
 def cases() -> Iterator[BehaviourCase]:
     """Every check, and on CUDA the repetitions a second time with cuDNN off."""
     native = ((f"repeat/{norm.told}/cudnn=off", partial(_repeated, norm=norm, cudnn=False), ("D04",)) for norm in ALL)
-    for entries, cuda_only in ((_repeats(), False), (_relations(), False), (native, True)):
+    for entries, gpu_only in ((_repeats(), False), (_relations(), False), (native, True)):
         for name, look, rows in entries:
             first = name.split("/")[0]
             yield BehaviourCase(
@@ -341,7 +341,7 @@ def cases() -> Iterator[BehaviourCase]:
                 rule=RULES[first],
                 rows=rows,
                 torch_only=any(other in name for other in OTHERS),
-                cuda_only=cuda_only,
+                gpu_only=gpu_only,
                 limit_s=240.0 if first == "processes" else 60.0,
-                quick=not cuda_only and "24x14x9x7/" in name and "bfloat16" not in name,
+                quick=not gpu_only and "24x14x9x7/" in name and "bfloat16" not in name,
             )

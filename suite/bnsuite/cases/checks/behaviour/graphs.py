@@ -274,7 +274,7 @@ def _synchronised(subject: Subject, *, shape: tuple[int, ...], channels_last: bo
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="GRAPH", cuda_only=True)
+    case = partial(BehaviourCase, group="GRAPH", gpu_only=True)
     rule = "a graph that is replayed does what eager steps do, and no call waits for the device"
     for (name, shape), training, dtype in product(SHAPES.items(), (True, False), ("float32", "float16", "bfloat16")):
         for channels_last, cudnn in product((False, True) if len(shape) > 3 else (False,), (True, False)):

@@ -202,7 +202,7 @@ def _refused(subject: Subject) -> Iterator[Observation]:
 def cases() -> Iterator[BehaviourCase]:
     case = partial(BehaviourCase, group="SYNC", limit_s=LIMIT_S)
     # torch's own SyncBatchNorm trains on GPUs only.
-    training = partial(case, cuda_only=implementation.named() is None)
+    training = partial(case, gpu_only=implementation.named() is None)
     for name, shards in _shards():
         yield training(
             name=f"step/{name}",

@@ -321,7 +321,7 @@ def cases() -> Iterator[NumericsCase]:
                 rule=RULES[first],
                 rows=rows,
                 torch_only=first in {"alike", "operators"},
-                cuda_only=bool(suffix),
+                gpu_only=bool(suffix),
                 limit_s=300.0 if first == "operators" else 60.0,
                 quick=not suffix and first in {"one-value", "features", "empty", "constant"},
             )

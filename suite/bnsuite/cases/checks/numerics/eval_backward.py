@@ -224,6 +224,6 @@ def cases() -> Iterator[NumericsCase]:
                 look=look,
                 rule=rule,
                 rows=rows,
-                cuda_only=not cudnn,
+                gpu_only=not cudnn,
                 quick=cudnn and name.endswith(("/dy=contiguous", "/dy=reversed", "/apart", "/from-training")),
             )

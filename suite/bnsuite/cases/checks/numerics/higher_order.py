@@ -248,7 +248,7 @@ def cases() -> Iterator[NumericsCase]:
                 look=look,
                 rule=RULES[first],
                 rows=rows,
-                cuda_only=not cudnn,
+                gpu_only=not cudnn,
                 quick=cudnn
                 and name.endswith(("/train/float32", "orders/batch_norm2d/train", "gradcheck/batch_norm2d/eval")),
             )

@@ -292,7 +292,7 @@ def cases() -> Iterator[NumericsCase]:
                 look=look,
                 rule=RULE,
                 rows=rows,
-                cuda_only=not cudnn,
+                gpu_only=not cudnn,
                 quick=cudnn and name in {"n=65537/3/train", "n=65537/3/eval", "n=65536/2x1x1/eval"},
             )
     for norm in NORMS:
@@ -300,7 +300,7 @@ def cases() -> Iterator[NumericsCase]:
         yield NumericsCase(
             group="BIGN", name=name, look=partial(_norms, norm=norm), rule=RULE, torch_only=True, quick=False
         )
-    huge = partial(NumericsCase, group="BIGNUMEL", rule=RULE, cuda_only=True, quick=False, limit_s=600.0)
+    huge = partial(NumericsCase, group="BIGNUMEL", rule=RULE, gpu_only=True, quick=False, limit_s=600.0)
     for size, shape in HUGE.items():
         for training in (True, False):
             for cudnn in (True, False):

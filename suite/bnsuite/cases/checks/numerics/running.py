@@ -345,6 +345,6 @@ def cases() -> Iterator[NumericsCase]:
                 rule=RULES[name.split("/")[0]],
                 rows=rows,
                 torch_only=TORCH_ONLY.fullmatch(name) is not None,
-                cuda_only=bool(suffix),
+                gpu_only=bool(suffix),
                 quick=not suffix and QUICK.fullmatch(name) is not None,
             )
