@@ -41,7 +41,7 @@ def catching(defect: Defect) -> list[Case]:
 
 
 def _groups(cases: list[Case]) -> str:
-    """Such as `numerics/stride` (24), `relation/layouts` (4)."""
+    """Such as `numerics/stride` (24), `ratio/layouts` (4)."""
     counts = Counter("/".join(case.id.split("/")[:2]) for case in cases)
     return ", ".join(f"`{name}` ({count})" for name, count in counts.items())
 

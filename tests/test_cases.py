@@ -21,7 +21,7 @@ from conftest import IMAGES
 def test_ids_are_readable_and_unique() -> None:
     """An id is a path of plain words, and says everything that was fixed."""
     assert len(by_id) == len(CATALOGUE)
-    families = "numerics|behaviour|op|relation|train"
+    families = "numerics|behaviour|op|ratio|train"
     odd = [name for name in by_id if not re.fullmatch(rf"({families})(/[a-z0-9+=.x_-]+){{2,9}}", name)]
     assert odd == []
 
@@ -49,7 +49,7 @@ def test_the_quick_profile_keeps_a_handful_of_trainings() -> None:
 
 def test_quick_is_a_part_of_full() -> None:
     quick, full = ([case.id for case in profile(name)] for name in ("quick", "full"))
-    of_implementations = {name for name in by_id if name.startswith("relation/implementation-vs-torch/")}
+    of_implementations = {name for name in by_id if name.startswith("ratio/implementation-vs-torch/")}
     assert set(quick) <= set(full) == set(by_id) - of_implementations
 
 
@@ -157,6 +157,6 @@ def test_an_implementation_is_measured_where_it_has_a_part(monkeypatch: pytest.M
     monkeypatch.setenv("BNSUITE_IMPL", "torch.nn:Identity")
     families = {case.id.rsplit("/", 1)[0] for case in profile("full")}
     assert not [name for name in families if "layer_norm" in name or "/none/" in name or name.endswith("/bn-keras")]
-    assert "relation/implementation-vs-torch/batch_norm2d/fwd+bwd/f32/nchw" in families
+    assert "ratio/implementation-vs-torch/batch_norm2d/fwd+bwd/f32/nchw" in families
     assert isinstance(by_id["op/batch_norm1d/fwd-train/f32/nc/64x128"], LayerCase)
     assert isinstance(implementation.batch_norm(2, 4), torch.nn.Identity)

@@ -32,8 +32,8 @@ def test_without_a_file_ours_are_taken(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"schema": 1}', "wrong field pins"),
-        ('{"schema": 9, "pins": []}', "has schema 9, this bnsuite reads up to 1"),
+        ('{"schema": 2}', "wrong field pins"),
+        ('{"schema": 9, "pins": []}', "has schema 9, this bnsuite reads up to 2"),
         ('{"schema": 1, "pins": [{"case": "a", "what": "b"}]}', "wrong field pins.0.device"),
     ],
 )

@@ -328,7 +328,7 @@ def test_the_quick_checks_hold_on_this_torch(bnsuite: Command) -> None:
 
 def test_a_check_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path) -> None:
     """It kills its process or hangs: FAILED with the reason; the others are looked at; status 3."""
-    done = bnsuite("--device", "cpu", "-k", "behaviour/broken or numerics/evalbwd/batch_norm1d", "--out", "o")
+    done = bnsuite("--device", "cpu", "-k", "behaviour/broken or numerics/eval-backward/batch_norm1d", "--out", "o")
     assert done.status == 3
     assert "the process was ended by SIGKILL" in done.out
     assert "no answer after 5 s, the limit of this check" in done.out
@@ -363,11 +363,11 @@ def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tm
 @pytest.mark.slow
 def test_a_relation_is_judged_by_its_bound(bnsuite: Command, tmp_path: Path) -> None:
     """Two steps in turns, one value a launch, and no baseline: beside its bound it may be undecided, never unknown."""
-    done = bnsuite("--device", "cpu", "-k", "relation/eval-vs-train", "--out", "o")
+    done = bnsuite("--device", "cpu", "-k", "ratio/eval-vs-train", "--out", "o")
     findings = json.loads((tmp_path / "o" / "findings.json").read_text())["findings"]
     assert {one["verdict"] for one in findings} <= {"PASS", "INCONCLUSIVE", "INVALID"}, done.out
     run = json.loads((tmp_path / "o" / "run.json").read_text())
     for launch in run["cases"][0]["timings"]:
         assert len(launch["samples_s"]) == len(launch["controls_s"]["partner"])
     benchmarks = json.loads((tmp_path / "o" / "pytest-benchmark" / "launch-1.json").read_text())["benchmarks"]
-    assert [one["name"].startswith("test_relation[relation/") for one in benchmarks] == [True] * len(findings)
+    assert [one["name"].startswith("test_relation[ratio/") for one in benchmarks] == [True] * len(findings)

@@ -440,12 +440,12 @@ def test_the_plans_name_the_cases_that_are_meant() -> None:
         return {
             case.id
             for case in CATALOGUE
-            if profile in case.profiles and match(case.id) and not case.gpu_only and case.family != "relation"
+            if profile in case.profiles and match(case.id) and not case.gpu_only and case.kind != "ratio"
         }
 
     for profile in ("quick", "full"):
         timed = {case.id for case in CATALOGUE if profile in case.profiles and "timing" in case.gates}
-        timed -= {case.id for case in CATALOGUE if case.gpu_only or case.family == "relation"}
+        timed -= {case.id for case in CATALOGUE if case.gpu_only or case.kind == "ratio"}
         assert timed <= chosen(TIMED, profile)
         for kind in ("slower-2%", "slower-10%"):
             assert chosen(KINDS[kind][0].select, profile) == {TINY, LARGE, TRAINING}

@@ -76,7 +76,7 @@ class CheckCase(Case):
     `look` is called once, in a process that may crash or hang without harm to others, and returns what it saw.
     """
 
-    #: The family of checks, as in ``docs/defects.md``: STRIDE, REF, ...
+    #: The family of checks, as in ``docs/defects.md``: strides, reference, ...
     group: str
     #: The rest of the id; its words become labels (see :mod:`bnsuite.cases.checks.labels`).
     name: str
@@ -100,11 +100,11 @@ class CheckCase(Case):
 
     @property
     def id(self) -> str:
-        return f"{self.family}/{self.group.lower()}/{self.name}"
+        return f"{self.family}/{self.group}/{self.name}"
 
     @property
     def labels(self) -> dict[str, str]:
-        return {"gate": self.family, "family": self.group.lower(), **labels(self.name)}
+        return {"gate": self.family, "family": self.group, **labels(self.name)}
 
     @property
     def nbytes(self) -> None:

@@ -31,7 +31,7 @@ class RatioCase(Case):
     of_implementation: bool = False
     quick: bool = False
 
-    family: ClassVar[str] = "relation"
+    family: ClassVar[str] = "ratio"
     kind: ClassVar[str] = "ratio"
 
     @property
@@ -40,7 +40,7 @@ class RatioCase(Case):
 
     @property
     def id(self) -> str:
-        return f"relation/{self.comparison}/{self.numerator.id.removeprefix('op/')}"
+        return f"ratio/{self.comparison}/{self.numerator.id.removeprefix('op/')}"
 
     @property
     def labels(self) -> dict[str, str]:
@@ -124,7 +124,7 @@ def _of_shapes() -> Iterator[RatioCase]:
     for smaller, larger in zip(EDGES[::2], EDGES[1::2], strict=True):
         for phase in ("fwd-train", "fwd-eval"):
             yield _ratio(
-                "neighbours",
+                "above-vs-below-limit",
                 _layer((larger, 16), phase),
                 _layer((smaller, 16), phase),
                 cpu=1.5,
@@ -197,7 +197,7 @@ def _of_kinds() -> Iterator[RatioCase]:
         for phase, fwd in (("fwd", "fwd-train"), ("fwd+bwd", "fwd+bwd")):
             batch_norm = _layer(COMMON, fwd, torch_only=True)
             yield _ratio(
-                "kin-vs-batch-norm",
+                "other-norm-vs-batch-norm",
                 replace(batch_norm, layer=layer_name, phase=phase),
                 batch_norm,
                 cpu=1.5,

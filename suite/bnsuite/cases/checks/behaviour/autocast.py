@@ -1,4 +1,4 @@
-"""AMP: autocast and loss scaling."""
+"""Family ``autocast``: autocast and loss scaling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import compare, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import compare, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,6 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "2d": (5, CHANNELS, 3, 4),
     "3d": (4, CHANNELS, 2, 3, 3),
 }
-STATISTICS = ("running_mean", "running_var")
 HALVES = ("bfloat16", "float16")
 #: How a batch may go wrong, and the scale of the loss that makes gradients overflow.
 SPOILED = ("inf", "-inf", "nan", "one-channel-inf", "one-channel-nan", "too-large")
@@ -246,7 +246,7 @@ def _skipped(at_fault: bool, how: str, number: int) -> str | None:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="AMP")
+    case = partial(BehaviourCase, group="autocast")
     rule = "under autocast a step runs by every setting, honestly for what it was given, and state stays float32"
     for (name, shape), half, training in product(SHAPES.items(), HALVES, (True, False)):
         for given in ("float32", half):

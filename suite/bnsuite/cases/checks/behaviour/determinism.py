@@ -1,4 +1,4 @@
-"""DET: the same numbers again."""
+"""Family ``determinism``: the same numbers again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Look, Observation, Subject
-from bnsuite.cases.checks.reference import unsettle
+from bnsuite.cases.checks.material.arithmetic import unsettle
 
 if TYPE_CHECKING:
     import torch
@@ -335,7 +335,7 @@ def cases() -> Iterator[BehaviourCase]:
         for name, look, rows in entries:
             first = name.split("/")[0]
             yield BehaviourCase(
-                group="DET",
+                group="determinism",
                 name=name,
                 look=look,
                 rule=RULES[first],

@@ -1,4 +1,4 @@
-"""FROZEN: frozen layers and folded ones."""
+"""Family ``frozen``: frozen layers and folded ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import LIMIT, multiple, step_against_float64, unsettle
+from bnsuite.cases.checks.material.arithmetic import LIMIT, multiple, step_against_float64, unsettle
+from bnsuite.cases.checks.material.states import BUFFERS, snapshot
 
 if TYPE_CHECKING:
     import torch
@@ -18,14 +19,9 @@ if TYPE_CHECKING:
 
 CHANNELS = 6
 SHAPES: dict[int, tuple[int, ...]] = {1: (8, CHANNELS, 5), 2: (6, CHANNELS, 4, 5), 3: (4, CHANNELS, 2, 3, 4)}
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 STEPS = 10
 #: What torch's modules for quantization have that chooses between two ways to compute.
 STABLE = "_enable_slow_path_for_better_numerical_stability"
-
-
-def _state(layer: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: one.detach().clone() for name, one in layer.state_dict().items()}
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> str:
@@ -63,14 +59,14 @@ def _training(subject: Subject, *, dimensions: int, way: str, affine: bool, opti
         "adamw": partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1),
     }
     steps = kinds[optimizer](net.parameters())
-    before, others = _state(layer), [one.detach().clone() for one in net[0].parameters()]  # type: ignore[index]
+    before, others = snapshot(layer), [one.detach().clone() for one in net[0].parameters()]  # type: ignore[index]
     for seed in range(STEPS):
         steps.zero_grad()
         y = net(subject.randn(*SHAPES[dimensions], seed=seed))
         y.backward(subject.randn(*y.shape, seed=seed + 100))
         steps.step()
-    for name, one in _state(layer).items():
-        free = mode if name in STATISTICS else trained
+    for name, one in snapshot(layer).items():
+        free = mode if name in BUFFERS else trained
         yield Observation(name, _same(one, before[name]), expected="changed" if free else "unchanged")
     for one, other in zip(net[0].parameters(), others, strict=True):  # type: ignore[index]
         yield Observation(f"convolution's {tuple(one.shape)}", _same(one, other), expected="changed")
@@ -126,10 +122,10 @@ def _again(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
     layer.eval()
     net.train()
     yield Observation("training", str(layer.training), expected="True")
-    before = _state(layer)
+    before = snapshot(layer)
     net(subject.randn(*SHAPES[dimensions]))
-    for name in STATISTICS:
-        yield Observation(name, _same(_state(layer)[name], before[name]), expected="changed")
+    for name in BUFFERS:
+        yield Observation(name, _same(snapshot(layer)[name], before[name]), expected="changed")
     net.eval()
     yield Observation("training after eval()", str(layer.training), expected="False")
 
@@ -175,9 +171,9 @@ def _fold(
     layer: Any = _plain(dimensions, affine=affine, eps=1e-3).to(subject.device).eval()
     with torch.no_grad():
         layer.running_var.mul_(var)
-    before = {**_state(conv), **_state(layer)}
+    before = {**snapshot(conv), **snapshot(layer)}
     fused: Any = fuse_conv_bn_eval(conv, layer, transpose)
-    after = {**_state(conv), **_state(layer)}
+    after = {**snapshot(conv), **snapshot(layer)}
     kept = all(torch.equal(before[name], after[name]) for name in before)
     yield Observation("what was folded", "kept" if kept else "changed", expected="kept")
     yield Observation("bias", _some(fused.bias is not None), expected="some")
@@ -277,7 +273,7 @@ def _torchvision(subject: Subject) -> Iterator[Observation]:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="FROZEN")
+    case = partial(BehaviourCase, group="frozen")
     for dimensions, affine in product(SHAPES, (True, False)):
         where = f"batch_norm{dimensions}d/affine={'on' if affine else 'off'}"
         quick = dimensions == 2 and affine

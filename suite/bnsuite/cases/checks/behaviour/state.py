@@ -1,4 +1,4 @@
-"""STATE: what a layer saves, loads and copies, now and as older versions did; lazy layers."""
+"""Family ``state``: what a layer saves, loads and copies, now and as older versions did; lazy layers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.behaviour.validity import ended
 from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import step_against_float64, step_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import step_against_float64, step_of, unsettle
+from bnsuite.cases.checks.material.outcomes import outcome_of
+from bnsuite.cases.checks.material.states import same_state, same_steps, snapshot
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 SHAPES: dict[int, tuple[int, ...]] = {1: (6, 5), 2: (6, 5, 3, 4), 3: (4, 5, 2, 3, 2)}
@@ -48,34 +48,6 @@ def _through_bytes(state: dict[str, Any]) -> Any:
     return torch.load(io.BytesIO(stream.getvalue()), weights_only=True)
 
 
-def _state(layer: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: found.detach().clone() for name, found in layer.state_dict().items()}
-
-
-def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> str:
-    """Whether two states have the same keys and values, or the names of those that differ."""
-    import torch
-
-    if list(one) != list(other):
-        return "other keys"
-    pairs = {name: (one[name], other[name]) for name in one}
-    return "+".join(name for name, (a, b) in pairs.items() if a.dtype != b.dtype or not torch.equal(a, b)) or "same"
-
-
-def same_steps(subject: Subject, one: nn.Module, other: nn.Module, dimensions: int) -> str:
-    """Whether two layers do the same in evaluation and then in training, bit for bit: outputs, gradients and state."""
-    import torch
-
-    dtype = str(next((t.dtype for t in one.state_dict().values() if t.is_floating_point()), torch.float32))
-    x, dy = (subject.randn(*SHAPES[dimensions], seed=seed, dtype=dtype.removeprefix("torch.")) for seed in (0, 1))
-    for mode in (False, True):
-        seen, wanted = (vars(step_of(layer.train(mode), x, dy)) for layer in (one, other))
-        for part, value in seen.items():
-            if not (value is wanted[part] is None or (value is not None and torch.equal(value, wanted[part]))):
-                return f"{part} differs in {'train' if mode else 'eval'}"
-    return "same"
-
-
 def load(layer: nn.Module, state: Any, *, strict: bool = True, **options: Any) -> str:
     """How ``load_state_dict`` ends: "loaded", with the keys it misses or finds too many, or an error."""
     try:
@@ -103,7 +75,7 @@ def _round_trip(subject: Subject, *, dimensions: int, options: dict[str, bool], 
         given: Any = through(saved)
         before = {name: value.clone() for name, value in given.items()}
         yield Observation(f"{how}/load", load(other, given), expected="loaded")
-        yield Observation(f"{how}/state", same_state(_state(other), before), expected="same")
+        yield Observation(f"{how}/state", same_state(snapshot(other), before), expected="same")
         other.train()
         step_of(other, subject.randn(*SHAPES[dimensions], dtype=dtype), subject.randn(*SHAPES[dimensions], dtype=dtype))
         yield Observation(f"{how}/what was loaded from", same_state(given, before), expected="same")
@@ -119,12 +91,12 @@ def _version_1(subject: Subject, *, dimensions: int, nested: bool, tracked: bool
     for name, metadata in {"1": {"version": 1}, "absent": None, "empty": {}}.items():
         source, layer = (_used(subject, dimensions, seed=seed, track_running_stats=tracked) for seed in (7, 8))
         prefix, net = ("0.", nn.Sequential(layer)) if nested else ("", layer)
-        without = {key: value for key, value in _state(source).items() if key != KEYS[-1]}
+        without = {key: value for key, value in snapshot(source).items() if key != KEYS[-1]}
         state: Any = OrderedDict((prefix + key, value) for key, value in without.items())
         if metadata is not None:
             state._metadata = OrderedDict({"": metadata, prefix.removesuffix("."): metadata})  # noqa: SLF001
         yield Observation(f"version {name}/load", load(net, state), expected="loaded")
-        now = _state(layer)
+        now = snapshot(layer)
         yield Observation(f"version {name}/state", same_state(now, {**now, **without}), expected="same")
         word = str(int(now[KEYS[-1]])) if tracked else "none"
         yield Observation(f"version {name}/counted", word, expected=str(COUNTED + 8) if tracked else "none")
@@ -147,22 +119,22 @@ def _partial(subject: Subject, *, dimensions: int, nested: bool) -> Iterator[Obs
     odd: dict[str, Any] = {"{}": {}, "empty": empty, "empty with metadata": versioned}
     for name, state in odd.items():
         layer, net = made(8)
-        before = _state(layer)
+        before = snapshot(layer)
         yield Observation(f"{name}/strict", load(net, state), expected="RuntimeError")
-        yield Observation(f"{name}/strict/state", same_state(_state(layer), before), expected="same")
+        yield Observation(f"{name}/strict/state", same_state(snapshot(layer), before), expected="same")
         outcome = load(net, copy.copy(state), strict=False)
         yield Observation(f"{name}/not strict", outcome.split()[0], expected="loaded")
-        yield Observation(f"{name}/not strict/state", same_state(_state(layer), before), expected="same")
+        yield Observation(f"{name}/not strict/state", same_state(snapshot(layer), before), expected="same")
     for key in KEYS:
         without = copy.copy(full)
         del without[prefix + key]
         layer, net = made(8)
-        before = _state(layer)
+        before = snapshot(layer)
         yield Observation(f"without {key}/strict", load(net, without), expected="RuntimeError")
         layer, net = made(8)
         told = f"loaded missing {prefix}{key}"
         yield Observation(f"without {key}/not strict", load(net, without, strict=False), expected=told)
-        word = "kept" if torch.equal(_state(layer)[key], before[key]) else "overwritten"
+        word = "kept" if torch.equal(snapshot(layer)[key], before[key]) else "overwritten"
         yield Observation(f"without {key}/not strict/{key}", word, expected="kept")
         layer, net = made(8)
         short = {**full, prefix + key: torch.ones(4)}
@@ -224,16 +196,16 @@ def _copies(subject: Subject, *, dimensions: int, options: dict[str, bool], trai
             yield Observation(f"{name}/outcome", type(error).__name__, expected="copied")
             continue
         yield Observation(f"{name}/outcome", "copied", expected="copied")
-        yield Observation(f"{name}/state", same_state(_state(other), _state(layer)), expected="same")
+        yield Observation(f"{name}/state", same_state(snapshot(other), snapshot(layer)), expected="same")
         yield Observation(f"{name}/training", str(other.training), expected=str(training))
         shared = {t.data_ptr() for t in layer.state_dict().values()} & {
             t.data_ptr() for t in other.state_dict().values()
         }
         yield Observation(f"{name}/tensors", "shared" if shared else "its own", expected="its own")
-        before = _state(layer)
+        before = snapshot(layer)
         other.train()
         step_of(other, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
-        yield Observation(f"{name}/after a step", same_state(_state(layer), before), expected="same")
+        yield Observation(f"{name}/after a step", same_state(snapshot(layer), before), expected="same")
         other = way()
         steps = same_steps(subject, copy.deepcopy(layer), other, dimensions)
         yield Observation(f"{name}/steps", steps, expected="same")
@@ -243,13 +215,13 @@ def _reset(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
     import torch
 
     layer: Any = _used(subject, dimensions)
-    kept = _state(layer)
+    kept = snapshot(layer)
     fresh = dict(zip(KEYS, (1.0, 0.0, 0.0, 1.0, 0), strict=True))
     for method, names in (("reset_running_stats", KEYS[2:]), ("reset_parameters", KEYS)):
         if not hasattr(layer, method):
             raise CannotLookError(f"the implementation has no {method}")
         getattr(layer, method)()
-        for name, value in _state(layer).items():
+        for name, value in snapshot(layer).items():
             default = torch.full_like(value, fresh[name])
             word = "default" if torch.equal(value, default) else "kept" if torch.equal(value, kept[name]) else "other"
             yield Observation(f"{method}/{name}", word, expected="default" if name in names else "kept")
@@ -280,7 +252,7 @@ def _lazy(subject: Subject, *, dimensions: int, call: str, training: bool, track
         "loaded": lambda: layer.load_state_dict(plain.state_dict()),
         "copied": copied,
     }
-    outcome = ended(lambda: (first[call](), layer(x)))
+    outcome = outcome_of(lambda: (first[call](), layer(x)))
     yield Observation("outcome", outcome, expected=None if call == "inference-mode" else "returned")
     if outcome != "returned":
         return
@@ -293,7 +265,7 @@ def _lazy(subject: Subject, *, dimensions: int, call: str, training: bool, track
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="STATE")
+    case = partial(BehaviourCase, group="state")
     for dimensions, (flags, options) in product(SHAPES, FLAGS.items()):
         where = f"batch_norm{dimensions}d"
         for dtype in ("float32", "float64", "bfloat16"):

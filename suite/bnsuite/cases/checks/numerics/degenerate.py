@@ -1,4 +1,4 @@
-"""DEGEN: one value a channel, no samples, no channels."""
+"""Family ``degenerate``: one value a channel, no samples, no channels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics.eval_backward import KINDS, Kind, Setting
-from bnsuite.cases.checks.reference import step_against_float64, step_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import step_against_float64, step_of, unsettle
+from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-STATISTICS = ("running_mean", "running_var")
 
 
 def _outcome(call: Callable[[], object]) -> str:
@@ -35,7 +34,7 @@ def _layer(subject: Subject, channels: int, rank: int, **arguments: Any) -> nn.M
     return unsettle(subject.batch_norm(max(1, rank - 2), channels, **arguments))
 
 
-def _kept(layer: nn.Module) -> dict[str, torch.Tensor]:
+def _statistics(layer: nn.Module) -> dict[str, torch.Tensor]:
     return {name: getattr(layer, name).detach().clone() for name in STATISTICS}
 
 
@@ -52,7 +51,7 @@ def _refused(
     """Inputs that have no result are refused, and leave the statistics as they were."""
     for shape in shapes:
         layer = _layer(subject, features, len(shape), **arguments).train(training)
-        before, x = _kept(layer), subject.randn(*shape)
+        before, x = _statistics(layer), subject.randn(*shape)
         told = "x".join(map(str, shape))
         yield Observation(told, _outcome(partial(layer, x)), expected="refused")
         yield from _moved(layer, before, f"{told}, ")
@@ -75,7 +74,7 @@ def _lone(subject: Subject, *, shape: tuple[int, ...], training: bool) -> Iterat
 def _empty(subject: Subject, *, shape: tuple[int, ...], training: bool) -> Iterator[Observation]:
     """No values at all: an empty result, gradients of zero, and statistics that stay."""
     layer = _layer(subject, shape[1], len(shape)).train(training)
-    before = _kept(layer)
+    before = _statistics(layer)
     seen = step_of(layer, subject.randn(*shape), subject.randn(*shape, seed=1))
     for name in ("y", "dx"):
         yield Observation(name, str(list(getattr(seen, name).shape)), expected=str(list(shape)))
@@ -315,7 +314,7 @@ def cases() -> Iterator[NumericsCase]:
         for name, look, rows in entries:
             first = name.split("/")[0]
             yield NumericsCase(
-                group="DEGEN",
+                group="degenerate",
                 name=name + suffix,
                 look=look,
                 rule=RULES[first],

@@ -1,4 +1,4 @@
-"""DTYPE: every precision of input, parameters and buffers."""
+"""Family ``dtypes``: every precision of input, parameters and buffers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.numerics.accuracy import each
-from bnsuite.cases.checks.reference import LIMIT, compare, right, start_of, step_against_float64, step_of, unsettle
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import (
+    LIMIT,
+    compare,
+    right,
+    start_of,
+    step_against_float64,
+    step_of,
+    unsettle,
+)
+from bnsuite.cases.checks.material.layouts import lay
+from bnsuite.cases.checks.material.outcomes import each_backend
 
 if TYPE_CHECKING:
     import torch
@@ -45,13 +54,6 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "batch_norm2d/nchw-large": (8, 64, 14, 14),
     "batch_norm3d/ncdhw": (2, 5, 3, 4, 5),
 }
-
-
-def _laid(tensor: torch.Tensor, channels_last: bool) -> torch.Tensor:
-    import torch
-
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return tensor.contiguous(memory_format=formats[tensor.dim()]) if channels_last else tensor
 
 
 def _cast(layer: nn.Module, parameters: str, buffers: str | None = None) -> nn.Module:
@@ -99,12 +101,12 @@ def _kinds(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, prefix: str = ""
 
 
 def _step(
-    subject: Subject, *, shape: tuple[int, ...], dtype: str, parameters: str, training: bool, channels_last: bool
+    subject: Subject, *, shape: tuple[int, ...], dtype: str, parameters: str, training: bool, layout: str
 ) -> Iterator[Observation]:
     """A step, its precisions and, where a half precision is only the input's, how far single outputs are off."""
     layer = _cast(unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1])), parameters).train(training)
-    x = _laid(subject.randn(*shape, dtype=dtype), channels_last)
-    dy = _laid(subject.randn(*shape, seed=1, dtype=dtype), channels_last)
+    x = lay(subject.randn(*shape, dtype=dtype), layout)
+    dy = lay(subject.randn(*shape, seed=1, dtype=dtype), layout)
     if dtype in HALVES and parameters == "float32":
         state = {name: one.clone() for name, one in layer.state_dict().items()}
         exact: Any = right(start_of(layer), x, None, exact=True)
@@ -179,8 +181,10 @@ def _drift(subject: Subject, *, dtype: str, parameters: str) -> Iterator[Observa
             yield Observation(name, "kept" if off < 2e-2 else "lost")
 
 
-def _kin(subject: Subject, *, kind: str, shape: tuple[int, ...], dtype: str, parameters: str) -> Iterator[Observation]:
-    layer = _cast(kin.make(subject, kind, shape), parameters)
+def _other_norm(
+    subject: Subject, *, kind: str, shape: tuple[int, ...], dtype: str, parameters: str
+) -> Iterator[Observation]:
+    layer = _cast(other_norms.make(subject, kind, shape), parameters)
     x, dy = subject.randn(*shape, dtype=dtype), subject.randn(*shape, seed=1, mean=0.1, std=0.5, dtype=dtype)
     try:
         layer(x)
@@ -188,13 +192,13 @@ def _kin(subject: Subject, *, kind: str, shape: tuple[int, ...], dtype: str, par
         yield Observation("outcome", "refused")
         return
     yield Observation("outcome", "taken")
-    yield from kin.step_against_float64(kind, layer, x, dy, limit=_limit(dtype))
+    yield from other_norms.step_against_float64(kind, layer, x, dy, limit=_limit(dtype))
     yield from _kinds(layer, x, dy)
 
 
 def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
     options = {"quick": False, **options}
-    return NumericsCase(group="DTYPE", name=name, look=partial(each, looks=looks), **options)
+    return NumericsCase(group="dtypes", name=name, look=partial(each_backend, looks=looks), **options)
 
 
 def _steps() -> Iterator[NumericsCase]:
@@ -206,7 +210,7 @@ def _steps() -> Iterator[NumericsCase]:
         yield _case(
             f"{where}/{'train' if training else 'eval'}/{dtype}/parameters={parameters}",
             {
-                layout: partial(look, channels_last=layout == "channels-last")
+                layout: partial(look, layout=layout)
                 for layout in (("contiguous", "channels-last") if len(shape) > 3 else ("contiguous",))
             },
             rule="every precision is taken, computed in float32 at the least, and kept where it belongs",
@@ -254,13 +258,13 @@ def _outcomes() -> Iterator[NumericsCase]:
             rows=("A23",),
             quick=training,
         )
-    for kind, (dtype, parameters) in product(kin.KINDS, PAIRS):
-        look = partial(_kin, kind=kind, dtype=dtype, parameters=parameters)
+    for kind, (dtype, parameters) in product(other_norms.KINDS, PAIRS):
+        look = partial(_other_norm, kind=kind, dtype=dtype, parameters=parameters)
         yield _case(
             f"{kind}/{dtype}/parameters={parameters}",
             {"x".join(map(str, shape)): partial(look, shape=shape) for shape in ((3, 6, 20), (2, 4, 128, 128))},
             rule="every precision that is taken is computed in float32 at the least",
-            rows=("N40",) if kind == kin.INSTANCE and dtype == "float16" else (),
+            rows=("N40",) if kind == other_norms.INSTANCE and dtype == "float16" else (),
             torch_only=True,
         )
 

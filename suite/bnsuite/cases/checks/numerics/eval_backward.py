@@ -1,97 +1,22 @@
-"""EVALBWD: backward in evaluation mode, where the statistics are constants."""
+"""Family ``eval-backward``: backward in evaluation mode, where the statistics are constants."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.reference import Seen, compare, right, start_of, step_against_float64, step_of, unsettle
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A rank of input: dimensions beyond (N, C), and a shape with 7 channels."""
-
-    name: str
-    dimensions: int
-    shape: tuple[int, ...]
-
-
-KINDS = (
-    Kind("batch_norm1d/nc", 1, (16, 7)),
-    Kind("batch_norm1d/ncl", 1, (4, 7, 9)),
-    Kind("batch_norm2d", 2, (4, 7, 5, 6)),
-    Kind("batch_norm3d", 3, (3, 7, 3, 4, 5)),
+from bnsuite.cases.checks.material.arithmetic import (
+    Seen,
+    compare,
+    right,
+    start_of,
+    step_against_float64,
+    step_of,
 )
-PLAIN = KINDS[2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One step: what goes into the layer, and from where its statistics start."""
-
-    kind: Kind = PLAIN
-    shape: tuple[int, ...] | None = None
-    momentum: float | None = 0.1
-    eps: float = 1e-5
-    affine: bool = True
-    tracked: bool = True
-    #: Batches counted before the step.
-    counted: int = 0
-    mean: float = 0.5
-    std: float = 2.0
-    dtype: str = "float32"
-    layout: str = "contiguous"
-    cudnn: bool = True
-
-    def x(self, subject: Subject, seed: int = 0) -> torch.Tensor:
-        """An input, which shares nothing with the one of another seed."""
-        shape = self.shape or self.kind.shape
-        return lay(subject.randn(*shape, seed=seed, mean=self.mean, std=self.std, dtype=self.dtype), self.layout)
-
-    def layer(self, subject: Subject) -> nn.Module:
-        """A layer with statistics away from 0 and 1, in double precision for such an input."""
-        shape = self.shape or self.kind.shape
-        layer = subject.batch_norm(
-            self.kind.dimensions,
-            shape[1],
-            eps=self.eps,
-            momentum=self.momentum,
-            affine=self.affine,
-            track_running_stats=self.tracked,
-        )
-        counter = getattr(layer, "num_batches_tracked", None)
-        if counter is not None:
-            counter.fill_(self.counted)
-        return unsettle(layer.double() if self.dtype == "float64" else layer)
-
-    def backend(self) -> AbstractContextManager[object]:
-        """The device's own choice, or without cuDNN."""
-        import torch
-
-        return nullcontext() if self.cudnn else torch.backends.cudnn.flags(enabled=False)
-
-
-def lay(tensor: torch.Tensor, how: str) -> torch.Tensor:
-    """`tensor` in another layout."""
-    import torch
-
-    if how == "channels-last":
-        return tensor.contiguous(memory_format=torch.channels_last)
-    if how == "expanded":  # one number for all
-        return tensor.flatten()[0].expand(tensor.shape)
-    if how == "reversed":
-        axes = tuple(reversed(range(tensor.dim())))
-        return tensor.permute(axes).contiguous().permute(axes)
-    return tensor
+from bnsuite.cases.checks.material.layouts import lay
+from bnsuite.cases.checks.material.settings import KINDS, PLAIN, Kind, Setting
 
 
 def _same(one: Seen, other: Seen) -> str:
@@ -219,7 +144,7 @@ def cases() -> Iterator[NumericsCase]:
     for cudnn in (True, False):
         for name, look, rule, rows in _entries(cudnn):
             yield NumericsCase(
-                group="EVALBWD",
+                group="eval-backward",
                 name=name if cudnn else f"{name}/cudnn=off",
                 look=look,
                 rule=rule,

@@ -1,4 +1,4 @@
-"""HIGHER: derivatives of derivatives."""
+"""Family ``higher-order``: derivatives of derivatives."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics.eval_backward import KINDS, Kind, Setting
-from bnsuite.cases.checks.numerics.large import Norm
-from bnsuite.cases.checks.reference import LIMIT, multiple, start_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import LIMIT, multiple, start_of, unsettle
+from bnsuite.cases.checks.material.other_norms import Norm
+from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
 
 if TYPE_CHECKING:
     import torch
@@ -243,7 +243,7 @@ def cases() -> Iterator[NumericsCase]:
         for name, look, rows in _entries(cudnn):
             first = name.split("/")[0]
             yield NumericsCase(
-                group="HIGHER",
+                group="higher-order",
                 name=name if cudnn else f"{name}/cudnn=off",
                 look=look,
                 rule=RULES[first],
@@ -256,7 +256,7 @@ def cases() -> Iterator[NumericsCase]:
         for tracked in (True, False):
             setting = Setting(kind=Kind("", 2, (2, 2, 2, 2)), dtype="float64", tracked=tracked)
             yield NumericsCase(
-                group="HIGHER",
+                group="higher-order",
                 name=f"transform/{'train' if training else 'eval'}/{'tracked' if tracked else 'untracked'}",
                 look=partial(_transformed, setting=setting, training=training),
                 rule=RULES["transform"],
@@ -266,4 +266,6 @@ def cases() -> Iterator[NumericsCase]:
     for norm in NORMS:
         look = partial(_others, norm=norm)
         name = f"orders/{norm.name}"
-        yield NumericsCase(group="HIGHER", name=name, look=look, rule=RULES["orders"], torch_only=True, quick=False)
+        yield NumericsCase(
+            group="higher-order", name=name, look=look, rule=RULES["orders"], torch_only=True, quick=False
+        )

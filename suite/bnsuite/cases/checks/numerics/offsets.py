@@ -1,4 +1,4 @@
-"""SHIFT: channels far from zero, and constant ones."""
+"""Family ``offsets``: channels far from zero, and constant ones."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.numerics.accuracy import each
-from bnsuite.cases.checks.reference import LIMIT, Seen, multiple, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import LIMIT, Seen, multiple, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.material.outcomes import each_backend
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "batch_norm2d/n=8192": (8, 3, 32, 32),
     "batch_norm3d/n=480": (4, 6, 4, 5, 6),
 }
-KIN_SHAPES = ((6, 4, 64), (3, 8, 9, 7))
+OTHER_NORM_SHAPES = ((6, 4, 64), (3, 8, 9, 7))
 #: Of constant channels, none of them exact in binary; past 1e7 a float32 is a whole number.
 CONSTANTS = {"values=to-1e4": (1e-3, 1.1, 100.1, -300.3, 10000.3), "values=from-1e7": (10000001.0, 33333330.0, 1e10)}
 CONSTANT_SHAPES: dict[str, tuple[int, ...]] = {
@@ -108,14 +108,14 @@ def _shifted(
         yield Observation("std of y", _spread(seen.y, exact.y), 1e-2)
 
 
-def _kin_shifted(subject: Subject, *, kind: str, shape: tuple[int, ...], ratio: float) -> Iterator[Observation]:
-    layer = kin.make(subject, kind, shape)
+def _other_norm_shifted(subject: Subject, *, kind: str, shape: tuple[int, ...], ratio: float) -> Iterator[Observation]:
+    layer = other_norms.make(subject, kind, shape)
     x, dy = subject.randn(*shape, mean=ratio, std=1.0), subject.randn(*shape, seed=1)
     seen = step_of(layer, x, dy)
     seen.running_mean = seen.running_var = None
-    exact, plain = (kin.right(kind, layer, x, dy, exact=one) for one in (True, False))
-    jogged = kin.right(kind, layer, _jogged(x), dy, exact=True)
-    yield from _compare(*(kin.flat(one) for one in (seen, exact, plain, jogged)))
+    exact, plain = (other_norms.right(kind, layer, x, dy, exact=one) for one in (True, False))
+    jogged = other_norms.right(kind, layer, _jogged(x), dy, exact=True)
+    yield from _compare(*(other_norms.flat(one) for one in (seen, exact, plain, jogged)))
     if seen.y is not None and exact.y is not None:
         yield Observation("std of y", _spread(seen.y, exact.y), 1e-2)
 
@@ -125,7 +125,7 @@ def _four(subject: Subject, *, base: float, kind: str) -> Iterator[Observation]:
     import torch
 
     steps = torch.arange(4.0, device=subject.device)
-    if kind == kin.LAYER:
+    if kind == other_norms.LAYER:
         layer: nn.Module = torch.nn.LayerNorm(4, elementwise_affine=False).to(subject.device)
         y = layer((base + steps).view(1, 4)).flatten()
     else:
@@ -142,7 +142,7 @@ def _implied(subject: Subject, *, kind: str) -> Iterator[Observation]:
     """0.01 around 100 in rows of 32768: the variance that y and running_var tell of."""
     x = subject.randn(32768, 4, mean=100.0, std=0.01)
     truth = x.double().var(0, correction=0)
-    if kind == kin.LAYER:
+    if kind == other_norms.LAYER:
         import torch
 
         y = torch.nn.functional.layer_norm(x.t().contiguous(), (32768,), eps=1e-5).t()
@@ -254,7 +254,7 @@ def _with_dirty_memory(subject: Subject, *, shape: tuple[int, ...]) -> Iterator[
 
 def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
     options = {"rule": RULE, "quick": False, **options}
-    return NumericsCase(group="SHIFT", name=name, look=partial(each, looks=looks), **options)
+    return NumericsCase(group="offsets", name=name, look=partial(each_backend, looks=looks), **options)
 
 
 def _means() -> Iterator[NumericsCase]:
@@ -277,15 +277,15 @@ def _means() -> Iterator[NumericsCase]:
                 )
 
 
-def _means_of_kin() -> Iterator[NumericsCase]:
-    for kind, shape in product(kin.KINDS, KIN_SHAPES):
-        look = partial(_kin_shifted, kind=kind, shape=shape)
+def _means_of_other_norms() -> Iterator[NumericsCase]:
+    for kind, shape in product(other_norms.KINDS, OTHER_NORM_SHAPES):
+        look = partial(_other_norm_shifted, kind=kind, shape=shape)
         looks = {f"mean={ratio:g}std": partial(look, ratio=ratio) for ratio in RATIOS[1:]}
         yield _case(f"{kind}/{'x'.join(map(str, shape))}", looks, rows=("N27",), torch_only=True)
-    for kind in ("batch_norm1d", kin.LAYER):
+    for kind in ("batch_norm1d", other_norms.LAYER):
         options: dict[str, Any] = {
             "rule": "a small variance far from zero is kept",
-            "torch_only": kind == kin.LAYER,
+            "torch_only": kind == other_norms.LAYER,
         }
         yield _case(f"{kind}/variance=1e-4/mean=100", {"": partial(_implied, kind=kind)}, rows=("N28",), **options)
         looks = {f"from={base:.0f}": partial(_four, base=base, kind=kind) for base in (4e4, 8e4, 1e6)}
@@ -330,5 +330,5 @@ def _constants() -> Iterator[NumericsCase]:
 
 def cases() -> Iterator[NumericsCase]:
     yield from _means()
-    yield from _means_of_kin()
+    yield from _means_of_other_norms()
     yield from _constants()

@@ -1,4 +1,4 @@
-"""RANGE: magnitudes to the edge of a precision, and what is not finite."""
+"""Family ``ranges``: magnitudes to the edge of a precision, and what is not finite."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.numerics.accuracy import each
-from bnsuite.cases.checks.reference import (
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
     Seen,
     multiple,
@@ -22,6 +21,8 @@ from bnsuite.cases.checks.reference import (
     step_of,
     unsettle,
 )
+from bnsuite.cases.checks.material.layouts import lay
+from bnsuite.cases.checks.material.outcomes import each_backend
 
 if TYPE_CHECKING:
     import torch
@@ -43,14 +44,6 @@ SHAPES: dict[str, tuple[int, ...]] = {
 LAYOUTS = ("contiguous", "channels-last")
 
 
-def _laid(tensor: torch.Tensor, layout: str) -> torch.Tensor:
-    import torch
-
-    if layout == "channels-last":
-        return tensor.contiguous(memory_format=torch.channels_last)
-    return tensor
-
-
 def _scaled(
     subject: Subject, *, shape: tuple[int, ...], dtype: str, scale: float, training: bool, layout: str
 ) -> Iterator[Observation]:
@@ -64,7 +57,7 @@ def _scaled(
         layer.running_var.mul_(min(scale**2, 1e37))
     x = (subject.randn(*shape, mean=0.25, std=1.0, dtype="float64") * scale).to(getattr(torch, dtype))
     dy = subject.randn(*shape, seed=1, dtype=dtype)
-    yield from step_against_float64(layer, _laid(x, layout), _laid(dy, layout), momentum=1.0)
+    yield from step_against_float64(layer, lay(x, layout), lay(dy, layout), momentum=1.0)
 
 
 def _stretched(subject: Subject, *, part: str, scale: float, training: bool) -> Iterator[Observation]:
@@ -109,9 +102,9 @@ def _beyond(subject: Subject, *, kind: str, dtype: str) -> Iterator[Observation]
             y = layer(x)
             yield Observation(f"running_var of {scale:g}", _outcome(layer.running_var, exact.running_var))
         else:
-            layer = kin.make(subject, kind, shape).to(x.dtype)
+            layer = other_norms.make(subject, kind, shape).to(x.dtype)
             layer.bias.data.zero_()
-            exact = kin.right(kind, layer, x, None, exact=True)
+            exact = other_norms.right(kind, layer, x, None, exact=True)
             y = layer(x)
         yield Observation(f"y of {scale:g}", _outcome(y.detach(), exact.y))
 
@@ -138,7 +131,7 @@ def _checkered(subject: Subject, *, kind: str, dtype: str, own: bool) -> Iterato
             else:
                 yield Observation(f"running_var of {size:g}", "finite" if math.isfinite(stored) else "not finite")
         else:
-            layer = kin.make(subject, kind, shape).to(kept)
+            layer = other_norms.make(subject, kind, shape).to(kept)
             with torch.no_grad():
                 layer.weight.fill_(1.0)
                 layer.bias.zero_()
@@ -157,7 +150,7 @@ def _many(subject: Subject, *, dtype: str, own: bool, layout: str) -> Iterator[O
     shape = (2, 2, 200, 200)
     x = subject.randn(*shape, mean=10.0, std=10.0, dtype=dtype)
     dy = subject.randn(*shape, seed=1, mean=0.3, std=0.2, dtype=dtype)
-    yield from step_against_float64(layer, _laid(x, layout), _laid(dy, layout))
+    yield from step_against_float64(layer, lay(x, layout), lay(dy, layout))
 
 
 def _stored(subject: Subject, *, dtype: str, part: str) -> Iterator[Observation]:
@@ -199,7 +192,7 @@ def _injected(
         layer = unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1])).train(training)
         x, dy = subject.randn(*shape, dtype=dtype), subject.randn(*shape, seed=1, dtype=dtype)
         (x if where == "x" else dy)[1, hit].view(-1)[-1] = value
-        x, dy = _laid(x, layout), _laid(dy, layout)
+        x, dy = lay(x, layout), lay(dy, layout)
         start = start_of(layer)
         seen, exact, plain = step_of(layer, x, dy), *(right(start, x, dy, exact=one) for one in (True, False))
         worst = 0.0
@@ -218,7 +211,7 @@ def _injected(
 
 def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
     options = {"quick": False, **options}
-    return NumericsCase(group="RANGE", name=name, look=partial(each, looks=looks), **options)
+    return NumericsCase(group="ranges", name=name, look=partial(each_backend, looks=looks), **options)
 
 
 def _scales() -> Iterator[NumericsCase]:
@@ -240,7 +233,7 @@ def _scales() -> Iterator[NumericsCase]:
             {f"scale={scale:g}": partial(look, scale=scale) for scale in (1e-25, 1e25)},
             rule="large and small gradients and parameters are no harm",
         )
-    for kind, dtype in product((*SHAPES, *kin.KINDS), ("float32", "bfloat16")):
+    for kind, dtype in product((*SHAPES, *other_norms.KINDS), ("float32", "bfloat16")):
         yield _case(
             f"{kind}/train/{dtype}/beyond",
             {"": partial(_beyond, kind=kind, dtype=dtype)},
@@ -254,7 +247,7 @@ def _halves() -> Iterator[NumericsCase]:
     rule = "statistics are summed and kept in float32"
     for dtype, own in product(HALVES, (False, True)):
         where = f"train/{dtype}/parameters={'same' if own else 'float32'}"
-        for kind in ("batch_norm2d", *kin.KINDS):
+        for kind in ("batch_norm2d", *other_norms.KINDS):
             yield _case(
                 f"{kind}/{where}/checkerboard",
                 {"": partial(_checkered, kind=kind, dtype=dtype, own=own)},

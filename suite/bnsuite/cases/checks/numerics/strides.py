@@ -1,16 +1,15 @@
-"""STRIDE: inputs and incoming gradients in every memory layout, each by itself."""
+"""Family ``strides``: inputs and incoming gradients in every memory layout, each by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.numerics.accuracy import each
-from bnsuite.cases.checks.reference import (
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
     compare,
     right,
@@ -19,9 +18,10 @@ from bnsuite.cases.checks.reference import (
     step_of,
     unsettle,
 )
+from bnsuite.cases.checks.material.layouts import ordered, strided
+from bnsuite.cases.checks.material.outcomes import each_backend
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 RULE = "neither the layout of the input nor that of the incoming gradient changes a result"
@@ -61,60 +61,18 @@ EDGES: dict[str, tuple[int, ...]] = {
 }
 
 
-def _ordered(tensor: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
-    """The values of `tensor` with dimensions in memory from the slowest to the fastest as `order` says."""
-    back = sorted(range(len(order)), key=order.__getitem__)
-    return tensor.permute(order).contiguous().permute(back)
-
-
-def _sliced(tensor: torch.Tensor) -> torch.Tensor:
-    wide = tensor.new_zeros(tensor.shape[0] + 1, tensor.shape[1] + 3, *tensor.shape[2:])
-    return wide[1:, 2:-1].copy_(tensor)
-
-
-def _stepped(tensor: torch.Tensor) -> torch.Tensor:
-    wide = tensor.new_zeros(2 * tensor.shape[0], *tensor.shape[1:-1], 3 * tensor.shape[-1])
-    return wide[::2, ..., ::3].copy_(tensor)
-
-
-def _offset(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.new_zeros(tensor.numel() + 3)[3:].view(tensor.shape).copy_(tensor)
-
-
-def _expanded(tensor: torch.Tensor, kept: int) -> torch.Tensor:
-    """The first value of every dimension behind the first `kept`, at all its places."""
-    for axis in range(kept, tensor.dim()):
-        tensor = tensor.narrow(axis, 0, 1)
-    return tensor
-
-
-def _lay(tensor: torch.Tensor, how: str) -> torch.Tensor:
-    """`tensor`, (N, C, ...), in another layout: its values, or few of them over and over if it is expanded."""
-    rank, shape = tensor.dim(), tensor.shape
-    ways: dict[str, Callable[[], torch.Tensor]] = {
-        "contiguous": tensor.contiguous,
-        "channels-last": lambda: _ordered(tensor, (0, *range(2, rank), 1)),
-        "permuted": lambda: _ordered(tensor, (2, 0, *range(3, rank), 1)),
-        "sliced": lambda: _sliced(tensor),
-        "offset": lambda: _offset(tensor),
-        "stepped": lambda: _stepped(tensor),
-        "expanded-places": lambda: _expanded(tensor, 2).expand(shape),
-        "expanded-samples": lambda: tensor[:1].expand(shape),
-        "expanded": lambda: _expanded(tensor, 0).expand(shape),
-    }
-    return ways[how]()
-
-
 def _step(subject: Subject, *, shape: tuple[int, ...], x: str, dy: str, training: bool) -> Iterator[Observation]:
     layer = unsettle(subject.batch_norm(len(shape) - 2, shape[1])).train(training)
-    yield from step_against_float64(layer, _lay(subject.randn(*shape), x), _lay(subject.randn(*shape, seed=1), dy))
+    yield from step_against_float64(
+        layer, strided(subject.randn(*shape), x), strided(subject.randn(*shape, seed=1), dy)
+    )
 
 
 def _half(subject: Subject, *, dtype: str, x: str, dy: str, training: bool) -> Iterator[Observation]:
     shape = (2, 64, 10, 10)
     layer = unsettle(subject.batch_norm(2, 64)).train(training)
     yield from step_against_float64(
-        layer, _lay(subject.randn(*shape, dtype=dtype), x), _lay(subject.randn(*shape, seed=1, dtype=dtype), dy)
+        layer, strided(subject.randn(*shape, dtype=dtype), x), strided(subject.randn(*shape, seed=1, dtype=dtype), dy)
     )
 
 
@@ -134,8 +92,8 @@ def _orders(subject: Subject, *, shape: tuple[int, ...], training: bool, stored:
     exact, plain = (right(start, values, given, exact=one) for one in (True, False))
     orders = list(permutations(range(len(shape))))
     for order in orders[:: 5 if len(orders) > 24 else 1]:
-        for name, dy in (("contiguous", given), ("reversed", _ordered(given, order[::-1]))):
-            seen = step_of(made(), _ordered(values, order), dy)
+        for name, dy in (("contiguous", given), ("reversed", ordered(given, order[::-1]))):
+            seen = step_of(made(), ordered(values, order), dy)
             worst = max(float(one.value) for one in compare(seen, exact, plain))
             yield Observation(f"{''.join(map(str, order))}/dy={name}", worst, LIMIT)
 
@@ -153,9 +111,9 @@ def _format(subject: Subject, *, kind: str, dimensions: int) -> Iterator[Observa
         if kind == "batch_norm":
             layer: Any = unsettle(subject.batch_norm(dimensions, 6)).train(training)
         else:
-            layer = kin.make(subject, kind, shape).train(training)
-        given = _lay(subject.randn(*shape), x)
-        seen: Any = step_of(layer, given, _lay(subject.randn(*shape, seed=1), dy))
+            layer = other_norms.make(subject, kind, shape).train(training)
+        given = strided(subject.randn(*shape), x)
+        seen: Any = step_of(layer, given, strided(subject.randn(*shape, seed=1), dy))
         for part, one in (("y", seen.y), ("dx", seen.dx)):
             word = "the input's" if one.stride() == given.stride() else "contiguous" if one.is_contiguous() else "other"
             what = f"{'train' if training else 'eval'}/x={x}/dy={dy}/{part}"
@@ -182,24 +140,24 @@ def _same_as_clone(subject: Subject, *, dimensions: int, training: bool) -> Iter
             yield Observation(f"{name} {which}", worst, LIMIT)
 
 
-def _kin(subject: Subject, *, kind: str, shape: tuple[int, ...], x: str, dy: str) -> Iterator[Observation]:
-    layer = kin.make(subject, kind, shape)
-    yield from kin.step_against_float64(
-        kind, layer, _lay(subject.randn(*shape), x), _lay(subject.randn(*shape, seed=1), dy)
+def _other_norm(subject: Subject, *, kind: str, shape: tuple[int, ...], x: str, dy: str) -> Iterator[Observation]:
+    layer = other_norms.make(subject, kind, shape)
+    yield from other_norms.step_against_float64(
+        kind, layer, strided(subject.randn(*shape), x), strided(subject.randn(*shape, seed=1), dy)
     )
 
 
 def _many(subject: Subject, *, x: str, dy: str) -> Iterator[Observation]:
     """A group norm of many places, over which the gradient of a weight is summed."""
     shape = (8, 64, 32, 32)
-    layer = kin.make(subject, kin.GROUP, shape)
-    given = _lay(subject.randn(*shape, seed=1), dy)
-    yield from kin.step_against_float64(kin.GROUP, layer, _lay(subject.randn(*shape), x), given)
+    layer = other_norms.make(subject, other_norms.GROUP, shape)
+    given = strided(subject.randn(*shape, seed=1), dy)
+    yield from other_norms.step_against_float64(other_norms.GROUP, layer, strided(subject.randn(*shape), x), given)
 
 
 def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
     options = {"quick": False, "rule": RULE, **options}
-    return NumericsCase(group="STRIDE", name=name, look=partial(each, looks=looks), **options)
+    return NumericsCase(group="strides", name=name, look=partial(each_backend, looks=looks), **options)
 
 
 def _steps() -> Iterator[NumericsCase]:
@@ -247,7 +205,7 @@ def _steps() -> Iterator[NumericsCase]:
 
 
 def _kinds() -> Iterator[NumericsCase]:
-    for kind, rank in product(("batch_norm", *kin.KINDS), RANKS):
+    for kind, rank in product(("batch_norm", *other_norms.KINDS), RANKS):
         own = kind != "batch_norm"
         yield _case(
             f"{kind}/{rank}d/format" if own else f"{kind}{rank}d/format",
@@ -256,12 +214,12 @@ def _kinds() -> Iterator[NumericsCase]:
             rows=("P16",) if rank > 1 else (),
             torch_only=own,
         )
-    for kind, (rank, shape), x in product(kin.KINDS, RANKS.items(), LAYOUTS):
-        look = partial(_kin, kind=kind, shape=(shape[0], 64, *shape[2:]), x=x)
+    for kind, (rank, shape), x in product(other_norms.KINDS, RANKS.items(), LAYOUTS):
+        look = partial(_other_norm, kind=kind, shape=(shape[0], 64, *shape[2:]), x=x)
         yield _case(
             f"{kind}/{rank}d/x={x}",
             {f"dy={dy}": partial(look, dy=dy) for dy in (*LAYOUTS, "expanded-places")},
-            rows=("N81",) if kind == kin.GROUP else (),
+            rows=("N81",) if kind == other_norms.GROUP else (),
             torch_only=True,
         )
     yield _case(

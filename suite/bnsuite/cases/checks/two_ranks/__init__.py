@@ -1,7 +1,7 @@
-"""Two processes that compute together as ranks, and what a check asks of them.
+"""Two processes that compute together as ranks, for checks.
 
-They are started at the first question and kept for the next ones; after anything but a good answer they are ended,
-for one of them may still wait for the other. Questions go to their stdin, a JSON line each; answers are files.
+They start with the first request and serve the following ones. After anything but a good answer they are ended,
+for one of them may still wait for the other. Requests go to their stdin, one JSON line each; answers are files.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,14 @@ def ask(subject: Subject, program: str, *, limit_s: float = 20.0, **arguments: A
         pair.close()
         del _PAIRS[key]
     return outcome
+
+
+def same_on_both(answers: tuple[dict[str, Any], ...], names: Iterable[str]) -> str:
+    """Returns "equal" or "differ", of the tensors with these names in both ranks' answers."""
+    import torch
+
+    different = [name for name in names if not torch.equal(answers[0][name], answers[1][name])]
+    return "differ" if different else "equal"
 
 
 class _Pair:

@@ -1,4 +1,4 @@
-"""VALID: wrong arguments are errors, never crashes; odd ones do what was accepted."""
+"""Family ``validation``: wrong arguments are errors, never crashes; the outcome of odd ones is accepted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import step_against_float64, unsettle
+from bnsuite.cases.checks.material.arithmetic import step_against_float64, unsettle
+from bnsuite.cases.checks.material.outcomes import outcome_of
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +29,6 @@ SIZES = (6, CHANNELS, 3, 4, 2, 3)
 #: How many dimensions an input of ``BatchNorm1d``, ``2d`` and ``3d`` may have.
 RANKS = {1: (2, 3), 2: (4,), 3: (5,)}
 SHAPES: dict[int, tuple[int, ...]] = {1: SIZES[:3], 2: SIZES[:4], 3: SIZES[:5]}
-STATISTICS = ("running_mean", "running_var")
 #: Many channels beside tensors of a few values: what is read or written beyond their end is not ours.
 WIDE = 4000
 SHORT = 2
@@ -37,17 +38,8 @@ VALUES = (-100.0, -0.5, 0.0, 1e-30, 1, 1.5, 1e30, math.nan, math.inf)
 Try = Callable[[], Any]
 
 
-def ended(call: Try) -> str:
-    """How a call ends: "returned", or the name of its error."""
-    try:
-        call()
-    except Exception as error:  # noqa: BLE001  # an error is what is looked at
-        return type(error).__name__
-    return "returned"
-
-
 def _refuses(call: Try) -> str:
-    return "returned" if ended(call) == "returned" else "refused"
+    return "returned" if outcome_of(call) == "returned" else "refused"
 
 
 def _try_layer(subject: Subject, dimensions: int, *, training: bool, name: str, length: int) -> None:
@@ -318,7 +310,7 @@ def _declared(subject: Subject) -> Iterator[Observation]:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="VALID")
+    case = partial(BehaviourCase, group="validation")
     refused = "what does not fit is refused, and never crashes"
     yield case(name="apart/layers", look=partial(_apart, kind="layers"), rule=refused, limit_s=300.0)
     yield case(

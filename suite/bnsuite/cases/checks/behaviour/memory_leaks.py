@@ -1,4 +1,4 @@
-"""M-LEAK: what hundreds of steps leave behind, in torch's allocators and in the process."""
+"""Family ``memory-leaks``: what hundreds of steps leave behind, in torch's allocators and in the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bnsuite.cases.allocations import held
 from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import unsettle
+from bnsuite.cases.checks.material.arithmetic import unsettle
 
 if TYPE_CHECKING:
     import torch
@@ -157,7 +157,7 @@ def _growth(subject: Subject, *, dimensions: int, walk: Pass, training: bool) ->
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="M-LEAK", rule="a step leaves nothing behind")
+    case = partial(BehaviourCase, group="memory-leaks", rule="a step leaves nothing behind")
     for dimensions in LEAK_SHAPES:
         for name, (walk, training) in PASSES.items():
             doubly = ("M01", "M03") if "double" in name else ()

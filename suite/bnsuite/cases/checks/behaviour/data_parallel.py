@@ -1,4 +1,4 @@
-"""DDP: the layer in two processes that train one network; and SYNC, from ``synchronised.py``.
+"""Family ``data-parallel``: the layer in two processes that train one network.
 
 A case is a script of actions, run by two ranks and, for what is right, by one process that keeps both networks
 and does by hand what a wrapper does: buffers are those of rank 0 at the beginning of every forward pass, if they are
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.behaviour import synchronised
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.two_ranks import LIMIT_S, RANKS, ask, programs
+from bnsuite.cases.checks.material import networks
+from bnsuite.cases.checks.two_ranks import LIMIT_S, RANKS, ask, programs, same_on_both
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +83,7 @@ class _ByHand:
     def __init__(self, subject: Subject, training: Training) -> None:
         self._subject, self._training = subject, training
         self.nets = [
-            programs.network(subject, training.dimensions, training.options, frozen=training.frozen)
+            networks.network(subject, training.dimensions, training.options, frozen=training.frozen)
             for _ in range(RANKS)
         ]
         #: Of passes without gradients, by the name and the rank.
@@ -97,7 +97,7 @@ class _ByHand:
             inputs, weights = self._batches(number)
             for net in self.nets:
                 training = not (action.startswith("eval") or action == "alone")
-                programs.set_training(net, training=training, frozen=self._training.frozen)
+                networks.set_training(net, training=training, frozen=self._training.frozen)
             if action in {"eval", "no-grad", "forward"}:
                 with torch.no_grad():
                     made = self._forward(inputs)
@@ -112,7 +112,7 @@ class _ByHand:
 
     def _batches(self, number: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         dimensions, sizes = self._training.dimensions, self._training.sizes
-        made = [programs.batch(self._subject, dimensions, size, number, rank) for rank, size in enumerate(sizes)]
+        made = [networks.batch(self._subject, dimensions, size, number, rank) for rank, size in enumerate(sizes)]
         return [x for x, _ in made], [weights for _, weights in made]
 
     def _forward(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -173,13 +173,13 @@ def _train(subject: Subject, *, training: Training) -> Iterator[Observation]:
         counted = {name: int(answer[name]) for name in buffers if "num_batches" in name}
         right_count = all(count == int(truth[name]) for name, count in counted.items())
         yield Observation(f"rank {rank}: num_batches_tracked", "right" if right_count else "wrong", expected="right")
-    yield Observation("parameters across ranks", synchronised.same(outcome.answers, names), expected="equal")
+    yield Observation("parameters across ranks", same_on_both(outcome.answers, names), expected="equal")
     if training.broadcast:
         for number, action in enumerate(actions):
             if action == "eval":
                 here = [f"{number}.{name}" for name in buffers]
                 yield Observation(
-                    f"buffers across ranks at {number}", synchronised.same(outcome.answers, here), expected="equal"
+                    f"buffers across ranks at {number}", same_on_both(outcome.answers, here), expected="equal"
                 )
 
 
@@ -192,9 +192,9 @@ def _join(subject: Subject, *, dimensions: int, counts: tuple[int, int], broadca
     names = list(outcome.answers[0])
     statistics = [name for name in names if "running" in name or "num_batches" in name]
     parameters = [name for name in names if name not in statistics]
-    yield Observation("parameters across ranks", synchronised.same(outcome.answers, parameters), expected="equal")
+    yield Observation("parameters across ranks", same_on_both(outcome.answers, parameters), expected="equal")
     if broadcast:
-        yield Observation("buffers across ranks", synchronised.same(outcome.answers, statistics), expected="equal")
+        yield Observation("buffers across ranks", same_on_both(outcome.answers, statistics), expected="equal")
     for rank, answer in enumerate(outcome.answers):
         count = max(counts) if broadcast else counts[rank]
         counted = {int(answer[name]) for name in statistics if "num_batches" in name}
@@ -202,12 +202,7 @@ def _join(subject: Subject, *, dimensions: int, counts: tuple[int, int], broadca
 
 
 def cases() -> Iterator[BehaviourCase]:
-    yield from _ddp_cases()
-    yield from synchronised.cases()
-
-
-def _ddp_cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="DDP", limit_s=LIMIT_S)
+    case = partial(BehaviourCase, group="data-parallel", limit_s=LIMIT_S)
     for variant, plain in VARIANTS.items():
         for script in SCRIPTS if variant == "default" else SOME:
             for broadcast in (True, False):

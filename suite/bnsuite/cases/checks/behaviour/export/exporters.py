@@ -1,4 +1,4 @@
-"""Ways to take a layer out of Python: torch.jit and torch.export."""
+"""The ways to take a layer out of Python: torch.jit and torch.export."""
 
 from __future__ import annotations
 

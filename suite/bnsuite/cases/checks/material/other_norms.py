@@ -1,12 +1,13 @@
-"""The kin of batch norm: layer, group and instance norm, and what is right for them."""
+"""Layer, group and instance norm, and the same by two-pass arithmetic."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import Observation, Subject
-from bnsuite.cases.checks.reference import LIMIT, Seen, compare, step_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import LIMIT, Seen, compare, step_of, unsettle
 
 if TYPE_CHECKING:
     import torch
@@ -96,3 +97,32 @@ def step_against_float64(
     seen.running_mean = seen.running_var = None
     exact, plain = (right(kind, layer, x, dy, exact=one, eps=eps) for one in (True, False))
     yield from compare(flat(seen), flat(exact), flat(plain), limit=limit, prefix=prefix)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Another norm on an input of many samples; statistics are over `groups` equal parts of each sample."""
+
+    name: str
+    shape: tuple[int, ...]
+    groups: int
+
+    def layer(self) -> nn.Module:
+        from torch import nn
+
+        if self.name == "layer_norm":
+            return nn.LayerNorm(self.shape[1:])
+        if self.name == "group_norm":
+            return nn.GroupNorm(self.groups, self.shape[1])
+        return nn.InstanceNorm1d(self.shape[1], affine=True)
+
+    def right(self, x: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+        """The output for `x`, in its precision."""
+        parts = x.reshape(x.shape[0], self.groups, -1)
+        away = parts - parts.mean(2, keepdim=True)
+        y = (away / (away.square().mean(2, keepdim=True) + 1e-5).sqrt()).view(x.shape)
+        weight, bias = (layer.get_parameter(name).to(x.dtype) for name in ("weight", "bias"))
+        if self.name == "layer_norm":
+            return y * weight + bias
+        shape = (-1, *[1] * (x.dim() - 2))
+        return y * weight.view(shape) + bias.view(shape)

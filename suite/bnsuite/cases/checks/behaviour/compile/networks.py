@@ -1,4 +1,4 @@
-"""COMPILE: torch.compile against eager."""
+"""Networks under torch.compile against the same in eager mode."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.behaviour import compiled_modes
-from bnsuite.cases.checks.behaviour.compiled_modes import AOT, INDUCTOR, PARTS, counted, need, reset
+from bnsuite.cases.checks.behaviour.compile.backends import AOT, INDUCTOR, PARTS, counted, need, reset
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.reference import LIMIT, multiple, unsettle
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import LIMIT, multiple, unsettle
+from bnsuite.cases.checks.material.states import COUNTER
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,6 @@ RATIO, ULPS, ULPS64 = 3.0, 10.0, 100.0
 #: The same for sums of 1e5 values, which eager adds up in parts and compiled code in fewer: 4 was seen of honest code.
 LARGE_RATIO = 10.0
 DTYPES = ("float64", "bfloat16", "float16")
-COUNTER = "num_batches_tracked"
 SHAPES: dict[str, tuple[int, ...]] = {
     "1d": (33, 20),
     "1d+places": (6, 20, 9),
@@ -62,8 +61,8 @@ class Member:
 
         torch.manual_seed(0)
         channels, dimensions = self.shape[1], max(1, len(self.shape) - 2)
-        if self.kind in kin.KINDS:
-            return kin.make(subject, self.kind, self.shape).train(self.training)
+        if self.kind in other_norms.KINDS:
+            return other_norms.make(subject, self.kind, self.shape).train(self.training)
         if self.kind == "tracked_instance_norm":
             instance: Any = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[dimensions - 1]
             net: nn.Module = unsettle(instance(channels, affine=True, track_running_stats=True))
@@ -248,20 +247,20 @@ def _banks() -> Iterator[tuple[str, Bank]]:
     yield "batch_norm2d/large", _both((2, 3, 300, 400))
 
 
-def _kin_banks() -> Iterator[tuple[str, Bank]]:
+def _other_norm_banks() -> Iterator[tuple[str, Bank]]:
     """Nets of torch's other layers; but for those that keep statistics, training makes no difference."""
     keepers = ("tracked_instance_norm", "sync_batch_norm")
     for name in ("2d", "3d"):
         plain = {
             f"{kind}{'/channels-last' if last else ''}": Member(SHAPES[name], kind, channels_last=last)
-            for kind, last in product(kin.KINDS, (False, True))
+            for kind, last in product(other_norms.KINDS, (False, True))
         }
-        yield f"kin{name}", plain | _both(SHAPES[name], kinds=keepers)
+        yield f"other-norms-{name}", plain | _both(SHAPES[name], kinds=keepers)
     large = {
-        "instance_norm": Member((1, 2, 700, 700), kin.INSTANCE),
-        "group_norm": Member((4, 128, 32, 32), kin.GROUP, channels_last=True),
+        "instance_norm": Member((1, 2, 700, 700), other_norms.INSTANCE),
+        "group_norm": Member((4, 128, 32, 32), other_norms.GROUP, channels_last=True),
     }
-    yield "kin2d/large", large
+    yield "other-norms-2d/large", large
 
 
 def _ratio(name: str) -> float:
@@ -269,8 +268,8 @@ def _ratio(name: str) -> float:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="COMPILE", rule=RULE, limit_s=300.0)
-    for own, banks in ((False, _banks()), (True, _kin_banks())):
+    case = partial(BehaviourCase, group="compile", rule=RULE, limit_s=300.0)
+    for own, banks in ((False, _banks()), (True, _other_norm_banks())):
         for name, members in banks:
             rows = ("N79", "N80") if own and "large" in name else ("N72", "N73", *("N76",) * ("inputs" in name))
             for backend in (AOT, PARTS):
@@ -290,11 +289,11 @@ def cases() -> Iterator[BehaviourCase]:
         "batch_norm": (few, ("N72", "N73")),
         "batch_norm2d/inputs": (_inputs(SHAPES["2d"]), ("N73", "N76")),
         "batch_norm2d/large": (_both((2, 3, 300, 400)), ("N73",)),
-        **{name: (members, ("N79", "N80", "N73")) for name, members in _kin_banks() if name != "kin3d"},
+        **{name: (members, ("N79", "N80", "N73")) for name, members in _other_norm_banks() if name != "other-norms-3d"},
     }
     for name, (members, rows) in inductor.items():
         look = partial(_together, members=members, how=How(INDUCTOR, ratio=_ratio(name)))
-        yield case(name=f"{INDUCTOR}/{name}", look=look, rows=rows, torch_only="kin" in name)
+        yield case(name=f"{INDUCTOR}/{name}", look=look, rows=rows, torch_only="other-norms" in name)
     for backend, name in ((PARTS, "1d"), (PARTS, "2d"), (INDUCTOR, "2d")):
         kinds = ("batch_norm", "block") if name == "2d" else ("batch_norm",)
         how = How(backend, dynamic=True, counts=(3, 4, 7, 32, 5))
@@ -308,4 +307,3 @@ def cases() -> Iterator[BehaviourCase]:
         yield case(
             name=f"{backend}/batch_norm2d/no-grad", look=partial(_together, members=_both(SHAPES["2d"]), how=how)
         )
-    yield from compiled_modes.cases()

@@ -1,29 +1,23 @@
-"""SYNC: a layer that synchronises across ranks is plain batch norm of all shards put together.
+"""Family ``sync-batch-norm``: a layer that synchronises across ranks is plain batch norm of all shards put together.
 
 That layer is torch's SyncBatchNorm, or the implementation if it synchronises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import Seen, Start, compare, right, start_of, step_of, unsettle
-from bnsuite.cases.checks.two_ranks import LIMIT_S, ask, programs
+from bnsuite.cases.checks.material import networks
+from bnsuite.cases.checks.material.arithmetic import Seen, Start, compare, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.two_ranks import LIMIT_S, ask, programs, same_on_both
 
 if TYPE_CHECKING:
     import torch
-
-
-def same(answers: tuple[dict[str, Any], ...], names: Iterable[str]) -> str:
-    import torch
-
-    different = [name for name in names if not torch.equal(answers[0][name], answers[1][name])]
-    return "differ" if different else "equal"
 
 
 @dataclass(frozen=True)
@@ -143,7 +137,7 @@ def _synchronised(subject: Subject, *, shards: Shards) -> Iterator[Observation]:
     )
     yield from compare(seen, *sides)
     statistics = [name for name in ("running_mean", "running_var", "num_batches_tracked") if name in answers[0]]
-    yield Observation("statistics across ranks", same(answers, statistics), expected="equal")
+    yield Observation("statistics across ranks", same_on_both(answers, statistics), expected="equal")
     counted = answers[0].get("num_batches_tracked")
     if counted is not None:
         yield Observation("num_batches_tracked", str(int(counted)), expected=str(shards.steps))
@@ -181,9 +175,9 @@ def _alone(subject: Subject, *, options: dict[str, Any], convert: bool, dimensio
     if outcome.word != "done":
         return
     here = Subject("cpu")
-    channels = programs.WIDTHS[1]
+    channels = networks.WIDTHS[1]
     plain = unsettle(implementation.torchs_own(dimensions, channels, **options)).eval()
-    x = here.randn(4, channels, *programs.SPATIAL[dimensions])
+    x = here.randn(4, channels, *networks.SPATIAL[dimensions])
     start = start_of(plain)
     answer = outcome.answers[0]
     names = ("running_mean", "running_var")
@@ -200,7 +194,7 @@ def _refused(subject: Subject) -> Iterator[Observation]:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="SYNC", limit_s=LIMIT_S)
+    case = partial(BehaviourCase, group="sync-batch-norm", limit_s=LIMIT_S)
     # torch's own SyncBatchNorm trains on GPUs only.
     training = partial(case, gpu_only=implementation.named() is None)
     for name, shards in _shards():

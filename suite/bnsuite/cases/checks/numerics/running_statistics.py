@@ -1,4 +1,4 @@
-"""STATS: running statistics and the counter."""
+"""Family ``running-statistics``: running statistics and the counter."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics.eval_backward import KINDS, Kind, Setting
-from bnsuite.cases.checks.reference import LIMIT, Seen, Start, multiple, right, start_of, step_against_float64, unsettle
+from bnsuite.cases.checks.material.arithmetic import (
+    LIMIT,
+    Seen,
+    Start,
+    multiple,
+    right,
+    start_of,
+    step_against_float64,
+    unsettle,
+)
+from bnsuite.cases.checks.material.layouts import part_of_larger
+from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
+from bnsuite.cases.checks.material.states import BUFFERS, STATISTICS, buffer_snapshot
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-STATISTICS = ("running_mean", "running_var")
-KEPT = (*STATISTICS, "num_batches_tracked")
-
-
-def _kept(layer: nn.Module) -> dict[str, torch.Tensor]:
-    found = {name: getattr(layer, name, None) for name in KEPT}
-    return {name: value.detach().clone() for name, value in found.items() if value is not None}
 
 
 def _change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], prefix: str = "") -> Iterator[Observation]:
@@ -37,7 +40,7 @@ def _change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], pre
 def _kind_of(layer: nn.Module, dtype: str = "float32") -> Iterator[Observation]:
     """What the buffers are: of their dtype, and no part of a graph, which would grow with every step."""
     wanted = dict.fromkeys(STATISTICS, dtype) | {"num_batches_tracked": "int64"}
-    for name in KEPT:
+    for name in BUFFERS:
         found = getattr(layer, name, None)
         if found is not None:
             yield Observation(f"{name}, dtype", str(found.dtype).removeprefix("torch."), expected=wanted[name])
@@ -100,13 +103,13 @@ def _evaluation(subject: Subject, *, setting: Setting, trains: bool) -> Iterator
     """Evaluation with a step back leaves every bit of the statistics, also if nothing but the input can be trained."""
     layer = setting.layer(subject).eval()
     layer.requires_grad_(trains)
-    before = _kept(layer)
+    before = buffer_snapshot(layer)
     with setting.backend():
         for seed in range(3):
             x = setting.x(subject, seed).requires_grad_()
             y = layer(x)
             y.backward(subject.randn(*y.shape, seed=9, dtype=setting.dtype))
-    yield from _change(before, _kept(layer))
+    yield from _change(before, buffer_snapshot(layer))
 
 
 def _several(subject: Subject, *, setting: Setting, how: str = "", rounds: int = 1) -> Iterator[Observation]:
@@ -132,24 +135,11 @@ def _twice(subject: Subject, *, kind: Kind) -> Iterator[Observation]:
     first, second = setting.x(subject), setting.x(subject, 1) * 2.0
     y = layer(first) * layer(second)
     yield from _against(layer, start, (first, second))
-    before = _kept(layer)
+    before = buffer_snapshot(layer)
     dy = subject.randn(*y.shape, seed=2)
     y.backward(dy, retain_graph=True)
     y.backward(dy)
-    yield from _change(before, _kept(layer), "after two steps back: ")
-
-
-def _view(values: torch.Tensor, how: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """A larger tensor of fours, and a part of it with strides or an offset, which holds `values`, (C,)."""
-    count = values.numel()
-    whole = values.new_full((3 * count + 1,), 4.0)
-    part = {
-        "every-second": lambda: whole[: 2 * count : 2],
-        "column": lambda: whole[: 3 * count].view(count, 3)[:, 1],
-        "offset": lambda: whole[1 : count + 1],
-    }[how]()
-    part.copy_(values)
-    return whole, part
+    yield from _change(before, buffer_snapshot(layer), "after two steps back: ")
 
 
 def _strided(subject: Subject, *, how: str, setting: Setting, function: bool) -> Iterator[Observation]:
@@ -157,7 +147,7 @@ def _strided(subject: Subject, *, how: str, setting: Setting, function: bool) ->
     import torch
 
     layer, x = setting.layer(subject), setting.x(subject)
-    views = {name: _view(getattr(layer, name), how) for name in STATISTICS}
+    views = {name: part_of_larger(getattr(layer, name), how) for name in STATISTICS}
     for name, (_, part) in views.items():
         setattr(layer, name, part)
     start = start_of(layer)
@@ -339,7 +329,7 @@ def cases() -> Iterator[NumericsCase]:
         for given, look, rows in entries:
             name = given.lower()
             yield NumericsCase(
-                group="STATS",
+                group="running-statistics",
                 name=name + suffix,
                 look=look,
                 rule=RULES[name.split("/")[0]],

@@ -1,4 +1,4 @@
-"""EXPORT, to ONNX: layers through torch's two exporters and onnxruntime, on a CPU."""
+"""Layers written to ONNX by torch's two exporters and run by onnxruntime, on a CPU."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import multiple, right, start_of, unsettle
-from bnsuite.cases.checks.two_ranks import programs
+from bnsuite.cases.checks.material import networks
+from bnsuite.cases.checks.material.arithmetic import multiple, right, start_of, unsettle
 
 if TYPE_CHECKING:
     import torch
@@ -114,9 +114,9 @@ def _layer(
 def _mixed(_: Subject, *, dimensions: int, dynamo: bool) -> Iterator[Observation]:
     """A network whose first norm is frozen and whose second trains."""
     here = Subject("cpu")
-    x, _weights = programs.batch(here, dimensions, 4, 0, 0)
-    net = programs.network(here, dimensions, {}, frozen=True)
-    programs.set_training(net, training=True, frozen=True)
+    x, _weights = networks.batch(here, dimensions, 4, 0, 0)
+    net = networks.network(here, dimensions, {}, frozen=True)
+    networks.set_training(net, training=True, frozen=True)
     model = _write(net, x, dynamo=dynamo)
     if implementation.named() is None:
         # The frozen one may be part of its convolution by now.
@@ -127,8 +127,8 @@ def _mixed(_: Subject, *, dimensions: int, dynamo: bool) -> Iterator[Observation
 
 def _network(_: Subject, *, dimensions: int, dynamo: bool) -> Iterator[Observation]:
     here = Subject("cpu")
-    x, _weights = programs.batch(here, dimensions, 4, 0, 0)
-    net = programs.network(here, dimensions, {}).eval()
+    x, _weights = networks.batch(here, dimensions, 4, 0, 0)
+    net = networks.network(here, dimensions, {}).eval()
     yield Observation("y", _far(_write(net, x, dynamo=dynamo).run(x)[0], net(x).detach()), ROUNDING)
 
 
@@ -150,7 +150,7 @@ def cases() -> Iterator[BehaviourCase]:
     for dynamo in (True, False):
         exporter = "dynamo" if dynamo else "torchscript"
         needs = (*NEEDS, "onnxscript") if dynamo else NEEDS
-        case = partial(BehaviourCase, group="EXPORT", needs=needs, limit_s=120.0)
+        case = partial(BehaviourCase, group="export", needs=needs, limit_s=120.0)
         for shape_name, shape in SHAPES.items():
             for option, options in OPTIONS.items():
                 for training in (False, True) if shape_name == "2d" else (False,):

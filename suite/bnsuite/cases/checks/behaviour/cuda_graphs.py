@@ -1,4 +1,4 @@
-"""GRAPH: CUDA-graph capture and replay."""
+"""Family ``cuda-graphs``: CUDA-graph capture and replay."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import (
+from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
     Seen,
     compare,
@@ -20,6 +20,7 @@ from bnsuite.cases.checks.reference import (
     step_against_float64,
     unsettle,
 )
+from bnsuite.cases.checks.material.states import BUFFERS
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "affine=off": {"affine": False},
     "tracking=off": {"track_running_stats": False},
 }
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 WARM_UP, REPLAYS = 3, 10
 
 
@@ -184,7 +184,7 @@ def _compared(subject: Subject, layer: nn.Module, of: Setting, *, grouped: bool 
         twin(x.detach().requires_grad_()).backward(dy)
     for part, far in worst.items():
         yield Observation(part, far, LIMIT)
-    for name in STATISTICS:
+    for name in BUFFERS:
         one, eager = (getattr(side, name, None) for side in (layer, twin))
         if one is None or eager is None:
             yield Observation(f"{name} in the end", "none" if one is eager else "missing", expected="none")
@@ -258,7 +258,7 @@ def _synchronised(subject: Subject, *, shape: tuple[int, ...], channels_last: bo
                     super().__init__()
                     for name in ("weight", "bias"):
                         self.register_parameter(name, getattr(layer, name))
-                    for name in STATISTICS:
+                    for name in BUFFERS:
                         self.register_buffer(name, getattr(layer, name))
 
                 def forward(self, x: torch.Tensor) -> Any:
@@ -274,7 +274,7 @@ def _synchronised(subject: Subject, *, shape: tuple[int, ...], channels_last: bo
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="GRAPH", gpu_only=True)
+    case = partial(BehaviourCase, group="cuda-graphs", gpu_only=True)
     rule = "a graph that is replayed does what eager steps do, and no call waits for the device"
     for (name, shape), training, dtype in product(SHAPES.items(), (True, False), ("float32", "float16", "bfloat16")):
         for channels_last, cudnn in product((False, True) if len(shape) > 3 else (False,), (True, False)):

@@ -1,4 +1,4 @@
-"""CONVERT: convert_sync_batchnorm on nets of all kinds, and the other converters that replace batch norm."""
+"""Family ``sync-conversion``: convert_sync_batchnorm, and other converters that replace batch norm."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.behaviour.state import same_state, same_steps
-from bnsuite.cases.checks.behaviour.validity import ended
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import unsettle
+from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.material.outcomes import outcome_of
+from bnsuite.cases.checks.material.states import same_state, same_steps, snapshot
 
 if TYPE_CHECKING:
     import torch
@@ -49,10 +49,6 @@ def _convert(net: nn.Module) -> Any:
     return nn.SyncBatchNorm.convert_sync_batchnorm(net)
 
 
-def _state(net: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: one.detach().clone() for name, one in net.state_dict().items()}
-
-
 def _kept(subject: Subject, *, dimensions: int, options: dict[str, Any], dtype: str) -> Iterator[Observation]:
     """State, settings and flags of a layer that was converted, by itself and inside a net."""
     from torch import nn
@@ -60,13 +56,13 @@ def _kept(subject: Subject, *, dimensions: int, options: dict[str, Any], dtype: 
     for nested, training, frozen in product((False, True), repeat=3):
         layer = _layer(subject, dimensions, options, dtype).train(training).requires_grad_(not frozen)
         net = nn.Sequential(nn.Sequential(layer)).train(training) if nested else layer
-        before = _state(net)
+        before = snapshot(net)
         parameters = dict(net.named_parameters())
         converted = _convert(net)
         now = converted[0][0] if nested else converted
         what = f"{'nested' if nested else 'alone'}/{'train' if training else 'eval'}/{'frozen' if frozen else 'free'}"
         yield Observation(f"{what}/class", type(now).__name__, expected="SyncBatchNorm")
-        yield Observation(f"{what}/state", same_state(_state(converted), before), expected="same")
+        yield Observation(f"{what}/state", same_state(snapshot(converted), before), expected="same")
         devices = {str(one.device) for one in converted.state_dict().values()} or {subject.device}
         yield Observation(f"{what}/devices", "+".join(devices), expected=subject.device)
         same = all(one is parameters[name] for name, one in converted.named_parameters())
@@ -125,9 +121,9 @@ def _map(subject: Subject) -> Iterator[Observation]:
     for holder, (hold, find) in holders.items():
         for name, (layer, due) in _kinds(subject).items():
             net = hold(layer)
-            before = {} if name.startswith("lazy") else _state(net)
+            before = {} if name.startswith("lazy") else snapshot(net)
             converted: list[Any] = []
-            outcome = ended(lambda net=net, converted=converted: converted.append(_convert(net)))  # type: ignore[misc]
+            outcome = outcome_of(lambda net=net, converted=converted: converted.append(_convert(net)))  # type: ignore[misc]
             if outcome != "returned":
                 yield Observation(f"{holder}/{name}", outcome, expected=due)
                 continue
@@ -136,7 +132,7 @@ def _map(subject: Subject) -> Iterator[Observation]:
             if due is not None and due != "SyncBatchNorm":
                 yield Observation(f"{holder}/{name}/identity", "kept" if found is layer else "new", expected="kept")
             if before:
-                yield Observation(f"{holder}/{name}/state", same_state(_state(converted[0]), before), expected="same")
+                yield Observation(f"{holder}/{name}/state", same_state(snapshot(converted[0]), before), expected="same")
 
 
 def _activated(base: Any, activation: str) -> Any:
@@ -253,7 +249,7 @@ def _untracked(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="CONVERT", torch_only=True)
+    case = partial(BehaviourCase, group="sync-conversion", torch_only=True)
     rule = "converting changes batch norms to synchronised ones, and nothing about them"
     for dimensions, (name, options) in product(SHAPES, OPTIONS.items()):
         where = f"batch_norm{dimensions}d/{name}"

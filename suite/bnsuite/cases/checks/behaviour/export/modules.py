@@ -1,4 +1,4 @@
-"""EXPORT: layers that are scripted, traced and exported; and ONNX, from ``exported_onnx.py``."""
+"""Layers that are scripted, traced and exported."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
-from bnsuite.cases.checks.behaviour import exported_onnx
-from bnsuite.cases.checks.behaviour import exporters as ways
+from bnsuite.cases.checks.behaviour.export import exporters
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import compare, right, start_of, step_of, unsettle
-from bnsuite.cases.checks.two_ranks import programs
+from bnsuite.cases.checks.material import networks
+from bnsuite.cases.checks.material.arithmetic import compare, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.material.states import snapshot
 
 if TYPE_CHECKING:
     import torch
@@ -41,10 +41,10 @@ def _layer(subject: Subject, shape: tuple[int, ...], options: dict[str, Any]) ->
     return unsettle(subject.batch_norm(max(1, len(shape) - 2), shape[1], **options))
 
 
-def _try(way: ways.Way, layer: nn.Module, x: torch.Tensor) -> tuple[Any, str]:
+def _try(way: exporters.Way, layer: nn.Module, x: torch.Tensor) -> tuple[Any, str]:
     """The exported layer and "done", or None and the error's name."""
     try:
-        return ways.exported(way, layer, x), "done"
+        return exporters.exported(way, layer, x), "done"
     except Exception as error:  # noqa: BLE001  # whatever refuses the layer is an outcome
         return None, type(error).__name__
 
@@ -77,20 +77,20 @@ def _steps(
 
 
 def _step(
-    subject: Subject, *, way: ways.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
+    subject: Subject, *, way: exporters.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
 ) -> Iterator[Observation]:
     layer = _layer(subject, shape, options).train(training)
     made, word = _try(way, layer, subject.randn(*shape))
     yield Observation("outcome", word, expected="done")
     if made is not None:
-        larger = (shape[0] + 3, *shape[1:]) if way is ways.export_dynamic else shape
+        larger = (shape[0] + 3, *shape[1:]) if way is exporters.export_dynamic else shape
         # A decomposed program is for inference: it writes buffers that a backward pass would read.
-        backward = way is not ways.export_decomposed
+        backward = way is not exporters.export_decomposed
         yield from _steps(subject, made, layer, larger, options, backward=backward)
 
 
 def _toggled(
-    subject: Subject, *, way: ways.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
+    subject: Subject, *, way: exporters.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
 ) -> Iterator[Observation]:
     """What is exported in one mode and run in the other, and then in the first again."""
     layer = _layer(subject, shape, options).train(training)
@@ -106,7 +106,7 @@ def _toggled(
         yield from _steps(subject, made, layer, shape, options, prefix=f"{name}: ")
 
 
-def _stays(subject: Subject, *, way: ways.Way, shape: tuple[int, ...], training: bool) -> Iterator[Observation]:
+def _stays(subject: Subject, *, way: exporters.Way, shape: tuple[int, ...], training: bool) -> Iterator[Observation]:
     """What holds its mode by design: whether it can be told the other, and what it does then."""
     import torch
 
@@ -148,12 +148,12 @@ def _nodes(made: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _attributes(subject: Subject, *, way: ways.Way, training: bool) -> Iterator[Observation]:
+def _attributes(subject: Subject, *, way: exporters.Way, training: bool) -> Iterator[Observation]:
     import torch
 
     settings = {"momentum": 0.3, "eps": 1e-2}
     layer = _layer(subject, SHAPES["2d"], settings).train(training)
-    made = ways.exported(way, layer, subject.randn(*SHAPES["2d"]))
+    made = exporters.exported(way, layer, subject.randn(*SHAPES["2d"]))
     if isinstance(made, torch.jit.ScriptModule) and hasattr(made, "momentum"):
         for name, value in settings.items():
             yield Observation(name, str(getattr(made, name)), expected=str(value))
@@ -165,22 +165,22 @@ def _attributes(subject: Subject, *, way: ways.Way, training: bool) -> Iterator[
             yield Observation(name, str(node.get(name)), expected=str(value))
 
 
-def _mixed(subject: Subject, *, way: ways.Way, dimensions: int) -> Iterator[Observation]:
+def _mixed(subject: Subject, *, way: exporters.Way, dimensions: int) -> Iterator[Observation]:
     """A network whose first norm is frozen and whose second trains."""
-    x, _ = programs.batch(subject, dimensions, 4, 0, 0)
-    net = programs.network(subject, dimensions, {}, frozen=True)
-    programs.set_training(net, training=True, frozen=True)
-    made = ways.exported(way, net, x)
+    x, _ = networks.batch(subject, dimensions, 4, 0, 0)
+    net = networks.network(subject, dimensions, {}, frozen=True)
+    networks.set_training(net, training=True, frozen=True)
+    made = exporters.exported(way, net, x)
     nodes = (
         _nodes(made)
-        if implementation.named() is None and way in (ways.trace, ways.export, ways.export_decomposed)
+        if implementation.named() is None and way in (exporters.trace, exporters.export, exporters.export_decomposed)
         else []
     )
     if nodes:
         flags = "+".join("train" if node["training"] else "eval" for node in nodes)
         yield Observation("modes", flags, expected="eval+train")
     net.load_state_dict(made.state_dict())
-    before = programs.state(net)
+    before = snapshot(net)
     y, truth = made(x), net(x)
     yield Observation("y", far(y, truth), ROUNDING)
     after, right_after = made.state_dict(), net.state_dict()
@@ -196,12 +196,12 @@ def _frozen_script(subject: Subject, *, dimensions: int, optimized: bool) -> Ite
     """A scripted network, its norms folded into its convolutions where that can be."""
     import torch
 
-    x, _ = programs.batch(subject, dimensions, 4, 0, 0)
-    net = programs.network(subject, dimensions, {}).eval()
+    x, _ = networks.batch(subject, dimensions, 4, 0, 0)
+    net = networks.network(subject, dimensions, {}).eval()
     # Folding changes the weights that TF32 would round.
     exactly = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
     with torch.no_grad(), exactly:
-        frozen = ways.exported(lambda layer, _: torch.jit.freeze(torch.jit.script(layer)), net, x)
+        frozen = exporters.exported(lambda layer, _: torch.jit.freeze(torch.jit.script(layer)), net, x)
         if optimized:
             frozen = torch.jit.optimize_for_inference(frozen)
         for _ in range(3):  # what runs first is not what runs once profiled
@@ -209,13 +209,15 @@ def _frozen_script(subject: Subject, *, dimensions: int, optimized: bool) -> Ite
         yield Observation("y", far(made, net(x)), ROUNDING)
 
 
-def _instance_norm(subject: Subject, *, way: ways.Way, shape: tuple[int, ...], training: bool) -> Iterator[Observation]:
+def _instance_norm(
+    subject: Subject, *, way: exporters.Way, shape: tuple[int, ...], training: bool
+) -> Iterator[Observation]:
     from torch import nn
 
     kinds = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
     norm = kinds[len(shape)](shape[1], affine=True, track_running_stats=True)
     layer = unsettle(norm).to(subject.device).train(training)
-    made = ways.exported(way, layer, subject.randn(*shape))
+    made = exporters.exported(way, layer, subject.randn(*shape))
     layer.load_state_dict(made.state_dict())
     x = subject.randn(*shape, seed=4)
     yield Observation("y", far(made(x), layer(x)), ROUNDING)
@@ -234,8 +236,8 @@ def far(seen: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="EXPORT")
-    for way_name, way in ways.WAYS.items():
+    case = partial(BehaviourCase, group="export")
+    for way_name, way in exporters.WAYS.items():
         for training in (True, False):
             mode = "train" if training else "eval"
             for shape_name, shape in SHAPES.items():
@@ -251,7 +253,6 @@ def cases() -> Iterator[BehaviourCase]:
                     )
             yield from _modes(case, way_name, way, training=training)
     yield from _networks(case)
-    yield from exported_onnx.cases()
 
 
 def _sensible(way: str, shape: str, option: str) -> bool:
@@ -264,7 +265,7 @@ def _sensible(way: str, shape: str, option: str) -> bool:
 
 
 def _modes(
-    case: Callable[..., BehaviourCase], way_name: str, way: ways.Way, *, training: bool
+    case: Callable[..., BehaviourCase], way_name: str, way: exporters.Way, *, training: bool
 ) -> Iterator[BehaviourCase]:
     mode = "train" if training else "eval"
     if way_name.startswith("script"):
@@ -298,7 +299,7 @@ def _networks(case: Callable[..., BehaviourCase]) -> Iterator[BehaviourCase]:
         for dimensions in (2,) if way_name == "export-decomposed" else (1, 2, 3):
             yield case(
                 name=f"{way_name}/mixed/{dimensions}d",
-                look=partial(_mixed, way=ways.WAYS[way_name], dimensions=dimensions),
+                look=partial(_mixed, way=exporters.WAYS[way_name], dimensions=dimensions),
                 rule="a frozen norm and one that trains are exported as what they are",
                 rows=("A28",),
             )
@@ -306,7 +307,9 @@ def _networks(case: Callable[..., BehaviourCase]) -> Iterator[BehaviourCase]:
             for training in (True, False):
                 yield case(
                     name=f"{way_name}/instance_norm/{shape_name}/{'train' if training else 'eval'}",
-                    look=partial(_instance_norm, way=ways.WAYS[way_name], shape=SHAPES[shape_name], training=training),
+                    look=partial(
+                        _instance_norm, way=exporters.WAYS[way_name], shape=SHAPES[shape_name], training=training
+                    ),
                     rule="an exported InstanceNorm uses and updates its running statistics as the layer does",
                     rows=("A31",) if not training else (),
                     torch_only=True,

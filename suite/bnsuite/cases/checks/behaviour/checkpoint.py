@@ -1,4 +1,4 @@
-"""CKPT: activation checkpointing, which computes a layer's output a second time."""
+"""Family ``checkpoint``: activation checkpointing, which computes a layer's output a second time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import LIMIT, multiple, unsettle
+from bnsuite.cases.checks.material.arithmetic import LIMIT, multiple, unsettle
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 SHAPES: dict[int, tuple[int, ...]] = {1: (8, 5, 6), 2: (6, 5, 4, 6), 3: (4, 5, 2, 3, 4)}
 CHANNELS = 5
-STATISTICS = ("running_mean", "running_var")
 #: The most updates by one step that are told apart.
 MOST = 3
 #: How a net is checkpointed; the reentrant variant wants an input that has a gradient.
@@ -156,7 +156,7 @@ def _step(subject: Subject, *, net: Net, variants: tuple[str, ...], backward: bo
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="CKPT", rule="a checkpointed step does what a plain one does, and once")
+    case = partial(BehaviourCase, group="checkpoint", rule="a checkpointed step does what a plain one does, and once")
     for dimensions in SHAPES:
         where, quick = f"batch_norm{dimensions}d", dimensions == 2
         for kind, momentum in product(("alone", "block", "dropout"), (0.1, None)):

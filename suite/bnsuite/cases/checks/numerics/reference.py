@@ -1,16 +1,15 @@
-"""REF: results against float64 over magnitudes, sizes, settings and what is asked of the backward pass."""
+"""Family ``reference``: results against float64 over magnitudes, sizes, settings and requested gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.reference import (
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
     Seen,
     multiple,
@@ -19,6 +18,7 @@ from bnsuite.cases.checks.reference import (
     step_against_float64,
     unsettle,
 )
+from bnsuite.cases.checks.material.outcomes import each_backend
 
 if TYPE_CHECKING:
     import torch
@@ -45,22 +45,6 @@ SUBSETS = tuple(
     for bits in product((True, False), repeat=3)
     if any(bits)
 )
-
-
-def each(subject: Subject, *, looks: Mapping[str, Look]) -> Iterator[Observation]:
-    """What all `looks` see, each under its name; on CUDA once more by torch's own kernels in place of cuDNN's."""
-    import torch
-
-    def seen(prefix: str) -> Iterator[Observation]:
-        for name, look in looks.items():
-            for one in look(subject):
-                yield replace(one, what=f"{prefix}{name}/{one.what}" if name else f"{prefix}{one.what}")
-
-    yield from seen("")
-    if torch.device(subject.device).type == "cuda":
-        with torch.backends.cudnn.flags(enabled=False):
-            found = list(seen("cudnn=off/"))
-        yield from found
 
 
 def _train(subject: Subject, *, shape: tuple[int, ...], std: float, channels_last: bool) -> Iterator[Observation]:
@@ -151,22 +135,22 @@ def _subset(
     yield from _worst([_of_subset(layer, x, dy, asked) for _ in range(3)], exact, plain, asked)
 
 
-def _kin_subset(
+def _other_norm_subset(
     subject: Subject, *, kind: str, shape: tuple[int, ...], asked: tuple[str, ...]
 ) -> Iterator[Observation]:
-    layer = kin.make(subject, kind, shape)
+    layer = other_norms.make(subject, kind, shape)
     x, dy = subject.randn(*shape), subject.randn(*shape, seed=1)
-    found = [kin.flat(_of_subset(layer, x, dy, asked)) for _ in range(3)]
+    found = [other_norms.flat(_of_subset(layer, x, dy, asked)) for _ in range(3)]
     for name in ("weight", "bias"):
         getattr(layer, name).requires_grad_()
-    exact, plain = (kin.flat(kin.right(kind, layer, x, dy, exact=one)) for one in (True, False))
+    exact, plain = (other_norms.flat(other_norms.right(kind, layer, x, dy, exact=one)) for one in (True, False))
     yield from _worst(found, exact, plain, asked)
 
 
-def _kin(subject: Subject, *, kind: str, shape: tuple[int, ...], std: float) -> Iterator[Observation]:
-    layer = kin.make(subject, kind, shape)
+def _other_norm(subject: Subject, *, kind: str, shape: tuple[int, ...], std: float) -> Iterator[Observation]:
+    layer = other_norms.make(subject, kind, shape)
     x, dy = subject.randn(*shape, mean=std / 4, std=std), subject.randn(*shape, seed=1)
-    yield from kin.step_against_float64(kind, layer, x, dy)
+    yield from other_norms.step_against_float64(kind, layer, x, dy)
 
 
 def _composite(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -227,7 +211,7 @@ def _in_block(subject: Subject, *, block: str) -> Iterator[Observation]:
 
 def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
     options = {"rule": RULE, "quick": False, **options}
-    return NumericsCase(group="REF", name=name, look=partial(each, looks=looks), **options)
+    return NumericsCase(group="reference", name=name, look=partial(each_backend, looks=looks), **options)
 
 
 def _magnitudes() -> Iterator[NumericsCase]:
@@ -275,8 +259,8 @@ def _asked() -> Iterator[NumericsCase]:
         looks = {"+".join(asked): partial(look, asked=asked) for asked in SUBSETS}
         name = f"batch_norm{len(shape) // 2}d/{'train' if training else 'eval'}/asked"
         yield _case(name, looks, quick=training and len(shape) == 2, **options)
-    for kind, shape in product(kin.KINDS, ((16, 8, 6), (4, 8, 5, 6))):
-        looks = {"+".join(asked): partial(_kin_subset, kind=kind, shape=shape, asked=asked) for asked in SUBSETS}
+    for kind, shape in product(other_norms.KINDS, ((16, 8, 6), (4, 8, 5, 6))):
+        looks = {"+".join(asked): partial(_other_norm_subset, kind=kind, shape=shape, asked=asked) for asked in SUBSETS}
         yield _case(f"{kind}/{len(shape) - 2}d/asked", looks, torch_only=True, **options)
 
 
@@ -290,12 +274,12 @@ def _others() -> Iterator[NumericsCase]:
             quick=block == "conv",
         )
     for count in (1, 5, 64, 1000):
-        look = partial(_kin, kind=kin.LAYER, std=3.0)
+        look = partial(_other_norm, kind=other_norms.LAYER, std=3.0)
         looks = {f"size={size}": partial(look, shape=(count, size)) for size in (8, 65, 1024)}
         yield _case(f"layer_norm/n={count}", looks, rows=("N66",), torch_only=True, quick=count == 64)
-    for kind, shape in product(kin.KINDS, ((3, 8, 40), (5, 6, 9, 7), (2, 64, 32, 32), (2, 4, 3, 4, 5))):
-        looks = {f"std={std:g}": partial(_kin, kind=kind, shape=shape, std=std) for std in STDS[::2]}
-        rows = ("N81",) if kind == kin.GROUP else ()
+    for kind, shape in product(other_norms.KINDS, ((3, 8, 40), (5, 6, 9, 7), (2, 64, 32, 32), (2, 4, 3, 4, 5))):
+        looks = {f"std={std:g}": partial(_other_norm, kind=kind, shape=shape, std=std) for std in STDS[::2]}
+        rows = ("N81",) if kind == other_norms.GROUP else ()
         yield _case(f"{kind}/{'x'.join(map(str, shape))}", looks, rows=rows, torch_only=True)
 
 

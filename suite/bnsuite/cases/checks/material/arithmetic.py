@@ -1,4 +1,4 @@
-"""What is right: two-pass batch norm in float64, and the error that honest arithmetic makes in the same precision.
+"""Two-pass batch norm in float64, and the error of the same arithmetic in the precision of a layer.
 
 An error is told as a multiple of the error of a two-pass composite: mean, then the mean of the squared deviations.
 The composite computes in float32 at the least and rounds its results to the precision of what it stands beside, so

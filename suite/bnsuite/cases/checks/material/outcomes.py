@@ -1,0 +1,34 @@
+"""How calls end, and several looks as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bnsuite.cases.checks.case import Look, Observation, Subject
+
+
+def outcome_of(call: Callable[[], Any]) -> str:
+    """How a call ends: "returned", or the name of its error."""
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001  # an error is what is looked at
+        return type(error).__name__
+    return "returned"
+
+
+def each_backend(subject: Subject, *, looks: Mapping[str, Look]) -> Iterator[Observation]:
+    """What all `looks` see, each under its name; on CUDA once more by torch's own kernels in place of cuDNN's."""
+    import torch
+
+    def seen(prefix: str) -> Iterator[Observation]:
+        for name, look in looks.items():
+            for one in look(subject):
+                yield replace(one, what=f"{prefix}{name}/{one.what}" if name else f"{prefix}{one.what}")
+
+    yield from seen("")
+    if torch.device(subject.device).type == "cuda":
+        with torch.backends.cudnn.flags(enabled=False):
+            found = list(seen("cudnn=off/"))
+        yield from found
