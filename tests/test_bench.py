@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-from bnsuite.cases import TrainCase, by_id
+from bnsuite.cases import TrainCase, catalogue
 from bnsuite.launch import quiet
 from bnsuite.launch.lockstep import HEAP_BYTES, HEAP_TIMES
 from bnsuite.measure.bench import CONTROLS, Bench, pin
@@ -43,7 +43,7 @@ def test_nothing_is_timed_before_it_is_ready() -> None:
 
 def test_a_training_goes_on_batch_by_batch() -> None:
     """A step is one batch; a batch more than an epoch begins the next one."""
-    case = by_id[TRAINING]
+    case = catalogue.case(TRAINING)
     assert isinstance(case, TrainCase)
     training = case.build("cpu", 0)
     epoch = -(-len(training.data.x_train) // case.batch)
@@ -107,7 +107,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def test_no_page_is_met_for_the_first_time_while_something_is_timed() -> None:
     """Once the heap is filled; without that it happens again and again, by thousands where pages are small."""
-    nbytes = by_id["op/batch_norm2d/fwd+bwd/f32/nchw/16x64x56x56"].nbytes or 0
+    nbytes = catalogue.case("op/batch_norm2d/fwd+bwd/f32/nchw/16x64x56x56").nbytes or 0
     met = []
     for heap in (0, HEAP_BYTES + HEAP_TIMES * nbytes):
         told = subprocess.run(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from bnsuite.cases import CATALOGUE, Case, CheckCase, RatioCase, by_id, implementation, profile
+from bnsuite.cases import Case, CheckCase, RatioCase, all_cases, catalogue, implementation, profile
 from bnsuite.cases.data import to_download
 from bnsuite.cases.op import LayerCase
 from bnsuite.cases.op.matrix import RESNET_SHAPES
@@ -20,9 +20,10 @@ from conftest import IMAGES
 
 def test_ids_are_readable_and_unique() -> None:
     """An id is a path of plain words, and says everything that was fixed."""
-    assert len(by_id) == len(CATALOGUE)
+    names = [case.id for case in all_cases()]
+    assert len(set(names)) == len(names)
     families = "numerics|behaviour|op|ratio|train"
-    odd = [name for name in by_id if not re.fullmatch(rf"({families})(/[a-z0-9+=.x_-]+){{2,9}}", name)]
+    odd = [name for name in names if not re.fullmatch(rf"({families})(/[a-z0-9+=.x_-]+){{2,9}}", name)]
     assert odd == []
 
 
@@ -35,7 +36,7 @@ def test_the_cases_of_the_first_release() -> None:
         *(f"train/synthetic-mlp/{norm}/lr={lr}" for norm in ("none", "bn") for lr in ("0.01", "0.1")),
         *(f"train/cnn/{norm}/data=digits" for norm in ("none", "bn")),
     }
-    assert {by_id[name].version for name in trainings} == {1}
+    assert {catalogue.case(name).version for name in trainings} == {1}
 
 
 def test_the_quick_profile_keeps_a_handful_of_trainings() -> None:
@@ -49,15 +50,15 @@ def test_the_quick_profile_keeps_a_handful_of_trainings() -> None:
 
 def test_quick_is_a_part_of_full() -> None:
     quick, full = ([case.id for case in profile(name)] for name in ("quick", "full"))
-    of_implementations = {name for name in by_id if name.startswith("ratio/implementation-vs-torch/")}
-    assert set(quick) <= set(full) == set(by_id) - of_implementations
+    of_implementations = {case.id for case in all_cases() if case.id.startswith("ratio/implementation-vs-torch/")}
+    assert set(quick) <= set(full) == {case.id for case in all_cases()} - of_implementations
 
 
 #: Values of a tensor beyond which a layer is left to the runs themselves: it is made as the smaller ones are.
 MANY = 4_000_000
 TIMED = [
     case
-    for case in CATALOGUE
+    for case in all_cases()
     if not isinstance(case, CheckCase | RatioCase)
     and not (isinstance(case, LayerCase) and math.prod(case.shape) > MANY)
 ]
@@ -80,7 +81,7 @@ def test_every_case_builds_a_step_that_returns_nothing(case: Case, monkeypatch: 
         assert step() is None
 
 
-OPS = [case for case in CATALOGUE if isinstance(case, LayerCase)]
+OPS = [case for case in all_cases() if isinstance(case, LayerCase)]
 ON_CPU = [case for case in OPS if not case.gpu_only]
 SMALL = [case for case in ON_CPU if case.pluggable and math.prod(case.shape) <= MANY]
 
@@ -126,8 +127,8 @@ def test_a_compiled_layer_is_compiled_for_its_shape(monkeypatch: pytest.MonkeyPa
 def test_declared_bytes_are_those_of_the_passes() -> None:
     """Every tensor that a step can't do without is read or written once: x and y forward, x, dy and dx backward."""
     size = 32 * 256 * 14 * 14
-    assert by_id["op/batch_norm2d/fwd-eval/f32/nchw/32x256x14x14"].nbytes == 2 * size * 4
-    assert by_id["op/batch_norm2d/fwd+bwd/bf16/nchw/32x256x14x14"].nbytes == 5 * size * 2
+    assert catalogue.case("op/batch_norm2d/fwd-eval/f32/nchw/32x256x14x14").nbytes == 2 * size * 4
+    assert catalogue.case("op/batch_norm2d/fwd+bwd/bf16/nchw/32x256x14x14").nbytes == 5 * size * 2
 
 
 def test_all_batch_norms_of_resnet50_are_timed() -> None:
@@ -144,7 +145,7 @@ def test_all_batch_norms_of_resnet50_are_timed() -> None:
 
 def test_every_relation_has_a_bound_and_a_partner_on_the_same_numbers() -> None:
     """Both sides move as many values, or differ by the one sample that their comparison is about."""
-    for case in CATALOGUE:
+    for case in all_cases():
         if isinstance(case, RatioCase):
             sizes = [math.prod(side.shape) for side in (case.numerator, case.denominator)]
             assert max(sizes) / min(sizes) < 1.0001, case.id
@@ -158,5 +159,5 @@ def test_an_implementation_is_measured_where_it_has_a_part(monkeypatch: pytest.M
     families = {case.id.rsplit("/", 1)[0] for case in profile("full")}
     assert not [name for name in families if "layer_norm" in name or "/none/" in name or name.endswith("/bn-keras")]
     assert "ratio/implementation-vs-torch/batch_norm2d/fwd+bwd/f32/nchw" in families
-    assert isinstance(by_id["op/batch_norm1d/fwd-train/f32/nc/64x128"], LayerCase)
+    assert isinstance(catalogue.case("op/batch_norm1d/fwd-train/f32/nc/64x128"), LayerCase)
     assert isinstance(implementation.batch_norm(2, 4), torch.nn.Identity)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import faults
-from bnsuite.cases.checks import CASES, CannotLookError, CheckCase, Observation, Subject
+from bnsuite.cases.checks import CannotLookError, CheckCase, Observation, Subject, all_checks
 from bnsuite.cases.implementation import VARIABLE
 from bnsuite.record.select import matcher
 
@@ -103,10 +103,10 @@ def can_look(case: CheckCase) -> bool:
 def meant_for(fault: faults.Fault) -> list[CheckCase]:
     """The cases that are to catch `fault`, the quick ones first."""
     match = matcher(fault.select)
-    return sorted((case for case in CASES if match(case.id)), key=lambda case: not case.quick)
+    return sorted((case for case in all_checks() if match(case.id)), key=lambda case: not case.quick)
 
 
-BY_ID = {case.id: case for case in CASES}
+BY_ID = {case.id: case for case in all_checks()}
 RIGHT = ("Faithful", "Composed")
 CHECKED = [fault for fault in faults.FAULTS if fault.gate in {"numerics", "behaviour"}]
 
@@ -130,7 +130,9 @@ def test_is_caught(fault: faults.Fault) -> None:
     assert any(catches(case, fault) for case in here)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.quick and can_look(case)], ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case", [case for case in all_checks() if case.quick and can_look(case)], ids=lambda case: case.id
+)
 def test_faithful_is_green(case: CheckCase) -> None:
     """No quick check finds anything wrong with a layer that does what torch's does."""
     assert not found(case, "Faithful")

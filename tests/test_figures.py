@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bnsuite.cases import TrainCase, by_id
+from bnsuite.cases import TrainCase, catalogue
 from bnsuite.judge.evidence import Evidence
 from bnsuite.measure.follow import follow
 from bnsuite.record import details, store
@@ -32,7 +32,7 @@ def evidence() -> Evidence:
     """Real trainings, of two epochs and two seeds."""
     results, seen = [], {}
     for name in CASES:
-        case = by_id[name]
+        case = catalogue.case(name)
         assert isinstance(case, TrainCase)
         followed = [follow(replace(case, epochs=2), "cpu", seed) for seed in range(2)]
         curves = tuple(Curve.model_validate(asdict(curve), strict=False) for curve, _ in followed)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnsuite.cases import TrainCase, by_id
+from bnsuite.cases import TrainCase, catalogue
 from bnsuite.cases.train import Sgd, Training
 from bnsuite.measure.follow import EARLY_STEP, follow
 from bnsuite.measure.probe import BINS, Probe
@@ -17,7 +17,7 @@ from bnsuite.record.schema import Curve
 
 
 def case(name: str) -> TrainCase:
-    found = by_id[name]
+    found = catalogue.case(name)
     assert isinstance(found, TrainCase)
     return found
 

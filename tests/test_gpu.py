@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 import torch
 
-from bnsuite.cases import CATALOGUE, Case, by_id
+from bnsuite.cases import Case, all_cases, catalogue
 from bnsuite.cases.op import LayerCase
 from bnsuite.measure import clock, environment, memory, nvml
 from bnsuite.measure.device import resolve, uuid
@@ -30,7 +30,7 @@ LONG_ENOUGH = (
     "op/batch_norm2d/fwd+bwd/f32/nchw/32x256x56x56",
     "op/batch_norm2d/fwd+bwd/f32/nhwc/32x64x112x112",
 )
-OPS = [case for case in CATALOGUE if isinstance(case, LayerCase) and case.gpu_only]
+OPS = [case for case in all_cases() if isinstance(case, LayerCase) and case.gpu_only]
 
 
 def test_the_device_is_found_and_described() -> None:
@@ -45,7 +45,7 @@ def test_the_device_is_found_and_described() -> None:
 def test_events_agree_with_do_bench(name: str) -> None:
     """The clock of a timing launch and triton.testing.do_bench tell the same time of the same step within 2 %."""
     testing = pytest.importorskip("triton.testing")
-    step = by_id[name].build(DEVICE)
+    step = catalogue.case(name).build(DEVICE)
     step_s = settle(step, DEVICE)
     ours_s = median(clock.time_rounds(step, clock.for_device(DEVICE), 50, max(1, round(1e-3 / step_s))))
     theirs_s = testing.do_bench(step, warmup=100, rep=500, return_mode="median") / 1e3

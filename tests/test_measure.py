@@ -67,9 +67,9 @@ def test_cpu_memory_is_exact() -> None:
 
 def test_batch_norm_memory_is_as_derived() -> None:
     """Output, gradient of the input and gradient of the output alive together; known from hand calculation."""
-    from bnsuite.cases import by_id
+    from bnsuite.cases import catalogue
 
-    step = by_id["op/batch_norm2d/fwd+bwd/f32/nchw/32x256x14x14"].build("cpu")
+    step = catalogue.case("op/batch_norm2d/fwd+bwd/f32/nchw/32x256x14x14").build("cpu")
     step()
     tensor = 32 * 256 * 14 * 14 * 4
     peak = memory.measure(step, "cpu")["allocated_peak_bytes"]

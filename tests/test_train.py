@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnsuite.cases import TrainCase, by_id
+from bnsuite.cases import TrainCase, catalogue
 from bnsuite.cases.networks import Cnn, Lstm, Mlp, Norm, Vision
 from bnsuite.cases.train import CASES, Sgd, Training
 
 
 def case(name: str) -> TrainCase:
-    found = by_id[name]
+    found = catalogue.case(name)
     assert isinstance(found, TrainCase)
     return found
 

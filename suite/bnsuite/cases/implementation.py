@@ -7,12 +7,12 @@ which stands in for torch's layer of any rank: ``BatchNorm1d``, ``2d`` and ``3d`
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
-import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bnsuite.cases.user_files import module_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,10 @@ def load(name: str) -> Callable[..., nn.Module]:
     """The factory that `name` means; ImplementationError, in one line, if there is none."""
     place, _, attribute = name.rpartition(":")
     try:
-        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        path = Path(place)
+        module = (
+            module_from(path, "bnsuite_implementation") if place.endswith(".py") else importlib.import_module(place)
+        )
     except Exception as error:  # whatever the user's module raises as it is imported
         said = next(iter(str(error).strip().splitlines()), "")
         raise ImplementationError(
@@ -48,18 +51,6 @@ def load(name: str) -> Callable[..., nn.Module]:
         raise ImplementationError(f"implementation {name}: {place} has no callable {attribute!r}")
     found: Callable[..., nn.Module] = factory
     return found
-
-
-@cache
-def _from_file(path: Path) -> Any:
-    name = f"bnsuite_implementation_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def refusal(reason: object) -> str:

@@ -70,9 +70,9 @@ class Bench:
         self.done()
         self._name, self._device, self._seed, self._plant = name, device, seed, plant
         if name not in CONTROLS:
-            from bnsuite.cases import by_id
+            from bnsuite.cases import catalogue
 
-            self._case = by_id[name]
+            self._case = catalogue.case(name)
         self._build()
         if self._case is None:
             return Prepared(settle(self._timed(), device), cold=False, examples=None)

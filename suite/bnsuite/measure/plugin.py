@@ -6,6 +6,7 @@ descriptor for outcomes and a file with the ids to be measured.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bnsuite.cases import Case, RatioCase, by_id, implementation, profile
+from bnsuite.cases import Case, CatalogueError, RatioCase, catalogue, implementation, user_files
 from bnsuite.cases.case import PROFILES
 from bnsuite.measure import clock, cores, device, nvml
 from bnsuite.measure.channel import Channel
@@ -30,12 +31,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bnsuite")
     group.addoption("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     group.addoption("--profile", default="quick", choices=PROFILES, help="which cases to collect")
+    group.addoption("--cases", metavar="FILE.py[:NAME]", action="append", default=[], help="measure its cases as well")
     group.addoption("--bnsuite-ids", metavar="FILE", help="collect just the case ids in FILE, one a line")
     group.addoption("--bnsuite-events", metavar="FD", type=int, help="send the outcome of every case there")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     cores.take()
+    files = [os.environ.get(user_files.VARIABLE, ""), *config.getoption("--cases")]
+    os.environ[user_files.VARIABLE] = os.pathsep.join(filter(None, files))
     # Before anything touches the GPU: whoever is on it by now is somebody else.
     config.stash[WATCH] = None if config.getoption("--device") == "cpu" else nvml.Watch()
     descriptor = config.getoption("--bnsuite-events")
@@ -43,7 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Make sure of the device before anything is collected: here a usage error is told as one."""
+    """Find the device and load the catalogue before anything is collected, where a usage error is shown as one."""
+    try:
+        catalogue.all_cases()
+    except CatalogueError as error:
+        raise pytest.UsageError(str(error)) from None
     _measured_device(session.config)
 
 
@@ -64,8 +72,8 @@ def _measured_device(config: pytest.Config) -> str:
 def _cases(config: pytest.Config) -> list[Case]:
     listed = config.getoption("--bnsuite-ids")
     if listed is None:
-        return [case for case in profile(config.getoption("--profile")) if "timing" in case.gates]
-    return [by_id[line] for line in Path(listed).read_text(encoding="utf-8").splitlines()]
+        return [case for case in catalogue.profile(config.getoption("--profile")) if "timing" in case.gates]
+    return [catalogue.case(line) for line in Path(listed).read_text(encoding="utf-8").splitlines()]
 
 
 #: What the items of each file are made of, by the name of their argument.

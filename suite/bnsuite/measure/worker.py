@@ -35,10 +35,14 @@ def _folder(request: Request) -> Path | None:
 
 def _catalogue(request: Request) -> Answer:
     """The cases of a profile, as the outer half plans with them."""
-    from bnsuite.cases import profile
+    from bnsuite.cases import CatalogueError, profile
 
     source = _folder(request)
-    return {"cases": [case.describe(source) for case in profile(request["profile"])]}
+    try:
+        cases = profile(request["profile"])
+    except CatalogueError as error:
+        return {"refused": str(error), "cases": []}
+    return {"refused": None, "cases": [case.describe(source) for case in cases]}
 
 
 def _environment(request: Request) -> Answer:
@@ -76,10 +80,10 @@ def _curve(request: Request) -> Answer:
     """One training, followed from its first epoch to its last."""
     import torch
 
-    from bnsuite.cases import TrainCase, by_id, implementation
+    from bnsuite.cases import TrainCase, catalogue, implementation
     from bnsuite.measure.follow import follow
 
-    case = by_id[request["case"]]
+    case = catalogue.case(request["case"])
     assert isinstance(case, TrainCase)
     if request["device"] != "cpu":
         torch.cuda.set_device(request["device"])
@@ -96,9 +100,9 @@ def _check(request: Request) -> Answer:
     """One check: what it saw, or why there is nothing to look at."""
     import torch
 
-    from bnsuite.cases import CannotLookError, CheckCase, Subject, by_id, implementation
+    from bnsuite.cases import CannotLookError, CheckCase, Subject, catalogue, implementation
 
-    case = by_id[request["case"]]
+    case = catalogue.case(request["case"])
     assert isinstance(case, CheckCase)
     if request["device"] != "cpu":
         torch.cuda.set_device(request["device"])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from bnsuite.cases.checks import behaviour, numerics
+from functools import cache
+
 from bnsuite.cases.checks.case import CannotLookError, CheckCase, Observation, Subject
 
-CASES: tuple[CheckCase, ...] = tuple(
-    case for family in (*numerics.FAMILIES, *behaviour.FAMILIES) for case in family.cases()
-)
 
-__all__ = ["CASES", "CannotLookError", "CheckCase", "Observation", "Subject"]
+@cache
+def all_checks() -> tuple[CheckCase, ...]:
+    """Returns the built-in checks, family by family."""
+    from bnsuite.cases.checks import behaviour, numerics
+
+    return tuple(case for family in (*numerics.FAMILIES, *behaviour.FAMILIES) for case in family.cases())
+
+
+__all__ = ["CannotLookError", "CheckCase", "Observation", "Subject", "all_checks"]
