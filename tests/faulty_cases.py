@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bnsuite.cases import BehaviourCase, CannotLookError, Case, Observation, Step, Subject
+from bnsuite.cases import BehaviourCase, Case, CheckNotApplicableError, Observation, Step, Subject
 
 
 def fine() -> None:
@@ -37,7 +37,7 @@ def spins() -> None:
 
 
 def nothing() -> None:
-    raise CannotLookError("there is nothing of it here")
+    raise CheckNotApplicableError("there is nothing of it here")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Faulty(Case):
         return self.step
 
 
-def look(do: Callable[[], None]) -> Callable[[Subject], Iterator[Observation]]:
+def observing(do: Callable[[], None]) -> Callable[[Subject], Iterator[Observation]]:
     """Returns a check's function that does one thing and observes nothing."""
 
     def observe(subject: Subject) -> Iterator[Observation]:
@@ -73,7 +73,7 @@ def look(do: Callable[[], None]) -> Callable[[Subject], Iterator[Observation]]:
 
 CASES: tuple[Case, ...] = (
     *(
-        BehaviourCase(group="broken", name=do.__name__, look=look(do), rule="none", limit_s=5.0, quick=True)
+        BehaviourCase(group="broken", name=do.__name__, observe=observing(do), rule="none", limit_s=5.0, quick=True)
         for do in (dies, hangs, nothing)
     ),
     *(Faulty(step=step) for step in (fine, raises, hangs, dies, prints, spins)),

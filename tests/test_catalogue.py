@@ -26,7 +26,7 @@ def zero(subject):
 
 
 CASES = (
-    NumericsCase(group="mine", name="batch_norm1d/mean", look=zero, rule="outputs have mean 0", quick=True),
+    NumericsCase(group="mine", name="batch_norm1d/mean", observe=zero, rule="outputs have mean 0", quick=True),
     LayerCase(layer="batch_norm1d", phase="fwd-train", layout="nc", shape=(16, 3)),
     TrainCase(
         workload="mine",
@@ -132,7 +132,7 @@ BROKEN = {
     "CASES = [LayerCase(layer='batch_norm1d', phase='fwd-train', layout='nc', shape=(64, 128))]": (
         "the id op/batch_norm1d/fwd-train/f32/nc/64x128 is that of a case of bnsuite; rename one"
     ),
-    "from bnsuite.cases import NumericsCase\nCASES = [NumericsCase(group='m', name='a b', look=list, rule='r')]": (
+    "from bnsuite.cases import NumericsCase\nCASES = [NumericsCase(group='m', name='a b', observe=list, rule='r')]": (
         "case numerics/m/a b: its id is no path of words of letters, digits and -_.+=, such as mine/layer/fwd"
     ),
 }

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import faults
-from bnsuite.cases.checks import CannotLookError, CheckCase, Observation, Subject, all_checks
+from bnsuite.cases.checks import CheckCase, CheckNotApplicableError, Observation, Subject, all_checks
 from bnsuite.cases.implementation import VARIABLE
 from bnsuite.record.select import matcher
 
@@ -44,8 +44,8 @@ def looked(case: CheckCase, implementation: str | None) -> dict[str, Observation
     """What `case` saw, by name; the error it ended in; or None if there is nothing to look at here."""
     with looking_at(implementation):
         try:
-            return {seen.what: seen for seen in case.look(Subject(device_of(case)))}
-        except CannotLookError:
+            return {seen.what: seen for seen in case.observe(Subject(device_of(case)))}
+        except CheckNotApplicableError:
             return None
         except Exception as error:  # noqa: BLE001  # a check that ends in an error is red
             return f"{type(error).__name__}: {error}"

@@ -11,8 +11,8 @@ from bnsuite.cases.case import Case, Step
 from bnsuite.cases.catalogue import all_cases, profile
 from bnsuite.cases.checks.case import (
     BehaviourCase,
-    CannotLookError,
     CheckCase,
+    CheckNotApplicableError,
     NumericsCase,
     Observation,
     Subject,
@@ -28,10 +28,10 @@ from bnsuite.cases.user_files import CatalogueError
 __all__ = [
     "Adam",
     "BehaviourCase",
-    "CannotLookError",
     "Case",
     "CatalogueError",
     "CheckCase",
+    "CheckNotApplicableError",
     "DataError",
     "LayerCase",
     "NumericsCase",

@@ -100,15 +100,15 @@ def _check(request: Request) -> Answer:
     """One check: what it saw, or why there is nothing to look at."""
     import torch
 
-    from bnsuite.cases import CannotLookError, CheckCase, Subject, catalogue, implementation
+    from bnsuite.cases import CheckCase, CheckNotApplicableError, Subject, catalogue, implementation
 
     case = catalogue.case(request["case"])
     assert isinstance(case, CheckCase)
     if request["device"] != "cpu":
         torch.cuda.set_device(request["device"])
     try:
-        seen = [asdict(one) for one in case.look(Subject(request["device"]))]
-    except CannotLookError as reason:
+        seen = [asdict(one) for one in case.observe(Subject(request["device"]))]
+    except CheckNotApplicableError as reason:
         return {"observations": [], "skipped": str(reason)}
     except NotImplementedError as reason:
         if implementation.named() is None:

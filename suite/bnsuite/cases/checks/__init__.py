@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from bnsuite.cases.checks.case import CannotLookError, CheckCase, Observation, Subject
+from bnsuite.cases.checks.case import CheckCase, CheckNotApplicableError, Observation, Subject
 
 
 @cache
@@ -15,4 +15,4 @@ def all_checks() -> tuple[CheckCase, ...]:
     return tuple(case for family in (*numerics.FAMILIES, *behaviour.FAMILIES) for case in family.cases())
 
 
-__all__ = ["CannotLookError", "CheckCase", "Observation", "Subject", "all_checks"]
+__all__ = ["CheckCase", "CheckNotApplicableError", "Observation", "Subject", "all_checks"]

@@ -39,7 +39,7 @@ class Observation:
             object.__setattr__(self, "value", BOUNDLESS)
 
 
-class CannotLookError(Exception):
+class CheckNotApplicableError(Exception):
     """The check has nothing to look at here; the message says what it lacks."""
 
 
@@ -66,21 +66,21 @@ class Subject:
         return made.to(self.device, getattr(torch, dtype))
 
 
-Look = Callable[[Subject], Iterable[Observation]]
+Observe = Callable[[Subject], Iterable[Observation]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckCase(Case):
     """Something that must hold of the layer, on whatever machine.
 
-    `look` is called once, in a process that may crash or hang without harm to others, and returns what it saw.
+    `observe` is called once, in a process that may crash or hang without harm to others, and returns what it saw.
     """
 
     #: The family of checks, as in ``docs/defects.md``: strides, reference, ...
     group: str
     #: The rest of the id; its words become labels (see :mod:`bnsuite.cases.checks.labels`).
     name: str
-    look: Look
+    observe: Observe
     #: The property that must hold, in a few words.
     rule: str
     #: Ids of the defects that it would show (see ``docs/defects.md``).
@@ -120,7 +120,7 @@ class CheckCase(Case):
 
     def build(self, device: str, seed: int = 0) -> Step:  # noqa: ARG002  # every check fixes its own seeds
         def step() -> None:
-            for _ in self.look(Subject(device)):
+            for _ in self.observe(Subject(device)):
                 pass
 
         return step

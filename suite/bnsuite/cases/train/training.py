@@ -106,7 +106,7 @@ class Training:
         """Loss and accuracy (None for a regression) on the validation set, in evaluation mode."""
         outputs = self.predict()
         loss = float(self.loss_of(outputs))
-        return loss, None if self._case.loss == "mse" else float(self.right(outputs).float().mean())
+        return loss, None if self._case.loss == "mse" else float(self.correct(outputs).float().mean())
 
     def predict(self) -> torch.Tensor:
         """The outputs for the validation set, in evaluation mode."""
@@ -137,7 +137,7 @@ class Training:
         loss: torch.Tensor = self._loss(outputs, self.data.y_val)
         return loss
 
-    def right(self, outputs: torch.Tensor) -> torch.Tensor:
+    def correct(self, outputs: torch.Tensor) -> torch.Tensor:
         """Which samples of the validation set are classified right."""
         guess = outputs > 0 if outputs.dim() == 1 else outputs.argmax(1)
         return guess == self.data.y_val

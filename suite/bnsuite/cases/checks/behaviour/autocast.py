@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import compare, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import compare, layer_step, randomize_state, reference_step, state_of
 from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ def _step(
 
     for affine, tracked in product((True, False), repeat=2):
         options = {"affine": affine, "track_running_stats": tracked}
-        layer = unsettle(subject.batch_norm(_dimensions(shape), CHANNELS, **options)).train(training)
+        layer = randomize_state(subject.batch_norm(_dimensions(shape), CHANNELS, **options)).train(training)
         x, dy = (subject.randn(*shape, seed=seed, dtype=given) for seed in (0, 1))
         if channels_last:
             x, dy = (one.contiguous(memory_format=torch.channels_last) for one in (x, dy))
         what = f"affine={_on(affine)}/tracking={_on(tracked)}"
-        start = start_of(layer)
+        start = state_of(layer)
         try:
             with _autocast(subject, half):
                 seen = _backward_outside(layer, x, dy)
@@ -87,7 +87,7 @@ def _on(flag: bool) -> str:
 def _both(start: Any, x: torch.Tensor, dy: torch.Tensor, dtype: torch.dtype) -> Iterator[Any]:
     """What is exact and what is honest, for an output of `dtype`."""
     for exact in (True, False):
-        seen = right(start, x, dy, exact=exact)
+        seen = reference_step(start, x, dy, exact=exact)
         if not exact and seen.y is not None:
             seen.y = seen.y.to(dtype)
         yield seen
@@ -110,7 +110,7 @@ def _backward_outside(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> An
             return getattr(layer, name)
 
     cast: Any = Cast()
-    seen = step_of(cast, x, dy)
+    seen = layer_step(cast, x, dy)
     seen.y = cast.y.detach()
     return seen
 
@@ -122,7 +122,7 @@ def _net(subject: Subject, dimensions: int, **options: Any) -> tuple[nn.Module, 
 
     torch.manual_seed(0)
     conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
-    layer = unsettle(subject.batch_norm(dimensions, CHANNELS, **options))
+    layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, **options))
     net = nn.Sequential(
         conv(CHANNELS, CHANNELS, 3, padding=1), layer, nn.ReLU(), nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten()
     )
@@ -141,7 +141,7 @@ def _block(subject: Subject, *, shape: tuple[int, ...], half: str) -> Iterator[O
 
         layer.register_forward_hook(keep)
         what = f"{'train' if training else 'eval'}/affine={_on(affine)}/tracking={_on(tracked)}"
-        start = start_of(layer)
+        start = state_of(layer)
         try:
             with _autocast(subject, half):
                 loss = net(subject.randn(*shape)).float().square().mean()
@@ -151,13 +151,13 @@ def _block(subject: Subject, *, shape: tuple[int, ...], half: str) -> Iterator[O
             continue
         yield Observation(f"{what}/outcome", "returned", expected="returned")
         yield Observation(f"{what}/given", str(caught["x"].dtype), expected=f"torch.{half}")
-        exact, plain = (right(start, caught["x"], None, exact=one) for one in (True, False))
+        exact, rounded = (reference_step(start, caught["x"], None, exact=one) for one in (True, False))
         seen = copy.copy(exact)
         seen.y = caught["y"]
         for name in STATISTICS:
             found = getattr(layer, name, None)
             setattr(seen, name, None if found is None else found.detach().clone())
-        yield from compare(seen, exact, plain, prefix=f"{what}/")
+        yield from compare(seen, exact, rounded, prefix=f"{what}/")
         gradients = [one.grad for one in net.parameters() if one.grad is not None]
         finite = all(bool(one.isfinite().all()) for one in gradients)
         yield Observation(f"{what}/gradients", _word(finite), expected="finite")
@@ -180,7 +180,7 @@ def _overflow(subject: Subject, *, dimensions: int, how: str, momentum: float | 
     """
     import torch
 
-    layer = unsettle(subject.batch_norm(dimensions, CHANNELS, momentum=momentum))
+    layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, momentum=momentum))
     shape = SHAPES[f"{dimensions}d"]
     layer(subject.randn(*shape))
     layer(_spoil(subject.randn(*shape, seed=1), how))
@@ -255,7 +255,7 @@ def cases() -> Iterator[BehaviourCase]:
                 mode = "train" if training else "eval"
                 yield case(
                     name=f"batch_norm{name}/{mode}/{half}/x={given}{suffix}",
-                    look=partial(
+                    observe=partial(
                         _step, shape=shape, half=half, given=given, training=training, channels_last=channels_last
                     ),
                     rule=rule,
@@ -265,14 +265,14 @@ def cases() -> Iterator[BehaviourCase]:
         if training and name != "1d":
             yield case(
                 name=f"batch_norm{name}/block/{half}",
-                look=partial(_block, shape=shape, half=half),
+                observe=partial(_block, shape=shape, half=half),
                 rule=rule,
                 rows=("A23",),
             )
     for dimensions, how, momentum in product((1, 2, 3), SPOILED, (0.1, 1.0, None)):
         yield case(
             name=f"batch_norm{dimensions}d/spoiled/{how}/momentum={momentum}".lower(),
-            look=partial(_overflow, dimensions=dimensions, how=how, momentum=momentum),
+            observe=partial(_overflow, dimensions=dimensions, how=how, momentum=momentum),
             rule="a batch that is not finite does to running statistics what was accepted, and no more",
             rows=("T20",),
             quick=dimensions == 2 and how == "one-channel-inf",
@@ -280,7 +280,7 @@ def cases() -> Iterator[BehaviourCase]:
     for dimensions, half, how in product((1, 2, 3), HALVES, ("gradients", "inf", "nan", "too-large")):
         yield case(
             name=f"batch_norm{dimensions}d/scaled/{half}/{how}",
-            look=partial(_scaled, dimensions=dimensions, half=half, how=how),
+            observe=partial(_scaled, dimensions=dimensions, half=half, how=how),
             rule="a step that overflows is skipped, and training goes on as was accepted",
             rows=("T20",) if how != "gradients" else (),
         )

@@ -10,7 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import LIMIT, multiple, unsettle
+from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state
 from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Made:
         torch.manual_seed(0)
         conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[net.dimensions - 1]
         options = {"momentum": net.momentum, "track_running_stats": net.tracked}
-        self.layer = unsettle(subject.batch_norm(net.dimensions, CHANNELS, **options))
+        self.layer = randomize_state(subject.batch_norm(net.dimensions, CHANNELS, **options))
         around: dict[str, list[nn.Module]] = {
             "alone": [self.layer],
             "block": [conv(CHANNELS, CHANNELS, 3, padding=1), self.layer, nn.ReLU(), conv(CHANNELS, 2, 1)],
@@ -149,7 +149,7 @@ def _step(subject: Subject, *, net: Net, variants: tuple[str, ...], backward: bo
         yield Observation(f"{variant}/results", "+".join(seen), expected="+".join(plain))
         for name in (one for one in plain if one in seen):
             # both are honest: what is allowed is a last digit
-            yield Observation(f"{variant}/{name}", multiple(seen[name], plain[name], plain[name]), LIMIT)
+            yield Observation(f"{variant}/{name}", error_ratio(seen[name], plain[name], plain[name]), LIMIT)
         due = str(int(net.training)) if net.tracked else "none"
         for name, word in _updates(made, before, net).items():
             yield Observation(f"{variant}/updates of {name}", word, expected=due)
@@ -163,14 +163,14 @@ def cases() -> Iterator[BehaviourCase]:
             net = Net(kind, dimensions, momentum=momentum)
             yield case(
                 name=f"{where}/train/{kind}/momentum={momentum}".lower(),
-                look=partial(_step, net=net, variants=VARIANTS, backward=True),
+                observe=partial(_step, net=net, variants=VARIANTS, backward=True),
                 rows=("T06", "T07"),
                 quick=quick and kind != "dropout",
             )
         for kind in ("alone", "block"):
             yield case(
                 name=f"{where}/train/{kind}/forward",
-                look=partial(_step, net=Net(kind, dimensions), variants=VARIANTS, backward=False),
+                observe=partial(_step, net=Net(kind, dimensions), variants=VARIANTS, backward=False),
                 rows=("T08",),
                 quick=quick,
             )
@@ -178,5 +178,5 @@ def cases() -> Iterator[BehaviourCase]:
             net = Net("block", dimensions, training, tracked=tracked)
             yield case(
                 name=f"{where}/{'train' if training else 'eval'}/block/tracking={'on' if tracked else 'off'}",
-                look=partial(_step, net=net, variants=VARIANTS, backward=True),
+                observe=partial(_step, net=net, variants=VARIANTS, backward=True),
             )

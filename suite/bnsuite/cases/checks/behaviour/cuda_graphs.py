@@ -9,16 +9,16 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, CannotLookError, Observation, Subject
+from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
-    Seen,
+    StepResult,
     compare,
-    multiple,
-    right,
-    start_of,
+    error_ratio,
+    randomize_state,
+    reference_step,
+    state_of,
     step_against_float64,
-    unsettle,
 )
 from bnsuite.cases.checks.material.states import BUFFERS
 
@@ -101,7 +101,7 @@ class Captured:
         y.backward(self._dy)
         return y, leaf
 
-    def replay(self, x: torch.Tensor, dy: torch.Tensor) -> Seen:
+    def replay(self, x: torch.Tensor, dy: torch.Tensor) -> StepResult:
         import torch
 
         self._x.copy_(x)
@@ -115,7 +115,7 @@ class Captured:
             return None if found is None else found.detach().clone()
 
         assert self._leaf.grad is not None
-        return Seen(
+        return StepResult(
             y=self._y.detach().clone(),
             dx=self._leaf.grad.clone(),
             dweight=kept("weight", grad=True),
@@ -147,7 +147,7 @@ def _need_cuda(subject: Subject) -> None:
     import torch
 
     if torch.device(subject.device).type != "cuda":
-        raise CannotLookError("the device captures no graphs")
+        raise CheckNotApplicableError("the device captures no graphs")
 
 
 def _replays(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
@@ -157,7 +157,7 @@ def _replays(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     _need_cuda(subject)
     for name, options in OPTIONS.items():
         of = replace(setting, options=options)
-        layer = unsettle(subject.batch_norm(of.dimensions, of.shape[1], **options)).train(of.training)
+        layer = randomize_state(subject.batch_norm(of.dimensions, of.shape[1], **options)).train(of.training)
         with torch.cuda.device(subject.device), torch.backends.cudnn.flags(enabled=of.cudnn):
             found = list(_compared(subject, layer, of))
         yield from (replace(one, what=f"{name}/{one.what}") for one in found)
@@ -176,9 +176,9 @@ def _compared(subject: Subject, layer: nn.Module, of: Setting, *, grouped: bool 
     worst: dict[str, float] = {}
     for seed in range(1, REPLAYS + 1):
         x, dy = of.tensors(subject, seed)
-        start = start_of(layer)
+        start = state_of(layer)
         seen = captured.replay(x, dy)
-        for told in compare(seen, *(right(start, x, dy, exact=exact) for exact in (True, False))):
+        for told in compare(seen, *(reference_step(start, x, dy, exact=exact) for exact in (True, False))):
             far = told.value if isinstance(told.value, float) else BOUNDLESS
             worst[told.what] = max(worst.get(told.what, 0.0), far)
         twin(x.detach().requires_grad_()).backward(dy)
@@ -191,7 +191,7 @@ def _compared(subject: Subject, layer: nn.Module, of: Setting, *, grouped: bool 
         elif name == "num_batches_tracked":
             yield Observation(f"{name} in the end", str(int(one)), expected=str(int(eager)))
         else:
-            yield Observation(f"{name} in the end", multiple(one, eager, eager), LIMIT)
+            yield Observation(f"{name} in the end", error_ratio(one, eager, eager), LIMIT)
 
 
 def _waits(subject: Subject, *, shape: tuple[int, ...], momentum: float | None) -> Iterator[Observation]:
@@ -223,7 +223,7 @@ def _callable(subject: Subject, *, shape: tuple[int, ...], training: bool) -> It
 
     _need_cuda(subject)
     of = Setting(shape, training)
-    layer = unsettle(subject.batch_norm(of.dimensions, shape[1])).train(training)
+    layer = randomize_state(subject.batch_norm(of.dimensions, shape[1])).train(training)
     weights = copy.deepcopy(layer.state_dict())
     with torch.cuda.device(subject.device):
         sample = of.tensors(subject, 0)[0].requires_grad_()
@@ -241,15 +241,15 @@ def _synchronised(subject: Subject, *, shape: tuple[int, ...], channels_last: bo
     dist: Any = torch.distributed
     _need_cuda(subject)
     if not (dist.is_available() and dist.is_nccl_available()):
-        raise CannotLookError("torch has no NCCL")
+        raise CheckNotApplicableError("torch has no NCCL")
     if dist.is_initialized():
-        raise CannotLookError("this process is in a group already")
+        raise CheckNotApplicableError("this process is in a group already")
     from torch.nn.modules._functions import SyncBatchNorm
 
     with torch.cuda.device(subject.device):
         dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
         try:
-            layer: Any = unsettle(nn.SyncBatchNorm(shape[1]).to(subject.device))
+            layer: Any = randomize_state(nn.SyncBatchNorm(shape[1]).to(subject.device))
 
             class Alone(nn.Module):
                 """The layer as it is among others."""
@@ -282,7 +282,7 @@ def cases() -> Iterator[BehaviourCase]:
             setting = Setting(shape, training, dtype=dtype, channels_last=channels_last, cudnn=cudnn)
             yield case(
                 name=f"batch_norm{name}/{'train' if training else 'eval'}/{dtype}{suffix}",
-                look=partial(_replays, setting=setting),
+                observe=partial(_replays, setting=setting),
                 rule=rule,
                 quick=name == "2d" and dtype == "float32" and cudnn,
             )
@@ -290,20 +290,20 @@ def cases() -> Iterator[BehaviourCase]:
         for momentum in (0.1, None):
             yield case(
                 name=f"batch_norm{name}/waits/momentum={momentum}".lower(),
-                look=partial(_waits, shape=shape, momentum=momentum),
+                observe=partial(_waits, shape=shape, momentum=momentum),
                 rule="no call waits for the device but where that was accepted",
                 quick=name == "2d",
             )
         for training in (True, False):
             yield case(
                 name=f"batch_norm{name}/callable/{'train' if training else 'eval'}",
-                look=partial(_callable, shape=shape, training=training),
+                observe=partial(_callable, shape=shape, training=training),
                 rule="a graphed layer is the layer",
             )
         for channels_last in (False, True) if len(shape) > 3 else (False,):
             yield case(
                 name=f"sync_batch_norm{name}/{'channels-last' if channels_last else 'contiguous'}",
-                look=partial(_synchronised, shape=shape, channels_last=channels_last),
+                observe=partial(_synchronised, shape=shape, channels_last=channels_last),
                 rule=rule,
                 rows=("A15",),
                 torch_only=True,

@@ -212,13 +212,13 @@ def cases() -> Iterator[BehaviourCase]:
                 rows = ("A22",) if "two-forwards" in script and broadcast else ()
                 yield case(
                     name=f"{script}/{variant}/broadcast={'on' if broadcast else 'off'}",
-                    look=partial(_train, training=replace(plain, script=script, wrapping=wrapping)),
+                    observe=partial(_train, training=replace(plain, script=script, wrapping=wrapping)),
                     rule="two ranks train as one process that averages their gradients would",
                     rows=(*rows, "T16") if script == "statistics-anew" and broadcast else rows,
                 )
     yield case(
         name="steps/differing-at-first",
-        look=partial(_train, training=Training("steps", differ=True)),
+        observe=partial(_train, training=Training("steps", differ=True)),
         rule="ranks begin with the numbers of rank 0",
     )
     for dimensions in (1, 2):
@@ -227,6 +227,6 @@ def cases() -> Iterator[BehaviourCase]:
                 name = f"join/{dimensions}d/batches={counts[0]}+{counts[1]}/broadcast={'on' if broadcast else 'off'}"
                 yield case(
                     name=name,
-                    look=partial(_join, dimensions=dimensions, counts=counts, broadcast=broadcast),
+                    observe=partial(_join, dimensions=dimensions, counts=counts, broadcast=broadcast),
                     rule="ranks with unequal numbers of batches end, and with equal parameters",
                 )

@@ -14,8 +14,8 @@ from hashlib import sha256
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Look, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,7 @@ class Norm:
             "group_norm": lambda: nn.GroupNorm(2, channels),
             "instance_norm": lambda: instance(channels, affine=True),
         }
-        return unsettle(make[self.name]()).to(subject.device).train(self.training)
+        return randomize_state(make[self.name]()).to(subject.device).train(self.training)
 
     def x(self, subject: Subject, seed: int = 0) -> torch.Tensor:
         import torch
@@ -105,7 +105,7 @@ def _trained(subject: Subject, strict: bool) -> dict[str, str]:
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(strict)
     try:
-        net = [unsettle(subject.batch_norm(2, 16), seed) for seed in (1, 2)]
+        net = [randomize_state(subject.batch_norm(2, 16), seed) for seed in (1, 2)]
         parameters: list[Any] = [one for layer in net for one in layer.parameters()]
         for seed in range(10):
             x = subject.randn(8, 16, 9, 11, seed=seed)
@@ -294,14 +294,14 @@ RULES = {
     "blind": "training doesn't read the running statistics",
 }
 
-Entry = tuple[str, Look, tuple[str, ...]]
+Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _repeats() -> Iterator[Entry]:
     """Each check before it is a case: its name, its look and its rows."""
     for norm in ALL:
-        look = partial(_repeated, norm=norm, repeats=20 if norm in STEPS else 50)
-        yield f"repeat/{norm.told}", look, ("D04",) if norm.training else ("N67",)
+        observe = partial(_repeated, norm=norm, repeats=20 if norm in STEPS else 50)
+        yield f"repeat/{norm.told}", observe, ("D04",) if norm.training else ("N67",)
     for strict in (True, False):
         yield f"training/{'deterministic' if strict else 'default'}", partial(_trainings, strict=strict), ("D01",)
     yield "processes", _processes, ("D01",)
@@ -332,12 +332,12 @@ def cases() -> Iterator[BehaviourCase]:
     """Every check, and on CUDA the repetitions a second time with cuDNN off."""
     native = ((f"repeat/{norm.told}/cudnn=off", partial(_repeated, norm=norm, cudnn=False), ("D04",)) for norm in ALL)
     for entries, gpu_only in ((_repeats(), False), (_relations(), False), (native, True)):
-        for name, look, rows in entries:
+        for name, observe, rows in entries:
             first = name.split("/")[0]
             yield BehaviourCase(
                 group="determinism",
                 name=name,
-                look=look,
+                observe=observe,
                 rule=RULES[first],
                 rows=rows,
                 torch_only=any(other in name for other in OTHERS),

@@ -9,8 +9,8 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import LIMIT, multiple, step_against_float64, unsettle
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state, step_against_float64
 from bnsuite.cases.checks.material.states import BUFFERS, snapshot
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _net(subject: Subject, dimensions: int, **options: Any) -> tuple[nn.Module, 
 
     torch.manual_seed(0)
     conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
-    layer = unsettle(subject.batch_norm(dimensions, CHANNELS, **options))
+    layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, **options))
     net = nn.Sequential(conv(CHANNELS, CHANNELS, 3, padding=1), layer, nn.ReLU(), conv(CHANNELS, 3, 1))
     return net.to(subject.device), layer
 
@@ -84,7 +84,7 @@ def _others(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[Obse
 
     shape = SHAPES[dimensions]
     for training, frozen in product((False, True), repeat=2):
-        layer = unsettle(subject.batch_norm(dimensions, CHANNELS, affine=affine))
+        layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, affine=affine))
         net = torch.nn.Sequential(layer).train()
         layer.train(training).requires_grad_(not frozen)
         x, other = (subject.randn(*shape, seed=seed, mean=float(seed)) for seed in (0, 1))
@@ -97,7 +97,7 @@ def _others(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[Obse
 def _gradients(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[Observation]:
     """Steps of a layer whose parameters are frozen: the gradient of its input is like any other."""
     for training in (False, True):
-        layer = unsettle(subject.batch_norm(dimensions, CHANNELS, affine=affine)).train(training)
+        layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, affine=affine)).train(training)
         free = copy.deepcopy(layer)
         layer.requires_grad_(False)
         x, dy = (subject.randn(*SHAPES[dimensions], seed=seed) for seed in (0, 1))
@@ -112,7 +112,7 @@ def _gradients(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[O
             one(leaf).backward(dy)
         assert leaves[0].grad is not None
         assert leaves[1].grad is not None
-        far = multiple(leaves[0].grad, leaves[1].grad, leaves[1].grad)
+        far = error_ratio(leaves[0].grad, leaves[1].grad, leaves[1].grad)
         yield Observation(f"{prefix}dx beside a free layer's", far, LIMIT)
 
 
@@ -134,7 +134,7 @@ def _zero(subject: Subject, *, dimensions: int, part: str, training: bool) -> It
     """Weights of zero, all of them or some, and small ones: nothing may be divided by them."""
     import torch
 
-    layer: Any = unsettle(subject.batch_norm(dimensions, CHANNELS)).train(training)
+    layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS)).train(training)
     values = {"all": torch.zeros(CHANNELS), "some": torch.arange(CHANNELS) % 2 * 1.5, "tiny": torch.full((6,), 1e-20)}
     with torch.no_grad():
         layer.weight.copy_(values[part])
@@ -180,14 +180,14 @@ def _fold(
     yield Observation("training", str(fused.training), expected="False")
     x = subject.randn(*SHAPES[dimensions])
     exact = layer.double()(conv.double()(x.double()))
-    plain = layer.float()(conv.float()(x))
-    yield Observation("y", multiple(fused(x), exact, plain), LIMIT)
+    rounded = layer.float()(conv.float()(x))
+    yield Observation("y", error_ratio(fused(x), exact, rounded), LIMIT)
 
 
 def _plain(dimensions: int, **options: Any) -> nn.Module:
     from torch import nn
 
-    return unsettle((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1](CHANNELS, **options))
+    return randomize_state((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1](CHANNELS, **options))
 
 
 def _folded_linear(subject: Subject, *, bias: bool) -> Iterator[Observation]:
@@ -201,8 +201,8 @@ def _folded_linear(subject: Subject, *, bias: bool) -> Iterator[Observation]:
     fused = fuse_linear_bn_eval(linear, layer)
     x = subject.randn(9, 4)
     exact = layer.double()(linear.double()(x.double()))
-    plain = layer.float()(linear.float()(x))
-    yield Observation("y", multiple(fused(x), exact, plain), LIMIT)
+    rounded = layer.float()(linear.float()(x))
+    yield Observation("y", error_ratio(fused(x), exact, rounded), LIMIT)
 
 
 def _quantized(subject: Subject, *, dimensions: int, part: str, stable: bool) -> Iterator[Observation]:
@@ -217,33 +217,33 @@ def _quantized(subject: Subject, *, dimensions: int, part: str, stable: bool) ->
         from torch.ao.nn.intrinsic import qat
         from torch.ao.quantization import default_qat_qconfig, disable_fake_quant, disable_observer
     except ImportError as error:
-        raise CannotLookError("torch.ao has no quantization-aware training here") from error
+        raise CheckNotApplicableError("torch.ao has no quantization-aware training here") from error
     if not hasattr(qat, f"ConvBn{dimensions}d"):
-        raise CannotLookError(f"torch.ao has no ConvBn{dimensions}d")
+        raise CheckNotApplicableError(f"torch.ao has no ConvBn{dimensions}d")
     torch.manual_seed(0)
     kind = getattr(qat, f"ConvBn{dimensions}d")
     fused = kind(CHANNELS, CHANNELS, 3, padding=1, bias=True, qconfig=default_qat_qconfig).to(subject.device)
     if stable and not hasattr(fused, STABLE):
-        raise CannotLookError("torch.ao has no stable path")
+        raise CheckNotApplicableError("torch.ao has no stable path")
     setattr(fused, STABLE, stable)
     fused.apply(disable_observer)
     fused.apply(disable_fake_quant)
-    unsettle(fused.bn)
+    randomize_state(fused.bn)
     with torch.no_grad():
         fused.bn.weight.mul_({"all": 0.0, "some": torch.arange(CHANNELS, device=subject.device) % 2, "none": 1.0}[part])
     conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1](CHANNELS, CHANNELS, 3, padding=1)
     conv.load_state_dict({name: one for name, one in fused.state_dict().items() if name in {"weight", "bias"}})
-    plain = nn.Sequential(conv, copy.deepcopy(fused.bn)).to(subject.device).train()
-    exact = copy.deepcopy(plain).double()
+    rounded = nn.Sequential(conv, copy.deepcopy(fused.bn)).to(subject.device).train()
+    exact = copy.deepcopy(rounded).double()
     x, dy = (subject.randn(*SHAPES[dimensions], seed=seed) for seed in (0, 1))
     results = []
-    for net, given in ((fused.train(), x), (exact, x.double()), (plain, x)):
+    for net, given in ((fused.train(), x), (exact, x.double()), (rounded, x)):
         leaf = given.requires_grad_()
         y = net(leaf)
         (dx,) = torch.autograd.grad(y, leaf, dy.to(given.dtype))
         results.append((y.detach(), dx))
     for number, name in enumerate(("y", "dx")):
-        yield Observation(name, multiple(*(one[number] for one in results)), LIMIT)
+        yield Observation(name, error_ratio(*(one[number] for one in results)), LIMIT)
     steps = torch.optim.SGD(fused.parameters(), 1e-2)
     finite = True
     for seed in range(50):
@@ -262,14 +262,14 @@ def _torchvision(subject: Subject) -> Iterator[Observation]:
     import torch
     from torchvision.ops import FrozenBatchNorm2d
 
-    layer = unsettle(subject.batch_norm(2, CHANNELS)).eval()
+    layer = randomize_state(subject.batch_norm(2, CHANNELS)).eval()
     frozen = FrozenBatchNorm2d(CHANNELS).to(subject.device)
     frozen.load_state_dict(layer.state_dict())
     x = subject.randn(*SHAPES[2])
     exact = layer.double()(x.double()).detach()
-    plain = layer.float()(x).detach()
+    rounded = layer.float()(x).detach()
     with torch.no_grad():
-        yield Observation("y", multiple(frozen(x), exact, plain), LIMIT)
+        yield Observation("y", error_ratio(frozen(x), exact, rounded), LIMIT)
 
 
 def cases() -> Iterator[BehaviourCase]:
@@ -280,18 +280,18 @@ def cases() -> Iterator[BehaviourCase]:
         for way, optimizer in product(WAYS, ("sgd", "adamw")):
             yield case(
                 name=f"{where}/training/{way}/{optimizer}",
-                look=partial(_training, dimensions=dimensions, way=way, affine=affine, optimizer=optimizer),
+                observe=partial(_training, dimensions=dimensions, way=way, affine=affine, optimizer=optimizer),
                 rule="what is frozen of a layer stays bit for bit, and the rest moves",
                 rows=("T11",),
                 quick=quick and optimizer == "sgd",
             )
-        for name, look, rule, rows in (
+        for name, observe, rule, rows in (
             ("others", _others, "a frozen layer tells a sample nothing of the rest of its batch", ("T10",)),
             ("gradients", _gradients, "frozen parameters have no gradient, and change none", ()),
         ):
             yield case(
                 name=f"{where}/{name}",
-                look=partial(look, dimensions=dimensions, affine=affine),
+                observe=partial(observe, dimensions=dimensions, affine=affine),
                 rule=rule,
                 rows=rows,
                 quick=quick,
@@ -300,27 +300,27 @@ def cases() -> Iterator[BehaviourCase]:
         where = f"batch_norm{dimensions}d"
         yield case(
             name=f"{where}/train-again",
-            look=partial(_again, dimensions=dimensions),
+            observe=partial(_again, dimensions=dimensions),
             rule="the last switch of the net counts for the layer too",
         )
         for part, training in product(("all", "some", "tiny"), (True, False)):
             yield case(
                 name=f"{where}/weights-zero/{part}/{'train' if training else 'eval'}",
-                look=partial(_zero, dimensions=dimensions, part=part, training=training),
+                observe=partial(_zero, dimensions=dimensions, part=part, training=training),
                 rule="weights of zero give the bias, and honest gradients",
                 quick=dimensions == 2 and training,
             )
         for transpose, groups in product((False, True), (1, 2, CHANNELS)):
             yield case(
                 name=f"{where}/folded/{'transposed' if transpose else 'conv'}/groups={groups}",
-                look=partial(_folded, dimensions=dimensions, transpose=transpose, groups=groups),
+                observe=partial(_folded, dimensions=dimensions, transpose=transpose, groups=groups),
                 rule="a convolution with the layer folded into it is both",
                 torch_only=True,
             )
         for part, path in product(("all", "some", "none"), ("default", "stable")):
             yield case(
                 name=f"{where}/quantized/{path}/zero={part}",
-                look=partial(_quantized, dimensions=dimensions, part=part, stable=path == "stable"),
+                observe=partial(_quantized, dimensions=dimensions, part=part, stable=path == "stable"),
                 rule="training for quantization divides by no weight of zero",
                 rows=("T18",) if part != "none" else (),
                 torch_only=True,
@@ -328,10 +328,10 @@ def cases() -> Iterator[BehaviourCase]:
     for bias in (True, False):
         yield case(
             name=f"batch_norm1d/folded/linear/bias={'on' if bias else 'off'}",
-            look=partial(_folded_linear, bias=bias),
+            observe=partial(_folded_linear, bias=bias),
             rule="a linear layer with the layer folded into it is both",
             torch_only=True,
         )
     yield case(
-        name="torchvision", look=_torchvision, rule="a frozen layer is one that evaluates", needs=("torchvision",)
+        name="torchvision", observe=_torchvision, rule="a frozen layer is one that evaluates", needs=("torchvision",)
     )

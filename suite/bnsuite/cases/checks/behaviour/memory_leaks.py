@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnsuite.cases.allocations import held
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +126,7 @@ def _with_graph(layer: nn.Module) -> str:
 
 def _leak(subject: Subject, *, dimensions: int, walk: Pass, training: bool) -> Iterator[Observation]:
     shape = LEAK_SHAPES[dimensions]
-    layer = unsettle(subject.batch_norm(dimensions, shape[1])).train(training)
+    layer = randomize_state(subject.batch_norm(dimensions, shape[1])).train(training)
     run = partial(_steps, layer, subject.randn(*shape), subject.randn(*shape, seed=1), walk)
     # The first settles what a layer makes anew every step, and counts in the others alike.
     _, short, long = (held(partial(run, count), subject.device).net for count in (10, 10, 50))
@@ -138,13 +138,13 @@ def _resident() -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError as error:
-        raise CannotLookError("this kernel does not tell how much a process holds") from error
+        raise CheckNotApplicableError("this kernel does not tell how much a process holds") from error
     return pages * 4096
 
 
 def _growth(subject: Subject, *, dimensions: int, walk: Pass, training: bool) -> Iterator[Observation]:
     shape = LEAK_SHAPES[dimensions]
-    layer = unsettle(subject.batch_norm(dimensions, shape[1])).train(training)
+    layer = randomize_state(subject.batch_norm(dimensions, shape[1])).train(training)
     run = partial(_steps, layer, subject.randn(*shape), subject.randn(*shape, seed=1), walk)
     run(STEPS_A_WINDOW)
     marks = [_resident()]
@@ -163,12 +163,12 @@ def cases() -> Iterator[BehaviourCase]:
             doubly = ("M01", "M03") if "double" in name else ()
             yield case(
                 name=f"batch_norm{dimensions}d/{name}/allocated",
-                look=partial(_leak, dimensions=dimensions, walk=walk, training=training),
+                observe=partial(_leak, dimensions=dimensions, walk=walk, training=training),
                 rows=(*doubly, "M06", "M07"),
                 quick=dimensions == 2 and name in {"train/backward", "train/double-backward"},
             )
             yield case(
                 name=f"batch_norm{dimensions}d/{name}/resident",
-                look=partial(_growth, dimensions=dimensions, walk=walk, training=training),
+                observe=partial(_growth, dimensions=dimensions, walk=walk, training=training),
                 rows=("M04", "M08") if "chunks" not in name else ("M04",),
             )

@@ -56,20 +56,20 @@ def cases() -> Iterator[BehaviourCase]:
                 mode = "train" if training else "eval"
                 yield case(
                     name=f"{of.name}/{mode}/{option}",
-                    look=partial(_step, of=of, training=training, options=options),
+                    observe=partial(_step, of=of, training=training, options=options),
                     rows=("M11",),
                     quick=of in (PLAIN, INPUTS[0]) and option == "default",
                 )
         yield case(
             name=f"{of.name}/train/double-backward",
-            look=partial(_step, of=of, training=True, options={}, twice=True),
+            observe=partial(_step, of=of, training=True, options={}, twice=True),
             rows=("M11",),
         )
     for norm in ("group_norm", "layer_norm", "instance_norm"):
         for last in (False, True):
             yield case(
                 name=f"{norm}/{'channels-last' if last else 'contiguous'}",
-                look=partial(_other_norm, norm=norm, last=last),
+                observe=partial(_other_norm, norm=norm, last=last),
                 rows=("M13",) if norm == "group_norm" else (),
                 torch_only=True,
             )

@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from bnsuite.cases.allocations import held
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 from bnsuite.cases.checks.material.memory import INPUTS, PLAIN, SLACK, Input, make, peak
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _keeps(subject: Subject, *, of: Input, mode: Mode) -> Iterator[Observation]:
 def _torchvision_frozen(subject: Subject) -> Iterator[Observation]:
     from torchvision.ops import FrozenBatchNorm2d
 
-    layer = unsettle(FrozenBatchNorm2d(PLAIN.shape[1])).to(subject.device)
+    layer = randomize_state(FrozenBatchNorm2d(PLAIN.shape[1])).to(subject.device)
     yield Observation("kept/input", _kept(layer, PLAIN.made(subject).requires_grad_(), grad=True), SLACK)
 
 
@@ -92,7 +92,7 @@ def _compiled(subject: Subject, *, training: bool) -> Iterator[Observation]:
         try:
             compiled(x)
         except Exception as error:
-            raise CannotLookError(f"torch.compile does not work here: {type(error).__name__}") from error
+            raise CheckNotApplicableError(f"torch.compile does not work here: {type(error).__name__}") from error
         eager_peak, compiled_peak = (peak(one, x, dy) for one in (layer, compiled))
         eager_kept, kept = (_kept(one, leaf, grad=True) for one in (layer, compiled))
     finally:
@@ -113,16 +113,16 @@ def cases() -> Iterator[BehaviourCase]:
                 continue
             yield case(
                 name=f"{of.name}/{name}",
-                look=partial(_keeps, of=of, mode=mode),
+                observe=partial(_keeps, of=of, mode=mode),
                 rows=("M14",) if name in {"train", "eval", "eval/parameters-frozen"} else (),
                 quick=of is PLAIN and name in {"train", "eval/no-grad"},
             )
     yield case(
-        name="torchvision-frozen", look=_torchvision_frozen, rows=("M14",), torch_only=True, needs=("torchvision",)
+        name="torchvision-frozen", observe=_torchvision_frozen, rows=("M14",), torch_only=True, needs=("torchvision",)
     )
     for training in (True, False):
         yield case(
             name=f"{PLAIN.name}/{'train' if training else 'eval'}/compiled",
-            look=partial(_compiled, training=training),
+            observe=partial(_compiled, training=training),
             limit_s=180.0,
         )

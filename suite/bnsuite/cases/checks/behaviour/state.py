@@ -11,8 +11,8 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import step_against_float64, step_of, unsettle
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import layer_step, randomize_state, step_against_float64
 from bnsuite.cases.checks.material.outcomes import outcome_of
 from bnsuite.cases.checks.material.states import same_state, same_steps, snapshot
 
@@ -34,7 +34,7 @@ COUNTED = 736839
 
 def _used(subject: Subject, dimensions: int, *, seed: int = 7, **options: Any) -> nn.Module:
     """A layer that has seen much, with nothing left at its default."""
-    layer = unsettle(subject.batch_norm(dimensions, 5, **options), seed)
+    layer = randomize_state(subject.batch_norm(dimensions, 5, **options), seed)
     for counter in (one for name, one in layer.named_buffers() if name == KEYS[-1]):
         counter.fill_(COUNTED + seed)
     return layer
@@ -66,8 +66,8 @@ def _round_trip(subject: Subject, *, dimensions: int, options: dict[str, bool], 
     kept = [name for name in KEYS if options["affine" if name in {"weight", "bias"} else "track_running_stats"]]
     yield Observation("keys", "+".join(saved) or "none", expected="+".join(kept) or "none")
     own = getattr(torch, dtype)
-    right = all(one.dtype == (torch.int64 if name == KEYS[-1] else own) for name, one in saved.items())
-    yield Observation("dtypes", "the layer's" if right else "other", expected="the layer's")
+    reference_step = all(one.dtype == (torch.int64 if name == KEYS[-1] else own) for name, one in saved.items())
+    yield Observation("dtypes", "the layer's" if reference_step else "other", expected="the layer's")
     shapes = {tuple(value.shape) for name, value in saved.items() if name != KEYS[-1]}
     yield Observation("shapes", "one a channel" if shapes <= {(5,)} else str(shapes), expected="one a channel")
     for how, through in (("itself", dict), ("copied", copy.deepcopy), ("saved", _through_bytes)):
@@ -77,7 +77,9 @@ def _round_trip(subject: Subject, *, dimensions: int, options: dict[str, bool], 
         yield Observation(f"{how}/load", load(other, given), expected="loaded")
         yield Observation(f"{how}/state", same_state(snapshot(other), before), expected="same")
         other.train()
-        step_of(other, subject.randn(*SHAPES[dimensions], dtype=dtype), subject.randn(*SHAPES[dimensions], dtype=dtype))
+        layer_step(
+            other, subject.randn(*SHAPES[dimensions], dtype=dtype), subject.randn(*SHAPES[dimensions], dtype=dtype)
+        )
         yield Observation(f"{how}/what was loaded from", same_state(given, before), expected="same")
         load(other, given)
         steps = same_steps(subject, copy.deepcopy(layer), other, dimensions)
@@ -186,7 +188,7 @@ def _copies(subject: Subject, *, dimensions: int, options: dict[str, bool], trai
     }
 
     def stepped() -> nn.Module:
-        step_of(layer, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
+        layer_step(layer, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
         return layer
 
     for name, way in ways.items():
@@ -204,7 +206,7 @@ def _copies(subject: Subject, *, dimensions: int, options: dict[str, bool], trai
         yield Observation(f"{name}/tensors", "shared" if shared else "its own", expected="its own")
         before = snapshot(layer)
         other.train()
-        step_of(other, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
+        layer_step(other, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
         yield Observation(f"{name}/after a step", same_state(snapshot(layer), before), expected="same")
         other = way()
         steps = same_steps(subject, copy.deepcopy(layer), other, dimensions)
@@ -219,7 +221,7 @@ def _reset(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
     fresh = dict(zip(KEYS, (1.0, 0.0, 0.0, 1.0, 0), strict=True))
     for method, names in (("reset_running_stats", KEYS[2:]), ("reset_parameters", KEYS)):
         if not hasattr(layer, method):
-            raise CannotLookError(f"the implementation has no {method}")
+            raise CheckNotApplicableError(f"the implementation has no {method}")
         getattr(layer, method)()
         for name, value in snapshot(layer).items():
             default = torch.full_like(value, fresh[name])
@@ -271,14 +273,14 @@ def cases() -> Iterator[BehaviourCase]:
         for dtype in ("float32", "float64", "bfloat16"):
             yield case(
                 name=f"{where}/round-trip/{flags}/{dtype}",
-                look=partial(_round_trip, dimensions=dimensions, options=options, dtype=dtype),
+                observe=partial(_round_trip, dimensions=dimensions, options=options, dtype=dtype),
                 rule="what is saved and loaded goes on as if it had not been",
                 quick=dimensions == 2 and dtype == "float32",
             )
         for training in (True, False):
             yield case(
                 name=f"{where}/copies/{flags}/{'train' if training else 'eval'}",
-                look=partial(_copies, dimensions=dimensions, options=options, training=training),
+                observe=partial(_copies, dimensions=dimensions, options=options, training=training),
                 rule="a copy goes on as the layer does, and apart from it",
                 quick=dimensions == 1 and flags == "affine=on/tracking=on",
             )
@@ -287,26 +289,28 @@ def cases() -> Iterator[BehaviourCase]:
         for tracked in (True, False):
             yield case(
                 name=f"{where}/version-1/tracking={'on' if tracked else 'off'}",
-                look=partial(_version_1, dimensions=dimensions, nested=nested, tracked=tracked),
+                observe=partial(_version_1, dimensions=dimensions, nested=nested, tracked=tracked),
                 rule="states without a counter load strictly, and leave it as it is",
                 rows=("A01",) if tracked else (),
                 quick=dimensions == 2,
             )
         yield case(
             name=f"{where}/partial",
-            look=partial(_partial, dimensions=dimensions, nested=nested),
+            observe=partial(_partial, dimensions=dimensions, nested=nested),
             rule="what a state lacks is told, and overwritten with nothing",
             rows=("A02",),
             quick=dimensions == 2,
         )
     for dimensions in SHAPES:
-        looks = {
+        observers = {
             "other-flags": (_other_flags, "states of layers with other flags load if that is asked for, else not"),
             "dtypes": (_dtypes, "what is loaded takes on the layer's precision, and the counter stays an integer"),
             "reset": (_reset, "resetting puts defaults back"),
         }
-        for name, (look, rule) in looks.items():
-            yield case(name=f"batch_norm{dimensions}d/{name}", look=partial(look, dimensions=dimensions), rule=rule)
+        for name, (observe, rule) in observers.items():
+            yield case(
+                name=f"batch_norm{dimensions}d/{name}", observe=partial(observe, dimensions=dimensions), rule=rule
+            )
     calls = ("positional", "keyword", "no-grad", "inference-mode", "loaded", "copied")
     for dimensions, call, training, tracked in product(SHAPES, calls, (True, False), (True, False)):
         if call in {"copied", "inference-mode"} and not training:
@@ -314,7 +318,7 @@ def cases() -> Iterator[BehaviourCase]:
         flags = f"{'train' if training else 'eval'}/tracking={'on' if tracked else 'off'}"
         yield case(
             name=f"lazy{dimensions}d/{call}/{flags}",
-            look=partial(_lazy, dimensions=dimensions, call=call, training=training, tracked=tracked),
+            observe=partial(_lazy, dimensions=dimensions, call=call, training=training, tracked=tracked),
             rule="a lazy layer is the plain one once it was called, however that was",
             rows=("A37",) if call == "keyword" else (),
             torch_only=True,

@@ -11,9 +11,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.checks.material import networks
-from bnsuite.cases.checks.material.arithmetic import Seen, Start, compare, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import (
+    LayerState,
+    StepResult,
+    compare,
+    layer_step,
+    randomize_state,
+    reference_step,
+    state_of,
+)
 from bnsuite.cases.checks.two_ranks import LIMIT_S, ask, programs, same_on_both
 
 if TYPE_CHECKING:
@@ -109,25 +117,25 @@ def _synchronised(subject: Subject, *, shards: Shards) -> Iterator[Observation]:
     here = Subject("cpu")
     made = [programs.shard(here, list(shape), rank, shards.dtype) for rank, shape in enumerate(shards.shapes)]
     x, dy = (_flat([pair[number] for pair in made]) for number in (0, 1))
-    layer = unsettle(implementation.torchs_own(1, x.shape[1], **shards.options))
+    layer = randomize_state(implementation.torchs_own(1, x.shape[1], **shards.options))
     if shards.dtype == "float64":
         layer.double()
     momentum = shards.options.get("momentum", 0.1)
     sides = []
     for exact in (True, False):
-        start = start_of(layer, momentum=momentum)
+        start = state_of(layer, momentum=momentum)
         for number in range(shards.steps):
-            seen = right(replace(start, counted=number), x, dy, exact=exact)
+            seen = reference_step(replace(start, counted=number), x, dy, exact=exact)
             start = replace(start, running_mean=seen.running_mean, running_var=seen.running_var)
         sides.append(seen)
     answers = outcome.answers
-    _refuse_apart(answers[0]["y"], start_of(layer), made[0], sides[0])
+    _refuse_apart(answers[0]["y"], state_of(layer), made[0], sides[0])
 
     def total(name: str) -> torch.Tensor | None:
         given = [answer[name] for answer in answers if answer.get(name) is not None]
         return sum(one.double() for one in given).to(given[0].dtype) if given else None
 
-    seen = Seen(
+    seen = StepResult(
         y=_flat([answer["y"] for answer in answers]).to(x.dtype),
         dx=_flat([answer["dx"] for answer in answers]) if shards.input_grad else sides[0].dx,
         dweight=total("dweight"),
@@ -143,17 +151,19 @@ def _synchronised(subject: Subject, *, shards: Shards) -> Iterator[Observation]:
         yield Observation("num_batches_tracked", str(int(counted)), expected=str(shards.steps))
 
 
-def _refuse_apart(seen: torch.Tensor, start: Start, made: tuple[torch.Tensor, torch.Tensor], all_: Seen) -> None:
+def _refuse_apart(
+    seen: torch.Tensor, start: LayerState, made: tuple[torch.Tensor, torch.Tensor], all_: StepResult
+) -> None:
     """Nothing to look at if the implementation's ranks each take their own statistics, as plain batch norm does."""
     if not implementation.named() or not seen.numel():
         return
     y = _flat([seen]).double()
     assert all_.y is not None
-    by_itself = right(replace(start, training=False), _flat([made[0]]), None, exact=True).y
+    by_itself = reference_step(replace(start, training=False), _flat([made[0]]), None, exact=True).y
     assert by_itself is not None
     apart, together = ((y - truth).abs().max().item() for truth in (by_itself, all_.y[: len(y)]))
     if apart < 0.1 * together:
-        raise CannotLookError("the implementation does not synchronise across ranks")
+        raise CheckNotApplicableError("the implementation does not synchronise across ranks")
 
 
 def _penalty(subject: Subject) -> Iterator[Observation]:
@@ -176,19 +186,19 @@ def _alone(subject: Subject, *, options: dict[str, Any], convert: bool, dimensio
         return
     here = Subject("cpu")
     channels = networks.WIDTHS[1]
-    plain = unsettle(implementation.torchs_own(dimensions, channels, **options)).eval()
+    plain = randomize_state(implementation.torchs_own(dimensions, channels, **options)).eval()
     x = here.randn(4, channels, *networks.SPATIAL[dimensions])
-    start = start_of(plain)
+    start = state_of(plain)
     answer = outcome.answers[0]
     names = ("running_mean", "running_var")
-    seen = replace(step_of(plain, x, None), y=answer["y"], **{name: answer.get(name) for name in names})
-    yield from compare(seen, *(right(start, x, None, exact=exact) for exact in (True, False)))
+    seen = replace(layer_step(plain, x, None), y=answer["y"], **{name: answer.get(name) for name in names})
+    yield from compare(seen, *(reference_step(start, x, None, exact=exact) for exact in (True, False)))
 
 
 def _refused(subject: Subject) -> Iterator[Observation]:
     """What training on a CPU does: by design it raises."""
     if subject.device != "cpu":
-        raise CannotLookError("the device is no CPU")
+        raise CheckNotApplicableError("the device is no CPU")
     outcome = ask(subject, "synchronised", **_fields(Shards()))
     yield Observation("outcome", outcome.word)
 
@@ -200,7 +210,7 @@ def cases() -> Iterator[BehaviourCase]:
     for name, shards in _shards():
         yield training(
             name=f"step/{name}",
-            look=partial(_synchronised, shards=shards),
+            observe=partial(_synchronised, shards=shards),
             rule="a layer that synchronises is batch norm of all shards put together",
             rows=shards.rows,
         )
@@ -210,7 +220,7 @@ def cases() -> Iterator[BehaviourCase]:
                 how = "converted" if convert else "made"
                 yield case(
                     name=f"alone/{how}/{dimensions}d/tracking={_on(tracked)}",
-                    look=partial(
+                    observe=partial(
                         _alone, options={"track_running_stats": tracked}, convert=convert, dimensions=dimensions
                     ),
                     rule="a rank that evaluates waits for nobody",
@@ -219,15 +229,15 @@ def cases() -> Iterator[BehaviourCase]:
                 )
     yield training(
         name="gradient-penalty",
-        look=_penalty,
+        observe=_penalty,
         rule="a gradient penalty ends as it was accepted, with an error that is told",
         rows=("A13",),
     )
     for last in (False, True):
         yield training(
             name=f"peak/{'channels-last' if last else 'contiguous'}",
-            look=partial(_peak, last=last),
+            observe=partial(_peak, last=last),
             rule="synchronising takes no memory to speak of",
             rows=("M12",),
         )
-    yield case(name="on-a-cpu", look=_refused, rule="training on a CPU ends as it was accepted", torch_only=True)
+    yield case(name="on-a-cpu", observe=_refused, rule="training on a CPU ends as it was accepted", torch_only=True)

@@ -10,7 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 from bnsuite.cases.checks.material.outcomes import outcome_of
 from bnsuite.cases.checks.material.states import same_state, same_steps, snapshot
 
@@ -36,7 +36,7 @@ def _layer(subject: Subject, dimensions: int, options: dict[str, Any], dtype: st
     from torch import nn
 
     kind = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1]
-    layer = unsettle(kind(CHANNELS, **options).to(subject.device, getattr(torch, dtype)))
+    layer = randomize_state(kind(CHANNELS, **options).to(subject.device, getattr(torch, dtype)))
     for name, counter in layer.named_buffers():
         if name == "num_batches_tracked":
             counter.fill_(736839)
@@ -154,7 +154,7 @@ def _subclass(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
     base = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1]
     x = subject.randn(*SHAPES[dimensions])
     for activation, nested in product(("relu", "silu", "gelu"), (False, True)):
-        layer = unsettle(_activated(base, activation)(CHANNELS).to(subject.device)).eval()
+        layer = randomize_state(_activated(base, activation)(CHANNELS).to(subject.device)).eval()
         net = nn.Sequential(layer) if nested else layer
         y = net(x)
         with warnings.catch_warnings(record=True) as told:
@@ -256,31 +256,31 @@ def cases() -> Iterator[BehaviourCase]:
         for dtype in ("float32", "float64", "float16"):
             yield case(
                 name=f"{where}/kept/{dtype}",
-                look=partial(_kept, dimensions=dimensions, options=options, dtype=dtype),
+                observe=partial(_kept, dimensions=dimensions, options=options, dtype=dtype),
                 rule=rule,
                 rows=("A03", "A07"),
                 quick=dimensions == 2 and dtype == "float32" and name in {"default", "both=off"},
             )
-        yield case(name=f"{where}/steps", look=partial(_steps, dimensions=dimensions, options=options), rule=rule)
+        yield case(name=f"{where}/steps", observe=partial(_steps, dimensions=dimensions, options=options), rule=rule)
     for dimensions in SHAPES:
         yield case(
             name=f"batch_norm{dimensions}d/subclass",
-            look=partial(_subclass, dimensions=dimensions),
+            observe=partial(_subclass, dimensions=dimensions),
             rule="a subclass goes on computing what it did, or a warning tells that it does not",
             rows=("A05",),
         )
         yield case(
             name=f"batch_norm{dimensions}d/extras",
-            look=partial(_extras, dimensions=dimensions),
+            observe=partial(_extras, dimensions=dimensions),
             rule="what hangs on a layer hangs on its successor",
             rows=("A08",),
         )
         yield case(
             name=f"batch_norm{dimensions}d/untracked",
-            look=partial(_untracked, dimensions=dimensions),
+            observe=partial(_untracked, dimensions=dimensions),
             rule="replace_all_batch_norm_modules_ leaves layers that go by their batch",
         )
-    yield case(name="map", look=_map, rule="of all layers batch norms alone are replaced", rows=("A04",), quick=True)
-    yield case(name="shared", look=_shared, rule="what two places share they go on sharing")
-    yield case(name="group", look=_group, rule="every layer has the group that was named")
-    yield case(name="per-layer", look=_per_layer, rule="every layer keeps its own mode", rows=("A07",), quick=True)
+    yield case(name="map", observe=_map, rule="of all layers batch norms alone are replaced", rows=("A04",), quick=True)
+    yield case(name="shared", observe=_shared, rule="what two places share they go on sharing")
+    yield case(name="group", observe=_group, rule="every layer has the group that was named")
+    yield case(name="per-layer", observe=_per_layer, rule="every layer keeps its own mode", rows=("A07",), quick=True)

@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 from bnsuite.cases.checks.material.flags import MOMENTUM, SHAPES, TAKEN, Setting, make, read_and_written
 from bnsuite.cases.checks.material.states import BUFFERS, STATISTICS
 
@@ -40,7 +40,7 @@ def _switched(subject: Subject, *, dimensions: int, tracked: bool) -> Iterator[O
     """A layer switched to and fro, by every way there is: what it does depends on the last alone."""
     import torch
 
-    layer = unsettle(subject.batch_norm(dimensions, 5, track_running_stats=tracked, momentum=MOMENTUM))
+    layer = randomize_state(subject.batch_norm(dimensions, 5, track_running_stats=tracked, momentum=MOMENTUM))
     net = torch.nn.Sequential(torch.nn.Identity(), layer)
 
     def attribute() -> None:
@@ -108,7 +108,7 @@ def _other(subject: Subject, *, kind: str, dimensions: int) -> Iterator[Observat
     for training, tracked, affine, switch in product((True, False), (True, False), (True, False), ("train", "eval")):
         if training and switch == "eval":
             continue
-        layer: nn.Module = unsettle(
+        layer: nn.Module = randomize_state(
             kinds[kind](5, affine=affine, track_running_stats=tracked, momentum=MOMENTUM).to(subject.device)
         )
         layer = layer.eval() if switch == "eval" else layer.train(training)
@@ -162,7 +162,7 @@ def cases() -> Iterator[BehaviourCase]:
         mode = "train" if training else "eval"
         yield case(
             name=f"batch_norm{dimensions}d/{mode}/made={_on(built)}/set={when}",
-            look=partial(_table, dimensions=dimensions, training=training, built=built, later=later),
+            observe=partial(_table, dimensions=dimensions, training=training, built=built, later=later),
             rule=rule,
             rows=("A18",) if later is None else ("A18", "A19") if training else ("A18", "A19", "T09"),
             quick=dimensions == 2 and later is None,
@@ -170,28 +170,28 @@ def cases() -> Iterator[BehaviourCase]:
     for dimensions, tracked in product(SHAPES, (True, False)):
         yield case(
             name=f"batch_norm{dimensions}d/switched/tracking={_on(tracked)}",
-            look=partial(_switched, dimensions=dimensions, tracked=tracked),
+            observe=partial(_switched, dimensions=dimensions, tracked=tracked),
             rule="train(False) is eval(), and the last switch counts",
             rows=("A33",),
             quick=dimensions == 1,
         )
     for dimensions in SHAPES:
-        yield case(name=f"batch_norm{dimensions}d/modes", look=partial(_modes, dimensions=dimensions), rule=rule)
+        yield case(name=f"batch_norm{dimensions}d/modes", observe=partial(_modes, dimensions=dimensions), rule=rule)
         yield case(
             name=f"batch_norm{dimensions}d/given-later",
-            look=partial(_later_statistics, dimensions=dimensions),
+            observe=partial(_later_statistics, dimensions=dimensions),
             rule="statistics given to a layer that was made without are used as was accepted",
         )
         yield case(
             name=f"functional/{dimensions}d",
-            look=partial(_functional, dimensions=dimensions),
+            observe=partial(_functional, dimensions=dimensions),
             rule=rule,
             torch_only=True,
         )
         for kind in ("instance_norm", "sync_batch_norm"):
             yield case(
                 name=f"{kind}/{dimensions}d",
-                look=partial(_other, kind=kind, dimensions=dimensions),
+                observe=partial(_other, kind=kind, dimensions=dimensions),
                 rule=rule,
                 rows=("A33",) if kind == "instance_norm" else (),
                 torch_only=True,

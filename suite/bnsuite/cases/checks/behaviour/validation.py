@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import step_against_float64, unsettle
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import randomize_state, step_against_float64
 from bnsuite.cases.checks.material.outcomes import outcome_of
 from bnsuite.cases.checks.material.states import STATISTICS
 
@@ -163,7 +163,7 @@ def _apart(subject: Subject, *, kind: str) -> Iterator[Observation]:
     What is let through may return or crash, as chance has it: the memory behind a short tensor is anyone's.
     """
     if not hasattr(os, "fork"):
-        raise CannotLookError("processes can't be copied here")
+        raise CheckNotApplicableError("processes can't be copied here")
     root = str(Path(__file__).parents[4])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
@@ -186,7 +186,7 @@ def _ranks(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
         fits = rank in RANKS[dimensions]
         if not fits and rank in {2, 3, 4, 5} and implementation.named():
             continue  # it may take inputs of every layer: what it is asked for does not tell them apart
-        layer: Any = unsettle(subject.batch_norm(dimensions, CHANNELS)).train(training)
+        layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS)).train(training)
         before = {name: getattr(layer, name).clone() for name in STATISTICS}
         outcome = _refuses(partial(layer, subject.randn(*(SIZES[:rank] if rank != 1 else (CHANNELS,)))))
         what = f"{rank}-dim/{'train' if training else 'eval'}"
@@ -206,7 +206,7 @@ def _dtypes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
     names = ("int64", "int32", "uint8", "bool", "complex64", "float8_e4m3fn", "float64")
     for name, training in product(names, (True, False)):
-        layer: Any = unsettle(subject.batch_norm(dimensions, CHANNELS)).train(training)
+        layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS)).train(training)
         before = {name: getattr(layer, name).clone() for name in STATISTICS}
         x = subject.randn(*SHAPES[dimensions]).abs().to(getattr(torch, name))
         outcome = _refuses(partial(layer, x))
@@ -223,7 +223,7 @@ def _odd(subject: Subject, *, dimensions: int, name: str, value: float) -> Itera
     for training in (True, False):
         mode = "train" if training else "eval"
         try:
-            layer: Any = unsettle(subject.batch_norm(dimensions, CHANNELS, **{name: value})).train(training)
+            layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS, **{name: value})).train(training)
             y = layer(subject.randn(*SHAPES[dimensions]))
         except Exception as error:  # noqa: BLE001  # which one differs by version
             yield Observation(mode, type(error).__name__)
@@ -236,7 +236,7 @@ def _odd(subject: Subject, *, dimensions: int, name: str, value: float) -> Itera
 def _even(subject: Subject, *, dimensions: int, name: str, value: float) -> Iterator[Observation]:
     """A setting at the edge of what makes sense, which is right by arithmetic."""
     for training in (True, False):
-        layer = unsettle(subject.batch_norm(dimensions, CHANNELS, **{name: value})).train(training)
+        layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, **{name: value})).train(training)
         x, dy = (subject.randn(*SHAPES[dimensions], seed=seed) for seed in (0, 1))
         prefix = f"{'train' if training else 'eval'}/"
         given: dict[str, Any] = {name: value}
@@ -312,10 +312,10 @@ def _declared(subject: Subject) -> Iterator[Observation]:
 def cases() -> Iterator[BehaviourCase]:
     case = partial(BehaviourCase, group="validation")
     refused = "what does not fit is refused, and never crashes"
-    yield case(name="apart/layers", look=partial(_apart, kind="layers"), rule=refused, limit_s=300.0)
+    yield case(name="apart/layers", observe=partial(_apart, kind="layers"), rule=refused, limit_s=300.0)
     yield case(
         name="apart/operators",
-        look=partial(_apart, kind="operators"),
+        observe=partial(_apart, kind="operators"),
         rule=refused,
         rows=("A40", "A41"),
         torch_only=True,
@@ -325,18 +325,24 @@ def cases() -> Iterator[BehaviourCase]:
         where = f"batch_norm{dimensions}d"
         quick = dimensions == 2
         yield case(
-            name=f"{where}/ranks", look=partial(_ranks, dimensions=dimensions), rule=refused, rows=("A42",), quick=True
+            name=f"{where}/ranks",
+            observe=partial(_ranks, dimensions=dimensions),
+            rule=refused,
+            rows=("A42",),
+            quick=True,
         )
-        yield case(name=f"{where}/dtypes", look=partial(_dtypes, dimensions=dimensions), rule=refused, quick=quick)
+        yield case(name=f"{where}/dtypes", observe=partial(_dtypes, dimensions=dimensions), rule=refused, quick=quick)
         for name, value in product(("eps", "momentum"), VALUES):
             sensible = 0.0 < value < 1e31 if name == "eps" else 0.0 <= value <= 1.0
             yield case(
                 name=f"{where}/{name}={value}",
-                look=partial(_even if sensible else _odd, dimensions=dimensions, name=name, value=value),
+                observe=partial(_even if sensible else _odd, dimensions=dimensions, name=name, value=value),
                 rule="a setting is taken as it is" if sensible else "a setting beyond sense does what was accepted",
                 rows=() if sensible else ("A43",),
                 quick=quick and not sensible,
             )
-    yield case(name="features", look=_features, rule=refused, torch_only=True)
-    yield case(name="signatures", look=_signatures, rule="operators and layers take what was accepted", torch_only=True)
-    yield case(name="declared", look=_declared, rule="operators do what their schema says", torch_only=True)
+    yield case(name="features", observe=_features, rule=refused, torch_only=True)
+    yield case(
+        name="signatures", observe=_signatures, rule="operators and layers take what was accepted", torch_only=True
+    )
+    yield case(name="declared", observe=_declared, rule="operators do what their schema says", torch_only=True)

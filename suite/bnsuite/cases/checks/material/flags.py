@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import Subject
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 from bnsuite.cases.checks.material.states import BUFFERS, STATISTICS
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def read_and_written(
 
 
 def make(subject: Subject, dimensions: int, setting: Setting) -> nn.Module:
-    layer: Any = unsettle(
+    layer: Any = randomize_state(
         subject.batch_norm(
             dimensions,
             SHAPES[dimensions][1],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.allocations import held
 from bnsuite.cases.checks.case import Subject
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ PLAIN = INPUTS[2]
 
 
 def make(subject: Subject, of: Input, **options: Any) -> nn.Module:
-    layer = unsettle(subject.batch_norm(of.dimensions, of.shape[1], **options))
+    layer = randomize_state(subject.batch_norm(of.dimensions, of.shape[1], **options))
     return layer.double() if of.dtype == "float64" else layer
 
 

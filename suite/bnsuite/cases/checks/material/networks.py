@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import Subject
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ def network(
             with torch.no_grad():
                 parameter.copy_(subject.randn(*parameter.shape, seed=number + seed, mean=0.1, std=0.5))
     for number in (1, 4):
-        unsettle(made[number], seed=number + seed)
+        randomize_state(made[number], seed=number + seed)
     if frozen:
         made[1].requires_grad_(False)
     return made

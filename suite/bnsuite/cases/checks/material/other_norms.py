@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import LIMIT, Seen, compare, step_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import LIMIT, StepResult, compare, layer_step, randomize_state
 
 if TYPE_CHECKING:
     import torch
@@ -40,10 +40,12 @@ def make(subject: Subject, kind: str, shape: tuple[int, ...], *, eps: float = EP
     else:
         instance: Any = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}[len(shape)]
         layer = instance(channels, eps=eps, affine=True)
-    return unsettle(layer.to(subject.device))
+    return randomize_state(layer.to(subject.device))
 
 
-def right(kind: str, layer: Any, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool, eps: float = EPS) -> Seen:
+def reference_step(
+    kind: str, layer: Any, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool, eps: float = EPS
+) -> StepResult:
     """A step of `layer` by two-pass arithmetic: in float64 if `exact`, else in float32 and rounded to the precision
     of what it stands beside.
     """
@@ -59,14 +61,14 @@ def right(kind: str, layer: Any, x: torch.Tensor, dy: torch.Tensor | None, *, ex
     unit = (centred / (var + eps).sqrt()).reshape(leaf.shape)
     shape = leaf.shape[1:] if kind == LAYER else (-1, *[1] * (leaf.dim() - 2))
     y = unit * weight.view(shape) + bias.view(shape)
-    seen = Seen(y=y.detach())
+    seen = StepResult(y=y.detach())
     if dy is not None:
         y.backward(dy.detach().to(compute))
         seen.dx, seen.dweight, seen.dbias = leaf.grad, weight.grad, bias.grad
     return seen if exact else _rounded(seen, x, layer)
 
 
-def _rounded(seen: Seen, x: torch.Tensor, layer: Any) -> Seen:
+def _rounded(seen: StepResult, x: torch.Tensor, layer: Any) -> StepResult:
     for name, like in (("y", x), ("dx", x), ("dweight", layer.weight), ("dbias", layer.bias)):
         found = getattr(seen, name)
         if found is not None:
@@ -74,7 +76,7 @@ def _rounded(seen: Seen, x: torch.Tensor, layer: Any) -> Seen:
     return seen
 
 
-def flat(seen: Seen) -> Seen:
+def flat(seen: StepResult) -> StepResult:
     """With the gradients of parameters as one row: layer norm's have the shape of a sample."""
     for name in ("dweight", "dbias"):
         found = getattr(seen, name)
@@ -93,10 +95,10 @@ def step_against_float64(
     prefix: str = "",
 ) -> Iterator[Observation]:
     """One step of `layer`, held against two-pass arithmetic in every part."""
-    seen = step_of(layer, x, dy)
+    seen = layer_step(layer, x, dy)
     seen.running_mean = seen.running_var = None
-    exact, plain = (right(kind, layer, x, dy, exact=one, eps=eps) for one in (True, False))
-    yield from compare(flat(seen), flat(exact), flat(plain), limit=limit, prefix=prefix)
+    exact, rounded = (reference_step(kind, layer, x, dy, exact=one, eps=eps) for one in (True, False))
+    yield from compare(flat(seen), flat(exact), flat(rounded), limit=limit, prefix=prefix)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Norm:
             return nn.GroupNorm(self.groups, self.shape[1])
         return nn.InstanceNorm1d(self.shape[1], affine=True)
 
-    def right(self, x: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+    def reference_step(self, x: torch.Tensor, layer: nn.Module) -> torch.Tensor:
         """The output for `x`, in its precision."""
         parts = x.reshape(x.shape[0], self.groups, -1)
         away = parts - parts.mean(2, keepdim=True)

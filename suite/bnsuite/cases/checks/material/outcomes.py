@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bnsuite.cases.checks.case import Look, Observation, Subject
+from bnsuite.cases.checks.case import Observation, Observe, Subject
 
 
 def outcome_of(call: Callable[[], Any]) -> str:
@@ -18,13 +18,13 @@ def outcome_of(call: Callable[[], Any]) -> str:
     return "returned"
 
 
-def each_backend(subject: Subject, *, looks: Mapping[str, Look]) -> Iterator[Observation]:
-    """What all `looks` see, each under its name; on CUDA once more by torch's own kernels in place of cuDNN's."""
+def each_backend(subject: Subject, *, observers: Mapping[str, Observe]) -> Iterator[Observation]:
+    """What all `observers` see, each under its name; on CUDA once more by torch's own kernels in place of cuDNN's."""
     import torch
 
     def seen(prefix: str) -> Iterator[Observation]:
-        for name, look in looks.items():
-            for one in look(subject):
+        for name, observe in observers.items():
+            for one in observe(subject):
                 yield replace(one, what=f"{prefix}{name}/{one.what}" if name else f"{prefix}{one.what}")
 
     yield from seen("")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bnsuite.cases.checks.case import Subject
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 from bnsuite.cases.checks.material.layouts import lay
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Setting:
         counter = getattr(layer, "num_batches_tracked", None)
         if counter is not None:
             counter.fill_(self.counted)
-        return unsettle(layer.double() if self.dtype == "float64" else layer)
+        return randomize_state(layer.double() if self.dtype == "float64" else layer)
 
     def backend(self) -> AbstractContextManager[object]:
         """The device's own choice, or without cuDNN."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnsuite.cases.checks.case import Subject
-from bnsuite.cases.checks.material.arithmetic import step_of
+from bnsuite.cases.checks.material.arithmetic import layer_step
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ def same_steps(subject: Subject, one: nn.Module, other: nn.Module, dimensions: i
     dtype = str(next((t.dtype for t in one.state_dict().values() if t.is_floating_point()), torch.float32))
     x, dy = (subject.randn(*SHAPES[dimensions], seed=seed, dtype=dtype.removeprefix("torch.")) for seed in (0, 1))
     for mode in (False, True):
-        seen, wanted = (vars(step_of(layer.train(mode), x, dy)) for layer in (one, other))
+        seen, wanted = (vars(layer_step(layer.train(mode), x, dy)) for layer in (one, other))
         for part, value in seen.items():
             if not (value is wanted[part] is None or (value is not None and torch.equal(value, wanted[part]))):
                 return f"{part} differs in {'train' if mode else 'eval'}"

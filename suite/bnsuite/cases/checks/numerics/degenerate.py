@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import step_against_float64, step_of, unsettle
+from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material.arithmetic import layer_step, randomize_state, step_against_float64
 from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
 from bnsuite.cases.checks.material.states import STATISTICS
 
@@ -31,7 +31,7 @@ def _outcome(call: Callable[[], object]) -> str:
 
 def _layer(subject: Subject, channels: int, rank: int, **arguments: Any) -> nn.Module:
     """A layer for inputs of `rank` axes."""
-    return unsettle(subject.batch_norm(max(1, rank - 2), channels, **arguments))
+    return randomize_state(subject.batch_norm(max(1, rank - 2), channels, **arguments))
 
 
 def _statistics(layer: nn.Module) -> dict[str, torch.Tensor]:
@@ -75,7 +75,7 @@ def _empty(subject: Subject, *, shape: tuple[int, ...], training: bool) -> Itera
     """No values at all: an empty result, gradients of zero, and statistics that stay."""
     layer = _layer(subject, shape[1], len(shape)).train(training)
     before = _statistics(layer)
-    seen = step_of(layer, subject.randn(*shape), subject.randn(*shape, seed=1))
+    seen = layer_step(layer, subject.randn(*shape), subject.randn(*shape, seed=1))
     for name in ("y", "dx"):
         yield Observation(name, str(list(getattr(seen, name).shape)), expected=str(list(shape)))
     for name in ("dweight", "dbias"):
@@ -256,7 +256,7 @@ RULES = {
     "operators": "no operator crashes or spoils the statistics on an input with nothing in it",
 }
 
-Entry = tuple[str, Look, tuple[str, ...]]
+Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _layers() -> Iterator[Entry]:
@@ -270,8 +270,8 @@ def _layers() -> Iterator[Entry]:
         for training in (True, False):
             mode = "train" if training else "eval"
             shapes = ((4, channels), (4, channels, 3), (4, channels, 3, 4), (4, channels, 3, 4, 2))
-            look: Look = partial(_refused, shapes=shapes, features=5, training=training)
-            yield f"features/5-for-{channels}/{mode}", look, ("N55",)
+            observe: Observe = partial(_refused, shapes=shapes, features=5, training=training)
+            yield f"features/5-for-{channels}/{mode}", observe, ("N55",)
     yield "uncounted/one-value", partial(_uncounted, shape=(1, 7, 1, 1), features=7), ()
     yield "uncounted/features", partial(_uncounted, shape=(4, 6, 3, 3), features=7), ()
     for training in (True, False):
@@ -291,8 +291,8 @@ def _constants(cudnn: bool) -> Iterator[Entry]:
     for kind in (*KINDS, Kind("batch_norm1d/64x512", 1, (64, 512))):
         yield f"constant/{kind.name}", partial(_constant, setting=Setting(kind=kind, cudnn=cudnn)), ("N33",)
     for dtype in ("bfloat16", "float16", "float64"):
-        look = partial(_constant, setting=Setting(dtype=dtype, cudnn=cudnn))
-        yield f"constant/batch_norm2d/{dtype}", look, ("N33",)
+        observe = partial(_constant, setting=Setting(dtype=dtype, cudnn=cudnn))
+        yield f"constant/batch_norm2d/{dtype}", observe, ("N33",)
 
 
 def _told(shape: tuple[int, ...]) -> str:
@@ -311,12 +311,12 @@ def cases() -> Iterator[NumericsCase]:
     """Every check, and on CUDA those that have a choice of backend a second time with cuDNN off."""
     groups = ((_layers(), ""), (_constants(cudnn=True), ""), (_others(), ""), (_constants(cudnn=False), "/cudnn=off"))
     for entries, suffix in groups:
-        for name, look, rows in entries:
+        for name, observe, rows in entries:
             first = name.split("/")[0]
             yield NumericsCase(
                 group="degenerate",
                 name=name + suffix,
-                look=look,
+                observe=observe,
                 rule=RULES[first],
                 rows=rows,
                 torch_only=first in {"alike", "operators"},

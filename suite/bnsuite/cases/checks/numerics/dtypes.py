@@ -7,16 +7,16 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.case import BOUNDLESS, NumericsCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material import other_norms
 from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
     compare,
-    right,
-    start_of,
+    layer_step,
+    randomize_state,
+    reference_step,
+    state_of,
     step_against_float64,
-    step_of,
-    unsettle,
 )
 from bnsuite.cases.checks.material.layouts import lay
 from bnsuite.cases.checks.material.outcomes import each_backend
@@ -90,7 +90,7 @@ def _kinds(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, prefix: str = ""
         return str(tensor.dtype).removeprefix("torch.")
 
     before = {name: said(one) for name, one in layer.named_buffers()}
-    seen = step_of(layer, x, dy)
+    seen = layer_step(layer, x, dy)
     for part in ("y", "dx"):
         yield Observation(f"{prefix}dtype of {part}", said(getattr(seen, part)), expected=said(x))
     for name, parameter in layer.named_parameters():
@@ -104,12 +104,12 @@ def _step(
     subject: Subject, *, shape: tuple[int, ...], dtype: str, parameters: str, training: bool, layout: str
 ) -> Iterator[Observation]:
     """A step, its precisions and, where a half precision is only the input's, how far single outputs are off."""
-    layer = _cast(unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1])), parameters).train(training)
+    layer = _cast(randomize_state(subject.batch_norm(len(shape) - 2 or 1, shape[1])), parameters).train(training)
     x = lay(subject.randn(*shape, dtype=dtype), layout)
     dy = lay(subject.randn(*shape, seed=1, dtype=dtype), layout)
     if dtype in HALVES and parameters == "float32":
         state = {name: one.clone() for name, one in layer.state_dict().items()}
-        exact: Any = right(start_of(layer), x, None, exact=True)
+        exact: Any = reference_step(state_of(layer), x, None, exact=True)
         yield Observation("places of y", _places(layer(x).detach(), exact.y), 1.0)
         layer.load_state_dict(state)
     yield from step_against_float64(layer, x, dy, limit=_limit(dtype))
@@ -120,7 +120,7 @@ def _odd(subject: Subject, *, dtype: str, parameters: str, buffers: str) -> Iter
     """Whether a pair of precisions is taken and, if so, that it is right."""
     for training in (True, False):
         mode = "train" if training else "eval"
-        layer = _cast(unsettle(subject.batch_norm(2, 9)), parameters, buffers).train(training)
+        layer = _cast(randomize_state(subject.batch_norm(2, 9)), parameters, buffers).train(training)
         shape = (4, 9, 3, 5)
         x, dy = subject.randn(*shape, dtype=dtype), subject.randn(*shape, seed=1, dtype=dtype)
         try:
@@ -138,7 +138,7 @@ def _two(subject: Subject, *, dtype: str, parameters: str) -> Iterator[Observati
 
     layer = _cast(subject.batch_norm(1, 3), parameters)
     x = torch.tensor([[1.3047, 100.5, -0.01], [0.8789, 95.25, 0.02]]).to(subject.device, getattr(torch, dtype))
-    exact: Any = right(start_of(layer), x, None, exact=True)
+    exact: Any = reference_step(state_of(layer), x, None, exact=True)
     yield Observation("places of y", _places(layer(x).detach(), exact.y), 2.0)
 
 
@@ -150,14 +150,14 @@ def _autocast(
 
     shape = (4, 9, 5, 6)
     for given in (dtype, "float32"):
-        layer = unsettle(subject.batch_norm(2, 9, affine=affine, track_running_stats=track_running_stats))
+        layer = randomize_state(subject.batch_norm(2, 9, affine=affine, track_running_stats=track_running_stats))
         layer.train(training)
         x, dy = subject.randn(*shape, dtype=given), subject.randn(*shape, seed=1, dtype=given)
-        start = start_of(layer)
+        start = state_of(layer)
         with torch.autocast(torch.device(subject.device).type, dtype=getattr(torch, dtype)):
-            seen: Any = step_of(layer, x, dy)
-        exact, plain = (right(start, x, dy, exact=one) for one in (True, False))
-        yield from compare(seen, exact, plain, prefix=f"{given}/")
+            seen: Any = layer_step(layer, x, dy)
+        exact, rounded = (reference_step(start, x, dy, exact=one) for one in (True, False))
+        yield from compare(seen, exact, rounded, prefix=f"{given}/")
         yield Observation(f"{given}/dtype of y", str(seen.y.dtype), expected=f"torch.{given}")
 
 
@@ -196,9 +196,9 @@ def _other_norm(
     yield from _kinds(layer, x, dy)
 
 
-def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
+def _case(name: str, observers: Mapping[str, Observe], **options: Any) -> NumericsCase:
     options = {"quick": False, **options}
-    return NumericsCase(group="dtypes", name=name, look=partial(each_backend, looks=looks), **options)
+    return NumericsCase(group="dtypes", name=name, observe=partial(each_backend, observers=observers), **options)
 
 
 def _steps() -> Iterator[NumericsCase]:
@@ -206,11 +206,11 @@ def _steps() -> Iterator[NumericsCase]:
         mixed, half, image = dtype != parameters, dtype in HALVES, len(shape) == 4
         if where.endswith("large") and not half:
             continue
-        look = partial(_step, shape=shape, dtype=dtype, parameters=parameters, training=training)
+        observe = partial(_step, shape=shape, dtype=dtype, parameters=parameters, training=training)
         yield _case(
             f"{where}/{'train' if training else 'eval'}/{dtype}/parameters={parameters}",
             {
-                layout: partial(look, layout=layout)
+                layout: partial(observe, layout=layout)
                 for layout in (("contiguous", "channels-last") if len(shape) > 3 else ("contiguous",))
             },
             rule="every precision is taken, computed in float32 at the least, and kept where it belongs",
@@ -245,12 +245,12 @@ def _outcomes() -> Iterator[NumericsCase]:
             rule="a mixture of precisions that is taken is right, and what is refused stays so",
         )
     for dtype, training in product(HALVES, (True, False)):
-        look = partial(_autocast, dtype=dtype, training=training)
+        observe = partial(_autocast, dtype=dtype, training=training)
         yield _case(
             f"batch_norm2d/{'train' if training else 'eval'}/autocast={dtype}",
             {
                 f"affine={affine}/track_running_stats={track}".lower(): partial(
-                    look, affine=affine, track_running_stats=track
+                    observe, affine=affine, track_running_stats=track
                 )
                 for affine, track in product((True, False), repeat=2)
             },
@@ -259,10 +259,10 @@ def _outcomes() -> Iterator[NumericsCase]:
             quick=training,
         )
     for kind, (dtype, parameters) in product(other_norms.KINDS, PAIRS):
-        look = partial(_other_norm, kind=kind, dtype=dtype, parameters=parameters)
+        observe = partial(_other_norm, kind=kind, dtype=dtype, parameters=parameters)
         yield _case(
             f"{kind}/{dtype}/parameters={parameters}",
-            {"x".join(map(str, shape)): partial(look, shape=shape) for shape in ((3, 6, 20), (2, 4, 128, 128))},
+            {"x".join(map(str, shape)): partial(observe, shape=shape) for shape in ((3, 6, 20), (2, 4, 128, 128))},
             rule="every precision that is taken is computed in float32 at the least",
             rows=("N40",) if kind == other_norms.INSTANCE and dtype == "float16" else (),
             torch_only=True,

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material.arithmetic import (
-    Seen,
+    StepResult,
     compare,
-    right,
-    start_of,
+    layer_step,
+    reference_step,
+    state_of,
     step_against_float64,
-    step_of,
 )
 from bnsuite.cases.checks.material.layouts import lay
 from bnsuite.cases.checks.material.settings import KINDS, PLAIN, Kind, Setting
 
 
-def _same(one: Seen, other: Seen) -> str:
+def _same(one: StepResult, other: StepResult) -> str:
     """Whether two steps gave the same bits."""
     import torch
 
@@ -40,7 +40,7 @@ def _closed(
     incoming = lay(subject.randn(*x.shape, seed=1, dtype=setting.dtype), dy)
     with setting.backend():
         yield from list(step_against_float64(layer, x, incoming, eps=setting.eps))
-        first, second = (step_of(layer, x, incoming) for _ in range(2))
+        first, second = (layer_step(layer, x, incoming) for _ in range(2))
     yield Observation("repeated", _same(first, second), expected="same")
 
 
@@ -53,7 +53,7 @@ def _apart(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     alone = torch.zeros_like(dy)
     alone[1] = dy[1]
     with setting.backend():
-        whole, part, double = (step_of(layer, x, one).dx for one in (dy, alone, dy * 2.0))
+        whole, part, double = (layer_step(layer, x, one).dx for one in (dy, alone, dy * 2.0))
     assert whole is not None
     assert part is not None
     assert double is not None
@@ -70,20 +70,20 @@ def _switched(subject: Subject, *, setting: Setting, to: str) -> Iterator[Observ
     layer, x = setting.layer(subject), setting.x(subject)
     dy = subject.randn(*x.shape, seed=1)
     if to == "from training":
-        step_of(layer, setting.x(subject, 2), dy)
+        layer_step(layer, setting.x(subject, 2), dy)
         yield from step_against_float64(layer.eval(), x, dy)
         return
-    start = start_of(layer.eval())
+    start = state_of(layer.eval())
     leaf = x.requires_grad_()
     y = layer(leaf)
     layer.train()
     y.backward(dy)
     weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-    seen = Seen(y=y.detach(), dx=leaf.grad, dweight=weight.grad, dbias=bias.grad)
-    exact, plain = (
-        replace(right(start, x, dy, exact=one), running_mean=None, running_var=None) for one in (True, False)
+    seen = StepResult(y=y.detach(), dx=leaf.grad, dweight=weight.grad, dbias=bias.grad)
+    exact, rounded = (
+        replace(reference_step(start, x, dy, exact=one), running_mean=None, running_var=None) for one in (True, False)
     )
-    yield from compare(seen, exact, plain)
+    yield from compare(seen, exact, rounded)
 
 
 def _overtaken(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
@@ -92,7 +92,7 @@ def _overtaken(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     """
     layer, x = setting.layer(subject).eval(), setting.x(subject).requires_grad_()
     dy = subject.randn(*x.shape, seed=1)
-    exact, plain = (right(start_of(layer), x, dy, exact=one).dx for one in (True, False))
+    exact, rounded = (reference_step(state_of(layer), x, dy, exact=one).dx for one in (True, False))
     y = layer(x)
     layer.train()(setting.x(subject, 2))
     try:
@@ -100,7 +100,7 @@ def _overtaken(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     except RuntimeError:
         outcome = "right or refused"
     else:
-        parts = (Seen(dx=one) for one in (x.grad, exact, plain))
+        parts = (StepResult(dx=one) for one in (x.grad, exact, rounded))
         wrong = any(float(one.value) > (one.limit or 0.0) for one in compare(*parts))
         outcome = "wrong" if wrong else "right or refused"
     yield Observation("the way back", outcome, expected="right or refused")
@@ -111,7 +111,7 @@ ALONE = "each sample's gradient is its own, and linear"
 MODE = "the way back is of the mode of the way forth"
 ROWS = ("N67", "N68")
 
-Entry = tuple[str, Look, str, tuple[str, ...]]
+Entry = tuple[str, Observe, str, tuple[str, ...]]
 
 
 def _entries(cudnn: bool) -> Iterator[Entry]:
@@ -135,18 +135,18 @@ def _entries(cudnn: bool) -> Iterator[Entry]:
         yield f"batch_norm2d/{dtype}", partial(_closed, setting=replace(wide, dtype=dtype)), CLOSED, ROWS
     for var in (1e-8, 1e-4, 1e8):
         for eps in (1e-12, 1e-5, 1e-3):
-            look = partial(_closed, setting=replace(wide, eps=eps), var=var)
-            yield f"batch_norm2d/var={var:g}/eps={eps:g}", look, CLOSED, ROWS
+            observe = partial(_closed, setting=replace(wide, eps=eps), var=var)
+            yield f"batch_norm2d/var={var:g}/eps={eps:g}", observe, CLOSED, ROWS
 
 
 def cases() -> Iterator[NumericsCase]:
     """Every check, and on CUDA a second time with cuDNN off."""
     for cudnn in (True, False):
-        for name, look, rule, rows in _entries(cudnn):
+        for name, observe, rule, rows in _entries(cudnn):
             yield NumericsCase(
                 group="eval-backward",
                 name=name if cudnn else f"{name}/cudnn=off",
-                look=look,
+                observe=observe,
                 rule=rule,
                 rows=rows,
                 gpu_only=not cudnn,

@@ -8,8 +8,8 @@ from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import Seen, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.case import BOUNDLESS, NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material.arithmetic import StepResult, layer_step, randomize_state, reference_step, state_of
 from bnsuite.cases.checks.material.layouts import lay
 from bnsuite.cases.checks.material.other_norms import Norm
 from bnsuite.cases.checks.material.settings import cudnn_enabled
@@ -44,14 +44,14 @@ def _many(
     subject: Subject, *, shape: tuple[int, ...], training: bool, cudnn: bool, dtype: str = "float32", layout: str = ""
 ) -> Iterator[Observation]:
     """A step forward and back, every part of it against float64; statistics too."""
-    layer = unsettle(subject.batch_norm(max(1, len(shape) - 2), shape[1])).train(training)
-    start = start_of(layer)
+    layer = randomize_state(subject.batch_norm(max(1, len(shape) - 2), shape[1])).train(training)
+    start = state_of(layer)
     x = lay(subject.randn(*shape, dtype=dtype), layout)
     dy = lay(_edged(subject.randn(*shape, seed=1, mean=0.0, dtype=dtype)), layout)
     with cudnn_enabled(cudnn):
-        seen = step_of(layer, x, dy)
-    exact = right(start, x, dy, exact=True)
-    for part in fields(Seen):
+        seen = layer_step(layer, x, dy)
+    exact = reference_step(start, x, dy, exact=True)
+    for part in fields(StepResult):
         one, truth = (getattr(side, part.name) for side in (seen, exact))
         if truth is not None:
             limit = 1e-4 if part.name.startswith("running") else LIMITS[dtype]
@@ -62,12 +62,12 @@ def _norms(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
     """A step forward and back of another norm, against float64."""
     import torch
 
-    layer = unsettle(norm.layer()).to(subject.device)
+    layer = randomize_state(norm.layer()).to(subject.device)
     dy = subject.randn(*norm.shape, seed=1)
     found: list[list[torch.Tensor]] = []
     for exact in (False, True):
         leaf = subject.randn(*norm.shape, dtype="float64" if exact else "float32").requires_grad_()
-        y = norm.right(leaf, layer) if exact else layer(leaf)
+        y = norm.reference_step(leaf, layer) if exact else layer(leaf)
         wanted = (leaf, layer.get_parameter("weight"), layer.get_parameter("bias"))
         found.append([y.detach(), *torch.autograd.grad(y, wanted, dy.to(y.dtype))])
     for name, one, truth in zip(("y", "dx", "dweight", "dbias"), *found, strict=True):
@@ -87,7 +87,7 @@ NORMS = (
 )
 EVALUATED = ("N58", "N59", "N60", "N61")
 
-Entry = tuple[str, Look, tuple[str, ...]]
+Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _entries(cudnn: bool) -> Iterator[Entry]:
@@ -95,31 +95,31 @@ def _entries(cudnn: bool) -> Iterator[Entry]:
     for training in (True, False):
         mode = "train" if training else "eval"
         rows = ("N57",) if training else EVALUATED
-        look = partial(_many, training=training, cudnn=cudnn)
+        observe = partial(_many, training=training, cudnn=cudnn)
         for n in SIZES:
             for inner in ((3,), (2, 1, 1)) if n == 2**20 else ((3,), (3, 2), (2, 1, 1), (2, 1, 2), (2, 1, 1, 1)):
-                yield f"n={n}/{'x'.join(map(str, inner))}/{mode}", partial(look, shape=(n, *inner)), rows
+                yield f"n={n}/{'x'.join(map(str, inner))}/{mode}", partial(observe, shape=(n, *inner)), rows
         for dtype in ("float16", "bfloat16"):
             for n in PAST:
-                yield f"n={n}/{dtype}/{mode}", partial(look, shape=(n, 3), dtype=dtype), rows
-        yield f"n=65537/channels-last/{mode}", partial(look, shape=(65537, 4, 2, 2), layout="channels-last"), rows
+                yield f"n={n}/{dtype}/{mode}", partial(observe, shape=(n, 3), dtype=dtype), rows
+        yield f"n=65537/channels-last/{mode}", partial(observe, shape=(65537, 4, 2, 2), layout="channels-last"), rows
         for channels in (65535, 65536, 65537, 131072):
             for size in ((12, channels), (3, channels, 4), (12, channels, 1, 1)):
-                yield f"c={channels}/{len(size)}-axes/{mode}", partial(look, shape=size), ()
+                yield f"c={channels}/{len(size)}-axes/{mode}", partial(observe, shape=size), ()
         shapes: tuple[tuple[int, ...], ...]
         shapes = ((1, 2, 2**20 + 1), (2, 2, 65537, 1), (2, 2, 1, 65537), (1, 1, 1025, 1025), (1, 2, 65537, 2, 2))
         for shape in shapes:
-            yield f"extent/{'x'.join(map(str, shape))}/{mode}", partial(look, shape=shape), ()
+            yield f"extent/{'x'.join(map(str, shape))}/{mode}", partial(observe, shape=shape), ()
 
 
 def cases() -> Iterator[NumericsCase]:
     """Every check; on CUDA the batches a second time with cuDNN off, and the tensors no CPU is asked to hold."""
     for cudnn in (True, False):
-        for name, look, rows in _entries(cudnn):
+        for name, observe, rows in _entries(cudnn):
             yield NumericsCase(
                 group="large-batch",
                 name=name if cudnn else f"{name}/cudnn=off",
-                look=look,
+                observe=observe,
                 rule=RULE,
                 rows=rows,
                 gpu_only=not cudnn,
@@ -128,5 +128,5 @@ def cases() -> Iterator[NumericsCase]:
     for norm in NORMS:
         name = f"{norm.name}/{'x'.join(map(str, norm.shape))}"
         yield NumericsCase(
-            group="large-batch", name=name, look=partial(_norms, norm=norm), rule=RULE, torch_only=True, quick=False
+            group="large-batch", name=name, observe=partial(_norms, norm=norm), rule=RULE, torch_only=True, quick=False
         )

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BOUNDLESS, CannotLookError, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import start_of, step_of, unsettle
+from bnsuite.cases.checks.case import BOUNDLESS, CheckNotApplicableError, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import layer_step, randomize_state, state_of
 from bnsuite.cases.checks.material.other_norms import Norm
 from bnsuite.cases.checks.material.settings import cudnn_enabled
 from bnsuite.cases.checks.numerics.large_batch import RULE
@@ -46,10 +46,10 @@ def _available(device: str) -> int:
 
 
 def _room(device: str, tensors: int, numel: int) -> None:
-    """CannotLookError unless there is room for so many half precision tensors and some more."""
+    """CheckNotApplicableError unless there is room for so many half precision tensors and some more."""
     needed = (tensors * 2 * numel * (1 if device != "cpu" else 2)) + 6 * 2**30
     if _available(device) < needed:
-        raise CannotLookError(f"needs {needed / 2**30:.0f} GiB of free memory")
+        raise CheckNotApplicableError(f"needs {needed / 2**30:.0f} GiB of free memory")
 
 
 def _filled(subject: Subject, shape: tuple[int, ...], layout: str, seed: int) -> torch.Tensor:
@@ -112,11 +112,11 @@ def _huge(
 ) -> Iterator[Observation]:
     """A step forward and back on a half precision tensor, compared in float64, some samples or rows at a time."""
     _room(subject.device, 4, math.prod(shape))
-    layer = unsettle(subject.batch_norm(max(1, len(shape) - 2), shape[1])).train(training)
-    start: Any = start_of(layer)
+    layer = randomize_state(subject.batch_norm(max(1, len(shape) - 2), shape[1])).train(training)
+    start: Any = state_of(layer)
     x, dy = (_filled(subject, shape, layout, seed) for seed in (0, 1))
     with cudnn_enabled(cudnn):
-        seen: Any = step_of(layer, x, dy)
+        seen: Any = layer_step(layer, x, dy)
     y, dx = seen.y, seen.dx
     slabs = _Slabs(shape)
     mean, var = start.running_mean, start.running_var
@@ -153,7 +153,7 @@ def _huge_norm(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
     with torch.no_grad():
         y = layer(x)
         slabs = _Slabs(norm.shape)
-        yield Observation("y", slabs.worst(lambda at: (at(y), norm.right(at(x), layer))), 4e-3)
+        yield Observation("y", slabs.worst(lambda at: (at(y), norm.reference_step(at(x), layer))), 4e-3)
 
 
 def cases() -> Iterator[NumericsCase]:
@@ -163,9 +163,9 @@ def cases() -> Iterator[NumericsCase]:
         for training in (True, False):
             for cudnn in (True, False):
                 name = f"{size}/{'train' if training else 'eval'}{'' if cudnn else '/cudnn=off'}"
-                yield huge(name=name, look=partial(_huge, shape=shape, training=training, cudnn=cudnn))
+                yield huge(name=name, observe=partial(_huge, shape=shape, training=training, cudnn=cudnn))
     last = partial(_huge, shape=HUGE["2e31"], training=True, layout="channels-last")
-    yield huge(name="2e31/train/channels-last", look=last)
+    yield huge(name="2e31/train/channels-last", observe=last)
     for norm in HUGE_NORMS:
         name = f"{norm.name}/{'x'.join(map(str, norm.shape))}"
-        yield huge(name=name, look=partial(_huge_norm, norm=norm), rows=("N63",), torch_only=True)
+        yield huge(name=name, observe=partial(_huge_norm, norm=norm), rows=("N63",), torch_only=True)

@@ -10,16 +10,16 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
-    Seen,
-    Start,
-    multiple,
-    right,
-    start_of,
+    LayerState,
+    StepResult,
+    error_ratio,
+    randomize_state,
+    reference_step,
+    state_of,
     step_against_float64,
-    unsettle,
 )
 from bnsuite.cases.checks.material.layouts import part_of_larger
 from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
@@ -57,23 +57,23 @@ def _step(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     yield from _kind_of(layer, "float64" if setting.dtype == "float64" else "float32")
 
 
-def _after(start: Start, batches: Sequence[torch.Tensor], *, exact: bool) -> Seen:
+def _after(start: LayerState, batches: Sequence[torch.Tensor], *, exact: bool) -> StepResult:
     """The statistics after training steps on `batches`."""
-    seen = Seen()
+    seen = StepResult()
     for x in batches:
-        seen = right(start, x, None, exact=exact)
+        seen = reference_step(start, x, None, exact=exact)
         start = replace(start, running_mean=seen.running_mean, running_var=seen.running_var, counted=start.counted + 1)
     return seen
 
 
 def _against(
-    layer: nn.Module, start: Start, batches: Sequence[torch.Tensor], prefix: str = ""
+    layer: nn.Module, start: LayerState, batches: Sequence[torch.Tensor], prefix: str = ""
 ) -> Iterator[Observation]:
     """The statistics of `layer`, which began at `start`, after it was trained on `batches`."""
-    exact, plain = (_after(start, batches, exact=one) for one in (True, False))
+    exact, rounded = (_after(start, batches, exact=one) for one in (True, False))
     for name in STATISTICS:
         yield Observation(
-            f"{prefix}{name}", multiple(getattr(layer, name), getattr(exact, name), getattr(plain, name)), LIMIT
+            f"{prefix}{name}", error_ratio(getattr(layer, name), getattr(exact, name), getattr(rounded, name)), LIMIT
         )
     counter = getattr(layer, "num_batches_tracked", None)
     if counter is not None:
@@ -83,7 +83,7 @@ def _against(
 def _sequence(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     """Batches of different sizes and extents, with evaluations between them that count for nothing."""
     layer = setting.layer(subject)
-    start = start_of(layer, momentum=setting.momentum)
+    start = state_of(layer, momentum=setting.momentum)
     shape = setting.kind.shape
     batches = [
         replace(setting, shape=(n, shape[1], *(max(1, extent - cut) for extent in shape[2:])), mean=n / 2.0).x(
@@ -117,7 +117,7 @@ def _several(subject: Subject, *, setting: Setting, how: str = "", rounds: int =
     import torch
 
     layer = setting.layer(subject)
-    start = start_of(layer, momentum=setting.momentum)
+    start = state_of(layer, momentum=setting.momentum)
     batches = [setting.x(subject, seed) for seed in range(10)] * rounds
     layer.requires_grad_(how != "frozen")
     with {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}.get(how, nullcontext)():
@@ -131,7 +131,7 @@ def _twice(subject: Subject, *, kind: Kind) -> Iterator[Observation]:
     """A layer used twice before one step back moves its statistics twice; steps back never move them."""
     setting = Setting(kind=kind)
     layer = setting.layer(subject)
-    start = start_of(layer)
+    start = state_of(layer)
     first, second = setting.x(subject), setting.x(subject, 1) * 2.0
     y = layer(first) * layer(second)
     yield from _against(layer, start, (first, second))
@@ -150,7 +150,7 @@ def _strided(subject: Subject, *, how: str, setting: Setting, function: bool) ->
     views = {name: part_of_larger(getattr(layer, name), how) for name in STATISTICS}
     for name, (_, part) in views.items():
         setattr(layer, name, part)
-    start = start_of(layer)
+    start = state_of(layer)
     with setting.backend():
         if function:
             norm: Any = torch.nn.functional.batch_norm
@@ -204,7 +204,7 @@ def _again(subject: Subject) -> Iterator[Observation]:
     batches = [setting.x(subject, seed) * (seed + 1.0) for seed in range(6)]
     update: Any = swa_utils.update_bn
     update(batches, layer)
-    start = replace(start_of(subject.batch_norm(2, setting.kind.shape[1])), momentum=None)
+    start = replace(state_of(subject.batch_norm(2, setting.kind.shape[1])), momentum=None)
     yield from _against(layer, start, batches)
 
 
@@ -213,7 +213,7 @@ def _instance(subject: Subject, *, kind: Kind, momentum: float) -> Iterator[Obse
     from torch import nn
 
     make = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[kind.dimensions]
-    layer = unsettle(make(kind.shape[1], track_running_stats=True, momentum=momentum)).to(subject.device)
+    layer = randomize_state(make(kind.shape[1], track_running_stats=True, momentum=momentum)).to(subject.device)
     x = subject.randn(*kind.shape)
     results = []
     for dtype in (x.double().dtype, x.dtype):
@@ -222,8 +222,8 @@ def _instance(subject: Subject, *, kind: Kind, momentum: float) -> Iterator[Obse
         olds = (getattr(layer, name).to(dtype) for name in STATISTICS)
         results.append([(1 - momentum) * old + momentum * new for old, new in zip(olds, news, strict=True)])
     layer(x)
-    for name, exact, plain in zip(STATISTICS, *results, strict=True):
-        yield Observation(name, multiple(getattr(layer, name), exact, plain), LIMIT)
+    for name, exact, rounded in zip(STATISTICS, *results, strict=True):
+        yield Observation(name, error_ratio(getattr(layer, name), exact, rounded), LIMIT)
 
 
 MOMENTA: tuple[float | None, ...] = (0.0, 1e-3, 0.1, 0.9, 1.0, None)
@@ -254,7 +254,7 @@ TORCH_ONLY = re.compile(r"strided/function/.*|update_bn|instance_norm/.*")
 QUICK = re.compile(r"step/.*/(momentum=0.9|n=2)|sequence/.*none|eval/.*/trainable|strided/every-second/.*2d|ungraded.*")
 
 #: A check before it is a case: its name, its look and its rows.
-Entry = tuple[str, Look, tuple[str, ...]]
+Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _steps() -> Iterator[tuple[str, Setting, tuple[str, ...]]]:
@@ -282,13 +282,13 @@ def _by_backend(cudnn: bool) -> Iterator[Entry]:
     for name, setting, rows in _steps():
         yield f"step/{name}", partial(_step, setting=replace(setting, cudnn=cudnn)), rows
     for kind in KINDS:
-        plain = Setting(kind=kind, cudnn=cudnn)
-        yield f"eval/{kind.name}/trainable", partial(_evaluation, setting=plain, trains=True), ()
-        yield f"eval/{kind.name}/frozen", partial(_evaluation, setting=plain, trains=False), ("T11",)
+        rounded = Setting(kind=kind, cudnn=cudnn)
+        yield f"eval/{kind.name}/trainable", partial(_evaluation, setting=rounded, trains=True), ()
+        yield f"eval/{kind.name}/frozen", partial(_evaluation, setting=rounded, trains=False), ("T11",)
         for how in ("every-second", "column", "offset"):
-            look = partial(_strided, how=how, setting=plain)
-            yield f"strided/{how}/{kind.name}", partial(look, function=False), ("N10",)
-            yield f"strided/function/{how}/{kind.name}", partial(look, function=True), ("N10",)
+            observe = partial(_strided, how=how, setting=rounded)
+            yield f"strided/{how}/{kind.name}", partial(observe, function=False), ("N10",)
+            yield f"strided/function/{how}/{kind.name}", partial(observe, function=True), ("N10",)
     for layout in LAYOUTS:
         setting = Setting(layout=layout, cudnn=cudnn)
         yield f"eval/batch_norm2d/{layout}", partial(_evaluation, setting=setting, trains=True), ()
@@ -297,8 +297,8 @@ def _by_backend(cudnn: bool) -> Iterator[Entry]:
 def _once() -> Iterator[Entry]:
     for kind in KINDS:
         for momentum in (0.1, None):
-            look: Look = partial(_sequence, setting=Setting(kind=kind, momentum=momentum))
-            yield f"sequence/{kind.name}/momentum={momentum}", look, ("N49", "T15")
+            observe: Observe = partial(_sequence, setting=Setting(kind=kind, momentum=momentum))
+            yield f"sequence/{kind.name}/momentum={momentum}", observe, ("N49", "T15")
         yield f"twice/{kind.name}", partial(_twice, kind=kind), ()
     for how in ("no_grad", "inference_mode", "frozen"):
         yield f"ungraded/{how}", partial(_several, setting=Setting(), how=how), ("T11",) if how == "frozen" else ()
@@ -307,16 +307,16 @@ def _once() -> Iterator[Entry]:
         yield f"small/{dtype}", partial(_several, setting=small, rounds=20), ("T22",)
     for kind in KINDS[1:]:
         for share in (0.1, 1.0):
-            look = partial(_instance, kind=kind, momentum=share)
-            yield f"instance_norm/{kind.dimensions}d/momentum={share}", look, ()
+            observe = partial(_instance, kind=kind, momentum=share)
+            yield f"instance_norm/{kind.dimensions}d/momentum={share}", observe, ()
 
 
 def _long() -> Iterator[Entry]:
     """What many steps or other tools of torch make of the statistics."""
     for shape in ((2, 256), (3, 256), (4, 256), (1, 256, 2), (2, 256, 1, 1)):
         for momentum in (0.1, None):
-            look = partial(_population, shape=shape, momentum=momentum)
-            yield f"population/{'x'.join(map(str, shape))}/momentum={momentum}", look, ("N44", "N45", "N47")
+            observe = partial(_population, shape=shape, momentum=momentum)
+            yield f"population/{'x'.join(map(str, shape))}/momentum={momentum}", observe, ("N44", "N45", "N47")
     for buffers in (True, False):
         yield f"averaged/use_buffers={buffers}", partial(_averaged, buffers=buffers), ("T13",)
     yield "update_bn", _again, ()
@@ -326,12 +326,12 @@ def cases() -> Iterator[NumericsCase]:
     """Every check, and on CUDA those that have a choice of backend a second time with cuDNN off."""
     entirely = chain(_by_backend(cudnn=True), _once(), _long())
     for entries, suffix in ((entirely, ""), (_by_backend(cudnn=False), "/cudnn=off")):
-        for given, look, rows in entries:
+        for given, observe, rows in entries:
             name = given.lower()
             yield NumericsCase(
                 group="running-statistics",
                 name=name + suffix,
-                look=look,
+                observe=observe,
                 rule=RULES[name.split("/")[0]],
                 rows=rows,
                 torch_only=TORCH_ONLY.fullmatch(name) is not None,

@@ -7,16 +7,16 @@ from functools import partial
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
+from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material import other_norms
 from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
     compare,
-    right,
-    start_of,
+    layer_step,
+    randomize_state,
+    reference_step,
+    state_of,
     step_against_float64,
-    step_of,
-    unsettle,
 )
 from bnsuite.cases.checks.material.layouts import ordered, strided
 from bnsuite.cases.checks.material.outcomes import each_backend
@@ -62,7 +62,7 @@ EDGES: dict[str, tuple[int, ...]] = {
 
 
 def _step(subject: Subject, *, shape: tuple[int, ...], x: str, dy: str, training: bool) -> Iterator[Observation]:
-    layer = unsettle(subject.batch_norm(len(shape) - 2, shape[1])).train(training)
+    layer = randomize_state(subject.batch_norm(len(shape) - 2, shape[1])).train(training)
     yield from step_against_float64(
         layer, strided(subject.randn(*shape), x), strided(subject.randn(*shape, seed=1), dy)
     )
@@ -70,7 +70,7 @@ def _step(subject: Subject, *, shape: tuple[int, ...], x: str, dy: str, training
 
 def _half(subject: Subject, *, dtype: str, x: str, dy: str, training: bool) -> Iterator[Observation]:
     shape = (2, 64, 10, 10)
-    layer = unsettle(subject.batch_norm(2, 64)).train(training)
+    layer = randomize_state(subject.batch_norm(2, 64)).train(training)
     yield from step_against_float64(
         layer, strided(subject.randn(*shape, dtype=dtype), x), strided(subject.randn(*shape, seed=1, dtype=dtype), dy)
     )
@@ -86,15 +86,15 @@ def _orders(subject: Subject, *, shape: tuple[int, ...], training: bool, stored:
 
     def made() -> nn.Module:
         layer = subject.batch_norm(len(shape) - 2, shape[1])
-        return (unsettle(layer) if stored else layer).train(training)
+        return (randomize_state(layer) if stored else layer).train(training)
 
-    start = start_of(made())
-    exact, plain = (right(start, values, given, exact=one) for one in (True, False))
+    start = state_of(made())
+    exact, rounded = (reference_step(start, values, given, exact=one) for one in (True, False))
     orders = list(permutations(range(len(shape))))
     for order in orders[:: 5 if len(orders) > 24 else 1]:
         for name, dy in (("contiguous", given), ("reversed", ordered(given, order[::-1]))):
-            seen = step_of(made(), ordered(values, order), dy)
-            worst = max(float(one.value) for one in compare(seen, exact, plain))
+            seen = layer_step(made(), ordered(values, order), dy)
+            worst = max(float(one.value) for one in compare(seen, exact, rounded))
             yield Observation(f"{''.join(map(str, order))}/dy={name}", worst, LIMIT)
 
 
@@ -109,11 +109,11 @@ def _format(subject: Subject, *, kind: str, dimensions: int) -> Iterator[Observa
     shape = (4, 6, *(5, 4, 3)[:dimensions])
     for training, x, dy in product((True, False), LAYOUTS, ("contiguous", "channels-last")):
         if kind == "batch_norm":
-            layer: Any = unsettle(subject.batch_norm(dimensions, 6)).train(training)
+            layer: Any = randomize_state(subject.batch_norm(dimensions, 6)).train(training)
         else:
             layer = other_norms.make(subject, kind, shape).train(training)
         given = strided(subject.randn(*shape), x)
-        seen: Any = step_of(layer, given, strided(subject.randn(*shape, seed=1), dy))
+        seen: Any = layer_step(layer, given, strided(subject.randn(*shape, seed=1), dy))
         for part, one in (("y", seen.y), ("dx", seen.dx)):
             word = "the input's" if one.stride() == given.stride() else "contiguous" if one.is_contiguous() else "other"
             what = f"{'train' if training else 'eval'}/x={x}/dy={dy}/{part}"
@@ -130,13 +130,13 @@ def _same_as_clone(subject: Subject, *, dimensions: int, training: bool) -> Iter
     for name, part in parts.items():
         states = []
         for x in (part, part.clone(memory_format=torch.contiguous_format)):
-            layer = unsettle(subject.batch_norm(dimensions, part.shape[1])).train(training)
-            states.append(step_of(layer, x, subject.randn(*part.shape, seed=1)))
-        start = start_of(unsettle(subject.batch_norm(dimensions, part.shape[1])).train(training))
+            layer = randomize_state(subject.batch_norm(dimensions, part.shape[1])).train(training)
+            states.append(layer_step(layer, x, subject.randn(*part.shape, seed=1)))
+        start = state_of(randomize_state(subject.batch_norm(dimensions, part.shape[1])).train(training))
         dy = subject.randn(*part.shape, seed=1)
-        exact, plain = (right(start, part, dy, exact=one) for one in (True, False))
+        exact, rounded = (reference_step(start, part, dy, exact=one) for one in (True, False))
         for which, seen in zip(("itself", "copied"), states, strict=True):
-            worst = max(float(one.value) for one in compare(seen, exact, plain))
+            worst = max(float(one.value) for one in compare(seen, exact, rounded))
             yield Observation(f"{name} {which}", worst, LIMIT)
 
 
@@ -155,19 +155,19 @@ def _many(subject: Subject, *, x: str, dy: str) -> Iterator[Observation]:
     yield from other_norms.step_against_float64(other_norms.GROUP, layer, strided(subject.randn(*shape), x), given)
 
 
-def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
+def _case(name: str, observers: Mapping[str, Observe], **options: Any) -> NumericsCase:
     options = {"quick": False, "rule": RULE, **options}
-    return NumericsCase(group="strides", name=name, look=partial(each_backend, looks=looks), **options)
+    return NumericsCase(group="strides", name=name, observe=partial(each_backend, observers=observers), **options)
 
 
 def _steps() -> Iterator[NumericsCase]:
     for (rank, shape), training in product(RANKS.items(), (True, False)):
         where = f"batch_norm{rank}d/{'train' if training else 'eval'}"
         for x in LAYOUTS + OTHERS:
-            look = partial(_step, shape=shape, x=x, training=training)
+            observe = partial(_step, shape=shape, x=x, training=training)
             yield _case(
                 f"{where}/x={x}",
-                {f"dy={dy}": partial(look, dy=dy) for dy in LAYOUTS + EXPANDED},
+                {f"dy={dy}": partial(observe, dy=dy) for dy in LAYOUTS + EXPANDED},
                 rows=ROWS[x],
                 quick=rank == 2 and x in LAYOUTS[1:] and training,
             )
@@ -177,10 +177,10 @@ def _steps() -> Iterator[NumericsCase]:
                 {"": partial(_orders, shape=ORDERED[rank][0], training=training, stored=stored)},
                 rows=("N01",) if not training else (),
             )
-        look = partial(_orders, training=training, stored=True)
+        observe = partial(_orders, training=training, stored=True)
         yield _case(
             f"{where}/orders/sizes-of-1",
-            {"x".join(map(str, sizes)): partial(look, shape=sizes) for sizes in ORDERED[rank][1:]},
+            {"x".join(map(str, sizes)): partial(observe, shape=sizes) for sizes in ORDERED[rank][1:]},
         )
         yield _case(
             f"{where}/part-of-larger",
@@ -189,17 +189,17 @@ def _steps() -> Iterator[NumericsCase]:
             rule="a part of a larger tensor gives what a copy of it gives",
         )
     for (name, shape), training in product(EDGES.items(), (True, False)):
-        look = partial(_step, shape=shape, training=training)
+        observe = partial(_step, shape=shape, training=training)
         pairs = product(LAYOUTS[:3], LAYOUTS[:2])
         yield _case(
             f"batch_norm2d/{'train' if training else 'eval'}/{name}",
-            {f"x={x}/dy={dy}": partial(look, x=x, dy=dy) for x, dy in pairs},
+            {f"x={x}/dy={dy}": partial(observe, x=x, dy=dy) for x, dy in pairs},
         )
     for dtype, training in product(("float16", "bfloat16"), (True, False)):
-        look = partial(_half, dtype=dtype, training=training)
+        observe = partial(_half, dtype=dtype, training=training)
         yield _case(
             f"batch_norm2d/{'train' if training else 'eval'}/{dtype}",
-            {f"x={x}/dy={dy}": partial(look, x=x, dy=dy) for x, dy in product(LAYOUTS, repeat=2)},
+            {f"x={x}/dy={dy}": partial(observe, x=x, dy=dy) for x, dy in product(LAYOUTS, repeat=2)},
             rows=("N02",) if not training else (),
         )
 
@@ -215,10 +215,10 @@ def _kinds() -> Iterator[NumericsCase]:
             torch_only=own,
         )
     for kind, (rank, shape), x in product(other_norms.KINDS, RANKS.items(), LAYOUTS):
-        look = partial(_other_norm, kind=kind, shape=(shape[0], 64, *shape[2:]), x=x)
+        observe = partial(_other_norm, kind=kind, shape=(shape[0], 64, *shape[2:]), x=x)
         yield _case(
             f"{kind}/{rank}d/x={x}",
-            {f"dy={dy}": partial(look, dy=dy) for dy in (*LAYOUTS, "expanded-places")},
+            {f"dy={dy}": partial(observe, dy=dy) for dy in (*LAYOUTS, "expanded-places")},
             rows=("N81",) if kind == other_norms.GROUP else (),
             torch_only=True,
         )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsuite.cases import implementation
-from bnsuite.cases.checks.case import CannotLookError, Subject
+from bnsuite.cases.checks.case import CheckNotApplicableError, Subject
 
 RANKS = 2
 #: What starting Python, torch and the process group may take on a cold machine.
@@ -51,7 +51,7 @@ def ask(subject: Subject, program: str, *, limit_s: float = 20.0, **arguments: A
         from torch import distributed
 
         if not distributed.is_available() or not distributed.is_gloo_available():
-            raise CannotLookError("this torch is built without torch.distributed and gloo")
+            raise CheckNotApplicableError("this torch is built without torch.distributed and gloo")
         _close_all()
         pair = _PAIRS[key] = _Pair(subject.device)
     outcome = pair.ask(program, arguments, limit_s)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import Subject
 from bnsuite.cases.checks.material import networks
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 from bnsuite.cases.checks.material.layouts import lay
 from bnsuite.cases.checks.material.states import snapshot
 
@@ -128,7 +128,7 @@ def synchronised(
     import torch
 
     subject = Subject(device)
-    layer = unsettle(_synchronised(subject, max(1, len(shapes[0]) - 2), shapes[0][1], **options))
+    layer = randomize_state(_synchronised(subject, max(1, len(shapes[0]) - 2), shapes[0][1], **options))
     if dtype == "float64":
         layer.double()
     x, dy = (lay(one, how) for one, how in zip(shard(subject, shapes[rank], rank, dtype), layouts, strict=True))
@@ -153,7 +153,7 @@ def penalty(rank: int, device: str, *, shapes: list[list[int]]) -> dict[str, Any
     import torch
 
     subject = Subject(device)
-    layer = unsettle(_synchronised(subject, 2, shapes[0][1]))
+    layer = randomize_state(_synchronised(subject, 2, shapes[0][1]))
     x, dy = shard(subject, shapes[rank], rank, "float32")
     leaf = x.requires_grad_()
     (slope,) = torch.autograd.grad(layer(leaf), leaf, dy, create_graph=True)
@@ -196,9 +196,9 @@ def alone(rank: int, device: str, *, options: dict[str, Any], convert: bool, dim
     channels = networks.WIDTHS[1]
     if convert:
         made = implementation.torchs_own(dimensions, channels, **options).to(device).eval()
-        layer = unsettle(nn.SyncBatchNorm.convert_sync_batchnorm(made))
+        layer = randomize_state(nn.SyncBatchNorm.convert_sync_batchnorm(made))
     else:
-        layer = unsettle(_synchronised(subject, dimensions, channels, **options)).eval()
+        layer = randomize_state(_synchronised(subject, dimensions, channels, **options)).eval()
     x = subject.randn(4, channels, *networks.SPATIAL[dimensions])
     with torch.no_grad():
         y = layer(x)

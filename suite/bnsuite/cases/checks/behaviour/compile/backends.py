@@ -6,7 +6,7 @@ import shutil
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import CannotLookError
+from bnsuite.cases.checks.case import CheckNotApplicableError
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ def need(backend: str, device: str) -> None:
     import torch
 
     if backend == INDUCTOR and device == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
-        raise CannotLookError("no C++ compiler is on the PATH")
+        raise CheckNotApplicableError("no C++ compiler is on the PATH")
 
     def trivial(x: torch.Tensor) -> torch.Tensor:
         return x.sin() + 1
@@ -29,7 +29,7 @@ def need(backend: str, device: str) -> None:
     try:
         torch.compile(trivial, backend=backend)(torch.ones(3, device=device))
     except Exception as error:
-        raise CannotLookError(f"torch.compile has no working {backend} here: {type(error).__name__}") from error
+        raise CheckNotApplicableError(f"torch.compile has no working {backend} here: {type(error).__name__}") from error
 
 
 def counted() -> Any:

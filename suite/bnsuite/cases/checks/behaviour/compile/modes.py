@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases.checks.behaviour.compile.backends import AOT, PARTS, counted, need, reset
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material import flags
-from bnsuite.cases.checks.material.arithmetic import unsettle
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 from bnsuite.cases.checks.material.outcomes import outcome_of
 from bnsuite.cases.checks.material.states import BUFFERS
 
@@ -102,7 +102,7 @@ def _switched(subject: Subject, *, dimensions: int, backend: str) -> Iterator[Ob
     need(backend, subject.device)
     layer = flags.make(subject, dimensions, flags.Setting(training=True, made=True))
     twin = copy.deepcopy(layer)
-    other = copy.deepcopy(unsettle(copy.deepcopy(layer), seed=9).state_dict())
+    other = copy.deepcopy(randomize_state(copy.deepcopy(layer), seed=9).state_dict())
     x = subject.randn(*flags.SHAPES[dimensions])
     ways: dict[str, Callable[[Any], Any]] = {
         "train": lambda one: one.train(),
@@ -134,26 +134,26 @@ def cases() -> Iterator[BehaviourCase]:
     for training in (True, False):
         yield case(
             name=f"{PARTS}/batch_norm2d/table/{'train' if training else 'eval'}",
-            look=partial(_table, dimensions=2, training=training, backend=PARTS),
+            observe=partial(_table, dimensions=2, training=training, backend=PARTS),
             rule=rule,
             rows=("A34",),
         )
     for backend in (AOT, PARTS):
         yield case(
             name=f"{backend}/functional",
-            look=partial(_functional, dimensions=2, backend=backend),
+            observe=partial(_functional, dimensions=2, backend=backend),
             rule=rule,
             rows=("A34",),
             torch_only=True,
         )
         yield case(
             name=f"{backend}/batch_norm2d/cumulative",
-            look=partial(_cumulative, dimensions=2, backend=backend),
+            observe=partial(_cumulative, dimensions=2, backend=backend),
             rule="a cumulative average is right, with as many breaks of the graph as were accepted",
         )
     for dimensions in flags.SHAPES:
         yield case(
             name=f"{PARTS}/batch_norm{dimensions}d/switched",
-            look=partial(_switched, dimensions=dimensions, backend=PARTS),
+            observe=partial(_switched, dimensions=dimensions, backend=PARTS),
             rule=rule,
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases.checks.behaviour.compile.backends import AOT, INDUCTOR, PARTS, counted, need, reset
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material import other_norms
-from bnsuite.cases.checks.material.arithmetic import LIMIT, multiple, unsettle
+from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state
 from bnsuite.cases.checks.material.states import COUNTER
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ class Member:
             return other_norms.make(subject, self.kind, self.shape).train(self.training)
         if self.kind == "tracked_instance_norm":
             instance: Any = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[dimensions - 1]
-            net: nn.Module = unsettle(instance(channels, affine=True, track_running_stats=True))
+            net: nn.Module = randomize_state(instance(channels, affine=True, track_running_stats=True))
         elif self.kind == "sync_batch_norm":
-            net = unsettle(nn.SyncBatchNorm(channels, **self.options))
+            net = randomize_state(nn.SyncBatchNorm(channels, **self.options))
         else:
-            net = unsettle(subject.batch_norm(dimensions, channels, **self.options))
+            net = randomize_state(subject.batch_norm(dimensions, channels, **self.options))
             with torch.no_grad():
                 for name, buffer in net.named_buffers():
                     if name.endswith("running_var"):
@@ -160,13 +160,13 @@ def _together(subject: Subject, *, members: dict[str, Member], how: How) -> Iter
                 _step(exact, _through(exact), [x.double() for x in xs], [dy.double() for dy in dys], grad=how.grad),
                 _step(plain, _through(plain), xs, dys, grad=how.grad),
             )
-            for name, net, eager, seen, truth, honest in zip(members, nets, plain, *sides, strict=True):
-                words.setdefault(f"{name}/parts", set()).add("eager's" if seen.keys() == honest.keys() else "others")
-                for part in (one for one in honest if one in seen):
-                    for how_far, far in _far(seen[part], truth[part], honest[part]).items():
+            for name, net, eager, seen, truth, two_pass in zip(members, nets, plain, *sides, strict=True):
+                words.setdefault(f"{name}/parts", set()).add("eager's" if seen.keys() == two_pass.keys() else "others")
+                for part in (one for one in two_pass if one in seen):
+                    for how_far, far in _far(seen[part], truth[part], two_pass[part]).items():
                         what = f"{name}/{part}/{how_far}"
                         worst[what] = max(far, worst.get(what, 0.0))
-                    same = seen[part].dtype == honest[part].dtype and seen[part].stride() == honest[part].stride()
+                    same = seen[part].dtype == two_pass[part].dtype and seen[part].stride() == two_pass[part].stride()
                     words.setdefault(f"{name}/dtypes and strides", set()).add("eager's" if same else "others")
                 words.setdefault(f"{name}/counter", set()).add(_counter(net, eager))
         breaks, graphs = sum(counted()["graph_break"].values()), counted()["stats"]["unique_graphs"]
@@ -180,18 +180,18 @@ def _together(subject: Subject, *, members: dict[str, Member], how: How) -> Iter
         yield Observation(what, "+".join(sorted(found)), expected="eager's")
 
 
-def _far(seen: torch.Tensor, truth: torch.Tensor, honest: torch.Tensor) -> dict[str, float]:
-    """How far `seen` is from `truth`: as a whole and in the worst channel, in errors of what is `honest`."""
+def _far(seen: torch.Tensor, truth: torch.Tensor, two_pass: torch.Tensor) -> dict[str, float]:
+    """How far `seen` is from `truth`: as a whole and in the worst channel, in errors of what is `two_pass`."""
     import torch
 
     if seen.shape != truth.shape:
         return {"rmse": BOUNDLESS}
-    one, other = ((side.double() - truth.double()).square().mean().sqrt().item() for side in (seen, honest))
+    one, other = ((side.double() - truth.double()).square().mean().sqrt().item() for side in (seen, two_pass))
     ulp = torch.finfo(seen.dtype).eps * truth.double().square().mean().sqrt().item()
     # nothing is more exact than float64 to tell its errors by
     floor = (ULPS if seen.dtype != truth.dtype else ULPS64) * ulp
     ratio = one / max(other, floor / RATIO, 1e-300)
-    return {"rmse": ratio if math.isfinite(ratio) else BOUNDLESS, "worst": multiple(seen, truth, honest)}
+    return {"rmse": ratio if math.isfinite(ratio) else BOUNDLESS, "worst": error_ratio(seen, truth, two_pass)}
 
 
 def _counter(net: Any, eager: Any) -> str:
@@ -269,18 +269,18 @@ def _ratio(name: str) -> float:
 
 def cases() -> Iterator[BehaviourCase]:
     case = partial(BehaviourCase, group="compile", rule=RULE, limit_s=300.0)
-    for own, banks in ((False, _banks()), (True, _other_norm_banks())):
+    for torch_only, banks in ((False, _banks()), (True, _other_norm_banks())):
         for name, members in banks:
-            rows = ("N79", "N80") if own and "large" in name else ("N72", "N73", *("N76",) * ("inputs" in name))
+            rows = ("N79", "N80") if torch_only and "large" in name else ("N72", "N73", *("N76",) * ("inputs" in name))
             for backend in (AOT, PARTS):
                 if backend == AOT and "flags" not in name:
                     continue
                 yield case(
                     name=f"{backend}/{name}",
-                    look=partial(_together, members=members, how=How(backend, ratio=_ratio(name))),
+                    observe=partial(_together, members=members, how=How(backend, ratio=_ratio(name))),
                     rows=rows,
                     quick=backend == AOT and name == "batch_norm2d/flags",
-                    torch_only=own,
+                    torch_only=torch_only,
                 )
     # what takes a compiler takes its time too
     few = {f"{one}/{name}": net for one, shape in SHAPES.items() for name, net in _both(shape).items()}
@@ -292,18 +292,18 @@ def cases() -> Iterator[BehaviourCase]:
         **{name: (members, ("N79", "N80", "N73")) for name, members in _other_norm_banks() if name != "other-norms-3d"},
     }
     for name, (members, rows) in inductor.items():
-        look = partial(_together, members=members, how=How(INDUCTOR, ratio=_ratio(name)))
-        yield case(name=f"{INDUCTOR}/{name}", look=look, rows=rows, torch_only="other-norms" in name)
+        observe = partial(_together, members=members, how=How(INDUCTOR, ratio=_ratio(name)))
+        yield case(name=f"{INDUCTOR}/{name}", observe=observe, rows=rows, torch_only="other-norms" in name)
     for backend, name in ((PARTS, "1d"), (PARTS, "2d"), (INDUCTOR, "2d")):
         kinds = ("batch_norm", "block") if name == "2d" else ("batch_norm",)
         how = How(backend, dynamic=True, counts=(3, 4, 7, 32, 5))
         yield case(
             name=f"{backend}/batch_norm{name}/dynamic",
-            look=partial(_together, members=_both(SHAPES[name], kinds=kinds), how=how),
+            observe=partial(_together, members=_both(SHAPES[name], kinds=kinds), how=how),
             rows=("N74",),
         )
     for backend in (AOT, PARTS):
         how = How(backend, dynamic=None, fullgraph=False, grad=False)
         yield case(
-            name=f"{backend}/batch_norm2d/no-grad", look=partial(_together, members=_both(SHAPES["2d"]), how=how)
+            name=f"{backend}/batch_norm2d/no-grad", observe=partial(_together, members=_both(SHAPES["2d"]), how=how)
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material import networks
-from bnsuite.cases.checks.material.arithmetic import multiple, right, start_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import error_ratio, randomize_state, reference_step, state_of
 
 if TYPE_CHECKING:
     import torch
@@ -90,16 +90,16 @@ def _layer(
     _: Subject, *, shape: tuple[int, ...], options: dict[str, Any], training: bool, dynamo: bool
 ) -> Iterator[Observation]:
     here = Subject("cpu")
-    layer = unsettle(here.batch_norm(max(1, len(shape) - 2), shape[1], **options)).train(training)
+    layer = randomize_state(here.batch_norm(max(1, len(shape) - 2), shape[1], **options)).train(training)
     x = here.randn(*shape)
     model = _write(layer, x, dynamo=dynamo)
-    start = start_of(layer, eps=options.get("eps", 1e-5), momentum=options.get("momentum", 0.1))
+    start = state_of(layer, eps=options.get("eps", 1e-5), momentum=options.get("momentum", 0.1))
     outputs = model.run(x)
     yield Observation("outputs", str(len(outputs)), expected="1")
-    exact, plain = (right(start, x, None, exact=one).y for one in (True, False))
+    exact, rounded = (reference_step(start, x, None, exact=one).y for one in (True, False))
     assert exact is not None
-    assert plain is not None
-    yield Observation("y", multiple(outputs[0], exact, plain), LIMIT)
+    assert rounded is not None
+    yield Observation("y", error_ratio(outputs[0], exact, rounded), LIMIT)
     if implementation.named() is None and "momentum" in options:
         norms = model.norms()
         yield Observation("nodes", str(len(norms)), expected="1")
@@ -137,7 +137,7 @@ def _instance_norm(_: Subject, *, shape: tuple[int, ...], dynamo: bool) -> Itera
 
     here = Subject("cpu")
     kinds = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
-    layer = unsettle(kinds[len(shape)](shape[1], affine=True, track_running_stats=True)).eval()
+    layer = randomize_state(kinds[len(shape)](shape[1], affine=True, track_running_stats=True)).eval()
     x = here.randn(*shape)
     yield Observation("y", _far(_write(layer, x, dynamo=dynamo).run(x)[0], layer(x).detach()), ROUNDING)
 
@@ -158,26 +158,26 @@ def cases() -> Iterator[BehaviourCase]:
                     rows = (*rows, "A27") if "momentum" in options and not training else rows
                     yield case(
                         name=f"onnx-{exporter}/{'train' if training else 'eval'}/{shape_name}/{option}",
-                        look=partial(_layer, shape=shape, options=options, training=training, dynamo=dynamo),
+                        observe=partial(_layer, shape=shape, options=options, training=training, dynamo=dynamo),
                         rule="a layer written to ONNX computes what it does in the same mode",
                         rows=rows,
                     )
         yield case(
             name=f"onnx-{exporter}/mixed",
-            look=partial(_mixed, dimensions=2, dynamo=dynamo),
+            observe=partial(_mixed, dimensions=2, dynamo=dynamo),
             rule="a frozen norm and one that trains are exported as what they are",
             rows=("A28",),
         )
         for dimensions in (1, 2, 3):
             yield case(
                 name=f"onnx-{exporter}/network/{dimensions}d",
-                look=partial(_network, dimensions=dimensions, dynamo=dynamo),
+                observe=partial(_network, dimensions=dimensions, dynamo=dynamo),
                 rule="folding a norm changes no output",
             )
         for shape_name in ("1d", "2d", "3d"):
             yield case(
                 name=f"onnx-{exporter}/instance_norm/{shape_name}",
-                look=partial(_instance_norm, shape=SHAPES[shape_name], dynamo=dynamo),
+                observe=partial(_instance_norm, shape=SHAPES[shape_name], dynamo=dynamo),
                 rule="an exported InstanceNorm uses its running statistics as the layer does",
                 rows=("A31",),
                 torch_only=True,
