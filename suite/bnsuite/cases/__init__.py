@@ -1,7 +1,7 @@
-"""What is measured: frozen case values with readable ids, and builders that return a zero-argument step.
+"""The cases: frozen values with readable ids, and builders that return a zero-argument step.
 
-Nothing here imports torch until a case is built, so the catalogue can be listed at once. What a file of a user's own
-cases needs is exported here: it subclasses :class:`Case` for a timed step, makes a :class:`LayerCase` or a
+Nothing here imports torch until a case is built, so the catalogue can be listed at once. A file of a user's own cases
+finds here what it needs: it subclasses :class:`Case` for a timed step, makes a :class:`LayerCase` or a
 :class:`TrainCase`, or wraps a function of a :class:`Subject` that yields :class:`Observation` in a
 :class:`NumericsCase` or :class:`BehaviourCase`.
 """

@@ -1,4 +1,4 @@
-"""The value every case is made of."""
+"""The base of every case."""
 
 from __future__ import annotations
 

@@ -24,17 +24,17 @@ VARIABLE = "BNSUITE_IMPL"
 
 
 class ImplementationError(ValueError):
-    """The implementation that was named can't be had."""
+    """The implementation that was named can't be loaded."""
 
 
 def named() -> str | None:
-    """What was named, or None for torch's own layers."""
+    """Returns the implementation as it was named, or None for torch's own layers."""
     return os.environ.get(VARIABLE) or None
 
 
 @cache
 def load(name: str) -> Callable[..., nn.Module]:
-    """The factory that `name` means; ImplementationError, in one line, if there is none."""
+    """Returns the factory that `name` means; ImplementationError, in one line, if there is none."""
     place, _, attribute = name.rpartition(":")
     try:
         path = Path(place)
@@ -54,12 +54,12 @@ def load(name: str) -> Callable[..., nn.Module]:
 
 
 def refusal(reason: object) -> str:
-    """What is said where the implementation raised NotImplementedError."""
+    """Returns the reason for an implementation that raised NotImplementedError."""
     return f"the implementation does not do it: {reason}"
 
 
 def batch_norm(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
-    """A batch norm layer for inputs of 1, 2 or 3 `dimensions` beyond (N, C): the implementation's, or torch's."""
+    """Returns the implementation's or torch's layer for inputs of 1, 2 or 3 `dimensions` beyond (N, C)."""
     name = named()
     if name is not None:
         return load(name)(channels, **arguments)
@@ -67,7 +67,7 @@ def batch_norm(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
 
 
 def torchs_own(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
-    """Torch's own ``BatchNorm1d``, ``BatchNorm2d`` or ``BatchNorm3d``."""
+    """Returns torch's own ``BatchNorm1d``, ``BatchNorm2d`` or ``BatchNorm3d``."""
     from torch import nn
 
     kind = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dimensions]

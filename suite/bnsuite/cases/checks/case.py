@@ -1,4 +1,4 @@
-"""The value every check is made of: a case that is looked at once, and not timed."""
+"""The base of every check: a case that is run once, and not timed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-#: What stands for a number that is not finite, or larger still; JSON has none.
+#: The value of a number that is not finite, or larger; JSON has none.
 BOUNDLESS = 1e30
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One thing that a check saw, and what is right.
+    """One result of a check, and the criterion for it.
 
-    A number is right up to `limit`; a word is right if it is `expected`. With neither, what is right was accepted
-    before: it stands in the baseline. A number that is not finite is wrong wherever a limit is: it is BOUNDLESS.
+    A number passes up to `limit`; a word passes if it is `expected`. With neither, it is compared with the accepted
+    one in the baseline. A number that is not finite becomes BOUNDLESS, so that it fails wherever a limit is.
     """
 
     what: str
@@ -40,25 +40,26 @@ class Observation:
 
 
 class CheckNotApplicableError(Exception):
-    """The check has nothing to look at here; the message says what it lacks."""
+    """The check can't be applied here; the message says what is missing."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a check looks at: batch norm layers on a device."""
+    """The subject of a check: batch norm layers on a device."""
 
     #: "cpu" or "cuda:N".
     device: str
 
     def batch_norm(self, dimensions: int, channels: int, **arguments: Any) -> nn.Module:
-        """A layer for inputs of `dimensions` beyond (N, C), on the device: the implementation's, or torch's."""
+        """Returns a layer for inputs of `dimensions` beyond (N, C), on the device: the implementation's, or torch's."""
         return implementation.batch_norm(dimensions, channels, **arguments).to(self.device)
 
     def randn(
         self, *shape: int, seed: int = 0, mean: float = 0.5, std: float = 2.0, dtype: str = "float32"
     ) -> torch.Tensor:
-        """Normal numbers, the same on every device; by default neither centred nor of unit variance, where some
-        faults cancel.
+        """Returns normal numbers, the same on every device.
+
+        By default they are neither centred nor of unit variance, where some faults cancel.
         """
         import torch
 
@@ -71,9 +72,9 @@ Observe = Callable[[Subject], Iterable[Observation]]
 
 @dataclass(frozen=True, kw_only=True)
 class CheckCase(Case):
-    """Something that must hold of the layer, on whatever machine.
+    """A property that must hold of the layer on every machine.
 
-    `observe` is called once, in a process that may crash or hang without harm to others, and returns what it saw.
+    `observe` is called once, in a process that may crash or hang without harm to others, and yields observations.
     """
 
     #: The family of checks, as in ``docs/defects.md``: strides, reference, ...
@@ -143,6 +144,6 @@ class NumericsCase(CheckCase):
 
 @dataclass(frozen=True, kw_only=True)
 class BehaviourCase(CheckCase):
-    """What the layer does to its state, to memory, and beside the rest of torch."""
+    """State, memory, and the rest of torch around the layer."""
 
     family: ClassVar[str] = "behaviour"

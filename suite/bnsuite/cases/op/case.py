@@ -1,4 +1,4 @@
-"""The value every timed layer is made of."""
+"""The timed normalization layer."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from bnsuite.cases.case import Case, Step
 if TYPE_CHECKING:
     import torch
 
-#: Bytes an element, by the word for it in an id, and torch's name of it.
+#: Bytes per element and torch's name of a dtype, by the word for it in an id.
 DTYPES = {"f32": (4, "float32"), "bf16": (2, "bfloat16"), "f16": (2, "float16")}
 
-#: How often one step must read or write the activation at the least, each tensor once: forward reads x and writes
-#: y, backward reads x and dy and writes dx. What more an implementation moves (x twice for its statistics) is its own.
+#: Least number of times one step reads or writes the activation, each tensor once: forward reads x and writes y,
+#: backward reads x and dy and writes dx. An implementation may move more (x twice for its statistics).
 PASSES = {"fwd": 2, "fwd-train": 2, "fwd-eval": 2, "bwd": 3, "bwd-eval": 3, "fwd+bwd": 5}
 
 #: Layouts, by the rank of the shape: channels second, or last in memory.
 LAYOUTS = {2: ("nc",), 3: ("ncl",), 4: ("nchw", "nhwc"), 5: ("ncdhw", "ndhwc")}
 
 EAGER = "eager"
-#: How a step is run: as PyTorch does by default, and, on a GPU only, with cuDNN off, compiled, with the L2 cache
+#: Executions of a step: as PyTorch does by default, and, on a GPU only, with cuDNN off, compiled, with the L2 cache
 #: emptied before every round, and replayed from a CUDA graph.
 EXECUTIONS = (EAGER, "native", "compiled", "cold", "graph")
 

@@ -220,7 +220,7 @@ def _of_kinds() -> Iterator[RatioCase]:
 
 
 def _compiled() -> Iterator[RatioCase]:
-    """On a GPU, where compiling is for speed."""
+    """Yields the comparisons on a GPU, where compiling is for speed."""
     batch_norms = [
         _layer(COMMON, phase, layout) for layout in ("nchw", "nhwc") for phase in ("fwd-train", "fwd-eval", "fwd+bwd")
     ]

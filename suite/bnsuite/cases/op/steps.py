@@ -1,4 +1,4 @@
-"""How a layer's step is built: everything allocated outside, and a function left that launches work."""
+"""Builds the step of a layer: everything is allocated outside, and the function only launches work."""
 
 from __future__ import annotations
 

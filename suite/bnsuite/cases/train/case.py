@@ -1,4 +1,4 @@
-"""The value every training is made of."""
+"""The training: network, data and hyperparameters."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LONG_EPOCHS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCase(Case):
-    """One workload in one variant: network, data and hyperparameters."""
+    """One workload with one normalization: network, data and hyperparameters."""
 
     workload: str
     #: The normalization, such as ``bn`` or ``none``; or the other choice in which two trainings differ.
     norm: str
-    #: What tells this case from the others of its workload, such as ``{"lr": "0.01"}``; the end of the id.
+    #: The settings that distinguish the case within its workload, such as ``{"lr": "0.01"}``; the end of the id.
     settings: Mapping[str, str] = field(hash=False)
     network: Network
     data: str

@@ -1,4 +1,4 @@
-"""A training in progress."""
+"""The training in progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bnsuite.cases.train.case import TrainCase
 
 
-#: Batches gathered from the data at once.
+#: Batches that are gathered from the data at once.
 GATHERED = 64
 
 
@@ -138,7 +138,7 @@ class Training:
         return loss
 
     def correct(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Which samples of the validation set are classified right."""
+        """Returns a mask of the samples of the validation set that are classified correctly."""
         guess = outputs > 0 if outputs.dim() == 1 else outputs.argmax(1)
         return guess == self.data.y_val
 
@@ -151,7 +151,7 @@ class Training:
 
     @contextmanager
     def _own_chance(self, *, keep: bool = True) -> Iterator[None]:
-        """Let what is drawn inside come from this training's own generator state."""
+        """Draws inside from this training's own generator state."""
         import torch
 
         if not self._random:

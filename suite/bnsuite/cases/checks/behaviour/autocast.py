@@ -24,10 +24,10 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "3d": (4, CHANNELS, 2, 3, 3),
 }
 HALVES = ("bfloat16", "float16")
-#: How a batch may go wrong, and the scale of the loss that makes gradients overflow.
+#: Faults of a batch, and the scale of the loss that makes gradients overflow.
 SPOILED = ("inf", "-inf", "nan", "one-channel-inf", "one-channel-nan", "too-large")
 TOO_MUCH = 2.0**80
-#: Steps in which running statistics may come round: nothing is left of one value among 2^12 by then.
+#: Steps in which running statistics may recover: one value among 2^12 has no effect by then.
 STEPS = 60
 
 
@@ -48,7 +48,7 @@ def _dimensions(shape: tuple[int, ...]) -> int:
 def _step(
     subject: Subject, *, shape: tuple[int, ...], half: str, given: str, training: bool, channels_last: bool
 ) -> Iterator[Observation]:
-    """A step under autocast by every setting: it runs, honestly for what it was given, and keeps its precision."""
+    """Runs a step under autocast by every setting: it is as exact as its input allows, and keeps its precision."""
     import torch
 
     for affine, tracked in product((True, False), repeat=2):
@@ -85,7 +85,7 @@ def _on(flag: bool) -> str:
 
 
 def _both(start: Any, x: torch.Tensor, dy: torch.Tensor, dtype: torch.dtype) -> Iterator[Any]:
-    """What is exact and what is honest, for an output of `dtype`."""
+    """Yields the reference steps in float64 and in rounded arithmetic, for an output of `dtype`."""
     for exact in (True, False):
         seen = reference_step(start, x, dy, exact=exact)
         if not exact and seen.y is not None:
@@ -97,7 +97,7 @@ def _backward_outside(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> An
     """A step of `layer`; its gradient comes in the precision of its output."""
 
     class Cast:
-        """The layer with an output in the precision of what comes in, so that gradients fit."""
+        """The layer with an output in the precision of its input, so that gradients fit."""
 
         training = layer.training
 
@@ -130,7 +130,7 @@ def _net(subject: Subject, dimensions: int, **options: Any) -> tuple[nn.Module, 
 
 
 def _block(subject: Subject, *, shape: tuple[int, ...], half: str) -> Iterator[Observation]:
-    """Behind a convolution, which hands on half precision: what the layer makes of it is honest, in each mode."""
+    """Runs the layer in each mode after a convolution, whose output is in half precision."""
     for affine, tracked, training in product((True, False), repeat=3):
         net, layer = _net(subject, _dimensions(shape), affine=affine, track_running_stats=tracked)
         net.train(training)
@@ -174,9 +174,9 @@ def _spoil(x: torch.Tensor, how: str) -> torch.Tensor:
 
 
 def _overflow(subject: Subject, *, dimensions: int, how: str, momentum: float | None) -> Iterator[Observation]:
-    """One batch that is not finite: what becomes of the running statistics is pinned.
+    """Runs one batch that is not finite; its effect on the running statistics is accepted in the baseline.
 
-    No channel but those it is in may have a part in it.
+    It may affect no other channel.
     """
     import torch
 
@@ -196,9 +196,9 @@ def _overflow(subject: Subject, *, dimensions: int, how: str, momentum: float | 
 
 
 def _scaled(subject: Subject, *, dimensions: int, half: str, how: str) -> Iterator[Observation]:
-    """Training under autocast with a loss scaler, and one step that overflows: the scaler skips it.
+    """Trains under autocast with a loss scaler, which skips the one step that overflows.
 
-    By "gradients" the loss is too large for them, and the batch itself is like any other.
+    With "gradients" the loss is too large for them, and the batch itself is an ordinary one.
     """
     import torch
 
@@ -239,7 +239,7 @@ def _scaled(subject: Subject, *, dimensions: int, half: str, how: str) -> Iterat
 
 
 def _skipped(at_fault: bool, how: str, number: int) -> str | None:
-    """Whether a step is skipped; what is after a batch that was not finite is told by what the layer kept of it."""
+    """Returns the expected outcome of a step; None after a batch that was not finite, where the statistics decide."""
     if number == 3:
         return "skipped" if at_fault and how != "too-large" else None
     return "moved"

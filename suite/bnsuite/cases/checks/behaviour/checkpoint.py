@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 SHAPES: dict[int, tuple[int, ...]] = {1: (8, 5, 6), 2: (6, 5, 4, 6), 3: (4, 5, 2, 3, 4)}
 CHANNELS = 5
-#: The most updates by one step that are told apart.
-MOST = 3
-#: How a net is checkpointed; the reentrant variant wants an input that has a gradient.
+#: The most updates by one step that are distinguished.
+MAX_UPDATES = 3
+#: Variants of checkpointing; the reentrant one needs an input that has a gradient.
 VARIANTS = ("reentrant", "not-reentrant", "no-early-stop", "sequential", "nested")
 
 
 @dataclass(frozen=True)
 class Net:
-    """What is checkpointed, and in which mode."""
+    """The layers that are checkpointed, and their mode."""
 
     kind: str
     dimensions: int
@@ -54,7 +54,7 @@ class Made:
             "dropout": [nn.Dropout(0.5), self.layer, nn.Dropout(0.5)],
         }
         self.net = nn.Sequential(*around[net.kind]).to(subject.device).train(net.training)
-        #: What went into the layer.
+        #: The inputs of the layer.
         self.inputs: list[torch.Tensor] = []
         self.layer.register_forward_pre_hook(lambda _, given: self.inputs.append(given[0].detach()))
 
@@ -85,7 +85,7 @@ def _call(net: Any, variant: str, x: torch.Tensor) -> Any:
 
 
 def _updates(made: Made, before: dict[str, torch.Tensor | None], net: Net) -> dict[str, str]:
-    """How often each statistic was moved by the batch that the layer saw: "0", "1", ..., or "otherwise"."""
+    """Returns the number of updates of each statistic by the batch: "0", "1", ..., or "otherwise"."""
     import torch
 
     x = made.inputs[0].double()
@@ -100,7 +100,7 @@ def _updates(made: Made, before: dict[str, torch.Tensor | None], net: Net) -> di
             words[name] = "none" if old is new is None else "otherwise"
             continue
         value, words[name] = old.double(), "otherwise"
-        for times in range(MOST + 1):
+        for times in range(MAX_UPDATES + 1):
             if torch.allclose(new.double(), value, rtol=1e-5, atol=1e-6):
                 words[name] = str(times)
                 break
@@ -112,7 +112,7 @@ def _updates(made: Made, before: dict[str, torch.Tensor | None], net: Net) -> di
 
 
 def _count(layer: nn.Module, seen: int) -> None:
-    """Have the layer count `seen` batches already, behind which a cumulative average tells updates apart."""
+    """Sets the counter to `seen` batches, so that a cumulative average distinguishes numbers of updates."""
     counter: Any = getattr(layer, "num_batches_tracked", None)
     if counter is not None:
         counter.fill_(seen)
@@ -148,7 +148,7 @@ def _step(subject: Subject, *, net: Net, variants: tuple[str, ...], backward: bo
         seen = _results(made, variant, subject, backward=backward)
         yield Observation(f"{variant}/results", "+".join(seen), expected="+".join(plain))
         for name in (one for one in plain if one in seen):
-            # both are honest: what is allowed is a last digit
+            # both are right: they may differ in the last digit
             yield Observation(f"{variant}/{name}", error_ratio(seen[name], plain[name], plain[name]), LIMIT)
         due = str(int(net.training)) if net.tracked else "none"
         for name, word in _updates(made, before, net).items():

@@ -42,7 +42,7 @@ WARM_UP, REPLAYS = 3, 10
 
 @dataclass(frozen=True)
 class Setting:
-    """What is captured: a layer with its `options` on an input of `shape`."""
+    """The captured work: a layer with its `options` on an input of `shape`."""
 
     shape: tuple[int, ...]
     training: bool
@@ -70,7 +70,7 @@ class Captured:
     """A forward and backward pass of a layer as a CUDA graph, from and into memory that stays where it is.
 
     A layer in a group of processes waits for the device on purpose unless it is captured, and the group has a thread
-    that goes about its business meanwhile.
+    that works meanwhile.
     """
 
     def __init__(self, layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, *, grouped: bool) -> None:
@@ -91,7 +91,7 @@ class Captured:
         self._graph: Any = None
         if not self.waits:
             self._graph = torch.cuda.CUDAGraph()
-            # what is captured does not run yet: the state stays as it is
+            # captured work does not run yet: the state stays as it is
             with torch.cuda.graph(self._graph, capture_error_mode="thread_local" if grouped else "global"):
                 self._y, self._leaf = self._step()
 
@@ -126,7 +126,7 @@ class Captured:
 
 
 def _waits_for_device(step: Callable[[], Any]) -> bool:
-    """Whether a step waits for the device."""
+    """Returns True if a step waits for the device."""
     import torch
 
     torch.cuda.synchronize()
@@ -151,7 +151,7 @@ def _need_cuda(subject: Subject) -> None:
 
 
 def _replays(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
-    """Replays on ever new data, beside float64 each, and the state that they leave beside that of eager steps."""
+    """Compares replays on new data with float64, and the state they leave with that of eager steps."""
     import torch
 
     _need_cuda(subject)
@@ -195,7 +195,7 @@ def _compared(subject: Subject, layer: nn.Module, of: Setting, *, grouped: bool 
 
 
 def _waits(subject: Subject, *, shape: tuple[int, ...], momentum: float | None) -> Iterator[Observation]:
-    """Whether a call waits for the device: a cumulative average does by design, for it divides on the host."""
+    """Checks that a call does not wait for the device; a cumulative average does, since it divides on the host."""
     import torch
 
     _need_cuda(subject)

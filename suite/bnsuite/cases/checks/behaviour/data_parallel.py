@@ -1,7 +1,7 @@
 """Family ``data-parallel``: the layer in two processes that train one network.
 
-A case is a script of actions, run by two ranks and, for what is right, by one process that keeps both networks
-and does by hand what a wrapper does: buffers are those of rank 0 at the beginning of every forward pass, if they are
+A case is a script of actions, run by two ranks and, as the reference, by one process that keeps both networks
+and does what a wrapper does: buffers are those of rank 0 at the beginning of every forward pass, if they are
 broadcast, and gradients are averages.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: The most two trainings may differ that round in another order, over the largest number of a tensor.
 ROUNDING = 1e-4
 
-#: What the ranks do, action after action. "alone": rank 0 evaluates, unwrapped, and the other does nothing; "forward":
+#: The actions of the ranks, in order. "alone": rank 0 evaluates, unwrapped, and the other does nothing; "forward":
 #: a forward pass without a backward pass; "no-grad": one in training mode, which updates running statistics.
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "steps": ("step", "step", "eval"),
@@ -39,17 +39,17 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Training:
-    """How two ranks train."""
+    """The training of two ranks."""
 
     script: str
     dimensions: int = 2
     sizes: tuple[int, int] = (4, 4)
-    #: Of the norms.
+    #: Options of the norms.
     options: dict[str, Any] = field(default_factory=dict)
-    #: Of the wrapper.
+    #: Options of the wrapper.
     wrapping: dict[str, Any] = field(default_factory=dict)
     frozen: bool = False
-    #: Whether the ranks start from other numbers.
+    #: The ranks start from different numbers.
     differ: bool = False
 
     @property
@@ -57,7 +57,7 @@ class Training:
         return bool(self.wrapping.get("broadcast_buffers", True))
 
 
-#: What is varied beside the script.
+#: The options that are varied beside the script.
 VARIANTS: dict[str, Training] = {
     "default": Training(""),
     "1d": Training("", dimensions=1),
@@ -86,11 +86,11 @@ class _ByHand:
             networks.network(subject, training.dimensions, training.options, frozen=training.frozen)
             for _ in range(RANKS)
         ]
-        #: Of passes without gradients, by the name and the rank.
+        #: Outputs of passes without gradients, by name and rank.
         self.outputs: dict[str, list[torch.Tensor]] = {}
 
     def run(self) -> None:
-        """Do what the script says."""
+        """Runs the actions of the script."""
         import torch
 
         for number, action in enumerate(SCRIPTS[self._training.script]):
@@ -132,7 +132,7 @@ class _ByHand:
 
 
 def _far(seen: torch.Tensor, truth: torch.Tensor) -> float:
-    """The largest difference over the largest number; 1e30 if there is no telling."""
+    """Returns the largest difference over the largest number; 1e30 if it is undefined."""
     import torch
 
     truth = truth.to("cpu", torch.float64)

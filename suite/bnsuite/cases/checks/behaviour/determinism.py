@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Norm:
-    """A norm and the input it is looked at with."""
+    """A norm and its input."""
 
     name: str
     shape: tuple[int, ...]
@@ -59,7 +59,7 @@ class Norm:
 
 
 def _step(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, wanted: tuple[str, ...] = ()) -> dict[str, torch.Tensor]:
-    """What a step forward and back gives: output, gradients (of all, or of those `wanted`) and statistics."""
+    """Returns output, gradients (of all, or of those `wanted`) and statistics of a step forward and back."""
     leaf = x.detach().requires_grad_(not wanted or "x" in wanted)
     named = {name: getattr(layer, name) for name in ("weight", "bias")}
     for name, parameter in named.items():
@@ -126,7 +126,7 @@ def _trainings(subject: Subject, *, strict: bool) -> Iterator[Observation]:
 
 
 def print_digests(device: str, threads: int, warm: str) -> None:
-    """What a fresh process finds: the digests of a training and of some steps."""
+    """Prints the digests of a training and of some steps, as found by a fresh process."""
     import torch
 
     torch.set_num_threads(threads)
@@ -139,7 +139,7 @@ def print_digests(device: str, threads: int, warm: str) -> None:
 
 
 def _processes(subject: Subject) -> Iterator[Observation]:
-    """Fresh processes that did other things before find the same."""
+    """Compares fresh processes that did other work before."""
     import torch
 
     def start(warm: str) -> subprocess.Popen[str]:
@@ -178,7 +178,7 @@ def _normed(subject: Subject) -> None:
         subject.batch_norm(2, 7)(subject.randn(3, 7, 4, 4))
 
 
-#: What is done before, by name.
+#: The work that is done before, by name.
 WARM: dict[str, Callable[[Subject], object]] = {
     "nothing": lambda _: None,
     "poison": _poison,
@@ -257,7 +257,7 @@ def _subsets(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
 
 
 def _blind(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
-    """In training the output and the gradients don't know the running statistics."""
+    """Checks that output and gradients in training don't depend on the running statistics."""
 
     def run(scale: float) -> dict[str, str]:
         layer = norm.layer(subject)
@@ -298,7 +298,7 @@ Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _repeats() -> Iterator[Entry]:
-    """Each check before it is a case: its name, its look and its rows."""
+    """Yields each check before it is a case: its name, its function and its rows."""
     for norm in ALL:
         observe = partial(_repeated, norm=norm, repeats=20 if norm in STEPS else 50)
         yield f"repeat/{norm.told}", observe, ("D04",) if norm.training else ("N67",)

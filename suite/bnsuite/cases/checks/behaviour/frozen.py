@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CHANNELS = 6
 SHAPES: dict[int, tuple[int, ...]] = {1: (8, CHANNELS, 5), 2: (6, CHANNELS, 4, 5), 3: (4, CHANNELS, 2, 3, 4)}
 STEPS = 10
-#: What torch's modules for quantization have that chooses between two ways to compute.
+#: The switch of torch's quantization modules between two ways to compute.
 STABLE = "_enable_slow_path_for_better_numerical_stability"
 
 
@@ -31,7 +31,7 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> str:
 
 
 def _net(subject: Subject, dimensions: int, **options: Any) -> tuple[nn.Module, nn.Module]:
-    """A net with the layer in its midst; and the layer."""
+    """Returns a net that contains the layer, and the layer."""
     import torch
     from torch import nn
 
@@ -42,12 +42,12 @@ def _net(subject: Subject, dimensions: int, **options: Any) -> tuple[nn.Module, 
     return net.to(subject.device), layer
 
 
-#: What is frozen of a layer in a net that trains: its mode, its parameters, or both.
+#: The frozen parts of a layer in a net that trains: its mode, its parameters, or both.
 WAYS = {"eval": (False, True), "eval+no-grad": (False, False), "no-grad": (True, False), "free": (True, True)}
 
 
 def _training(subject: Subject, *, dimensions: int, way: str, affine: bool, optimizer: str) -> Iterator[Observation]:
-    """Steps of a net that trains: what of the layer moves is what was left free."""
+    """Trains a net: only the parts of the layer that are not frozen move."""
     import torch
 
     mode, trained = WAYS[way]
@@ -117,7 +117,7 @@ def _gradients(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[O
 
 
 def _again(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
-    """train() of a net, which by design puts a frozen layer back to training."""
+    """Calls train() of a net, which by design puts a frozen layer back to training."""
     net, layer = _net(subject, dimensions)
     layer.eval()
     net.train()
@@ -258,7 +258,7 @@ def _quantized(subject: Subject, *, dimensions: int, part: str, stable: bool) ->
 
 
 def _torchvision(subject: Subject) -> Iterator[Observation]:
-    """Torchvision's frozen layer is ours in evaluation."""
+    """Compares torchvision's frozen layer with the layer in evaluation."""
     import torch
     from torchvision.ops import FrozenBatchNorm2d
 

@@ -1,4 +1,4 @@
-"""Family ``memory-leaks``: what hundreds of steps leave behind, in torch's allocators and in the process."""
+"""Family ``memory-leaks``: memory left by hundreds of steps, in torch's allocators and in the process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _no_grad(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> None:  # no
 
 
 def _twice(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> None:
-    """A gradient penalty."""
+    """Makes a gradient penalty."""
     import torch
 
     (slope,) = torch.autograd.grad(layer(x), x, dy, create_graph=True)
@@ -49,7 +49,7 @@ def _twice(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> None:
 
 
 def _half_of_twice(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> None:
-    """A gradient with a graph that nobody walks."""
+    """Makes a gradient with a graph that is never used."""
     import torch
 
     torch.autograd.grad(layer(x), (x, *layer.parameters()), dy, create_graph=True)
@@ -97,7 +97,7 @@ PASSES: dict[str, tuple[Pass, bool]] = {
 }
 #: Inputs of the leak cases; a step takes some of the N.
 LEAK_SHAPES = {1: (24, 32), 2: (24, 16, 6, 5), 3: (24, 8, 3, 4, 5)}
-#: How many of the N each step takes, over and over; odd, so that chunks of three end in a shorter one of two or three.
+#: Samples that each step takes of the N, in turn; odd, so that chunks of three end in a shorter one.
 SIZES = (5, 8, 24, 12, 6, 17, 3, 20, 9, 14)
 
 
@@ -117,7 +117,7 @@ def _steps(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, walk: Pass, coun
 
 
 def _with_graph(layer: nn.Module) -> str:
-    """Names of the layer's tensors that drag a graph along."""
+    """Returns the names of the layer's tensors that hold a graph."""
     import torch
 
     tensors = {**dict(layer.named_buffers()), **vars(layer)}
@@ -128,7 +128,7 @@ def _leak(subject: Subject, *, dimensions: int, walk: Pass, training: bool) -> I
     shape = LEAK_SHAPES[dimensions]
     layer = randomize_state(subject.batch_norm(dimensions, shape[1])).train(training)
     run = partial(_steps, layer, subject.randn(*shape), subject.randn(*shape, seed=1), walk)
-    # The first settles what a layer makes anew every step, and counts in the others alike.
+    # The first step makes what a layer makes anew every step, and what the others count alike.
     _, short, long = (held(partial(run, count), subject.device).net for count in (10, 10, 50))
     yield Observation("bytes/step", abs(long - short) / 40, 0.0)
     yield Observation("buffers with a graph", _with_graph(layer) or "none", expected="none")
@@ -151,7 +151,7 @@ def _growth(subject: Subject, *, dimensions: int, walk: Pass, training: bool) ->
     for _ in range(WINDOWS):
         run(STEPS_A_WINDOW)
         marks.append(_resident())
-    # A heap grows in leaps, now and then; a leak grows all the time.
+    # A heap grows rarely and in large steps; a leak grows all the time.
     least = min(after - before for before, after in pairwise(marks))
     yield Observation("resident bytes/step", max(0, least) / STEPS_A_WINDOW, GROWTH)
 

@@ -1,7 +1,6 @@
 """Family ``peak-memory``: the bytes that a step holds at its peak.
 
-Bytes are exact, from torch's allocators, and told as multiples of the input's. What a layer needs at its peak is its
-own affair and compared with what was accepted; what it may keep has bounds.
+Bytes are exact, from torch's allocators, as multiples of the input's. The peak is compared with the accepted one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Family ``saved-tensors``: the activations that a layer keeps for its backward pass.
 
-Bytes are exact, from torch's allocators, as multiples of the input's. What a layer may keep has bounds.
+Bytes are exact, from torch's allocators, as multiples of the input's. The bytes have an upper bound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mode:
-    """How a layer runs forward, and what it may keep: the most bytes beyond its output, over the input's."""
+    """A forward pass, and the most bytes it may keep beyond its output, over the input's."""
 
     training: bool
     keeps: float
@@ -53,7 +53,7 @@ WITHOUT_NEED = ("eval/parameters-frozen", "eval/affine=off")
 
 
 def _kept(layer: nn.Module, x: torch.Tensor, *, grad: bool) -> float:
-    """Bytes over those of `x` that live on after a forward pass beside its output, the input among them."""
+    """Returns the bytes kept after a forward pass beside its output, the input among them, over those of `x`."""
     import torch
 
     outputs: list[torch.Tensor] = []

@@ -1,4 +1,4 @@
-"""Family ``state``: what a layer saves, loads and copies, now and as older versions did; lazy layers."""
+"""Family ``state``: states that are saved, loaded and copied, also of older versions; lazy layers."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FLAGS = {
     }
     for affine, tracked in product((True, False), repeat=2)
 }
-#: What the layers whose state is looked at have counted.
+#: Batches that the layers have counted.
 COUNTED = 736839
 
 
 def _used(subject: Subject, dimensions: int, *, seed: int = 7, **options: Any) -> nn.Module:
-    """A layer that has seen much, with nothing left at its default."""
+    """Returns a layer that has counted batches, with nothing left at its default."""
     layer = randomize_state(subject.batch_norm(dimensions, 5, **options), seed)
     for counter in (one for name, one in layer.named_buffers() if name == KEYS[-1]):
         counter.fill_(COUNTED + seed)
@@ -49,7 +49,7 @@ def _through_bytes(state: dict[str, Any]) -> Any:
 
 
 def load(layer: nn.Module, state: Any, *, strict: bool = True, **options: Any) -> str:
-    """How ``load_state_dict`` ends: "loaded", with the keys it misses or finds too many, or an error."""
+    """Returns the outcome of ``load_state_dict``: "loaded", with missing and unexpected keys, or an error."""
     try:
         answer = layer.load_state_dict(state, strict=strict, **options)
     except Exception as error:  # noqa: BLE001  # an error is what is looked at
@@ -159,7 +159,7 @@ def _other_flags(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def _dtypes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
-    """Precision: of the layer, unless what is loaded is put in its place; the counter is an integer throughout."""
+    """Checks that the precision is the layer's, unless loaded tensors replace it; the counter stays an integer."""
     import torch
 
     names = ("float64", "float32", "bfloat16", "float16")
@@ -178,7 +178,7 @@ def _dtypes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def _copies(subject: Subject, *, dimensions: int, options: dict[str, bool], training: bool) -> Iterator[Observation]:
-    """Copies do what the layer does, and neither has a part in the other's state."""
+    """Compares copies with the layer, and checks that they share no state."""
     layer = _used(subject, dimensions, **options).train(training)
 
     ways: dict[str, Callable[[], Any]] = {

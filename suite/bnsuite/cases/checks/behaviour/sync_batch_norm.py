@@ -1,4 +1,4 @@
-"""Family ``sync-batch-norm``: a layer that synchronises across ranks is plain batch norm of all shards put together.
+"""Family ``sync-batch-norm``: a layer that synchronises across ranks is batch norm of all shards together.
 
 That layer is torch's SyncBatchNorm, or the implementation if it synchronises.
 """
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shards:
-    """What two ranks put through a layer that synchronises, (N, C, ...) each."""
+    """The inputs of two ranks for a layer that synchronises, (N, C, ...) each."""
 
     shapes: tuple[tuple[int, ...], tuple[int, ...]] = ((4, 6, 5, 4), (4, 6, 5, 4))
     options: dict[str, Any] = field(default_factory=dict)
-    #: Of the input and of the incoming gradient.
+    #: Layouts of the input and of the incoming gradient.
     layouts: tuple[str, str] = ("contiguous", "contiguous")
     dtype: str = "float32"
     autocast: bool = False
@@ -44,7 +44,7 @@ class Shards:
 
 
 def _fields(shards: Shards) -> dict[str, Any]:
-    """What the program is told."""
+    """The arguments of the program."""
     return {one.name: getattr(shards, one.name) for one in fields(shards) if one.name != "rows"}
 
 
@@ -103,7 +103,7 @@ def _on(flag: bool) -> str:
 
 
 def _flat(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Values of all shards as (values, C): where they stand has no part in the statistics."""
+    """Returns the values of all shards as (values, C), since their places don't matter for the statistics."""
     import torch
 
     return torch.cat([one.movedim(1, -1).flatten(0, -2) for one in tensors])
@@ -154,7 +154,7 @@ def _synchronised(subject: Subject, *, shards: Shards) -> Iterator[Observation]:
 def _refuse_apart(
     seen: torch.Tensor, start: LayerState, made: tuple[torch.Tensor, torch.Tensor], all_: StepResult
 ) -> None:
-    """Nothing to look at if the implementation's ranks each take their own statistics, as plain batch norm does."""
+    """Raises CheckNotApplicableError if each rank of the implementation takes its own statistics."""
     if not implementation.named() or not seen.numel():
         return
     y = _flat([seen]).double()
@@ -167,7 +167,7 @@ def _refuse_apart(
 
 
 def _penalty(subject: Subject) -> Iterator[Observation]:
-    """A gradient penalty: no torch has it, and each is to say so."""
+    """Checks that a gradient penalty, which torch does not support, is refused."""
     yield Observation("outcome", ask(subject, "penalty", shapes=[[4, 6, 5, 4]] * 2).word)
 
 
@@ -179,7 +179,7 @@ def _peak(subject: Subject, *, last: bool) -> Iterator[Observation]:
 
 
 def _alone(subject: Subject, *, options: dict[str, Any], convert: bool, dimensions: int) -> Iterator[Observation]:
-    """Rank 0 evaluates; the other does nothing, for as long as it takes."""
+    """Evaluates on rank 0, while the other does nothing."""
     outcome = ask(subject, "alone", options=options, convert=convert, dimensions=dimensions)
     yield Observation("outcome", outcome.word, expected="done")
     if outcome.word != "done":
@@ -196,7 +196,7 @@ def _alone(subject: Subject, *, options: dict[str, Any], convert: bool, dimensio
 
 
 def _refused(subject: Subject) -> Iterator[Observation]:
-    """What training on a CPU does: by design it raises."""
+    """Checks that training on a CPU raises."""
     if subject.device != "cpu":
         raise CheckNotApplicableError("the device is no CPU")
     outcome = ask(subject, "synchronised", **_fields(Shards()))

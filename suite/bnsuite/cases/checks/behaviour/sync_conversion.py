@@ -31,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def _layer(subject: Subject, dimensions: int, options: dict[str, Any], dtype: str = "float32") -> Any:
-    """Torch's own layer, used: conversion is told by its class."""
+    """Returns torch's own layer, since conversion depends on its class."""
     import torch
     from torch import nn
 
@@ -102,14 +102,14 @@ def _kinds(subject: Subject) -> dict[str, tuple[nn.Module, str | None]]:
         "local_response_norm": (nn.LocalResponseNorm(2), "LocalResponseNorm"),
         "conv": (nn.Conv2d(4, 4, 3), "Conv2d"),
         "lazy_instance_norm": (nn.LazyInstanceNorm2d(), "LazyInstanceNorm2d"),
-        # it has no size yet that its successor could be made with
+        # it has no size yet
         "lazy_batch_norm": (nn.LazyBatchNorm2d(), None),
     }
     return {name: (layer.to(subject.device), due) for name, (layer, due) in own.items()}
 
 
 def _map(subject: Subject) -> Iterator[Observation]:
-    """Which layers of a net are replaced, however deep and in whatever container they stand."""
+    """Checks the class of each layer of converted nets, at every depth and in every container."""
     from torch import nn
 
     holders: dict[str, tuple[Callable[[nn.Module], nn.Module], Callable[[Any], Any]]] = {
@@ -147,7 +147,7 @@ def _activated(base: Any, activation: str) -> Any:
 
 
 def _subclass(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
-    """A subclass goes on computing what it did, or a warning tells that it does not."""
+    """Checks that a subclass still computes what it did, or that there is a warning."""
     import torch
     from torch import nn
 
@@ -165,7 +165,7 @@ def _subclass(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def _extras(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
-    """What users hang on a layer: attributes, hooks, and what quantization leaves there."""
+    """Checks attributes and hooks of a layer, and those of quantization."""
     from torch import nn
 
     calls: list[str] = []
@@ -190,7 +190,7 @@ def _extras(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def _shared(subject: Subject) -> Iterator[Observation]:
-    """One layer in two places is one layer in two places."""
+    """Checks that one layer in two places stays one layer."""
     from torch import nn
 
     layer = _layer(subject, 2, {})
@@ -209,7 +209,7 @@ def _shared(subject: Subject) -> Iterator[Observation]:
 
 
 def _group(subject: Subject) -> Iterator[Observation]:
-    """What a group is named with it, and a net that holds nothing to convert."""
+    """Checks a process group that is passed, and a net without a layer to convert."""
     from torch import nn
 
     net = nn.Sequential(_layer(subject, 2, {}), nn.Sequential(_layer(subject, 2, {})))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state
-from bnsuite.cases.checks.material.flags import MOMENTUM, SHAPES, TAKEN, Setting, make, read_and_written
+from bnsuite.cases.checks.material.flags import MOMENTUM, REMOVED, SHAPES, Setting, make, read_and_written
 from bnsuite.cases.checks.material.states import BUFFERS, STATISTICS
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def _told(setting: Setting) -> tuple[str, str]:
-    """What is read and written where nothing was changed after construction."""
+def _documented(setting: Setting) -> tuple[str, str]:
+    """Returns the statistics read and written where nothing was changed after construction."""
     writes = setting.training and setting.made
     return "batch" if setting.training or not setting.made else "stored", "+".join(BUFFERS) if writes else "nothing"
 
@@ -26,18 +26,18 @@ def _told(setting: Setting) -> tuple[str, str]:
 def _table(
     subject: Subject, *, dimensions: int, training: bool, built: bool, later: bool | None
 ) -> Iterator[Observation]:
-    for affine, taken, momentum in product((True, False), TAKEN if built else ("kept",), (MOMENTUM, None)):
+    for affine, taken, momentum in product((True, False), REMOVED if built else ("kept",), (MOMENTUM, None)):
         setting = Setting(training, built, later, affine, taken, momentum)
         layer = make(subject, dimensions, setting)
         what = f"affine={_on(affine)}/buffers={taken}/momentum={momentum}"
         read, wrote = read_and_written(layer, subject.randn(*SHAPES[dimensions]), momentum)
-        told = _told(setting) if setting.documented else (None, None)
-        yield Observation(f"{what}/read", read, expected=told[0])
-        yield Observation(f"{what}/written", wrote, expected=told[1])
+        expected = _documented(setting) if setting.documented else (None, None)
+        yield Observation(f"{what}/read", read, expected=expected[0])
+        yield Observation(f"{what}/written", wrote, expected=expected[1])
 
 
 def _switched(subject: Subject, *, dimensions: int, tracked: bool) -> Iterator[Observation]:
-    """A layer switched to and fro, by every way there is: what it does depends on the last alone."""
+    """Switches a layer by every method there is: it depends on the last switch alone."""
     import torch
 
     layer = randomize_state(subject.batch_norm(dimensions, 5, track_running_stats=tracked, momentum=MOMENTUM))
@@ -58,13 +58,13 @@ def _switched(subject: Subject, *, dimensions: int, tracked: bool) -> Iterator[O
     for number, (name, training, switch) in enumerate(ways):
         switch()
         read, wrote = read_and_written(layer, subject.randn(*SHAPES[dimensions], seed=number))
-        told = _told(Setting(training, tracked))
-        yield Observation(f"{number} {name}/read", read, expected=told[0])
-        yield Observation(f"{number} {name}/written", wrote, expected=told[1])
+        expected = _documented(Setting(training, tracked))
+        yield Observation(f"{number} {name}/read", read, expected=expected[0])
+        yield Observation(f"{number} {name}/written", wrote, expected=expected[1])
 
 
 def _modes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
-    """Modes of torch around the layer, which have no say in which statistics are used."""
+    """Checks that modes of torch around the layer don't affect which statistics are used."""
     import torch
 
     for name, mode in (("no_grad", torch.no_grad), ("inference_mode", torch.inference_mode)):
@@ -72,10 +72,10 @@ def _modes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
             layer = make(subject, dimensions, Setting(training, tracked))
             with mode():
                 read, wrote = read_and_written(layer, subject.randn(*SHAPES[dimensions]))
-            told = _told(Setting(training, tracked))
+            expected = _documented(Setting(training, tracked))
             what = f"{name}/training={_on(training)}/tracking={_on(tracked)}"
-            yield Observation(f"{what}/read", read, expected=told[0])
-            yield Observation(f"{what}/written", wrote, expected=told[1])
+            yield Observation(f"{what}/read", read, expected=expected[0])
+            yield Observation(f"{what}/written", wrote, expected=expected[1])
 
 
 def _later_statistics(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
@@ -113,10 +113,12 @@ def _other(subject: Subject, *, kind: str, dimensions: int) -> Iterator[Observat
         )
         layer = layer.eval() if switch == "eval" else layer.train(training)
         read, wrote = read_and_written(layer, subject.randn(*SHAPES[dimensions]), by_sample=instance)
-        told = _told(Setting(training, tracked))
-        due = told[1].removesuffix("+num_batches_tracked") if instance else told[1]
+        expected = _documented(Setting(training, tracked))
+        due = expected[1].removesuffix("+num_batches_tracked") if instance else expected[1]
         what = f"{switch}({'' if switch == 'eval' else training})/tracking={_on(tracked)}/affine={_on(affine)}"
-        yield Observation(f"{what}/read", read, expected="sample" if instance and told[0] == "batch" else told[0])
+        yield Observation(
+            f"{what}/read", read, expected="sample" if instance and expected[0] == "batch" else expected[0]
+        )
         yield Observation(f"{what}/written", wrote, expected=due)
 
 
@@ -144,9 +146,9 @@ def _functional(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
         read, wrote = read_and_written(holder, x)
         documented = given in {"both", "none"} and (training or given == "both")
         what = f"training={_on(training)}/statistics={given}/affine={_on(affine)}"
-        told = "batch" if training else "stored"
+        expected = "batch" if training else "stored"
         due = "+".join(STATISTICS) if training and given == "both" else "nothing"
-        yield Observation(f"{what}/read", read, expected=told if documented else None)
+        yield Observation(f"{what}/read", read, expected=expected if documented else None)
         yield Observation(f"{what}/written", wrote, expected=due if documented else None)
 
 

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 CHANNELS = 5
 #: The sizes of inputs, from the first dimension on: channels come second.
 SIZES = (6, CHANNELS, 3, 4, 2, 3)
-#: How many dimensions an input of ``BatchNorm1d``, ``2d`` and ``3d`` may have.
+#: Dimensions that an input of ``BatchNorm1d``, ``2d`` and ``3d`` may have.
 RANKS = {1: (2, 3), 2: (4,), 3: (5,)}
 SHAPES: dict[int, tuple[int, ...]] = {1: SIZES[:3], 2: SIZES[:4], 3: SIZES[:5]}
-#: Many channels beside tensors of a few values: what is read or written beyond their end is not ours.
+#: Many channels beside tensors of a few values, so that an access beyond their end shows.
 WIDE = 4000
 SHORT = 2
 LIMIT_S = 20
-#: Of eps and momentum.
+#: Values of eps and momentum.
 VALUES = (-100.0, -0.5, 0.0, 1e-30, 1, 1.5, 1e30, math.nan, math.inf)
 Try = Callable[[], Any]
 
@@ -124,7 +124,7 @@ TRIES = {"layers": _layer_tries, "operators": _operator_tries}
 
 
 def try_all(kind: str, device: str) -> None:
-    """Try everything of a `kind`, each in a copy of this process, which is lost if it crashes; print the outcomes.
+    """Tries everything of a `kind`, each in a fork of this process, which may crash; prints the outcomes.
 
     This process itself has nothing to do with the device, which a copy could then not use.
     """
@@ -158,9 +158,9 @@ def _tried(call: Try, device: str) -> str:
 
 
 def _apart(subject: Subject, *, kind: str) -> Iterator[Observation]:
-    """Everything of a kind, each told as refused or let through.
+    """Checks that everything of a kind is refused or let through as accepted.
 
-    What is let through may return or crash, as chance has it: the memory behind a short tensor is anyone's.
+    A call that is let through may return or crash at random: the memory behind a short tensor may be anything.
     """
     if not hasattr(os, "fork"):
         raise CheckNotApplicableError("processes can't be copied here")
@@ -185,7 +185,7 @@ def _ranks(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
     for rank, training in product(range(7), (True, False)):
         fits = rank in RANKS[dimensions]
         if not fits and rank in {2, 3, 4, 5} and implementation.named():
-            continue  # it may take inputs of every layer: what it is asked for does not tell them apart
+            continue  # it may take inputs of every layer: its arguments do not distinguish them
         layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS)).train(training)
         before = {name: getattr(layer, name).clone() for name in STATISTICS}
         outcome = _refuses(partial(layer, subject.randn(*(SIZES[:rank] if rank != 1 else (CHANNELS,)))))
@@ -217,7 +217,7 @@ def _dtypes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def _odd(subject: Subject, *, dimensions: int, name: str, value: float) -> Iterator[Observation]:
-    """A setting that means little: whether it is refused, and whether outputs and statistics are finite then."""
+    """Tries a setting of little use: it is refused or not, and outputs and statistics are finite or not."""
     import torch
 
     for training in (True, False):
@@ -234,7 +234,7 @@ def _odd(subject: Subject, *, dimensions: int, name: str, value: float) -> Itera
 
 
 def _even(subject: Subject, *, dimensions: int, name: str, value: float) -> Iterator[Observation]:
-    """A setting at the edge of what makes sense, which is right by arithmetic."""
+    """Compares a setting at the edge of its range with float64."""
     for training in (True, False):
         layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, **{name: value})).train(training)
         x, dy = (subject.randn(*SHAPES[dimensions], seed=seed) for seed in (0, 1))
@@ -269,7 +269,7 @@ SIGNED = (
 
 
 def _signatures(_subject: Subject) -> Iterator[Observation]:
-    """What operators and layers take, by name and in order."""
+    """Checks the parameters of operators and layers, by name and in order."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -289,7 +289,7 @@ def _signatures(_subject: Subject) -> Iterator[Observation]:
 
 
 def _declared(subject: Subject) -> Iterator[Observation]:
-    """Operators do to their arguments what their schema says, and fake tensors tell what they return."""
+    """Compares effects on arguments with the schema of operators, and results with those of fake tensors."""
     import torch
 
     x = subject.randn(*SIZES[:3])

@@ -1,1 +1,1 @@
-"""What the check families share: inputs, layouts, settings, states, and the arithmetic that results are held to."""
+"""Material shared by the check families: inputs, layouts, settings, states, and reference arithmetic."""

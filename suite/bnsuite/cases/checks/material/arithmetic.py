@@ -1,6 +1,6 @@
 """Two-pass batch norm in float64, and the error of the same arithmetic in the precision of a layer.
 
-An error is told as a multiple of the error of a two-pass composite: mean, then the mean of the squared deviations.
+An error is a multiple of the error of a two-pass composite: mean, then the mean of the squared deviations.
 The composite computes in float32 at the least and rounds its results to the precision of what it stands beside, so
 that half precision is held to float32 sums.
 """
@@ -23,7 +23,7 @@ LIMIT = 30.0
 
 @dataclass
 class StepResult:
-    """What one step of a layer gave; None where it gives nothing. Per channel but `y` and `dx`."""
+    """The results of one step of a layer, None where there is none; per channel but `y` and `dx`."""
 
     y: torch.Tensor | None = None
     dx: torch.Tensor | None = None
@@ -35,7 +35,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class LayerState:
-    """What a layer computes from, taken before its step: parameters, running statistics and settings."""
+    """The state of a layer before its step: parameters, running statistics and settings."""
 
     weight: torch.Tensor | None
     bias: torch.Tensor | None
@@ -44,13 +44,13 @@ class LayerState:
     counted: int
     momentum: float | None
     eps: float
-    #: Whether the batch's statistics are used.
+    #: The statistics of the batch are used.
     by_batch: bool
     training: bool
 
 
 def state_of(layer: nn.Module, *, eps: float = 1e-5, momentum: float | None = 0.1) -> LayerState:
-    """The state of `layer`, which was made with this `eps` and `momentum`."""
+    """Returns the state of `layer`, which was made with this `eps` and `momentum`."""
 
     def copy(name: str) -> torch.Tensor | None:
         found = getattr(layer, name, None)
@@ -72,7 +72,7 @@ def state_of(layer: nn.Module, *, eps: float = 1e-5, momentum: float | None = 0.
 
 
 def randomize_state(layer: nn.Module, seed: int = 7) -> nn.Module:
-    """Move `layer` away from its defaults, behind which faults hide: weights, biases, running statistics."""
+    """Moves weights, biases and running statistics away from their defaults, which hide faults; returns `layer`."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -92,7 +92,7 @@ def randomize_state(layer: nn.Module, seed: int = 7) -> nn.Module:
 
 
 def layer_step(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor | None) -> StepResult:
-    """One forward pass of `layer` on `x`, and a backward pass from `dy` if there is one.
+    """Returns the results of a forward pass of `layer` on `x`, and of a backward pass from `dy` if there is one.
 
     `x` is not changed; it is taken with its strides and storage.
     """
@@ -122,7 +122,7 @@ def layer_step(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor | None) -> St
 
 
 def reference_step(start: LayerState, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool) -> StepResult:
-    """The same step by two-pass arithmetic: in float64 if `exact`, else as precisely as the layer may be expected to.
+    """Returns the results of two-pass arithmetic: in float64 if `exact`, else in the precision expected of the layer.
 
     `x` is (N, C, ...); gradients come from autograd through basic operations.
     """
@@ -175,7 +175,7 @@ def reference_step(start: LayerState, x: torch.Tensor, dy: torch.Tensor | None, 
 def compare(
     seen: StepResult, exact: StepResult, rounded: StepResult, *, limit: float = LIMIT, prefix: str = ""
 ) -> Iterator[Observation]:
-    """How far `seen` is from `exact`, in errors of `rounded`: one observation for each part that both have."""
+    """Yields the error of each part of `seen`, in errors of `rounded`."""
     for part in fields(StepResult):
         one, truth, two_pass = (getattr(side, part.name) for side in (seen, exact, rounded))
         if (one is None) != (truth is None):
@@ -185,7 +185,7 @@ def compare(
 
 
 def error_ratio(seen: torch.Tensor, exact: torch.Tensor, rounded: torch.Tensor) -> float:
-    """The largest error of a channel of `seen`, in errors of `rounded`; 1e30 if it is not finite where `exact` is.
+    """Returns the largest error of a channel, in errors of `rounded`; 1e30 if it is not finite where `exact` is.
 
     Tensors are (N, C, ...) or (C,). An error under half a unit in the last place of the precision counts as that.
     """
@@ -206,7 +206,7 @@ def error_ratio(seen: torch.Tensor, exact: torch.Tensor, rounded: torch.Tensor) 
     scale = size.clamp_min(max(everywhere * (1e-6 if by_channel else 1.0), 1e-300))
     error = (one - truth).square().mean(1).sqrt() / scale
     two_pass_error = (two_pass - truth).square().mean(1).sqrt() / scale
-    precision = torch.finfo(rounded.dtype).eps / 2  # not of what was seen, which may have lost digits it should have
+    precision = torch.finfo(rounded.dtype).eps / 2  # not that of `seen`, which may have lost digits it should have
     if by_channel:
         floor = two_pass_error.clamp_min(max(two_pass_error.square().mean().sqrt().item(), precision))
     else:
@@ -215,7 +215,7 @@ def error_ratio(seen: torch.Tensor, exact: torch.Tensor, rounded: torch.Tensor) 
 
 
 def _buffers(layer: nn.Module, before: torch.Tensor | None, start: LayerState, prefix: str) -> Iterator[Observation]:
-    """Whether the running mean is the tensor that it was, in the precision that it had: others may hold it."""
+    """Checks that the running mean is updated in place, in its precision: other code may hold the tensor."""
     after = getattr(layer, "running_mean", None)
     if before is None or after is None or start.running_mean is None:
         return
@@ -233,7 +233,7 @@ def step_against_float64(
     limit: float = LIMIT,
     prefix: str = "",
 ) -> Iterator[Observation]:
-    """One step of `layer`, made with this `eps` and `momentum`, held against two-pass arithmetic in every part."""
+    """Compares one step of `layer`, made with this `eps` and `momentum`, with two-pass arithmetic in every part."""
     start = state_of(layer, eps=eps, momentum=momentum)
     before = getattr(layer, "running_mean", None)
     seen = layer_step(layer, x, dy)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 SHAPES: dict[int, tuple[int, ...]] = {1: (6, 5, 4), 2: (6, 5, 3, 4), 3: (4, 5, 2, 3, 2)}
-#: What may be done to the buffers after construction, and to which.
-TAKEN: dict[str, tuple[str, ...]] = {
+#: Buffers that are removed after construction, by the name of the removal.
+REMOVED: dict[str, tuple[str, ...]] = {
     "kept": (),
     "taken": STATISTICS,
     "mean-taken": ("running_mean",),
@@ -29,20 +29,20 @@ EPS = 1e-5
 
 @dataclass(frozen=True)
 class Setting:
-    """How a layer is made and what is then done to it."""
+    """The construction of a layer, and the changes after it."""
 
     training: bool
     #: track_running_stats as the layer is made, and set later if it is.
     made: bool
     later: bool | None = None
     affine: bool = True
-    taken: str = "kept"
+    removed: str = "kept"
     momentum: float | None = MOMENTUM
 
     @property
     def documented(self) -> bool:
-        """Whether torch tells what this gives; with the rest it changed, and is compared with what was accepted."""
-        return self.later is None and self.taken == "kept"
+        """True where torch documents the result; any other is compared with the accepted one."""
+        return self.later is None and self.removed == "kept"
 
 
 def _axes(x: torch.Tensor) -> list[int]:
@@ -52,7 +52,7 @@ def _axes(x: torch.Tensor) -> list[int]:
 def source(
     x: torch.Tensor, y: torch.Tensor, layer: nn.Module, mean: torch.Tensor | None, var: torch.Tensor | None
 ) -> str:
-    """By which statistics `y` was made of `x`: those of the batch, of each sample, or the stored `mean` and `var`."""
+    """Returns the statistics by which `y` was made of `x`: of the batch, of each sample, or the stored ones."""
     import torch
 
     lifted, axes = x.detach().double(), _axes(x)
@@ -80,9 +80,9 @@ def written(
     *,
     by_sample: bool = False,
 ) -> str:
-    """Which buffers a step on `x` changed, from what they were `before`; marked if not to what they should be.
+    """Returns the buffers that a step on `x` changed from `before`, marked if to wrong values.
 
-    What goes into them is the batch's, or `by_sample` the mean of what the samples have.
+    They take in the statistics of the batch, or `by_sample` the mean of those of the samples.
     """
     import torch
 
@@ -108,7 +108,7 @@ def written(
 def read_and_written(
     layer: nn.Module, x: torch.Tensor, momentum: float | None = MOMENTUM, *, by_sample: bool = False
 ) -> tuple[str, str]:
-    """Which statistics a call of `layer` reads, or the error it ends with; and which it writes."""
+    """Returns the statistics that a call of `layer` reads, or its error; and those that it writes."""
     before = {name: None if (b := getattr(layer, name, None)) is None else b.detach().clone() for name in BUFFERS}
     try:
         y = layer(x)
@@ -131,7 +131,7 @@ def make(subject: Subject, dimensions: int, setting: Setting) -> nn.Module:
     )
     if setting.later is not None:
         layer.track_running_stats = setting.later
-    for name in TAKEN[setting.taken]:
+    for name in REMOVED[setting.removed]:
         setattr(layer, name, None)
     done: nn.Module = layer.train(setting.training)
     return done

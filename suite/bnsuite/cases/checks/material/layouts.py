@@ -18,7 +18,7 @@ def channels_last(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def lay(tensor: torch.Tensor, how: str) -> torch.Tensor:
-    """`tensor` in another layout."""
+    """Returns `tensor` in another layout."""
     if how == "channels-last":
         return channels_last(tensor)
     if how == "sliced":
@@ -32,7 +32,7 @@ def lay(tensor: torch.Tensor, how: str) -> torch.Tensor:
 
 
 def ordered(tensor: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
-    """The values of `tensor` with dimensions in memory from the slowest to the fastest as `order` says."""
+    """Returns the values of `tensor` with dimensions in memory from the slowest to the fastest as `order` says."""
     back = sorted(range(len(order)), key=order.__getitem__)
     return tensor.permute(order).contiguous().permute(back)
 
@@ -52,14 +52,14 @@ def offset(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def expanded(tensor: torch.Tensor, kept: int) -> torch.Tensor:
-    """The first value of every dimension behind the first `kept`, at all its places."""
+    """Returns the first value of every dimension behind the first `kept`."""
     for axis in range(kept, tensor.dim()):
         tensor = tensor.narrow(axis, 0, 1)
     return tensor
 
 
 def strided(tensor: torch.Tensor, how: str) -> torch.Tensor:
-    """`tensor`, (N, C, ...), in another layout: its values, or few of them over and over if it is expanded."""
+    """Returns `tensor`, (N, C, ...), in another layout: its values, or a few of them repeated if it is expanded."""
     rank, shape = tensor.dim(), tensor.shape
     layouts: dict[str, Callable[[], torch.Tensor]] = {
         "contiguous": tensor.contiguous,

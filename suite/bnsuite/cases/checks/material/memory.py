@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-#: What values per channel and an allocator's rounding come to at the most, over the input's bytes.
+#: Upper bound of values per channel and an allocator's rounding, over the input's bytes.
 SLACK = 0.05
 
 
@@ -57,7 +57,7 @@ def make(subject: Subject, of: Input, **options: Any) -> nn.Module:
 
 
 def peak(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, *, twice: bool = False) -> float:
-    """Bytes over those of `x` that a forward and backward pass hold at once beyond `x` and `dy`."""
+    """Returns the bytes that a forward and backward pass hold at once beyond `x` and `dy`, over those of `x`."""
     import torch
 
     def step() -> None:

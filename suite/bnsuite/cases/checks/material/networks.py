@@ -19,7 +19,7 @@ SPATIAL = {1: (9,), 2: (5, 4), 3: (3, 4, 2)}
 def network(
     subject: Subject, dimensions: int, options: dict[str, Any], *, frozen: bool = False, seed: int = 0
 ) -> nn.Module:
-    """Convolutions and two norms, the same for every caller; `frozen` is the first norm, in eval mode."""
+    """Returns convolutions and two norms, the same for every caller; if `frozen`, the first norm is in eval mode."""
     import torch
     from torch import nn
 
@@ -49,7 +49,7 @@ def set_training(net: nn.Module, *, training: bool, frozen: bool) -> None:
 
 
 def batch(subject: Subject, dimensions: int, size: int, number: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The input and the weights of the loss, of batch `number` on `rank`."""
+    """Returns the input and the weights of the loss, of batch `number` on `rank`."""
     seed = 1000 + 10 * number + rank
     x = subject.randn(size, WIDTHS[0], *SPATIAL[dimensions], seed=seed)
     return x, subject.randn(size, WIDTHS[2], *SPATIAL[dimensions], seed=seed + 500, mean=0.0, std=1.0)

@@ -18,14 +18,14 @@ EPS = 1e-5
 
 
 def groups_of(kind: str, channels: int) -> int:
-    """Into how many groups a sample of `channels` falls; a group norm has two, or one if they can't be halved."""
+    """Returns the number of groups of a sample of `channels`; a group norm has two, or one if they can't be halved."""
     if kind == INSTANCE:
         return channels
     return 2 if kind == GROUP and channels % 2 == 0 else 1
 
 
 def make(subject: Subject, kind: str, shape: tuple[int, ...], *, eps: float = EPS) -> nn.Module:
-    """A layer for inputs of `shape`, (N, C, ...), with uneven weights and biases.
+    """Returns a layer for inputs of `shape`, (N, C, ...), with uneven weights and biases.
 
     Layer norm takes in all but N, so it has a weight for each place of a sample; the others have one a channel.
     """
@@ -46,9 +46,7 @@ def make(subject: Subject, kind: str, shape: tuple[int, ...], *, eps: float = EP
 def reference_step(
     kind: str, layer: Any, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool, eps: float = EPS
 ) -> StepResult:
-    """A step of `layer` by two-pass arithmetic: in float64 if `exact`, else in float32 and rounded to the precision
-    of what it stands beside.
-    """
+    """Returns the results of two-pass arithmetic: in float64 if `exact`, else in float32 and rounded."""
     import torch
 
     compute = torch.float64 if exact or x.dtype == torch.float64 else torch.float32
@@ -77,7 +75,7 @@ def _rounded(seen: StepResult, x: torch.Tensor, layer: Any) -> StepResult:
 
 
 def flat(seen: StepResult) -> StepResult:
-    """With the gradients of parameters as one row: layer norm's have the shape of a sample."""
+    """Returns `seen` with the gradients of parameters as one row: layer norm's have the shape of a sample."""
     for name in ("dweight", "dbias"):
         found = getattr(seen, name)
         setattr(seen, name, None if found is None else found.flatten())
@@ -94,7 +92,7 @@ def step_against_float64(
     limit: float = LIMIT,
     prefix: str = "",
 ) -> Iterator[Observation]:
-    """One step of `layer`, held against two-pass arithmetic in every part."""
+    """Compares one step of `layer` with two-pass arithmetic in every part."""
     seen = layer_step(layer, x, dy)
     seen.running_mean = seen.running_var = None
     exact, rounded = (reference_step(kind, layer, x, dy, exact=one, eps=eps) for one in (True, False))
@@ -119,7 +117,7 @@ class Norm:
         return nn.InstanceNorm1d(self.shape[1], affine=True)
 
     def reference_step(self, x: torch.Tensor, layer: nn.Module) -> torch.Tensor:
-        """The output for `x`, in its precision."""
+        """Returns the output for `x`, in its precision."""
         parts = x.reshape(x.shape[0], self.groups, -1)
         away = parts - parts.mean(2, keepdim=True)
         y = (away / (away.square().mean(2, keepdim=True) + 1e-5).sqrt()).view(x.shape)

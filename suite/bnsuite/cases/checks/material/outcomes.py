@@ -1,4 +1,4 @@
-"""How calls end, and several looks as one."""
+"""Outcomes of calls, and several checks as one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bnsuite.cases.checks.case import Observation, Observe, Subject
 
 
 def outcome_of(call: Callable[[], Any]) -> str:
-    """How a call ends: "returned", or the name of its error."""
+    """Returns the outcome of a call: "returned", or the name of its error."""
     try:
         call()
     except Exception as error:  # noqa: BLE001  # an error is what is looked at
@@ -19,7 +19,7 @@ def outcome_of(call: Callable[[], Any]) -> str:
 
 
 def each_backend(subject: Subject, *, observers: Mapping[str, Observe]) -> Iterator[Observation]:
-    """What all `observers` see, each under its name; on CUDA once more by torch's own kernels in place of cuDNN's."""
+    """Yields the observations of all `observers` under their names; on CUDA once more with cuDNN off."""
     import torch
 
     def seen(prefix: str) -> Iterator[Observation]:

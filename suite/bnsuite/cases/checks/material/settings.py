@@ -1,4 +1,4 @@
-"""One step of a batch norm layer: the rank of its input, and all that its result depends on."""
+"""Settings of one step of a batch norm layer: everything that its result depends on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLAIN = KINDS[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One step: what goes into the layer, and from where its statistics start."""
+    """One step: the input, the layer, and the start of its statistics."""
 
     kind: Kind = PLAIN
     shape: tuple[int, ...] | None = None
@@ -52,12 +52,12 @@ class Setting:
     cudnn: bool = True
 
     def x(self, subject: Subject, seed: int = 0) -> torch.Tensor:
-        """An input, which shares nothing with the one of another seed."""
+        """Returns an input, independent of that of another seed."""
         shape = self.shape or self.kind.shape
         return lay(subject.randn(*shape, seed=seed, mean=self.mean, std=self.std, dtype=self.dtype), self.layout)
 
     def layer(self, subject: Subject) -> nn.Module:
-        """A layer with statistics away from 0 and 1, in double precision for such an input."""
+        """Returns a layer with statistics away from 0 and 1, in double precision for such an input."""
         shape = self.shape or self.kind.shape
         layer = subject.batch_norm(
             self.kind.dimensions,
@@ -73,7 +73,7 @@ class Setting:
         return randomize_state(layer.double() if self.dtype == "float64" else layer)
 
     def backend(self) -> AbstractContextManager[object]:
-        """The device's own choice, or without cuDNN."""
+        """Returns a context in which the backend is the device's choice, or not cuDNN."""
         import torch
 
         return nullcontext() if self.cudnn else torch.backends.cudnn.flags(enabled=False)

@@ -30,7 +30,7 @@ def buffer_snapshot(layer: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> str:
-    """Whether two states have the same keys and values, or the names of those that differ."""
+    """Returns "same" for equal keys and values, else the names of those that differ."""
     import torch
 
     if list(one) != list(other):
@@ -40,7 +40,7 @@ def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
 
 
 def same_steps(subject: Subject, one: nn.Module, other: nn.Module, dimensions: int) -> str:
-    """Whether two layers do the same in evaluation and then in training, bit for bit: outputs, gradients and state."""
+    """Returns "same" if two layers agree bit by bit in evaluation and then in training, else the first difference."""
     import torch
 
     dtype = str(next((t.dtype for t in one.state_dict().values() if t.is_floating_point()), torch.float32))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _outcome(call: Callable[[], object]) -> str:
-    """Whether it went through; any exception of Python's is a refusal."""
+    """Returns "returned", or "refused" for any exception."""
     try:
         call()
     except Exception:  # noqa: BLE001  # which one differs by implementation
@@ -39,7 +39,7 @@ def _statistics(layer: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _moved(layer: nn.Module, before: dict[str, torch.Tensor], prefix: str = "") -> Iterator[Observation]:
-    """Whether a bit of the statistics has changed."""
+    """Checks that no bit of the statistics has changed."""
     for name, value in before.items():
         same = bool((getattr(layer, name) == value).all())
         yield Observation(f"{prefix}{name}", "unchanged" if same else "changed", expected="unchanged")
@@ -108,7 +108,7 @@ def _constant(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
         y = layer(x)
     yield from (one for one in seen if one.what != "y")
     away = (y - bias.to(y.dtype).view(-1, *[1] * (y.dim() - 2))).abs().amax([0, *range(2, y.dim())])
-    # What a scale and shift of the value 2 may lose, where the scale is weight / sqrt(eps).
+    # The error that a scale and shift of the value 2 may make, where the scale is weight / sqrt(eps).
     lost = 4 * 2.0 * 1.5 / 1e-5**0.5 * torch.finfo(torch.float32).eps + torch.finfo(y.dtype).eps
     for channel in (0, 2, 5):
         yield Observation(f"channel {channel}, from its bias", away[channel].item(), lost)
@@ -130,7 +130,7 @@ def _nothing(subject: Subject, *, training: bool) -> Iterator[Observation]:
 
 
 def _alike(subject: Subject, *, norm: str, rank: int) -> Iterator[Observation]:
-    """One value for each mean: what becomes of it is not a matter of how many samples there are."""
+    """Checks that the outcome for one value per mean doesn't depend on the number of samples."""
     from torch import nn
 
     make: dict[str, Callable[[], nn.Module]] = {
@@ -182,7 +182,7 @@ def _tries(device: str) -> Iterator[tuple[str, bool, Callable[[], torch.Tensor]]
 
 
 def try_operators(device: str, first: int) -> None:
-    """Try the operators from the `first`-th on; each outcome is printed, so that a crash is known by its place."""
+    """Tries the operators from the `first`-th on and prints each outcome, so that a crash is known by its place."""
     import torch
 
     for _, _, call in list(_tries(device))[first:]:
@@ -204,7 +204,7 @@ def _kept_by(call: Callable[[], torch.Tensor]) -> str:
 
 
 def _forked(call: Callable[[], torch.Tensor]) -> None:
-    """One try in a copy of this process, which costs less to lose."""
+    """Tries in a fork of this process, which may crash."""
     child = os.fork()
     if child == 0:
         print(_kept_by(call), flush=True)
@@ -260,7 +260,7 @@ Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _layers() -> Iterator[Entry]:
-    """Each check of a layer before it is a case: its name, its look and its rows."""
+    """Yields each check of a layer before it is a case: its name, its function and its rows."""
     lone = partial(_refused, shapes=LONE, features=7, training=True)
     yield "one-value/affine=true", lone, ("N47", "N48", "N50", "N51")
     yield "one-value/affine=false", partial(lone, affine=False), ("N47", "N48", "N50", "N51")
@@ -287,7 +287,7 @@ def _layers() -> Iterator[Entry]:
 
 
 def _constants(cudnn: bool) -> Iterator[Entry]:
-    """What is looked at with and, on CUDA, without cuDNN."""
+    """Yields the checks that run with and, on CUDA, without cuDNN."""
     for kind in (*KINDS, Kind("batch_norm1d/64x512", 1, (64, 512))):
         yield f"constant/{kind.name}", partial(_constant, setting=Setting(kind=kind, cudnn=cudnn)), ("N33",)
     for dtype in ("bfloat16", "float16", "float64"):
@@ -300,7 +300,7 @@ def _told(shape: tuple[int, ...]) -> str:
 
 
 def _others() -> Iterator[Entry]:
-    """What is torch's alone."""
+    """Yields the checks of parts of torch alone."""
     for norm, ranks in (("instance_norm", (3, 4, 5)), ("group_norm", (2, 4)), ("layer_norm", (3,))):
         for rank in ranks:
             yield f"alike/{norm}/{rank}-axes", partial(_alike, norm=norm, rank=rank), ("N43",)

@@ -69,7 +69,7 @@ def _cast(layer: nn.Module, parameters: str, buffers: str | None = None) -> nn.M
 
 
 def _limit(dtype: str) -> float:
-    """That of errors; the truth beside which a float64 stands is a float64 itself."""
+    """Returns the limit of errors; float64 has no more exact reference."""
     return 1000.0 if dtype == "float64" else LIMIT
 
 
@@ -117,7 +117,7 @@ def _step(
 
 
 def _odd(subject: Subject, *, dtype: str, parameters: str, buffers: str) -> Iterator[Observation]:
-    """Whether a pair of precisions is taken and, if so, that it is right."""
+    """Checks a pair of precisions, which may be refused."""
     for training in (True, False):
         mode = "train" if training else "eval"
         layer = _cast(randomize_state(subject.batch_norm(2, 9)), parameters, buffers).train(training)
@@ -145,7 +145,7 @@ def _two(subject: Subject, *, dtype: str, parameters: str) -> Iterator[Observati
 def _autocast(
     subject: Subject, *, dtype: str, affine: bool, track_running_stats: bool, training: bool
 ) -> Iterator[Observation]:
-    """What a convolution leaves under autocast, and a float32 that no convolution has seen."""
+    """Runs the output of a convolution under autocast, and a float32 input."""
     import torch
 
     shape = (4, 9, 5, 6)

@@ -20,7 +20,7 @@ from bnsuite.cases.checks.material.settings import KINDS, PLAIN, Kind, Setting
 
 
 def _same(one: StepResult, other: StepResult) -> str:
-    """Whether two steps gave the same bits."""
+    """Returns "same" if two steps gave the same bits, else "different"."""
     import torch
 
     pairs = ((getattr(one, name), getattr(other, name)) for name in ("y", "dx", "dweight", "dbias"))
@@ -45,7 +45,7 @@ def _closed(
 
 
 def _apart(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
-    """In evaluation each sample is by itself: without an incoming gradient it has none, whatever the others have."""
+    """Checks that samples are independent in evaluation: without an incoming gradient, a sample's gradient is zero."""
     import torch
 
     layer, x = setting.layer(subject).eval(), setting.x(subject)
@@ -66,7 +66,7 @@ def _apart(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
 
 
 def _switched(subject: Subject, *, setting: Setting, to: str) -> Iterator[Observation]:
-    """What counts is the mode of the forward pass: before it the layer was in the other mode, or after it is."""
+    """Checks that the mode of the forward pass counts, not that before or after it."""
     layer, x = setting.layer(subject), setting.x(subject)
     dy = subject.randn(*x.shape, seed=1)
     if to == "from training":
@@ -87,8 +87,9 @@ def _switched(subject: Subject, *, setting: Setting, to: str) -> Iterator[Observ
 
 
 def _overtaken(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
-    """Evaluation, then a training pass that moves the statistics, then the first one's way back: it is right or it is
-    refused, but not from the moved statistics.
+    """Runs evaluation, a training pass that moves the statistics, and the backward pass of the first.
+
+    It is right or refused, but not computed from the moved statistics.
     """
     layer, x = setting.layer(subject).eval(), setting.x(subject).requires_grad_()
     dy = subject.randn(*x.shape, seed=1)
@@ -115,7 +116,7 @@ Entry = tuple[str, Observe, str, tuple[str, ...]]
 
 
 def _entries(cudnn: bool) -> Iterator[Entry]:
-    """Each check before it is a case: its name, its look, its rule and its rows."""
+    """Yields each check before it is a case: its name, its function, its rule and its rows."""
     for kind in KINDS:
         setting = Setting(kind=kind, cudnn=cudnn)
         layouts = ("contiguous", "reversed", "expanded", *(("channels-last",) if kind is PLAIN else ()))

@@ -142,7 +142,7 @@ def _checked(subject: Subject, *, setting: Setting, training: bool) -> Iterator[
 
 
 def _pinned(what: str, outcome: str) -> Iterator[Observation]:
-    """What may be refused or not, as it was accepted, but must not be wrong."""
+    """Yields the accepted outcome, refused or not, which must not be wrong."""
     yield Observation(what, outcome, expected="right" if outcome == "wrong" else None)
 
 
@@ -218,7 +218,7 @@ Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _entries(cudnn: bool) -> Iterator[Entry]:
-    """Each check before it is a case: its name, its look and its rows."""
+    """Yields each check before it is a case: its name, its function and its rows."""
     for kind in KINDS:
         small = Setting(kind=Kind(kind.name, kind.dimensions, SMALL[kind.name]), dtype="float64", cudnn=cudnn)
         for training in (True, False):

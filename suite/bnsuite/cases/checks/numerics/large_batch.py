@@ -91,7 +91,7 @@ Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _entries(cudnn: bool) -> Iterator[Entry]:
-    """The checks before they are cases: name, look and rows."""
+    """Yields each check before it is a case: its name, its function and its rows."""
     for training in (True, False):
         mode = "train" if training else "eval"
         rows = ("N57",) if training else EVALUATED
@@ -113,7 +113,7 @@ def _entries(cudnn: bool) -> Iterator[Entry]:
 
 
 def cases() -> Iterator[NumericsCase]:
-    """Every check; on CUDA the batches a second time with cuDNN off, and the tensors no CPU is asked to hold."""
+    """Yields every check, and on CUDA once more with cuDNN off."""
     for cudnn in (True, False):
         for name, observe, rows in _entries(cudnn):
             yield NumericsCase(

@@ -46,7 +46,7 @@ def _available(device: str) -> int:
 
 
 def _room(device: str, tensors: int, numel: int) -> None:
-    """CheckNotApplicableError unless there is room for so many half precision tensors and some more."""
+    """Raises CheckNotApplicableError unless there is memory for `tensors` half precision tensors and a reserve."""
     needed = (tensors * 2 * numel * (1 if device != "cpu" else 2)) + 6 * 2**30
     if _available(device) < needed:
         raise CheckNotApplicableError(f"needs {needed / 2**30:.0f} GiB of free memory")
@@ -79,7 +79,7 @@ class _Slabs:
         return math.prod(self.shape) // self.shape[1]
 
     def at(self) -> Iterator[At]:
-        """For each part of the whole, what gives that part of a tensor."""
+        """Yields functions that return one part of a tensor each."""
         axis = 0 if self.shape[0] > 1 else 2
         step = max(1, 2**26 * self.shape[axis] // math.prod(self.shape))
         for first in range(0, self.shape[axis], step):
@@ -87,7 +87,7 @@ class _Slabs:
             yield lambda tensor, first=first, length=length: tensor.narrow(axis, first, length).double()  # type: ignore[misc]
 
     def wide(self, by_channel: torch.Tensor) -> torch.Tensor:
-        """(C,) as it goes with a part."""
+        """Returns a tensor (C,) in a shape that broadcasts with a part."""
         return by_channel.double().view(1, -1, *[1] * (len(self.shape) - 2))
 
     def mean(self, of: Callable[[At], torch.Tensor]) -> torch.Tensor:
@@ -157,7 +157,7 @@ def _huge_norm(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
 
 
 def cases() -> Iterator[NumericsCase]:
-    """Yields the tensors that no CPU is asked to hold."""
+    """Yields the checks on tensors that are too large for a CPU."""
     huge = partial(NumericsCase, group="large-tensor", rule=RULE, gpu_only=True, quick=False, limit_s=600.0)
     for size, shape in HUGE.items():
         for training in (True, False):

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 RULE = "a mean far from zero costs no more than the resolution of the input"
 #: Mean over standard deviation.
 RATIOS = (10.0, 100.0, 2e3, 1e5)
-#: The largest of them that leaves a precision some of the spread.
-MOST = {"float32": math.inf, "float64": math.inf, "float16": 2e3, "bfloat16": 100.0}
+#: The largest ratio at which a precision still holds some of the spread.
+MAX_RATIOS = {"float32": math.inf, "float64": math.inf, "float16": 2e3, "bfloat16": 100.0}
 SHAPES: dict[str, tuple[int, ...]] = {
     "batch_norm1d/n=32": (32, 7),
     "batch_norm1d/n=900": (9, 6, 100),
@@ -39,7 +39,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "batch_norm3d/n=480": (4, 6, 4, 5, 6),
 }
 OTHER_NORM_SHAPES = ((6, 4, 64), (3, 8, 9, 7))
-#: Of constant channels, none of them exact in binary; past 1e7 a float32 is a whole number.
+#: Values of constant channels, none of them exact in binary; past 1e7 a float32 is a whole number.
 CONSTANTS = {"values=to-1e4": (1e-3, 1.1, 100.1, -300.3, 10000.3), "values=from-1e7": (10000001.0, 33333330.0, 1e10)}
 CONSTANT_SHAPES: dict[str, tuple[int, ...]] = {
     "batch_norm1d/n=16": (16, 3),
@@ -72,7 +72,7 @@ def _jogged(x: torch.Tensor) -> torch.Tensor:
 
 
 def _compare(seen: StepResult, exact: StepResult, rounded: StepResult, jogged: StepResult) -> Iterator[Observation]:
-    """Errors in the larger of two honest ones: the composite's, and that of an input off by half its resolution."""
+    """Yields errors over the larger of two unavoidable ones: the composite's, and half the input's resolution."""
     for part in fields(StepResult):
         one, truth, two_pass, blurred = (getattr(side, part.name) for side in (seen, exact, rounded, jogged))
         if one is not None and truth is not None:
@@ -81,7 +81,7 @@ def _compare(seen: StepResult, exact: StepResult, rounded: StepResult, jogged: S
 
 
 def _spread(y: torch.Tensor, exact: torch.Tensor) -> float:
-    """How far the standard deviation of a channel is from what it should be, relative to that."""
+    """Returns the relative error of the standard deviation of a channel."""
     one, truth = (tensor.detach().double().movedim(1, 0).flatten(1).std(1) for tensor in (y, exact))
     worst = ((one - truth) / truth).abs().max().item()
     return _finite(worst)
@@ -147,7 +147,7 @@ def _four(subject: Subject, *, base: float, kind: str) -> Iterator[Observation]:
 
 
 def _implied(subject: Subject, *, kind: str) -> Iterator[Observation]:
-    """0.01 around 100 in rows of 32768: the variance that y and running_var tell of."""
+    """Runs 0.01 around 100 in rows of 32768: the variance implied by y and running_var."""
     x = subject.randn(32768, 4, mean=100.0, std=0.01)
     truth = x.double().var(0, correction=0)
     if kind == other_norms.LAYER:
@@ -218,7 +218,7 @@ def _constant_rest(
 
 
 def _most(value: float) -> float:
-    """Of a normal form that should be 0: none is above 1."""
+    """Returns the limit of a normal form that should be 0: at most 1."""
     return 1e-3 if abs(value) >= 1e7 else 1.0
 
 
@@ -268,7 +268,7 @@ def _case(name: str, observers: Mapping[str, Observe], **options: Any) -> Numeri
 def _means() -> Iterator[NumericsCase]:
     for (size, shape), training in product(SHAPES.items(), (True, False)):
         for layout, (dtype, most) in product(
-            ("contiguous", "channels-last") if len(shape) == 4 else ("contiguous",), MOST.items()
+            ("contiguous", "channels-last") if len(shape) == 4 else ("contiguous",), MAX_RATIOS.items()
         ):
             observe = partial(
                 _shifted, shape=shape, dtype=dtype, training=training, channels_last=layout == "channels-last"

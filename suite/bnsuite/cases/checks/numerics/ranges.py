@@ -1,4 +1,4 @@
-"""Family ``ranges``: magnitudes to the edge of a precision, and what is not finite."""
+"""Family ``ranges``: magnitudes up to the edge of a precision, and values that are not finite."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _stretched(subject: Subject, *, part: str, scale: float, training: bool) -> 
 
 
 def _outcome(y: torch.Tensor, exact: torch.Tensor) -> str:
-    """What became of an output, in a word."""
+    """Returns the outcome of an output, in a word."""
     import torch
 
     if torch.isnan(y).any():
@@ -90,7 +90,7 @@ def _outcome(y: torch.Tensor, exact: torch.Tensor) -> str:
 
 
 def _beyond(subject: Subject, *, kind: str, dtype: str) -> Iterator[Observation]:
-    """Training where the variance is outside float32's range: there is no promise, and no change unseen."""
+    """Trains where the variance is outside float32's range: the result is compared with the accepted one."""
     import torch
 
     for scale in BEYOND:
@@ -112,7 +112,7 @@ def _beyond(subject: Subject, *, kind: str, dtype: str) -> Iterator[Observation]
 def _checkered(subject: Subject, *, kind: str, dtype: str, own: bool) -> Iterator[Observation]:
     """Alternately A and -A: the normal form is 1 and -1, and the variance is past float16's range from A = 256 on.
 
-    Parameters are in float32, or in the input's precision if they are its `own`.
+    Parameters are in float32, or in the input's precision if `own`.
     """
     import torch
 
@@ -172,7 +172,7 @@ def _stored(subject: Subject, *, dtype: str, part: str) -> Iterator[Observation]
 
 
 def _kinds(tensor: torch.Tensor) -> torch.Tensor:
-    """0 where finite, else what it is."""
+    """Returns 0 where finite, else the value."""
     import torch
 
     return torch.where(tensor.isnan(), 2, torch.where(tensor.isinf(), tensor.sign().nan_to_num(), 0)).cpu()

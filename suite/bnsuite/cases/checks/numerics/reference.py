@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 RULE = "outputs, gradients and statistics are as close to float64 as two-pass float32 arithmetic"
-#: Inputs, (N, C, ...), by a name that tells the number of values a channel.
+#: Inputs, (N, C, ...), by a name that has the number of values per channel.
 SHAPES: dict[str, tuple[int, ...]] = {
     "1d/n=2": (2, 7),
     "1d/n=33": (33, 65),
@@ -39,7 +39,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 STDS = (1e-3, 1e-2, 0.3, 3.0, 100.0, 1e3)
 EPSS = (0.0, 1e-12, 1e-6, 1e-5, 1e-3)
-#: What gradients are asked of.
+#: The tensors whose gradients are requested.
 SUBSETS = tuple(
     tuple(part for part, taken in zip(("x", "weight", "bias"), bits, strict=True) if taken)
     for bits in product((True, False), repeat=3)
@@ -102,7 +102,7 @@ def _settings(
 
 
 def _of_subset(layer: Any, x: torch.Tensor, dy: torch.Tensor, asked: tuple[str, ...]) -> StepResult:
-    """A step in which gradients are asked of some of x, weight and bias."""
+    """Returns the results of a step in which gradients of some of x, weight and bias are requested."""
     for name in ("weight", "bias"):
         parameter = getattr(layer, name)
         parameter.grad = None
@@ -116,7 +116,7 @@ def _of_subset(layer: Any, x: torch.Tensor, dy: torch.Tensor, asked: tuple[str, 
 def _worst(
     found: list[StepResult], exact: StepResult, rounded: StepResult, asked: tuple[str, ...]
 ) -> Iterator[Observation]:
-    """The worst of several like steps: memory that nobody wrote may hold something else each time."""
+    """Yields the worst of several equal steps: uninitialized memory may differ each time."""
     for part, name in (("dx", "x"), ("dweight", "weight"), ("dbias", "bias")):
         grads = [grad for seen in found if (grad := getattr(seen, part)) is not None]
         yield Observation(
@@ -167,7 +167,7 @@ def _composite(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tor
 
 
 def _block(block: str, dtype: torch.dtype, device: str) -> tuple[nn.Module, nn.Module, tuple[int, ...]]:
-    """What stands before and after batch norm of 8 channels, and the shape of the input."""
+    """Returns the layers before and after batch norm of 8 channels, and the shape of the input."""
     import torch
     from torch import nn
 
@@ -185,7 +185,7 @@ def _block(block: str, dtype: torch.dtype, device: str) -> tuple[nn.Module, nn.M
 
 
 def _in_block(subject: Subject, *, block: str) -> Iterator[Observation]:
-    """Batch norm between other layers: its incoming gradient is in the layout that they happen to leave.
+    """Runs batch norm between other layers, whose gradient may be in any layout.
 
     The block is computed with the layer, with the composite in its place, and with the composite in float64.
     """

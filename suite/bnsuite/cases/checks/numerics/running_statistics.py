@@ -38,7 +38,7 @@ def _change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], pre
 
 
 def _kind_of(layer: nn.Module, dtype: str = "float32") -> Iterator[Observation]:
-    """What the buffers are: of their dtype, and no part of a graph, which would grow with every step."""
+    """Checks that buffers have their dtype and hold no graph, which would grow with every step."""
     wanted = dict.fromkeys(STATISTICS, dtype) | {"num_batches_tracked": "int64"}
     for name in BUFFERS:
         found = getattr(layer, name, None)
@@ -236,7 +236,7 @@ FEW = {
     "batch_norm2d/one-sample": (1, 7, 1, 0),
     "batch_norm3d": (1, 7, 0, 1, 1),
 }
-#: What must hold, by a name's first part.
+#: The property that must hold, by the first part of a name.
 RULES = {
     "step": "the running variance is of the unbiased estimate, and the momentum is the share of the new batch",
     "sequence": "batches of every size count alike, and evaluations between them not at all",
@@ -253,12 +253,12 @@ RULES = {
 TORCH_ONLY = re.compile(r"strided/function/.*|update_bn|instance_norm/.*")
 QUICK = re.compile(r"step/.*/(momentum=0.9|n=2)|sequence/.*none|eval/.*/trainable|strided/every-second/.*2d|ungraded.*")
 
-#: A check before it is a case: its name, its look and its rows.
+#: A check before it is a case: its name, its function and its rows.
 Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _steps() -> Iterator[tuple[str, Setting, tuple[str, ...]]]:
-    """Each step's name, setting, and the rows it would catch."""
+    """Yields the name and setting of each step, and the rows it would catch."""
     for kind in KINDS:
         for momentum in MOMENTA:
             yield f"{kind.name}/momentum={momentum}", Setting(kind=kind, momentum=momentum, counted=3), ("N49", "T15")
@@ -278,7 +278,7 @@ def _steps() -> Iterator[tuple[str, Setting, tuple[str, ...]]]:
 
 
 def _by_backend(cudnn: bool) -> Iterator[Entry]:
-    """What is looked at with and, on CUDA, without cuDNN."""
+    """Yields the checks that run with and, on CUDA, without cuDNN."""
     for name, setting, rows in _steps():
         yield f"step/{name}", partial(_step, setting=replace(setting, cudnn=cudnn)), rows
     for kind in KINDS:
@@ -312,7 +312,7 @@ def _once() -> Iterator[Entry]:
 
 
 def _long() -> Iterator[Entry]:
-    """What many steps or other tools of torch make of the statistics."""
+    """Yields the checks of many steps and of other tools of torch."""
     for shape in ((2, 256), (3, 256), (4, 256), (1, 256, 2), (2, 256, 1, 1)):
         for momentum in (0.1, None):
             observe = partial(_population, shape=shape, momentum=momentum)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 RULE = "neither the layout of the input nor that of the incoming gradient changes a result"
 LAYOUTS = ("contiguous", "channels-last", "permuted", "sliced")
-#: Of incoming gradients, beyond `LAYOUTS`: the same number at every place of a channel, sample or tensor.
+#: Layouts of incoming gradients, beyond `LAYOUTS`: the same number at every place of a channel, sample or tensor.
 EXPANDED = ("expanded-places", "expanded-samples", "expanded")
-#: Of inputs alone: a storage that starts elsewhere, that is stepped through, or that samples share.
+#: Layouts of inputs alone: a storage that starts elsewhere, that is stepped through, or that samples share.
 OTHERS = ("offset", "stepped", "expanded-samples")
 #: Rows of the list by the layout of the input.
 ROWS: dict[str, tuple[str, ...]] = {
@@ -41,7 +41,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "expanded-samples": (),
 }
 RANKS: dict[int, tuple[int, ...]] = {1: (6, 65, 7), 2: (4, 65, 5, 6), 3: (3, 65, 2, 3, 4)}
-#: Of which every order of dimensions in memory is taken.
+#: Shapes that are tried with every order of dimensions in memory.
 ORDERED: dict[int, tuple[tuple[int, ...], ...]] = {
     1: ((3, 5, 4), (1, 5, 4), (3, 5, 1)),
     2: ((3, 5, 4, 2), (1, 5, 4, 2), (3, 1, 4, 2), (3, 5, 1, 4), (3, 5, 4, 1), (6, 5, 1, 1), (1, 5, 1, 8)),
@@ -99,9 +99,9 @@ def _orders(subject: Subject, *, shape: tuple[int, ...], training: bool, stored:
 
 
 def _format(subject: Subject, *, kind: str, dimensions: int) -> Iterator[Observation]:
-    """Whether outputs and gradients are laid out as the input is.
+    """Checks that outputs and gradients have the layout of the input.
 
-    Channels-last is promised for them; of any other layout it is only to be seen that nothing changes.
+    Channels-last is documented; any other layout is compared with the accepted one.
     """
     import torch
 

@@ -24,24 +24,24 @@ from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import CheckNotApplicableError, Subject
 
 RANKS = 2
-#: What starting Python, torch and the process group may take on a cold machine.
+#: The limit for starting Python, torch and the process group on a cold machine.
 START_UP_S = 90.0
 #: The time limit of a check that may have to start them.
 LIMIT_S = 150.0
-#: How long the other rank may go on after one has failed.
+#: Seconds that the other rank may go on after one has failed.
 GRACE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a question ended, in a word that stays the same, and what each rank answered."""
+    """The outcome of a request, as a word that is the same in every run, and the answers of the ranks."""
 
     word: str
     answers: tuple[dict[str, Any], ...] = ()
 
 
 def ask(subject: Subject, program: str, *, limit_s: float = 20.0, **arguments: Any) -> Outcome:
-    """Have both ranks run `program`, a function of ``programs.py``, on the subject's device.
+    """Runs `program` on both ranks, a function of ``programs.py``, on the subject's device; returns the outcome.
 
     The word is "done", "hangs", or says which rank failed, and how.
     """
@@ -120,7 +120,7 @@ class _Pair:
         return {rank: Path(self._folder.name, f"{name}-{rank}") for rank in range(RANKS)}
 
     def _wait(self, name: str, limit_s: float) -> str:
-        """Wait for the answers called `name`: "done", "failed" if only some came, "hangs", or who died how."""
+        """Waits for the answers called `name`: "done", "failed" if only some came, "hangs", or who died how."""
         end = time.monotonic() + limit_s
         waiting = self._answers(name)
         failures = {rank: path.with_name(f"{path.name}-failed") for rank, path in waiting.items()}
@@ -140,7 +140,7 @@ class _Pair:
 
     @staticmethod
     def _linger(waiting: dict[int, Path]) -> str:
-        """Give the others a moment: they may have failed as well, and the word names the first of them."""
+        """Waits a moment for the others: they may have failed as well, and the word names the first of them."""
         end = time.monotonic() + GRACE_S
         while time.monotonic() < end and not all(path.exists() for path in waiting.values()):
             time.sleep(0.01)

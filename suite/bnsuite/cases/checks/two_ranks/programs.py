@@ -43,7 +43,7 @@ def train(
     frozen: bool,
     differ: bool,
 ) -> dict[str, Any]:
-    """Run `actions` (see ``ranks.py``) on a wrapped network, on batches of `sizes[rank]`."""
+    """Run `actions` (see ``data_parallel.py``) on a wrapped network, on batches of `sizes[rank]`."""
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
@@ -72,7 +72,7 @@ def train(
 
 
 def _backward(wrapped: Any, action: str, x: torch.Tensor, weights: torch.Tensor) -> None:
-    """Leave gradients behind: of one pass, of two forward passes, or of two passes."""
+    """Makes gradients: of one pass, of two forward passes, or of two passes."""
     if action.endswith("two-forwards"):
         ((wrapped(x) + wrapped(x * 1.5)) * weights).mean().backward()
         return
@@ -98,7 +98,7 @@ def join(rank: int, device: str, *, dimensions: int, counts: list[int], wrapping
 
 
 def _synchronised(subject: Subject, dimensions: int, channels: int, **options: Any) -> nn.Module:
-    """Torch's layer that synchronises, or the implementation, which may."""
+    """Returns torch's layer that synchronises, or the implementation, which may synchronise."""
     from torch import nn
 
     if implementation.named():

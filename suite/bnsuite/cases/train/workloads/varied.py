@@ -1,4 +1,4 @@
-"""Those networks with one thing varied: placement, batch size, dropout, parameters of the norm, rates, weights; LSTMs.
+"""Trainings with one setting varied: placement, batch size, dropout, parameters of the norm, rates, weights; LSTMs.
 
 Where a sweep would repeat a case that another workload has (learning rate 0.01, weight scale 1, placement before the
 activation), it is left out and the other one stands for it.

@@ -11,13 +11,13 @@ from bnsuite.cases.checks.case import CheckNotApplicableError
 if TYPE_CHECKING:
     import torch
 
-#: Graphs as they are traced, as they are taken apart, and as they are compiled.
+#: Graphs as traced, as decomposed and partitioned, and as compiled.
 AOT, PARTS, INDUCTOR = ("aot_eager", "aot_eager_decomp_partition", "inductor")
 
 
 @cache
 def need(backend: str, device: str) -> None:
-    """Nothing to look at where the compiler lacks something: a trivial function tells."""
+    """Raises CheckNotApplicableError where the compiler can't compile a trivial function."""
     import torch
 
     if backend == INDUCTOR and device == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
@@ -33,7 +33,7 @@ def need(backend: str, device: str) -> None:
 
 
 def counted() -> Any:
-    """Torch's own counts of what it did since it was reset."""
+    """Returns torch's own counters since the last reset."""
     from torch._dynamo.utils import counters
 
     return counters

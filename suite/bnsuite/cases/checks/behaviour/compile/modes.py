@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _cumulative(subject: Subject, *, dimensions: int, backend: str) -> Iterator[Observation]:
-    """A cumulative average, which divides on the host: how often that breaks the graph is pinned."""
+    """Runs a cumulative average, which divides on the host; the number of graph breaks is accepted in the baseline."""
     import torch
 
     need(backend, subject.device)
@@ -45,7 +45,7 @@ def _cumulative(subject: Subject, *, dimensions: int, backend: str) -> Iterator[
 
 
 def _table(subject: Subject, *, dimensions: int, training: bool, backend: str) -> Iterator[Observation]:
-    """Flags and buffers in every combination: what is read and written, or the error, is what it is in eager."""
+    """Runs every combination of flags and buffers: it reads, writes or raises as in eager mode."""
     import torch
 
     need(backend, subject.device)
@@ -53,7 +53,7 @@ def _table(subject: Subject, *, dimensions: int, training: bool, backend: str) -
     for built, later, taken in product((True, False), (None, True, False), ("kept", "taken", "counter-taken")):
         if (taken != "kept" and not built) or (taken == "counter-taken" and not training):
             continue
-        setting = flags.Setting(training, built, later, taken=taken)
+        setting = flags.Setting(training, built, later, removed=taken)
         due = flags.read_and_written(flags.make(subject, dimensions, setting), x)
         reset()
         try:
@@ -67,7 +67,7 @@ def _table(subject: Subject, *, dimensions: int, training: bool, backend: str) -
 
 
 def _functional(subject: Subject, *, dimensions: int, backend: str) -> Iterator[Observation]:
-    """The function below the layers: it runs or refuses as in eager, whatever is absent."""
+    """Runs the function below the layers: it runs or refuses as in eager mode, whatever is absent."""
     import torch
     from torch.nn import functional
 
@@ -96,7 +96,7 @@ def _functional(subject: Subject, *, dimensions: int, backend: str) -> Iterator[
 
 
 def _switched(subject: Subject, *, dimensions: int, backend: str) -> Iterator[Observation]:
-    """One compiled layer that is switched to and fro, frozen and loaded as it goes: it does what eager does."""
+    """Switches, freezes and loads one compiled layer between calls: it does what eager mode does."""
     import torch
 
     need(backend, subject.device)

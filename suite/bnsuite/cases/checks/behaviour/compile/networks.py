@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: The most that the error of a whole tensor may be, in errors of the eager net; or in units in the last place, where
 #: eager adds up in float64. In float64 nothing is more exact, and the two are held to each other.
 RATIO, ULPS, ULPS64 = 3.0, 10.0, 100.0
-#: The same for sums of 1e5 values, which eager adds up in parts and compiled code in fewer: 4 was seen of honest code.
+#: The same for sums of 1e5 values, which eager adds up in parts and compiled code in fewer: correct code had 4.
 LARGE_RATIO = 10.0
 DTYPES = ("float64", "bfloat16", "float16")
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -51,7 +51,7 @@ class Member:
     options: dict[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
     channels_last: bool = False
-    #: The standard deviation of the input, and what the running variances are multiplied with.
+    #: The standard deviation of the input, and the factor of the running variances.
     std: float = 2.0
     var: float = 1.0
 
@@ -96,7 +96,7 @@ Call = Callable[..., Any]
 
 
 def _step(nets: Nets, call: Call, xs: list[Any], dys: list[Any], *, grad: bool) -> list[dict[str, torch.Tensor]]:
-    """What a step through all `nets` by `call` gives of each: output, gradients and floating-point buffers."""
+    """Returns for each net the output, gradients and floating-point buffers of a step through all `nets` by `call`."""
     import torch
 
     leaves = [x.detach().requires_grad_(grad) for x in xs]
@@ -123,21 +123,21 @@ def _through(nets: Nets) -> Call:
 
 
 @dataclass(frozen=True)
-class How:
-    """How nets are compiled and run."""
+class CompileOptions:
+    """The options by which nets are compiled and run."""
 
     backend: str
     dynamic: bool | None = False
     fullgraph: bool = True
-    #: Of samples, a step each; None for as many as the shape has.
+    #: Numbers of samples, one per step; None for as many as the shape has.
     counts: tuple[int | None, ...] = (None, None, None)
     grad: bool = True
     #: The most that the error of a whole tensor may be, as `RATIO`.
     ratio: float = RATIO
 
 
-def _together(subject: Subject, *, members: dict[str, Member], how: How) -> Iterator[Observation]:
-    """Steps of nets that are compiled together, each beside the eager net's and float64, from the same state."""
+def _together(subject: Subject, *, members: dict[str, Member], how: CompileOptions) -> Iterator[Observation]:
+    """Compares steps of nets that are compiled together with eager mode and float64, from the same state."""
     import torch
 
     need(how.backend, subject.device)
@@ -181,14 +181,14 @@ def _together(subject: Subject, *, members: dict[str, Member], how: How) -> Iter
 
 
 def _far(seen: torch.Tensor, truth: torch.Tensor, two_pass: torch.Tensor) -> dict[str, float]:
-    """How far `seen` is from `truth`: as a whole and in the worst channel, in errors of what is `two_pass`."""
+    """Returns the error of `seen`, as a whole and in the worst channel, in errors of `two_pass`."""
     import torch
 
     if seen.shape != truth.shape:
         return {"rmse": BOUNDLESS}
     one, other = ((side.double() - truth.double()).square().mean().sqrt().item() for side in (seen, two_pass))
     ulp = torch.finfo(seen.dtype).eps * truth.double().square().mean().sqrt().item()
-    # nothing is more exact than float64 to tell its errors by
+    # nothing is more exact than float64 to measure its errors
     floor = (ULPS if seen.dtype != truth.dtype else ULPS64) * ulp
     ratio = one / max(other, floor / RATIO, 1e-300)
     return {"rmse": ratio if math.isfinite(ratio) else BOUNDLESS, "worst": error_ratio(seen, truth, two_pass)}
@@ -237,7 +237,7 @@ def _inputs(shape: tuple[int, ...]) -> Bank:
 
 
 def _banks() -> Iterator[tuple[str, Bank]]:
-    """Nets of our layers by what they have in common."""
+    """Yields sets of nets of batch norm layers, by what they have in common."""
     for name, shape in SHAPES.items():
         yield f"batch_norm{name}/flags", _flags(shape)
         if name in {"1d", "2d"}:
@@ -248,7 +248,7 @@ def _banks() -> Iterator[tuple[str, Bank]]:
 
 
 def _other_norm_banks() -> Iterator[tuple[str, Bank]]:
-    """Nets of torch's other layers; but for those that keep statistics, training makes no difference."""
+    """Yields sets of nets of torch's other layers; only those that keep statistics differ in training."""
     keepers = ("tracked_instance_norm", "sync_batch_norm")
     for name in ("2d", "3d"):
         plain = {
@@ -277,12 +277,12 @@ def cases() -> Iterator[BehaviourCase]:
                     continue
                 yield case(
                     name=f"{backend}/{name}",
-                    observe=partial(_together, members=members, how=How(backend, ratio=_ratio(name))),
+                    observe=partial(_together, members=members, how=CompileOptions(backend, ratio=_ratio(name))),
                     rows=rows,
                     quick=backend == AOT and name == "batch_norm2d/flags",
                     torch_only=torch_only,
                 )
-    # what takes a compiler takes its time too
+    # compiling takes time, so there are few of these
     few = {f"{one}/{name}": net for one, shape in SHAPES.items() for name, net in _both(shape).items()}
     few |= {f"affine=off/{name}": net for name, net in _both(SHAPES["2d"], options=FLAGS["affine=off"]).items()}
     inductor: dict[str, tuple[Bank, tuple[str, ...]]] = {
@@ -292,18 +292,18 @@ def cases() -> Iterator[BehaviourCase]:
         **{name: (members, ("N79", "N80", "N73")) for name, members in _other_norm_banks() if name != "other-norms-3d"},
     }
     for name, (members, rows) in inductor.items():
-        observe = partial(_together, members=members, how=How(INDUCTOR, ratio=_ratio(name)))
+        observe = partial(_together, members=members, how=CompileOptions(INDUCTOR, ratio=_ratio(name)))
         yield case(name=f"{INDUCTOR}/{name}", observe=observe, rows=rows, torch_only="other-norms" in name)
     for backend, name in ((PARTS, "1d"), (PARTS, "2d"), (INDUCTOR, "2d")):
         kinds = ("batch_norm", "block") if name == "2d" else ("batch_norm",)
-        how = How(backend, dynamic=True, counts=(3, 4, 7, 32, 5))
+        how = CompileOptions(backend, dynamic=True, counts=(3, 4, 7, 32, 5))
         yield case(
             name=f"{backend}/batch_norm{name}/dynamic",
             observe=partial(_together, members=_both(SHAPES[name], kinds=kinds), how=how),
             rows=("N74",),
         )
     for backend in (AOT, PARTS):
-        how = How(backend, dynamic=None, fullgraph=False, grad=False)
+        how = CompileOptions(backend, dynamic=None, fullgraph=False, grad=False)
         yield case(
             name=f"{backend}/batch_norm2d/no-grad", observe=partial(_together, members=_both(SHAPES["2d"]), how=how)
         )

@@ -42,7 +42,7 @@ def _layer(subject: Subject, shape: tuple[int, ...], options: dict[str, Any]) ->
 
 
 def _try(exporter: exporters.Way, layer: nn.Module, x: torch.Tensor) -> tuple[Any, str]:
-    """The exported layer and "done", or None and the error's name."""
+    """Returns the exported layer and "done", or None and the name of the error."""
     try:
         return exporters.exported(exporter, layer, x), "done"
     except Exception as error:  # noqa: BLE001  # whatever refuses the layer is an outcome
@@ -94,7 +94,7 @@ def _step(
 def _toggled(
     subject: Subject, *, exporter: exporters.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
 ) -> Iterator[Observation]:
-    """What is exported in one mode and run in the other, and then in the first again."""
+    """Exports in one mode and runs in the other, and then in the first again."""
     layer = _layer(subject, shape, options).train(training)
     made, word = _try(exporter, layer, subject.randn(*shape))
     yield Observation("outcome", word, expected="done")
@@ -111,7 +111,7 @@ def _toggled(
 def _stays(
     subject: Subject, *, exporter: exporters.Way, shape: tuple[int, ...], training: bool
 ) -> Iterator[Observation]:
-    """What holds its mode by design: whether it can be told the other, and what it does then."""
+    """Switches a program that keeps its mode by design: it refuses, follows or stays."""
     import torch
 
     layer = _layer(subject, shape, {}).train(training)
@@ -232,7 +232,7 @@ def _instance_norm(
 
 
 def far(seen: torch.Tensor, truth: torch.Tensor) -> float:
-    """The largest difference over the largest number; 1e30 if there is no telling."""
+    """Returns the largest difference over the largest number; 1e30 if it is undefined."""
     import torch
 
     if seen.shape != truth.shape or not torch.isfinite(seen).all():
@@ -263,7 +263,7 @@ def cases() -> Iterator[BehaviourCase]:
 
 
 def _sensible(exporter: str, shape: str, option: str) -> bool:
-    """Whether a way that differs little from another, or an option that it treats alike, is worth the time."""
+    """Returns False for combinations that are covered by others."""
     if exporter == "script":
         return True
     if exporter in {"trace", "export"}:

@@ -40,7 +40,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """What was written: the file's bytes, and what is in it."""
+    """A written model: the bytes of the file, and its graph."""
 
     data: bytes
     graph: Any
@@ -105,7 +105,7 @@ def _layer(
         yield Observation("nodes", str(len(norms)), expected="1")
         for norm in norms[:1]:
             yield Observation("epsilon", f"{norm.get('epsilon', 1e-5):.4g}", expected=f"{options['eps']:.4g}")
-            # ONNX weighs what was there before, torch what comes in.
+            # ONNX's momentum is the weight of the old statistics, torch's that of the new ones.
             momentum = f"{1 - norm.get('momentum', 0.9):.4g}"
             yield Observation("momentum", momentum, expected=f"{options['momentum']:.4g}")
             yield Observation("training_mode", str(norm.get("training_mode", 0)), expected=str(int(training)))
@@ -119,7 +119,7 @@ def _mixed(_: Subject, *, dimensions: int, dynamo: bool) -> Iterator[Observation
     networks.set_training(net, training=True, frozen=True)
     model = _write(net, x, dynamo=dynamo)
     if implementation.named() is None:
-        # The frozen one may be part of its convolution by now.
+        # The frozen one may have been folded into its convolution.
         modes = ["train" if norm.get("training_mode", 0) else "eval" for norm in model.norms()]
         yield Observation("the norm that trains", modes[-1] if modes else "folded", expected="train")
     yield Observation("y", _far(model.run(x)[0], net(x).detach()), ROUNDING)
