@@ -22,6 +22,25 @@ MLP_SGD_TARGETS = {"digits": 1.0, "mnist": 0.25}
 CNN_TARGETS = {"digits": 0.3, "mnist-6k": 0.7, "fashion-6k": 0.75}
 
 
+def cases() -> Iterator[TrainCase]:
+    """Yields the trainings of the articles; a norm variant joins the workloads in whose list it stands."""
+    for lr in SYNTHETIC_TARGETS:
+        for norm in (NONE, BN):
+            yield synthetic_mlp(norm, lr)
+    for data in ("mnist", "digits"):
+        for norm in (BN, NONE, LN):
+            yield mnist_mlp(norm, data)
+        yield from keras_pair(f"{data}-held-out")
+        for norm in (BN, NONE):
+            yield mnist_mlp_sgd(norm, data)
+    for norm_name in ("none", "bn"):
+        for activation in ("tanh", "relu"):
+            yield bad_init_regression(norm_name, activation)
+    for data in ("digits", "mnist-6k", "fashion-6k"):
+        for norm in (NONE, BN, GN, IN, LN):
+            yield cnn(norm, data)
+
+
 def synthetic_mlp(norm: Norm, lr: float, /, **more: Any) -> TrainCase:  # fields of the case
     """Article 0: 20-128-64-1, Adam, 25 epochs."""
     init: Init | None = more.pop("init", None)
