@@ -1,4 +1,4 @@
-"""Plants every fault of ``faults.py`` in the place of torch's layer and prints which gate finds it: `make faults`.
+"""Injects every fault of ``faults.py`` in place of torch's layer and prints which gate finds it: `make faults`.
 
 Faults of numerics and behaviour are looked at by the cases meant for them, as `tests/test_faults.py` does; faults of
 time and memory are judged by whole runs of the real command, in the full profile.

@@ -27,6 +27,45 @@ def test_ids_are_readable_and_unique() -> None:
     assert odd == []
 
 
+def test_labels_say_everything_that_the_id_says() -> None:
+    """Nobody has to parse an id: each of its words is the value of a label, or a setting and its value."""
+    for case in all_cases():
+        labels = case.labels
+        assert all(isinstance(value, str) for value in labels.values())
+        said = {word for value in labels.values() for word in re.split(r"[/+]", value)} | {case.family, ""}
+        said |= {f"{name}={word}" for name, value in labels.items() for word in re.split(r"[/+]", value)}
+        assert [word for word in re.split(r"[/+]", case.id) if word not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        (
+            "op/batch_norm2d/fwd+bwd/f32/nhwc/32x256x14x14/compiled",
+            {"layer": "batch_norm2d", "phase": "fwd+bwd", "dtype": "f32", "layout": "nhwc", "shape": "32x256x14x14"}
+            | {"options": "", "execution": "compiled"},
+        ),
+        (
+            "ratio/off-vs-on/batch_norm2d/fwd-train/f32/nchw/32x256x14x14/no-affine",
+            {"comparison": "off-vs-on", "layer": "batch_norm2d", "phase": "fwd-train", "dtype": "f32", "layout": "nchw"}
+            | {"shape": "32x256x14x14", "options": "no-affine", "execution": "eager"},
+        ),
+        (
+            "behaviour/toggles/batch_norm1d/eval/made=on/set=off",
+            {"gate": "behaviour", "family": "toggles", "layer": "batch_norm1d", "mode": "eval", "made": "on"}
+            | {"set": "off"},
+        ),
+        (
+            "train/lr-sweep/bn/net=synthetic-mlp/lr=0.001",
+            {"workload": "lr-sweep", "norm": "bn", "data": "synthetic", "net": "synthetic-mlp", "lr": "0.001"},
+        ),
+    ],
+)
+def test_labels_have_the_names_of_the_field(name: str, labels: dict[str, str]) -> None:
+    """A layer, a ratio, a check and a training."""
+    assert catalogue.case(name).labels == labels
+
+
 def test_the_cases_of_the_first_release() -> None:
     """BatchNorm1d, BatchNorm2d in two shapes and two layouts, each in three phases; three pairs of trainings."""
     quick = [case.id for case in profile("quick") if case.family == "op"]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
 
-from bnsuite.record.renames import with_kind
+from bnsuite.record import migrations
 
 #: Alone on its core a timed process ran 99.7 to 100 % of the time (once 90 %), beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
@@ -296,32 +296,6 @@ class Asked(Value):
     implementation: str | None
 
 
-def _tell_needs(run: dict[str, Any]) -> dict[str, Any]:
-    """From 1 to 2: every case there was needed nothing but torch and what scikit-learn carries."""
-    needs = {"cuda_only": False, "lacks": [], "to_download": False}
-    return {
-        **run,
-        "schema": 2,
-        "cases": [{**one, "case": {**one["case"], **needs}} for one in run["cases"]],
-    }
-
-
-def _know_of_checks(run: dict[str, Any]) -> dict[str, Any]:
-    """From 2 to 3: there were neither checks, relations nor implementations but torch's."""
-    none: dict[str, Any] = {"rule": None, "threads": [], "bounds": {}, "limit_s": None}
-    return {
-        **run,
-        "schema": 3,
-        "asked": {**run["asked"], "implementation": None},
-        "cases": [{**one, "case": {**one["case"], **none}} for one in run["cases"]],
-    }
-
-
-def _label_cases(run: dict[str, Any]) -> dict[str, Any]:
-    """From 3 to 4: ids of checks and ratios were others, and said everything that labels say now."""
-    return {**run, "schema": 4, "cases": [{**one, "case": with_kind(one["case"])} for one in run["cases"]]}
-
-
 class Run(Versioned):
     """All samples of one environment.
 
@@ -332,7 +306,7 @@ class Run(Versioned):
     """
 
     SCHEMA: ClassVar[int] = 4
-    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _tell_needs, 2: _know_of_checks, 3: _label_cases}
+    MIGRATIONS: ClassVar[dict[int, Migration]] = migrations.RUN
 
     bnsuite: str
     revision: str | None
