@@ -334,7 +334,7 @@ def test_a_check_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path) 
     assert "no answer after 5 s, the limit of this check" in done.out
     assert "there is nothing of it here" in done.out
     run = json.loads((tmp_path / "o" / "run.json").read_text())
-    others = [one for one in run["cases"] if "evalbwd" in one["case"]["id"]]
+    others = [one for one in run["cases"] if "eval-backward" in one["case"]["id"]]
     assert {one["outcomes"]["numerics"]["status"] for one in others} == {"measured"}
     assert left_over(tmp_path) == []
 
@@ -342,7 +342,7 @@ def test_a_check_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path) 
 def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tmp_path: Path) -> None:
     """A wrong eps is REGRESSED by name of rule; what it refuses is SKIPPED; its run is no baseline."""
     faults = str(ROOT / "tests" / "faults.py")
-    done = bnsuite("--device", "cpu", "--impl", f"{faults}:FixedEpsilon", "-k", "numerics/ref", "--out", "o")
+    done = bnsuite("--device", "cpu", "--impl", f"{faults}:FixedEpsilon", "-k", "numerics/reference", "--out", "o")
     assert done.status == 1, done.out
     assert "faults.py:FixedEpsilon in the place of torch's batch norm" in done.out
     assert "; the rule: " in done.out
@@ -350,7 +350,7 @@ def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tm
     assert refused.status == 2
     assert "baselines are of torch's own layers" in refused.err
     (tmp_path / "mine.py").write_text("def layer(*_, **__):\n    raise NotImplementedError('only on Sundays')\n")
-    done = bnsuite("--device", "cpu", "--impl", "mine:layer", "-k", "64x128 and fwd-eval or evalbwd/batch_norm1d/2-d")
+    done = bnsuite("--device", "cpu", "--impl", "mine:layer", "-k", "64x128 and fwd-eval or eval-backward/batch_norm1d/2-d")
     assert "SKIPPED" in done.out
     assert "the implementation does not do it: only on Sundays" in done.out
     trained = bnsuite("--device", "cpu", "--impl", "mine:layer", "-k", "synthetic-mlp/bn/lr=0.01", "--out", "t")
