@@ -350,7 +350,9 @@ def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tm
     assert refused.status == 2
     assert "baselines are of torch's own layers" in refused.err
     (tmp_path / "mine.py").write_text("def layer(*_, **__):\n    raise NotImplementedError('only on Sundays')\n")
-    done = bnsuite("--device", "cpu", "--impl", "mine:layer", "-k", "64x128 and fwd-eval or eval-backward/batch_norm1d/2-d")
+    done = bnsuite(
+        "--device", "cpu", "--impl", "mine:layer", "-k", "64x128 and fwd-eval or eval-backward/batch_norm1d/2-d"
+    )
     assert "SKIPPED" in done.out
     assert "the implementation does not do it: only on Sundays" in done.out
     trained = bnsuite("--device", "cpu", "--impl", "mine:layer", "-k", "synthetic-mlp/bn/lr=0.01", "--out", "t")

@@ -36,7 +36,7 @@ class Net:
     tracked: bool = True
 
 
-class Made:
+class CheckpointedNet:
     """A net of modules in a row, with one batch norm layer."""
 
     def __init__(self, subject: Subject, net: Net) -> None:
@@ -84,7 +84,7 @@ def _call(net: Any, variant: str, x: torch.Tensor) -> Any:
     return ways[variant](x)
 
 
-def _updates(made: Made, before: dict[str, torch.Tensor | None], net: Net) -> dict[str, str]:
+def _updates(made: CheckpointedNet, before: dict[str, torch.Tensor | None], net: Net) -> dict[str, str]:
     """Returns the number of updates of each statistic by the batch: "0", "1", ..., or "otherwise"."""
     import torch
 
@@ -118,7 +118,7 @@ def _count(layer: nn.Module, seen: int) -> None:
         counter.fill_(seen)
 
 
-def _results(made: Made, variant: str, subject: Subject, *, backward: bool) -> dict[str, torch.Tensor]:
+def _results(made: CheckpointedNet, variant: str, subject: Subject, *, backward: bool) -> dict[str, torch.Tensor]:
     """A step's output and gradients by name."""
     import torch
 
@@ -137,7 +137,7 @@ def _results(made: Made, variant: str, subject: Subject, *, backward: bool) -> d
 
 def _step(subject: Subject, *, net: Net, variants: tuple[str, ...], backward: bool) -> Iterator[Observation]:
     """Checkpointed steps beside a plain one: the same output and gradients, and statistics that move once."""
-    made = Made(subject, net)
+    made = CheckpointedNet(subject, net)
     _count(made.layer, 3)
     weights = copy.deepcopy(made.net.state_dict())
     plain = _results(made, "plain", subject, backward=backward)

@@ -66,7 +66,7 @@ class Setting:
         return x.contiguous(memory_format=layout), dy.contiguous(memory_format=layout)
 
 
-class Captured:
+class CapturedStep:
     """A forward and backward pass of a layer as a CUDA graph, from and into memory that stays where it is.
 
     A layer in a group of processes waits for the device on purpose unless it is captured, and the group has a thread
@@ -166,7 +166,7 @@ def _replays(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
 def _compared(subject: Subject, layer: nn.Module, of: Setting, *, grouped: bool = False) -> Iterator[Observation]:
     twin = copy.deepcopy(layer)
     try:
-        captured = Captured(layer, *of.tensors(subject, 0), grouped=grouped)
+        captured = CapturedStep(layer, *of.tensors(subject, 0), grouped=grouped)
     except RuntimeError as error:
         yield Observation("capture", type(error).__name__, expected="captured")
         return

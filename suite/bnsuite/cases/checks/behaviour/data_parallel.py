@@ -77,7 +77,7 @@ SOME = ("steps", "two-forwards", "eval-two-forwards")
 SENSELESS = {("eval-two-forwards", "static-graph")}
 
 
-class _ByHand:
+class _OneProcess:
     """Both networks, trained in one process."""
 
     def __init__(self, subject: Subject, training: Training) -> None:
@@ -157,7 +157,7 @@ def _train(subject: Subject, *, training: Training) -> Iterator[Observation]:
     yield Observation("outcome", outcome.word, expected="done")
     if outcome.word != "done":
         return
-    by_hand = _ByHand(subject, training)
+    by_hand = _OneProcess(subject, training)
     by_hand.run()
     nets, outputs = by_hand.nets, by_hand.outputs
     names = [name for name, _ in nets[0].named_parameters()]
