@@ -23,7 +23,7 @@ FOUND = ("REGRESSED", "FAILED")
 
 
 def by_checks(fault: faults.Fault) -> tuple[int, int]:
-    """How many of the cases meant for a fault find it, of how many."""
+    """Returns the number of cases meant for a fault that find it, and the number of all."""
     cases = meant_for(fault)
     return sum(catches(case, fault) for case in cases), len(cases)
 

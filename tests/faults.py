@@ -241,7 +241,7 @@ class OffsetIgnored(Faithful):
 
 
 class _HookedGradient(Faithful):
-    """What the incoming gradient goes through before it reaches torch's own backward pass."""
+    """Changes the incoming gradient before torch's own backward pass gets it."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)

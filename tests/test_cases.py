@@ -79,7 +79,7 @@ def test_the_cases_of_the_first_release() -> None:
 
 
 def test_the_quick_profile_keeps_a_handful_of_trainings() -> None:
-    """What takes no download and a second."""
+    """Quick trainings need no download and take about a second."""
     assert [case.id for case in profile("quick") if case.family == "train"] == [
         *(f"train/synthetic-mlp/{norm}/lr={lr}" for lr in ("0.01", "0.1") for norm in ("none", "bn")),
         *(f"train/bad-init-regression/{norm}/act=tanh" for norm in ("none", "bn")),
