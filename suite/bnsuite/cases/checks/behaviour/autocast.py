@@ -247,7 +247,7 @@ def _skipped(at_fault: bool, how: str, number: int) -> str | None:
 
 def cases() -> Iterator[BehaviourCase]:
     case = partial(BehaviourCase, group="autocast")
-    rule = "under autocast a step runs by every setting, honestly for what it was given, and state stays float32"
+    rule = "under autocast a step runs by every setting, is as exact as its input allows, and state stays float32"
     for (name, shape), half, training in product(SHAPES.items(), HALVES, (True, False)):
         for given in ("float32", half):
             for channels_last in (False, True) if name == "2d" else (False,):
@@ -273,7 +273,7 @@ def cases() -> Iterator[BehaviourCase]:
         yield case(
             name=f"batch_norm{dimensions}d/spoiled/{how}/momentum={momentum}".lower(),
             observe=partial(_overflow, dimensions=dimensions, how=how, momentum=momentum),
-            rule="a batch that is not finite does to running statistics what was accepted, and no more",
+            rule="a batch that is not finite affects the running statistics as accepted",
             rows=("T20",),
             quick=dimensions == 2 and how == "one-channel-inf",
         )
@@ -281,6 +281,6 @@ def cases() -> Iterator[BehaviourCase]:
         yield case(
             name=f"batch_norm{dimensions}d/scaled/{half}/{how}",
             observe=partial(_scaled, dimensions=dimensions, half=half, how=how),
-            rule="a step that overflows is skipped, and training goes on as was accepted",
+            rule="a step that overflows is skipped, and training continues as accepted",
             rows=("T20",) if how != "gradients" else (),
         )

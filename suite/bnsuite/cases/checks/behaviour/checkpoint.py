@@ -156,7 +156,11 @@ def _step(subject: Subject, *, net: Net, variants: tuple[str, ...], backward: bo
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="checkpoint", rule="a checkpointed step does what a plain one does, and once")
+    case = partial(
+        BehaviourCase,
+        group="checkpoint",
+        rule="a checkpointed step gives the results of a plain one, and updates the statistics once",
+    )
     for dimensions in SHAPES:
         where, quick = f"batch_norm{dimensions}d", dimensions == 2
         for kind, momentum in product(("alone", "block", "dropout"), (0.1, None)):

@@ -275,7 +275,7 @@ def _synchronised(subject: Subject, *, shape: tuple[int, ...], channels_last: bo
 
 def cases() -> Iterator[BehaviourCase]:
     case = partial(BehaviourCase, group="cuda-graphs", gpu_only=True)
-    rule = "a graph that is replayed does what eager steps do, and no call waits for the device"
+    rule = "a replayed graph gives the results of eager steps, and no call waits for the device"
     for (name, shape), training, dtype in product(SHAPES.items(), (True, False), ("float32", "float16", "bfloat16")):
         for channels_last, cudnn in product((False, True) if len(shape) > 3 else (False,), (True, False)):
             suffix = f"{'/channels-last' if channels_last else ''}{'' if cudnn else '/cudnn=off'}"
@@ -291,14 +291,14 @@ def cases() -> Iterator[BehaviourCase]:
             yield case(
                 name=f"batch_norm{name}/waits/momentum={momentum}".lower(),
                 observe=partial(_waits, shape=shape, momentum=momentum),
-                rule="no call waits for the device but where that was accepted",
+                rule="no call waits for the device, except where accepted",
                 quick=name == "2d",
             )
         for training in (True, False):
             yield case(
                 name=f"batch_norm{name}/callable/{'train' if training else 'eval'}",
                 observe=partial(_callable, shape=shape, training=training),
-                rule="a graphed layer is the layer",
+                rule="a graphed layer computes what the layer does",
             )
         for channels_last in (False, True) if len(shape) > 3 else (False,):
             yield case(

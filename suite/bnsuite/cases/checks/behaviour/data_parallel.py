@@ -219,7 +219,7 @@ def cases() -> Iterator[BehaviourCase]:
     yield case(
         name="steps/differing-at-first",
         observe=partial(_train, training=Training("steps", differ=True)),
-        rule="ranks begin with the numbers of rank 0",
+        rule="all ranks begin with the parameters of rank 0",
     )
     for dimensions in (1, 2):
         for counts in ((5, 3), (2, 4)):
@@ -228,5 +228,5 @@ def cases() -> Iterator[BehaviourCase]:
                 yield case(
                     name=name,
                     observe=partial(_join, dimensions=dimensions, counts=counts, broadcast=broadcast),
-                    rule="ranks with unequal numbers of batches end, and with equal parameters",
+                    rule="ranks with unequal numbers of batches end with equal parameters",
                 )

@@ -33,7 +33,7 @@ class Norm:
     layout: str = "contiguous"
 
     @property
-    def told(self) -> str:
+    def path(self) -> str:
         mode = "train" if self.training else "eval"
         return f"{self.name}/{'x'.join(map(str, self.shape))}/{mode}/{self.dtype}/{self.layout}"
 
@@ -134,7 +134,7 @@ def print_digests(device: str, threads: int, warm: str) -> None:
     WARM[warm](subject)
     found = _trained(subject, strict=False)
     for norm in STEPS:
-        found |= {f"{norm.told}/{name}": one for name, one in _anew(subject, norm).items()}
+        found |= {f"{norm.path}/{name}": one for name, one in _anew(subject, norm).items()}
     print("\n".join(f"{name} {digest}" for name, digest in found.items()))
 
 
@@ -246,14 +246,14 @@ def _subsets(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
     names = ("x", "weight", "bias")
     for wanted in (one for size in (1, 2) for one in combinations(names, size)):
         first, second = (_step(norm.layer(subject), x, dy, wanted) for _ in range(2))
-        told = "+".join(wanted)
+        requested = "+".join(wanted)
         yield Observation(
-            f"{told}, repeated", "same" if _bits(first) == _bits(second) else "different", expected="same"
+            f"{requested}, repeated", "same" if _bits(first) == _bits(second) else "different", expected="same"
         )
         for name in wanted:
             error = torch.linalg.vector_norm((first[f"d{name}"] - whole[f"d{name}"]).double())
             share = (error / torch.linalg.vector_norm(whole[f"d{name}"].double())).item()
-            yield Observation(f"{told}, d{name}", share, 8 * torch.finfo(x.dtype).eps)
+            yield Observation(f"{requested}, d{name}", share, 8 * torch.finfo(x.dtype).eps)
 
 
 def _blind(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
@@ -288,10 +288,10 @@ RULES = {
     "repeat": "the same step gives the same bits again",
     "training": "the same training gives the same bits again",
     "processes": "a fresh process gives the same bits",
-    "warm-up": "what ran before changes no bit",
-    "batch": "what becomes of a sample isn't a matter of the others",
-    "subset": "a gradient isn't a matter of which others are asked for",
-    "blind": "training doesn't read the running statistics",
+    "warm-up": "work done before changes no bit",
+    "batch": "the result of a sample does not depend on the others",
+    "subset": "a gradient does not depend on which others are requested",
+    "blind": "training does not read the running statistics",
 }
 
 Entry = tuple[str, Observe, tuple[str, ...]]
@@ -301,12 +301,12 @@ def _repeats() -> Iterator[Entry]:
     """Yields each check before it is a case: its name, its function and its rows."""
     for norm in ALL:
         observe = partial(_repeated, norm=norm, repeats=20 if norm in STEPS else 50)
-        yield f"repeat/{norm.told}", observe, ("D04",) if norm.training else ("N67",)
+        yield f"repeat/{norm.path}", observe, ("D04",) if norm.training else ("N67",)
     for strict in (True, False):
         yield f"training/{'deterministic' if strict else 'default'}", partial(_trainings, strict=strict), ("D01",)
     yield "processes", _processes, ("D01",)
     for norm in STEPS:
-        yield f"warm-up/{norm.told}", partial(_warmed, norm=norm), ("N34",)
+        yield f"warm-up/{norm.path}", partial(_warmed, norm=norm), ("N34",)
 
 
 def _relations() -> Iterator[Entry]:
@@ -314,23 +314,23 @@ def _relations() -> Iterator[Entry]:
         for shape in SMALL if name != "instance_norm" else SMALL[1:]:
             for dtype in ("float32", "bfloat16"):
                 alone = Norm(name, shape, training=name != "batch_norm", dtype=dtype)
-                yield f"batch/{alone.told}", partial(_invariant, norm=alone), ("D03",)
+                yield f"batch/{alone.path}", partial(_invariant, norm=alone), ("D03",)
             norm = Norm(name, shape)
-            yield f"subset/{norm.told}", partial(_subsets, norm=norm), ("D02",)
+            yield f"subset/{norm.path}", partial(_subsets, norm=norm), ("D02",)
     for layout in ("contiguous", "channels-last"):
         for training in (True, False):
             norm = Norm("batch_norm", (24, 65, 9, 7), training=training, layout=layout)
-            yield f"subset/{norm.told}", partial(_subsets, norm=norm), ("D02",)
+            yield f"subset/{norm.path}", partial(_subsets, norm=norm), ("D02",)
             if not training:
-                yield f"batch/{norm.told}", partial(_invariant, norm=norm), ("D03",)
+                yield f"batch/{norm.path}", partial(_invariant, norm=norm), ("D03",)
     for shape in SMALL:
         norm = Norm("batch_norm", shape)
-        yield f"blind/{norm.told}", partial(_blind, norm=norm), ()
+        yield f"blind/{norm.path}", partial(_blind, norm=norm), ()
 
 
 def cases() -> Iterator[BehaviourCase]:
     """Every check, and on CUDA the repetitions a second time with cuDNN off."""
-    native = ((f"repeat/{norm.told}/cudnn=off", partial(_repeated, norm=norm, cudnn=False), ("D04",)) for norm in ALL)
+    native = ((f"repeat/{norm.path}/cudnn=off", partial(_repeated, norm=norm, cudnn=False), ("D04",)) for norm in ALL)
     for entries, gpu_only in ((_repeats(), False), (_relations(), False), (native, True)):
         for name, observe, rows in entries:
             first = name.split("/")[0]

@@ -281,13 +281,18 @@ def cases() -> Iterator[BehaviourCase]:
             yield case(
                 name=f"{where}/training/{way}/{optimizer}",
                 observe=partial(_training, dimensions=dimensions, way=way, affine=affine, optimizer=optimizer),
-                rule="what is frozen of a layer stays bit for bit, and the rest moves",
+                rule="frozen parts of a layer keep every bit, and the rest moves",
                 rows=("T11",),
                 quick=quick and optimizer == "sgd",
             )
         for name, observe, rule, rows in (
-            ("others", _others, "a frozen layer tells a sample nothing of the rest of its batch", ("T10",)),
-            ("gradients", _gradients, "frozen parameters have no gradient, and change none", ()),
+            (
+                "others",
+                _others,
+                "the result of a frozen layer for a sample does not depend on the rest of the batch",
+                ("T10",),
+            ),
+            ("gradients", _gradients, "frozen parameters have no gradient, and do not change those of others", ()),
         ):
             yield case(
                 name=f"{where}/{name}",
@@ -307,21 +312,21 @@ def cases() -> Iterator[BehaviourCase]:
             yield case(
                 name=f"{where}/weights-zero/{part}/{'train' if training else 'eval'}",
                 observe=partial(_zero, dimensions=dimensions, part=part, training=training),
-                rule="weights of zero give the bias, and honest gradients",
+                rule="weights of zero give the bias, and exact gradients",
                 quick=dimensions == 2 and training,
             )
         for transpose, groups in product((False, True), (1, 2, CHANNELS)):
             yield case(
                 name=f"{where}/folded/{'transposed' if transpose else 'conv'}/groups={groups}",
                 observe=partial(_folded, dimensions=dimensions, transpose=transpose, groups=groups),
-                rule="a convolution with the layer folded into it is both",
+                rule="a convolution with the layer folded into it computes both",
                 torch_only=True,
             )
         for part, path in product(("all", "some", "none"), ("default", "stable")):
             yield case(
                 name=f"{where}/quantized/{path}/zero={part}",
                 observe=partial(_quantized, dimensions=dimensions, part=part, stable=path == "stable"),
-                rule="training for quantization divides by no weight of zero",
+                rule="training for quantization does not divide by a weight of zero",
                 rows=("T18",) if part != "none" else (),
                 torch_only=True,
             )
@@ -329,9 +334,12 @@ def cases() -> Iterator[BehaviourCase]:
         yield case(
             name=f"batch_norm1d/folded/linear/bias={'on' if bias else 'off'}",
             observe=partial(_folded_linear, bias=bias),
-            rule="a linear layer with the layer folded into it is both",
+            rule="a linear layer with the layer folded into it computes both",
             torch_only=True,
         )
     yield case(
-        name="torchvision", observe=_torchvision, rule="a frozen layer is one that evaluates", needs=("torchvision",)
+        name="torchvision",
+        observe=_torchvision,
+        rule="torchvision's frozen layer computes what the layer does in evaluation",
+        needs=("torchvision",),
     )

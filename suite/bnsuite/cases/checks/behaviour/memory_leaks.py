@@ -157,7 +157,7 @@ def _growth(subject: Subject, *, dimensions: int, walk: Pass, training: bool) ->
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="memory-leaks", rule="a step leaves nothing behind")
+    case = partial(BehaviourCase, group="memory-leaks", rule="a step leaves no memory allocated")
     for dimensions in LEAK_SHAPES:
         for name, (walk, training) in PASSES.items():
             doubly = ("M01", "M03") if "double" in name else ()

@@ -48,7 +48,7 @@ def _other_norm(subject: Subject, *, norm: str, last: bool) -> Iterator[Observat
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="peak-memory", rule="a step takes no more memory at its peak than was accepted")
+    case = partial(BehaviourCase, group="peak-memory", rule="the peak memory of a step is at most the accepted one")
     for of in INPUTS:
         for training in (True, False):
             for option, options in OPTIONS.items():

@@ -105,7 +105,7 @@ def cases() -> Iterator[BehaviourCase]:
     case = partial(
         BehaviourCase,
         group="saved-tensors",
-        rule="no activation is kept but the input, and none where no gradient needs it",
+        rule="only the input is kept for the backward pass, and nothing where no gradient needs it",
     )
     for of in INPUTS:
         for name, mode in MODES.items():

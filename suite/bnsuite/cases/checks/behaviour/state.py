@@ -274,14 +274,14 @@ def cases() -> Iterator[BehaviourCase]:
             yield case(
                 name=f"{where}/round-trip/{flags}/{dtype}",
                 observe=partial(_round_trip, dimensions=dimensions, options=options, dtype=dtype),
-                rule="what is saved and loaded goes on as if it had not been",
+                rule="a layer that is saved and loaded continues as the original",
                 quick=dimensions == 2 and dtype == "float32",
             )
         for training in (True, False):
             yield case(
                 name=f"{where}/copies/{flags}/{'train' if training else 'eval'}",
                 observe=partial(_copies, dimensions=dimensions, options=options, training=training),
-                rule="a copy goes on as the layer does, and apart from it",
+                rule="a copy continues as the layer does, and shares no state with it",
                 quick=dimensions == 1 and flags == "affine=on/tracking=on",
             )
     for dimensions, nested in product(SHAPES, (False, True)):
@@ -290,22 +290,22 @@ def cases() -> Iterator[BehaviourCase]:
             yield case(
                 name=f"{where}/version-1/tracking={'on' if tracked else 'off'}",
                 observe=partial(_version_1, dimensions=dimensions, nested=nested, tracked=tracked),
-                rule="states without a counter load strictly, and leave it as it is",
+                rule="states without a counter load strictly, and do not change it",
                 rows=("A01",) if tracked else (),
                 quick=dimensions == 2,
             )
         yield case(
             name=f"{where}/partial",
             observe=partial(_partial, dimensions=dimensions, nested=nested),
-            rule="what a state lacks is told, and overwritten with nothing",
+            rule="missing keys of a state are reported, and their values are not changed",
             rows=("A02",),
             quick=dimensions == 2,
         )
     for dimensions in SHAPES:
         observers = {
-            "other-flags": (_other_flags, "states of layers with other flags load if that is asked for, else not"),
-            "dtypes": (_dtypes, "what is loaded takes on the layer's precision, and the counter stays an integer"),
-            "reset": (_reset, "resetting puts defaults back"),
+            "other-flags": (_other_flags, "states of layers with other flags load only if strict=False"),
+            "dtypes": (_dtypes, "loaded values take the precision of the layer, and the counter stays an integer"),
+            "reset": (_reset, "resetting restores the defaults"),
         }
         for name, (observe, rule) in observers.items():
             yield case(
@@ -319,7 +319,7 @@ def cases() -> Iterator[BehaviourCase]:
         yield case(
             name=f"lazy{dimensions}d/{call}/{flags}",
             observe=partial(_lazy, dimensions=dimensions, call=call, training=training, tracked=tracked),
-            rule="a lazy layer is the plain one once it was called, however that was",
+            rule="a lazy layer is the plain one after its first call",
             rows=("A37",) if call == "keyword" else (),
             torch_only=True,
         )

@@ -211,7 +211,7 @@ def cases() -> Iterator[BehaviourCase]:
         yield training(
             name=f"step/{name}",
             observe=partial(_synchronised, shards=shards),
-            rule="a layer that synchronises is batch norm of all shards put together",
+            rule="a layer that synchronises computes batch norm of all shards together",
             rows=shards.rows,
         )
     for convert in (False, True):
@@ -223,21 +223,21 @@ def cases() -> Iterator[BehaviourCase]:
                     observe=partial(
                         _alone, options={"track_running_stats": tracked}, convert=convert, dimensions=dimensions
                     ),
-                    rule="a rank that evaluates waits for nobody",
+                    rule="a rank that evaluates does not wait for the others",
                     rows=("A07",) if convert else ("A11",) * (not tracked),
                     torch_only=convert,
                 )
     yield training(
         name="gradient-penalty",
         observe=_penalty,
-        rule="a gradient penalty ends as it was accepted, with an error that is told",
+        rule="a gradient penalty ends with the accepted error",
         rows=("A13",),
     )
     for last in (False, True):
         yield training(
             name=f"peak/{'channels-last' if last else 'contiguous'}",
             observe=partial(_peak, last=last),
-            rule="synchronising takes no memory to speak of",
+            rule="synchronising takes no notable memory",
             rows=("M12",),
         )
-    yield case(name="on-a-cpu", observe=_refused, rule="training on a CPU ends as it was accepted", torch_only=True)
+    yield case(name="on-a-cpu", observe=_refused, rule="training on a CPU ends as accepted", torch_only=True)

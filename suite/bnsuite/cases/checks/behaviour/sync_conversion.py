@@ -250,7 +250,7 @@ def _untracked(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 def cases() -> Iterator[BehaviourCase]:
     case = partial(BehaviourCase, group="sync-conversion", torch_only=True)
-    rule = "converting changes batch norms to synchronised ones, and nothing about them"
+    rule = "conversion changes batch norms to synchronised ones, and nothing else"
     for dimensions, (name, options) in product(SHAPES, OPTIONS.items()):
         where = f"batch_norm{dimensions}d/{name}"
         for dtype in ("float32", "float64", "float16"):
@@ -266,21 +266,21 @@ def cases() -> Iterator[BehaviourCase]:
         yield case(
             name=f"batch_norm{dimensions}d/subclass",
             observe=partial(_subclass, dimensions=dimensions),
-            rule="a subclass goes on computing what it did, or a warning tells that it does not",
+            rule="a subclass still computes what it did, or there is a warning",
             rows=("A05",),
         )
         yield case(
             name=f"batch_norm{dimensions}d/extras",
             observe=partial(_extras, dimensions=dimensions),
-            rule="what hangs on a layer hangs on its successor",
+            rule="attributes and hooks of a layer are kept by its successor",
             rows=("A08",),
         )
         yield case(
             name=f"batch_norm{dimensions}d/untracked",
             observe=partial(_untracked, dimensions=dimensions),
-            rule="replace_all_batch_norm_modules_ leaves layers that go by their batch",
+            rule="replace_all_batch_norm_modules_ leaves layers that use the statistics of their batch",
         )
-    yield case(name="map", observe=_map, rule="of all layers batch norms alone are replaced", rows=("A04",), quick=True)
-    yield case(name="shared", observe=_shared, rule="what two places share they go on sharing")
-    yield case(name="group", observe=_group, rule="every layer has the group that was named")
+    yield case(name="map", observe=_map, rule="only batch norms are replaced", rows=("A04",), quick=True)
+    yield case(name="shared", observe=_shared, rule="a layer in two places stays shared")
+    yield case(name="group", observe=_group, rule="every layer has the process group that was passed")
     yield case(name="per-layer", observe=_per_layer, rule="every layer keeps its own mode", rows=("A07",), quick=True)

@@ -158,7 +158,7 @@ def _on(flag: bool) -> str:
 
 def cases() -> Iterator[BehaviourCase]:
     case = partial(BehaviourCase, group="toggles")
-    rule = "the flags alone say which statistics are read and written"
+    rule = "the flags alone determine which statistics are read and written"
     for dimensions, training, built, later in product(SHAPES, (True, False), (True, False), (None, True, False)):
         when = "unset" if later is None else _on(later)
         mode = "train" if training else "eval"
@@ -182,7 +182,7 @@ def cases() -> Iterator[BehaviourCase]:
         yield case(
             name=f"batch_norm{dimensions}d/given-later",
             observe=partial(_later_statistics, dimensions=dimensions),
-            rule="statistics given to a layer that was made without are used as was accepted",
+            rule="statistics set on a layer that was made without them are used as accepted",
         )
         yield case(
             name=f"functional/{dimensions}d",

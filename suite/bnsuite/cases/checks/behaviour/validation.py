@@ -311,7 +311,7 @@ def _declared(subject: Subject) -> Iterator[Observation]:
 
 def cases() -> Iterator[BehaviourCase]:
     case = partial(BehaviourCase, group="validation")
-    refused = "what does not fit is refused, and never crashes"
+    refused = "wrong arguments are refused, and never crash"
     yield case(name="apart/layers", observe=partial(_apart, kind="layers"), rule=refused, limit_s=300.0)
     yield case(
         name="apart/operators",
@@ -337,12 +337,15 @@ def cases() -> Iterator[BehaviourCase]:
             yield case(
                 name=f"{where}/{name}={value}",
                 observe=partial(_even if sensible else _odd, dimensions=dimensions, name=name, value=value),
-                rule="a setting is taken as it is" if sensible else "a setting beyond sense does what was accepted",
+                rule="a setting is used as given" if sensible else "a meaningless setting is handled as accepted",
                 rows=() if sensible else ("A43",),
                 quick=quick and not sensible,
             )
     yield case(name="features", observe=_features, rule=refused, torch_only=True)
     yield case(
-        name="signatures", observe=_signatures, rule="operators and layers take what was accepted", torch_only=True
+        name="signatures",
+        observe=_signatures,
+        rule="operators and layers have the accepted parameters",
+        torch_only=True,
     )
-    yield case(name="declared", observe=_declared, rule="operators do what their schema says", torch_only=True)
+    yield case(name="declared", observe=_declared, rule="operators behave as their schema says", torch_only=True)

@@ -244,16 +244,16 @@ NARROW = ((2, 7), (1, 7, 2), (2, 7, 1), (9, 7, 1), (1, 7, 1, 2), (9, 7, 1, 1), (
 EMPTY = ((0, 7), (0, 7, 4), (3, 7, 0), (0, 7, 4, 5), (3, 7, 0, 5), (3, 7, 4, 0), (0, 7, 3, 4, 5), (2, 7, 3, 0, 5))
 
 RULES = {
-    "one-value": "one value a channel is refused in training, and leaves no trace",
-    "features": "an input of other than the layer's channels is refused, and leaves no trace",
-    "uncounted": "a batch that was refused isn't counted",
-    "narrow": "few values or extents of 1 are computed like any others",
-    "empty": "an empty batch gives an empty result and gradients of zero, and moves nothing",
-    "constant": "a channel of one value gives the bias, and nothing that isn't finite",
-    "zero-weight": "a weight of zero gives the bias, and gradients like any other",
+    "one-value": "one value per channel is refused in training, and changes no state",
+    "features": "an input with a wrong number of channels is refused, and changes no state",
+    "uncounted": "a refused batch is not counted",
+    "narrow": "few values and extents of 1 are computed like any others",
+    "empty": "an empty batch gives an empty result and gradients of zero, and changes no state",
+    "constant": "a channel of one value gives the bias, and finite results only",
+    "zero-weight": "a weight of zero gives the bias, and exact gradients",
     "no-features": "a layer of no features refuses or returns",
-    "alike": "what becomes of one value for each mean isn't a matter of how many samples there are",
-    "operators": "no operator crashes or spoils the statistics on an input with nothing in it",
+    "alike": "the outcome for one value per mean does not depend on the number of samples",
+    "operators": "no operator crashes or corrupts the statistics on an empty input",
 }
 
 Entry = tuple[str, Observe, tuple[str, ...]]

@@ -213,7 +213,7 @@ def _steps() -> Iterator[NumericsCase]:
                 layout: partial(observe, layout=layout)
                 for layout in (("contiguous", "channels-last") if len(shape) > 3 else ("contiguous",))
             },
-            rule="every precision is taken, computed in float32 at the least, and kept where it belongs",
+            rule="every precision is accepted, computed in at least float32, and kept",
             rows=(
                 *(("A24",) if mixed else ()),
                 *(("N36",) if mixed and training and image and dtype == "bfloat16" else ()),
@@ -225,14 +225,14 @@ def _steps() -> Iterator[NumericsCase]:
         yield _case(
             f"batch_norm1d/train/{dtype}/parameters={parameters}/two-values",
             {"": partial(_two, dtype=dtype, parameters=parameters)},
-            rule="single outputs are off by no more than two places",
+            rule="single outputs differ by at most two units in the last place",
             rows=("N37",) if dtype == "bfloat16" else (),
             quick=True,
         )
         yield _case(
             f"batch_norm1d/train/{dtype}/parameters={parameters}/500-steps",
             {"": partial(_drift, dtype=dtype, parameters=parameters)},
-            rule="running statistics in float32 lose no small update",
+            rule="running statistics in float32 keep small updates",
             rows=("T22",) if parameters == "float32" else (),
         )
 
@@ -242,7 +242,7 @@ def _outcomes() -> Iterator[NumericsCase]:
         yield _case(
             f"batch_norm2d/{dtype}/parameters={parameters}/buffers={buffers}",
             {"": partial(_odd, dtype=dtype, parameters=parameters, buffers=buffers)},
-            rule="a mixture of precisions that is taken is right, and what is refused stays so",
+            rule="an accepted mixture of precisions gives exact results, and a refused one stays refused",
         )
     for dtype, training in product(HALVES, (True, False)):
         observe = partial(_autocast, dtype=dtype, training=training)
@@ -254,7 +254,7 @@ def _outcomes() -> Iterator[NumericsCase]:
                 )
                 for affine, track in product((True, False), repeat=2)
             },
-            rule="autocast refuses no setting, and costs no precision",
+            rule="autocast accepts every setting, and costs no precision",
             rows=("A23",),
             quick=training,
         )
@@ -263,7 +263,7 @@ def _outcomes() -> Iterator[NumericsCase]:
         yield _case(
             f"{kind}/{dtype}/parameters={parameters}",
             {"x".join(map(str, shape)): partial(observe, shape=shape) for shape in ((3, 6, 20), (2, 4, 128, 128))},
-            rule="every precision that is taken is computed in float32 at the least",
+            rule="every accepted precision is computed in at least float32",
             rows=("N40",) if kind == other_norms.INSTANCE and dtype == "float16" else (),
             torch_only=True,
         )

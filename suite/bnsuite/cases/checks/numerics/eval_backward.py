@@ -107,9 +107,9 @@ def _overtaken(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     yield Observation("the way back", outcome, expected="right or refused")
 
 
-CLOSED = "the gradients are those of a fixed scale and shift, twice the same"
-ALONE = "each sample's gradient is its own, and linear"
-MODE = "the way back is of the mode of the way forth"
+CLOSED = "the gradients are those of a fixed scale and shift, and repeat"
+ALONE = "the gradient of a sample does not depend on the others, and is linear"
+MODE = "the backward pass uses the mode of the forward pass"
 ROWS = ("N67", "N68")
 
 Entry = tuple[str, Observe, str, tuple[str, ...]]
@@ -124,7 +124,12 @@ def _entries(cudnn: bool) -> Iterator[Entry]:
             yield f"{kind.name}/dy={dy}", partial(_closed, setting=setting, dy=dy), CLOSED, ROWS
         yield f"{kind.name}/affine=false", partial(_closed, setting=replace(setting, affine=False)), CLOSED, ROWS
         batch = replace(setting, tracked=False)
-        yield f"{kind.name}/untracked", partial(_closed, setting=batch), "without statistics the batch's are used", ()
+        yield (
+            f"{kind.name}/untracked",
+            partial(_closed, setting=batch),
+            "without running statistics, those of the batch are used",
+            (),
+        )
         yield f"{kind.name}/apart", partial(_apart, setting=setting), ALONE, ("N68",)
         for to in ("from training", "to training"):
             yield f"{kind.name}/{to.replace(' ', '-')}", partial(_switched, setting=setting, to=to), MODE, ROWS

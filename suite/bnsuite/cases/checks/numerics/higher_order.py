@@ -207,9 +207,9 @@ def _transformed(subject: Subject, *, setting: Setting, training: bool) -> Itera
 
 RULES = {
     "orders": "derivatives of every order are those of the formula, or refused",
-    "gradcheck": "gradients and their gradients are those that differences show",
-    "penalty": "a gradient penalty trains as through basic operations",
-    "transform": "a function transform gives what it gives of basic operations, or is refused as before",
+    "gradcheck": "gradients and their gradients agree with finite differences",
+    "penalty": "a gradient penalty trains as with basic operations",
+    "transform": "a function transform gives the same results as with basic operations, or is refused as accepted",
 }
 
 NORMS = (Norm("layer_norm", (3, 5), 1), Norm("group_norm", (2, 4, 3), 2), Norm("instance_norm", (2, 2, 5), 2))

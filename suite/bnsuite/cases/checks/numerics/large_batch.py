@@ -76,7 +76,7 @@ def _norms(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
 
 SIZES = (65535, 65536, 65537, 131070, 131071, 2**20)
 PAST = (65536, 131071, 200000)
-RULE = "a size past where indices or launch grids break is computed like any other"
+RULE = "sizes past the limits of indices and launch grids are computed like any others"
 NORMS = (
     Norm("layer_norm", (65537, 16), 1),
     Norm("layer_norm", (2**17 + 1, 12), 1),

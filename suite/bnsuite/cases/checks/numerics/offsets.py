@@ -331,7 +331,7 @@ def _constants() -> Iterator[NumericsCase]:
             f"batch_norm{len(shape) // 2}d/dirty-memory",
             {"": partial(_with_dirty_memory, shape=shape)},
             rows=("N33", "N34"),
-            rule="constant channels come out the same whatever ran before",
+            rule="constant channels give the same result whatever ran before",
             quick=True,
         )
 

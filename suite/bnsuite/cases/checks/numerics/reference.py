@@ -257,7 +257,7 @@ def _settled() -> Iterator[NumericsCase]:
 
 
 def _asked() -> Iterator[NumericsCase]:
-    options: dict[str, Any] = {"rule": "a gradient is the same whichever others are asked for", "rows": ("D02",)}
+    options: dict[str, Any] = {"rule": "a gradient does not depend on which others are requested", "rows": ("D02",)}
     for shape, training in product(((16, 9), (4, 9, 5, 6)), (True, False)):
         observe = partial(_subset, shape=shape, training=training)
         observers = {"+".join(asked): partial(observe, asked=asked) for asked in SUBSETS}
@@ -275,7 +275,7 @@ def _others() -> Iterator[NumericsCase]:
         yield _case(
             f"block={block}",
             {"": partial(_in_block, block=block)},
-            rule="gradients through a block are as right as with batch norm made of basic operations",
+            rule="gradients through a block are as exact as with batch norm made of basic operations",
             rows=("N23",) if block == "conv" else ("N14",),
             quick=block == "conv",
         )

@@ -238,16 +238,16 @@ FEW = {
 }
 #: The property that must hold, by the first part of a name.
 RULES = {
-    "step": "the running variance is of the unbiased estimate, and the momentum is the share of the new batch",
-    "sequence": "batches of every size count alike, and evaluations between them not at all",
-    "eval": "evaluation changes no statistic",
-    "strided": "statistics that are parts of larger tensors are updated, and nothing beside them",
-    "twice": "every forward pass in training counts once, and no step back does",
-    "ungraded": "training moves the statistics whether or not gradients are wanted",
-    "small": "updates of a thousandth are not lost, whatever the precision of the input",
-    "population": "after many small batches the statistics are the population's",
+    "step": "the running variance is the unbiased estimate, and the momentum is the share of the new batch",
+    "sequence": "batches of every size count equally, and evaluations do not count",
+    "eval": "evaluation does not change the statistics",
+    "strided": "statistics that are parts of larger tensors are updated, and nothing else is",
+    "twice": "every forward pass in training counts once, and no backward pass does",
+    "ungraded": "training moves the statistics with and without gradients",
+    "small": "updates of a thousandth are kept in every precision of the input",
+    "population": "after many small batches the statistics are those of the population",
     "averaged": "the statistics of a moving average of the model follow the model's",
-    "update_bn": "statistics taken anew are the plain average over the batches",
+    "update_bn": "recomputed statistics are the plain average over the batches",
     "instance_norm": "instance norm tracks the mean of its samples' means and unbiased variances",
 }
 TORCH_ONLY = re.compile(r"strided/function/.*|update_bn|instance_norm/.*")

@@ -186,7 +186,7 @@ def _steps() -> Iterator[NumericsCase]:
             f"{where}/part-of-larger",
             {"": partial(_same_as_clone, dimensions=rank, training=training)},
             rows=("N12",),
-            rule="a part of a larger tensor gives what a copy of it gives",
+            rule="a part of a larger tensor gives the same results as a copy of it",
         )
     for (name, shape), training in product(EDGES.items(), (True, False)):
         observe = partial(_step, shape=shape, training=training)

@@ -130,7 +130,7 @@ def _switched(subject: Subject, *, dimensions: int, backend: str) -> Iterator[Ob
 
 def cases() -> Iterator[BehaviourCase]:
     case = partial(BehaviourCase, group="compile", limit_s=300.0)
-    rule = "what a compiled layer reads and writes, or refuses, is what it is in eager"
+    rule = "a compiled layer reads, writes and refuses as in eager mode"
     for training in (True, False):
         yield case(
             name=f"{PARTS}/batch_norm2d/table/{'train' if training else 'eval'}",
@@ -149,7 +149,7 @@ def cases() -> Iterator[BehaviourCase]:
         yield case(
             name=f"{backend}/batch_norm2d/cumulative",
             observe=partial(_cumulative, dimensions=2, backend=backend),
-            rule="a cumulative average is right, with as many breaks of the graph as were accepted",
+            rule="a cumulative average is exact, with as many graph breaks as accepted",
         )
     for dimensions in flags.SHAPES:
         yield case(

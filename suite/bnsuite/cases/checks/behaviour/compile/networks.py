@@ -205,7 +205,7 @@ def _counter(net: Any, eager: Any) -> str:
     return "eager's" if all(torch.equal(one, other) for one, other in pairs) else "another"
 
 
-RULE = "compiled nets do what eager ones do, to their state too, and as precisely"
+RULE = "compiled nets give the results and the state of eager ones, as precisely"
 
 
 Bank = dict[str, Member]

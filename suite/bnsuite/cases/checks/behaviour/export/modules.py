@@ -252,7 +252,7 @@ def cases() -> Iterator[BehaviourCase]:
                     yield case(
                         name=f"{exporter_name}/{mode}/{shape_name}/{option}",
                         observe=partial(_step, exporter=exporter, shape=shape, options=options, training=training),
-                        rule="what is exported computes and keeps what the layer does",
+                        rule="an exported layer computes and updates what the layer does",
                         rows=("T19",)
                         if exporter_name.startswith("export") and training and option == "default"
                         else (),
@@ -280,7 +280,7 @@ def _modes(
             yield case(
                 name=f"{exporter_name}/{mode}/toggled/{option}",
                 observe=partial(_toggled, exporter=exporter, shape=SHAPES["2d"], options=options, training=training),
-                rule="what is scripted follows its training flag",
+                rule="a scripted layer follows its training flag",
                 rows=("A26",),
                 quick=option == "default" and exporter_name == "script",
             )
@@ -288,14 +288,14 @@ def _modes(
         yield case(
             name=f"{exporter_name}/{mode}/toggled",
             observe=partial(_stays, exporter=exporter, shape=SHAPES["2d"], training=training),
-            rule="what is exported in one mode does as accepted when it is told the other",
+            rule="a layer exported in one mode behaves as accepted when switched to the other",
             rows=("A26",),
         )
     if exporter_name != "export-saved":
         yield case(
             name=f"{exporter_name}/{mode}/attributes",
             observe=partial(_attributes, exporter=exporter, training=training),
-            rule="what is exported has the layer's momentum, eps and mode",
+            rule="an exported layer has the layer's momentum, eps and mode",
             rows=("A27",) if not training else (),
             torch_only=True,
         )
