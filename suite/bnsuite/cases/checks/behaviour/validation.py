@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state, step_against_float64
-from bnsuite.cases.checks.material.outcomes import outcome_of
+from bnsuite.cases.checks.material.outcomes import returned_or_refused
 from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
@@ -36,10 +36,6 @@ LIMIT_S = 20
 #: Values of eps and momentum.
 VALUES = (-100.0, -0.5, 0.0, 1e-30, 1, 1.5, 1e30, math.nan, math.inf)
 Try = Callable[[], Any]
-
-
-def _refuses(call: Try) -> str:
-    return "returned" if outcome_of(call) == "returned" else "refused"
 
 
 def _try_layer(subject: Subject, dimensions: int, *, training: bool, name: str, length: int) -> None:
@@ -188,7 +184,7 @@ def _ranks(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
             continue  # it may take inputs of every layer: its arguments do not distinguish them
         layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS)).train(training)
         before = {name: getattr(layer, name).clone() for name in STATISTICS}
-        outcome = _refuses(partial(layer, subject.randn(*(SIZES[:rank] if rank != 1 else (CHANNELS,)))))
+        outcome = returned_or_refused(partial(layer, subject.randn(*(SIZES[:rank] if rank != 1 else (CHANNELS,)))))
         what = f"{rank}-dim/{'train' if training else 'eval'}"
         yield Observation(what, outcome, expected="returned" if fits else None if 2 <= rank <= 5 else "refused")
         if outcome == "refused":
@@ -209,7 +205,7 @@ def _dtypes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
         layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS)).train(training)
         before = {name: getattr(layer, name).clone() for name in STATISTICS}
         x = subject.randn(*SHAPES[dimensions]).abs().to(getattr(torch, name))
-        outcome = _refuses(partial(layer, x))
+        outcome = returned_or_refused(partial(layer, x))
         what = f"{name}/{'train' if training else 'eval'}"
         yield Observation(what, outcome, expected=None if name == "float64" else "refused")  # some devices mix
         if outcome == "refused":
@@ -247,7 +243,9 @@ def _features(subject: Subject) -> Iterator[Observation]:
     odd: dict[str, Any] = {"negative": -1, "fraction": 2.5, "word": "a", "none": None, "zero": 0}
     for (name, value), dimensions in product(odd.items(), SHAPES):
         call = partial(subject.batch_norm, dimensions, value)
-        yield Observation(f"{dimensions}d/{name}", _refuses(call), expected=None if name == "zero" else "refused")
+        yield Observation(
+            f"{dimensions}d/{name}", returned_or_refused(call), expected=None if name == "zero" else "refused"
+        )
 
 
 SIGNED = (

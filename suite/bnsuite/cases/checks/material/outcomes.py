@@ -18,6 +18,11 @@ def outcome_of(call: Callable[[], Any]) -> str:
     return "returned"
 
 
+def returned_or_refused(call: Callable[[], Any]) -> str:
+    """Returns "returned", or "refused" for any exception."""
+    return "returned" if outcome_of(call) == "returned" else "refused"
+
+
 def each_backend(subject: Subject, *, observers: Mapping[str, Observe]) -> Iterator[Observation]:
     """Yields the observations of all `observers` under their names; on CUDA once more with cuDNN off."""
     import torch

@@ -12,21 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material.arithmetic import layer_step, randomize_state, step_against_float64
+from bnsuite.cases.checks.material.outcomes import returned_or_refused
 from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
 from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-
-def _outcome(call: Callable[[], object]) -> str:
-    """Returns "returned", or "refused" for any exception."""
-    try:
-        call()
-    except Exception:  # noqa: BLE001  # which one differs by implementation
-        return "refused"
-    return "returned"
 
 
 def _layer(subject: Subject, channels: int, rank: int, **arguments: Any) -> nn.Module:
@@ -53,7 +45,7 @@ def _refused(
         layer = _layer(subject, features, len(shape), **arguments).train(training)
         before, x = _statistics(layer), subject.randn(*shape)
         told = "x".join(map(str, shape))
-        yield Observation(told, _outcome(partial(layer, x)), expected="refused")
+        yield Observation(told, returned_or_refused(partial(layer, x)), expected="refused")
         yield from _moved(layer, before, f"{told}, ")
 
 
@@ -61,7 +53,7 @@ def _uncounted(subject: Subject, *, shape: tuple[int, ...], features: int) -> It
     """A batch that was refused isn't counted either: the share of the next in a plain average would be too small."""
     layer = _layer(subject, features, len(shape), momentum=None)
     x = subject.randn(*shape)
-    yield Observation("the call", _outcome(partial(layer, x)), expected="refused")
+    yield Observation("the call", returned_or_refused(partial(layer, x)), expected="refused")
     yield Observation("num_batches_tracked", str(int(layer.get_buffer("num_batches_tracked"))), expected="0")
 
 
@@ -126,7 +118,7 @@ def _nothing(subject: Subject, *, training: bool) -> Iterator[Observation]:
     """A layer of no features on an input of none."""
     for shape in ((2, 0), (2, 0, 3), (2, 0, 3, 4)):
         layer = subject.batch_norm(max(1, len(shape) - 2), 0).train(training)
-        yield Observation("x".join(map(str, shape)), _outcome(partial(layer, subject.randn(*shape))))
+        yield Observation("x".join(map(str, shape)), returned_or_refused(partial(layer, subject.randn(*shape))))
 
 
 def _alike(subject: Subject, *, norm: str, rank: int) -> Iterator[Observation]:
@@ -139,7 +131,9 @@ def _alike(subject: Subject, *, norm: str, rank: int) -> Iterator[Observation]:
         "layer_norm": lambda: nn.LayerNorm(1),
     }
     layer = make[norm]().to(subject.device)
-    outcomes = [_outcome(partial(layer, subject.randn(samples, 3, *[1] * (rank - 2)))) for samples in (1, 2, 8)]
+    outcomes = [
+        returned_or_refused(partial(layer, subject.randn(samples, 3, *[1] * (rank - 2)))) for samples in (1, 2, 8)
+    ]
     seen = "the same" if len(set(outcomes)) == 1 else ", ".join(outcomes)
     yield Observation("for 1, 2 and 8 samples", seen, expected="the same")
 

@@ -12,7 +12,7 @@ from bnsuite.cases.checks.behaviour.compile.backends import AOT, PARTS, counted,
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material import flags
 from bnsuite.cases.checks.material.arithmetic import randomize_state
-from bnsuite.cases.checks.material.outcomes import outcome_of
+from bnsuite.cases.checks.material.outcomes import outcome_of, returned_or_refused
 from bnsuite.cases.checks.material.states import BUFFERS
 
 if TYPE_CHECKING:
@@ -82,13 +82,10 @@ def _functional(subject: Subject, *, dimensions: int, backend: str) -> Iterator[
         def call(x: torch.Tensor, *, of: Any = (mean, var, weight, bias), training: bool = training) -> torch.Tensor:
             return functional.batch_norm(x, of[0], of[1], of[2], of[3], training=training)
 
-        def word(one: Callable[..., Any]) -> str:
-            return "returned" if outcome_of(partial(one, subject.randn(*shape))) == "returned" else "refused"
-
-        due = word(call)
+        due = returned_or_refused(partial(call, subject.randn(*shape)))
         reset()
         try:
-            seen = word(torch.compile(call, backend=backend))
+            seen = returned_or_refused(partial(torch.compile(call, backend=backend), subject.randn(*shape)))
         finally:
             reset()
         what = f"training={training}/statistics={given}/affine={affine}".lower()
