@@ -1,6 +1,6 @@
 """Cases of your own, measured beside the built-in ones.
 
-    BNSUITE_CASES=examples/own_cases.py bnsuite --device cpu -k mine
+    BNSUITE_CASES=$PWD/examples/own_cases.py bnsuite --device cpu -k mine
     pytest suite --device cpu --cases examples/own_cases.py -k 16x3
 
 A case is a frozen value with a readable id. `CASES` is an iterable of cases, or a function that returns one.

@@ -182,7 +182,7 @@ def test_all_batch_norms_of_resnet50_are_timed() -> None:
     assert seen == {case.shape for case in ON_CPU if case.shape in RESNET_SHAPES}
 
 
-def test_every_relation_has_a_bound_and_a_partner_on_the_same_numbers() -> None:
+def test_every_ratio_has_a_bound_and_sides_on_the_same_numbers() -> None:
     """Both sides move as many values, or differ by the one sample that their comparison is about."""
     for case in all_cases():
         if isinstance(case, RatioCase):

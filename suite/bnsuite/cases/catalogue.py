@@ -92,7 +92,10 @@ def _of_file(file: CasesFile) -> object:
         module = module_from(file.path, "bnsuite_cases")
     except FileNotFoundError as error:
         missing = f"there is no file {file.path}" if not file.path.is_file() else _said(error)
-        raise CatalogueError(f"cases {file}: {missing}") from error
+        advice = (
+            "" if file.path.is_absolute() else "; a measured process has a folder of its own: name it from the root"
+        )
+        raise CatalogueError(f"cases {file}: {missing}{advice}") from error
     except (Exception, SystemExit) as error:
         raise CatalogueError(f"cases {file}: can't be imported: {_said(error)}") from error
     if not hasattr(module, file.name):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-#: Set in every measured process: ``FILE.py`` or ``FILE.py:NAME``, several of them separated by `os.pathsep`.
+#: Set in every measured process: ``FILE.py`` or ``FILE.py:NAME``, several of them separated by `os.pathsep`;
+#: absolute, since a worker runs in a folder of its own.
 VARIABLE = "BNSUITE_CASES"
 #: The name in a file that is meant where none is given.
 DEFAULT_NAME = "CASES"
