@@ -43,12 +43,12 @@ def pool(name: str, divisor: float, seeds: range) -> list[dict[str, object]]:
     """Curves of `name`, in this process: what the worker does."""
     import torch
 
-    from bnsuite.cases import TrainCase, by_id
+    from bnsuite.cases import TrainCase, catalogue
     from bnsuite.measure import devices
     from bnsuite.measure.training_recorder import record
 
     torch.set_num_threads(1)
-    case = by_id[name]
+    case = catalogue.case(name)
     assert isinstance(case, TrainCase)
     case = replace(case, optimizer=replace(case.optimizer, lr=case.optimizer.lr / divisor), probed=False)
     return [asdict(record(case, devices.get("cpu"), seed)[0]) for seed in seeds]
@@ -103,7 +103,7 @@ def main() -> None:
     if options.pool:
         print(json.dumps(pool(options.pool, options.divisor, range(SEEDS))))
         return
-    from bnsuite.cases import TrainCase, by_id
+    from bnsuite.cases import TrainCase, catalogue
 
     rows = []
     with ThreadPoolExecutor(2) as aside:
@@ -116,7 +116,7 @@ def main() -> None:
             for name, divisor in CASES.items()
         }
         for name, futures in started.items():
-            case = by_id[name]
+            case = catalogue.case(name)
             assert isinstance(case, TrainCase)
             target = case.target or 0.0
             old, null, slower = (one.result() for one in futures)

@@ -20,6 +20,7 @@ from docker.errors import DockerException
 
 from bnsuite.cases.data.images import default_folder
 from bnsuite.record.details import Detail
+from bnsuite.record.renames import with_kind
 from bnsuite.record.schema import (
     CaseResult,
     Curve,
@@ -40,78 +41,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Where MNIST and Fashion-MNIST are, if they are; the tests that need them download nothing.
 IMAGES = Path(os.environ.get("BNSUITE_DATA") or default_folder())
 
-#: Put on the path of every process of a run, it adds cases that misbehave to the real catalogue.
-FAULTY = """
-import os, signal, time
-from dataclasses import dataclass
-from typing import ClassVar
-
-from bnsuite.cases import catalogue
-from bnsuite.cases.case import Case
-from bnsuite.cases.checks.case import BehaviourCase
-
-
-@dataclass(frozen=True, kw_only=True)
-class Faulty(Case):
-    how: str
-    family: ClassVar[str] = "faulty"
-    nbytes: ClassVar[int] = 64
-
-    @property
-    def gates(self):
-        return ("timing",)
-
-    @property
-    def id(self):
-        return f"faulty/{self.how}"
-
-    def build(self, device, seed=0):
-        return globals()[self.how]
-
-
-def fine():
-    sum(range(1000))
-
-
-def raises():
-    raise RuntimeError("CUDA error: an illegal memory access was encountered\\nsecond line")
-
-
-def hangs():
-    time.sleep(600)
-
-
-def dies():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def prints():
-    os.write(1, b'{"event": "measured"}\\n')
-
-
-def spins():
-    sum(range(int(os.environ.get("SPIN", "20000"))))
-
-
-def look(how):
-    from bnsuite.cases import CannotLookError
-
-    def look(subject):
-        if how == "nothing":
-            raise CannotLookError("there is nothing of it here")
-        globals()[how]()
-        yield
-
-    return look
-
-
-catalogue.CATALOGUE += tuple(
-    BehaviourCase(group="BROKEN", name=how, look=look(how), rule="none", limit_s=5.0, quick=True)
-    for how in ("dies", "hangs", "nothing")
-)
-catalogue.CATALOGUE += tuple(Faulty(how=how) for how in ("fine", "raises", "hangs", "dies", "prints", "spins"))
-catalogue.by_id.update({case.id: case for case in catalogue.CATALOGUE})
-"""
+#: Cases that misbehave, which every process of a run adds to the real catalogue.
+FAULTY_CASES = ROOT / "tests" / "faulty_cases.py"
 
 
 @dataclass(frozen=True)
@@ -130,11 +61,15 @@ Command = Callable[..., Finished]
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.Popen[str]]:
     """Starts the real command in a folder of its own, with the faulty cases in its catalogue."""
     (tmp_path / "path").mkdir()
-    (tmp_path / "path" / "sitecustomize.py").write_text(FAULTY, encoding="utf-8")
     for name in ("BNSUITE_OUT", "BNSUITE_BASELINES", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "scratch").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "path"), "TMPDIR": str(tmp_path / "scratch")}
+    environment = {
+        **os.environ,
+        "BNSUITE_CASES": str(FAULTY_CASES),
+        "PYTHONPATH": str(tmp_path / "path"),
+        "TMPDIR": str(tmp_path / "scratch"),
+    }
 
     def launch(*arguments: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -279,10 +214,13 @@ def result(
     """A case with what was measured of it."""
     family = name.split("/", 1)[0]
     gates = GATES.get(family, ("timing",))
+    described = with_kind({"id": name, "family": family, "dataset": None, "cuda_only": False})
     measured = {family: observations, "timing": timings, "memory": timings, "convergence": curves}
     return CaseResult(
         case=PlannedCase(
             id=name,
+            kind=described["kind"],
+            labels=described["labels"],
             family=family,
             version=version,
             gates=gates,
@@ -290,7 +228,7 @@ def result(
             nbytes=1 << 20,
             dataset=None,
             target=0.2 if "convergence" in gates else None,
-            cuda_only=False,
+            gpu_only=False,
             lacks=(),
             to_download=False,
             rule=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from bnsuite.cases import CATALOGUE, Case
+from bnsuite.cases import Case, all_cases
 from bnsuite.cases.defects import DEFECTS, Defect
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "defects.md"
@@ -23,7 +23,7 @@ TRAININGS = {
 #: Why no case would catch a defect.
 WHY_NOT = {
     "N75": "no fault of the layer: another version of a library rounds otherwise. Versions are recorded with every "
-    "run, and a check that drifts to three times its accepted error is told",
+    "run, and a check that drifts to three times its accepted error is reported",
     "P22": "kernels are not counted; on a GPU the time of a tiny layer is held against that GPU's baseline",
     "P23": "TorchScript's fuser is not timed; frozen layers are checked for what they compute and keep",
     "A36": "SyncBatchNorm is not compiled: it trains on GPUs only",
@@ -31,23 +31,23 @@ WHY_NOT = {
 
 
 def catching(defect: Defect) -> list[Case]:
-    """The cases that say they would catch it."""
+    """Returns the cases that claim to catch it."""
     parts = TRAININGS.get(defect.id, ())
     return [
         case
-        for case in CATALOGUE
+        for case in all_cases()
         if defect.id in getattr(case, "rows", ()) or any(case.id.startswith(part) for part in parts)
     ]
 
 
 def _groups(cases: list[Case]) -> str:
-    """Such as `numerics/stride` (24), `relation/layouts` (4)."""
+    """Returns text such as `numerics/strides` (24), `ratio/layouts` (4)."""
     counts = Counter("/".join(case.id.split("/")[:2]) for case in cases)
     return ", ".join(f"`{name}` ({count})" for name, count in counts.items())
 
 
 def _devices(cases: list[Case]) -> str:
-    return "GPU" if all(case.cuda_only for case in cases) else "CPU, GPU"
+    return "GPU" if all(case.gpu_only for case in cases) else "CPU, GPU"
 
 
 def _row(defect: Defect) -> str:
@@ -63,18 +63,21 @@ def _row(defect: Defect) -> str:
 
 
 def page() -> str:
-    """The page as it must be."""
+    """Returns the text of the page."""
     caught = [one for one in DEFECTS if catching(one)]
-    on_cpu = [one for one in caught if not all(case.cuda_only for case in catching(one))]
-    checks = Counter("/".join(case.id.split("/")[:2]) for case in CATALOGUE if case.family in {"numerics", "behaviour"})
+    on_cpu = [one for one in caught if not all(case.gpu_only for case in catching(one))]
+    checks = Counter(
+        "/".join(case.id.split("/")[:2]) for case in all_cases() if case.family in {"numerics", "behaviour"}
+    )
     families = "\n".join(f"| `{name}` | {count} |" for name, count in checks.items())
     rows = "\n".join(map(_row, DEFECTS))
     return f"""# Known defects, and the cases that would catch them
 
-{len(DEFECTS)} defects of batch norm and its kin, reported in public trackers. {len(caught)} of them have a case that
-would show the symptom on a device that has the defect ({len(on_cpu)} by cases that run on a CPU as well, \
+{len(DEFECTS)} defects of batch norm and other normalization layers, reported in public trackers.
+{len(caught)} of them have a case that would show the symptom on a device that has the defect
+({len(on_cpu)} by cases that run on a CPU as well, \
 {len(caught) - len(on_cpu)} on a GPU only); {len(DEFECTS) - len(caught)} have none, for the reason given.
-A case is claimed where its author says that it would show the symptom; 86 planted faults (`make faults`) test the
+A case is claimed where its author says that it would show the symptom; 86 injected faults (`make faults`) test the
 families themselves. They are made over shapes, layouts, precisions and modes, to catch what is not on the list as well.
 Made by `make defects` from `suite/bnsuite/cases/defects.csv` and the catalogue.
 

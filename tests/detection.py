@@ -1,4 +1,4 @@
-"""Plants every fault of ``faults.py`` in the place of torch's layer and prints which gate finds it: `make faults`.
+"""Injects every fault of ``faults.py`` in place of torch's layer and prints which gate finds it: `make faults`.
 
 Faults of numerics and behaviour are looked at by the cases meant for them, as `tests/test_faults.py` does; faults of
 time and memory are judged by whole runs of the real command, in the full profile.
@@ -23,7 +23,7 @@ FOUND = ("REGRESSED", "FAILED")
 
 
 def by_checks(fault: faults.Fault) -> tuple[int, int]:
-    """How many of the cases meant for a fault find it, of how many."""
+    """Returns the number of cases meant for a fault that find it, and the number of all."""
     cases = meant_for(fault)
     return sum(catches(case, fault) for case in cases), len(cases)
 

@@ -125,6 +125,8 @@ class FakeCase(Case):
     fixed_rounds: int | None = None
 
     family: ClassVar[str] = "fake"
+    kind: ClassVar[str] = "layer"
+    labels: ClassVar[dict[str, str]] = {}  # type: ignore[assignment]
     gates: ClassVar[tuple[str, ...]] = ("timing", "memory")  # type: ignore[assignment]
     nbytes: ClassVar[int] = 1 << 12  # type: ignore[assignment]
 
@@ -143,13 +145,13 @@ class FakeCase(Case):
     def examples(self, step: Step) -> int:
         return 32
 
-    def brief(self, step: Step) -> Step:
-        def brief() -> None:
-            self.device.log.append(f"{self.name} brief")
+    def smoke_step(self, step: Step) -> Step:
+        def smoke() -> None:
+            self.device.log.append(f"{self.name} smoke step")
             self.device.hold(self.nbytes_held)
             self.device.hold(-self.nbytes_held)
 
-        return brief
+        return smoke
 
     def build(self, device: str, seed: int = 0) -> Step:
         self.device.log.append(f"{self.name} build {seed}")
@@ -165,5 +167,5 @@ class FakeCase(Case):
 class FakeRatio:
     """Two fake cases, as a ratio has them."""
 
-    this: FakeCase
-    than: FakeCase
+    numerator: FakeCase
+    denominator: FakeCase

@@ -23,7 +23,7 @@ class Fault:
     """A faulty layer, and what is there to catch it."""
 
     name: str
-    #: The family meant to catch it, such as STATS.
+    #: The family meant to catch it, such as running-statistics.
     family: str
     gate: Gate
     #: What is wrong with it.
@@ -132,58 +132,58 @@ def fault(family: str, gate: Gate, what: str, select: str | None = None) -> Call
     """Enter a class in `FAULTS`; without `select`, all cases of the family are meant."""
 
     def enter(made: _Class) -> _Class:
-        _FOUND.append(Fault(made.__name__, family, gate, what, select or f"{gate}/{family.lower()}/"))
+        _FOUND.append(Fault(made.__name__, family, gate, what, select or f"{gate}/{family}/"))
         return made
 
     return enter
 
 
-# REF: one step against float64.
+# reference: one step against float64.
 
 
-@fault("REF", "numerics", "eps is 1e-3, whatever was asked")
+@fault("reference", "numerics", "eps is 1e-3, whatever was asked")
 class FixedEpsilon(Composed):
     def inverse(self, var: Tensor) -> Tensor:
         return (var + 1e-3).rsqrt()
 
 
-@fault("REF", "numerics", "eps is not added")
+@fault("reference", "numerics", "eps is not added")
 class NoEpsilon(Composed):
     def inverse(self, var: Tensor) -> Tensor:
         return var.rsqrt()
 
 
-@fault("REF", "numerics", "eps is added to the standard deviation")
+@fault("reference", "numerics", "eps is added to the standard deviation")
 class EpsilonOutsideRoot(Composed):
     def inverse(self, var: Tensor) -> Tensor:
         return 1 / (var.sqrt() + self.eps)
 
 
-@fault("REF", "numerics", "mean and variance are constants in the backward pass")
+@fault("reference", "numerics", "mean and variance are constants in the backward pass")
 class StatisticsDetached(Composed):
     def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         return super().normalize(z, mean.detach(), var.detach())
 
 
-@fault("REF", "numerics", "dx lacks the term of the mean")
+@fault("reference", "numerics", "dx lacks the term of the mean")
 class NoMeanTerm(Composed):
     def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         return super().normalize(z, mean.detach(), var)
 
 
-@fault("REF", "numerics", "dx lacks the term of the variance")
+@fault("reference", "numerics", "dx lacks the term of the variance")
 class NoVarianceTerm(Composed):
     def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         return super().normalize(z, mean, var.detach())
 
 
-@fault("REF", "numerics", "dweight is made of x, not of normalized x")
+@fault("reference", "numerics", "dweight is made of x, not of normalized x")
 class WeightGradientOfInput(Composed):
     def scale(self, normal: Tensor, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return valued_as(normal * weight, normal * weight.detach() + z.detach() * weight) + bias
 
 
-@fault("REF", "numerics", "backward takes the saved inverse deviation for a variance: right near variance 1")
+@fault("reference", "numerics", "backward takes the saved inverse deviation for a variance: right near variance 1")
 class InverseTwice(Composed):
     def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         inverse = self.inverse(var)
@@ -191,28 +191,28 @@ class InverseTwice(Composed):
         return valued_as((z - mean) * inverse, (z - mean) * again)
 
 
-@fault("REF", "numerics", "dbias is a mean, not a sum")
+@fault("reference", "numerics", "dbias is a mean, not a sum")
 class BiasGradientMean(Composed):
     def scale(self, normal: Tensor, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return normal * weight + valued_as(bias, bias / count_of(z))
 
 
-@fault("REF", "numerics", "dweight is zero if the input needs no gradient")
+@fault("reference", "numerics", "dweight is zero if the input needs no gradient")
 class NeedsInputGradient(Composed):
     def scale(self, normal: Tensor, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return super().scale(normal, z, weight if z.requires_grad else weight.detach() + 0 * weight, bias)
 
 
-@fault("REF", "numerics", "inputs of rank 5 are averaged at the first depth only", "ref and 3d")
+@fault("reference", "numerics", "inputs of rank 5 are averaged at the first depth only", "reference and 3d")
 class DepthForgotten(Composed):
     def mean(self, z: Tensor, axes: list[int]) -> Tensor:
         return super().mean(z[:, :, :1] if z.dim() == 5 else z, axes)
 
 
-# STRIDE: layouts of the input and of the incoming gradient.
+# strides: layouts of the input and of the incoming gradient.
 
 
-@fault("STRIDE", "numerics", "channels after the first 64 are zero")
+@fault("strides", "numerics", "channels after the first 64 are zero")
 class First64Channels(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * (torch.arange(x.shape[1], device=x.device) < 64).view(
@@ -228,20 +228,20 @@ def misread(x: Tensor, *, offset: bool = False) -> Tensor:
     return x.as_strided(x.shape, x.stride() if offset else contiguous, 0 if offset else x.storage_offset())
 
 
-@fault("STRIDE", "numerics", "the input's memory is taken for contiguous")
+@fault("strides", "numerics", "the input's memory is taken for contiguous")
 class StrideIgnored(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(misread(x))
 
 
-@fault("STRIDE", "numerics", "the input's offset in its storage is taken for 0")
+@fault("strides", "numerics", "the input's offset in its storage is taken for 0")
 class OffsetIgnored(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(misread(x, offset=True))
 
 
 class _HookedGradient(Faithful):
-    """What the incoming gradient goes through before it reaches torch's own backward pass."""
+    """Changes the incoming gradient before torch's own backward pass gets it."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
@@ -253,13 +253,13 @@ class _HookedGradient(Faithful):
         return dy
 
 
-@fault("STRIDE", "numerics", "the incoming gradient's memory is taken for contiguous")
+@fault("strides", "numerics", "the incoming gradient's memory is taken for contiguous")
 class GradientStrideIgnored(_HookedGradient):
     def incoming(self, dy: Tensor) -> Tensor:
         return misread(dy)
 
 
-@fault("STRIDE", "numerics", "an expanded incoming gradient fails")
+@fault("strides", "numerics", "an expanded incoming gradient fails")
 class ExpandedGradientFails(_HookedGradient):
     def incoming(self, dy: Tensor) -> Tensor:
         if 0 in dy.stride():
@@ -267,34 +267,34 @@ class ExpandedGradientFails(_HookedGradient):
         return dy
 
 
-@fault("STRIDE", "numerics", "the output is contiguous, whatever the input is", "numerics/stride and format")
+@fault("strides", "numerics", "the output is contiguous, whatever the input is", "numerics/strides and format")
 class AlwaysContiguous(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).contiguous()
 
 
-# SHIFT, RANGE, DTYPE: precision.
+# offsets, ranges, dtypes: precision.
 
 
-@fault("SHIFT", "numerics", "the variance is E[x^2] - E[x]^2")
+@fault("offsets", "numerics", "the variance is E[x^2] - E[x]^2")
 class OnePassVariance(Composed):
     def var(self, z: Tensor, mean: Tensor, axes: list[int]) -> Tensor:
         return (z.square().mean(axes, keepdim=True) - mean.square()).clamp_min(0)
 
 
-@fault("SHIFT", "numerics", "y is x * scale + shift, which cancels where the mean is large", "shift and n=8192")
+@fault("offsets", "numerics", "y is x * scale + shift, which cancels where the mean is large", "offsets and n=8192")
 class FoldedShift(Composed):
     def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         return z * self.inverse(var) - mean * self.inverse(var)
 
 
-@fault("SHIFT", "numerics", "constant channels are NaN")
+@fault("offsets", "numerics", "constant channels are NaN")
 class ConstantIsNaN(Composed):
     def inverse(self, var: Tensor) -> Tensor:
         return super().inverse(var) * torch.where(var == 0, torch.nan, 1.0)
 
 
-@fault("RANGE", "numerics", "the values of a channel are counted in the input's precision", "range and n=80000")
+@fault("ranges", "numerics", "the values of a channel are counted in the input's precision", "ranges and n=80000")
 class CountInHalf(Composed):
     """In float16, 65504 at the most."""
 
@@ -306,7 +306,7 @@ class CountInHalf(Composed):
         return super().forward(x)
 
 
-@fault("RANGE", "numerics", "the variance overflows half precision")
+@fault("ranges", "numerics", "the variance overflows half precision")
 class HalfVariance(Composed):
     def forward(self, x: Tensor) -> Tensor:
         self.precision = x.dtype
@@ -316,19 +316,19 @@ class HalfVariance(Composed):
         return super().var(z, mean, axes).to(self.precision).to(z.dtype)
 
 
-@fault("RANGE", "numerics", "inf and NaN in the input count as 0")
+@fault("ranges", "numerics", "inf and NaN in the input count as 0")
 class InfinityIsZero(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.nan_to_num(0.0, 0.0, 0.0))
 
 
-@fault("RANGE", "numerics", "one inf in a channel makes every channel NaN")
+@fault("ranges", "numerics", "one inf in a channel makes every channel NaN")
 class InfinitySpreads(Composed):
     def mean(self, z: Tensor, axes: list[int]) -> Tensor:
         return super().mean(z, axes) + 0 * z.sum()
 
 
-@fault("DTYPE", "numerics", "half precision is summed in half precision")
+@fault("dtypes", "numerics", "half precision is summed in half precision")
 class HalfSums(Composed):
     def lift(self, x: Tensor) -> Tensor:
         return x
@@ -343,7 +343,7 @@ class HalfSums(Composed):
         return (total / rows.shape[1]).view(1, -1, *[1] * (z.dim() - 2))
 
 
-@fault("DTYPE", "numerics", "parameters and statistics are rounded to the input's precision")
+@fault("dtypes", "numerics", "parameters and statistics are rounded to the input's precision")
 class HalfParameters(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype.itemsize > 2 or self.training or self.running_mean is None:
@@ -352,13 +352,13 @@ class HalfParameters(Faithful):
         return F.batch_norm(x, self.running_mean.to(x.dtype), self.running_var.to(x.dtype), *rounded, eps=self.eps)
 
 
-@fault("DTYPE", "numerics", "float64 is computed in float32", "dtype and float64")
+@fault("dtypes", "numerics", "float64 is computed in float32", "dtypes and float64")
 class DoubleInSingle(Composed):
     def lift(self, x: Tensor) -> Tensor:
         return x.float()
 
 
-@fault("DTYPE", "numerics", "running statistics take the input's half precision", "dtype and 500-steps")
+@fault("dtypes", "numerics", "running statistics take the input's half precision", "dtypes and 500-steps")
 class HalfBuffers(Composed):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
@@ -367,7 +367,7 @@ class HalfBuffers(Composed):
         return y
 
 
-@fault("DTYPE", "numerics", "half inputs need half parameters")
+@fault("dtypes", "numerics", "half inputs need half parameters")
 class NoMixedTypes(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if self.weight is not None and self.weight.dtype != x.dtype:
@@ -375,40 +375,40 @@ class NoMixedTypes(Faithful):
         return super().forward(x)
 
 
-# STATS: running statistics and the counter.
+# running-statistics: running statistics and the counter.
 
 
-@fault("STATS", "numerics", "the running variance is biased")
+@fault("running-statistics", "numerics", "the running variance is biased")
 class BiasedRunningVariance(Composed):
     def unbiased(self, var: Tensor, count: int) -> Tensor:
         return var
 
 
-@fault("STATS", "numerics", "the batch is normalized by the unbiased variance")
+@fault("running-statistics", "numerics", "the batch is normalized by the unbiased variance")
 class UnbiasedNormalizing(Composed):
     def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         return super().normalize(z, mean, self.unbiased(var, count_of(z)) if self.by_batch() else var)
 
 
-@fault("STATS", "numerics", "momentum is the share of the old statistics")
+@fault("running-statistics", "numerics", "momentum is the share of the old statistics")
 class MomentumInverted(Composed):
     def share(self) -> float:
         return 1 - super().share()
 
 
-@fault("STATS", "numerics", "momentum None counts as 0.1")
+@fault("running-statistics", "numerics", "momentum None counts as 0.1")
 class MomentumNoneIgnored(Composed):
     def share(self) -> float:
         return 0.1 if self.momentum is None else self.momentum
 
 
-@fault("STATS", "numerics", "momentum 0 counts as None")
+@fault("running-statistics", "numerics", "momentum 0 counts as None")
 class MomentumZeroIsNone(Composed):
     def share(self) -> float:
         return self.momentum or 1.0 / float(self.num_batches_tracked)
 
 
-@fault("STATS", "numerics", "batches are not counted")
+@fault("running-statistics", "numerics", "batches are not counted")
 class NotCounted(Composed):
     def count(self) -> None:
         pass
@@ -417,7 +417,7 @@ class NotCounted(Composed):
         return 1.0 if self.momentum is None else self.momentum
 
 
-@fault("STATS", "numerics", "evaluation moves the running statistics")
+@fault("running-statistics", "numerics", "evaluation moves the running statistics")
 class UpdatedInEval(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
@@ -426,13 +426,13 @@ class UpdatedInEval(Faithful):
         return y
 
 
-@fault("TOGGLE", "behaviour", "evaluation uses the batch's statistics")
+@fault("toggles", "behaviour", "evaluation uses the batch's statistics")
 class RunningIgnored(Composed):
     def by_batch(self) -> bool:
         return True
 
 
-@fault("STATS", "numerics", "without gradients, training moves no statistics")
+@fault("running-statistics", "numerics", "without gradients, training moves no statistics")
 class StillWithoutGrad(Composed):
     def track(self, mean: Tensor, var: Tensor, count: int) -> None:
         if self.tracking:
@@ -443,7 +443,11 @@ class StillWithoutGrad(Composed):
         return super().forward(x)
 
 
-@fault("STATS", "numerics", "buffers are replaced: who holds them, as a captured graph does, sees them move no more")
+@fault(
+    "running-statistics",
+    "numerics",
+    "buffers are replaced: who holds them, as a captured graph does, sees them move no more",
+)
 class BuffersReplaced(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.running_mean is not None:
@@ -451,17 +455,17 @@ class BuffersReplaced(Faithful):
         return super().forward(x)
 
 
-@fault("STATS", "numerics", "the last value of an odd number per channel is left out of the statistics")
+@fault("running-statistics", "numerics", "the last value of an odd number per channel is left out of the statistics")
 class OddValueDropped(Composed):
     def mean(self, z: Tensor, axes: list[int]) -> Tensor:
         rows = z.movedim(1, 0).flatten(1)
         return rows[:, : max(1, count_of(z) // 2 * 2)].mean(1).view(1, -1, *[1] * (z.dim() - 2))
 
 
-# DEGEN, BIGN: sizes.
+# degenerate, large-batch: sizes.
 
 
-@fault("DEGEN", "numerics", "dx is divided by the weight, which may be zero", "degen/zero-weight")
+@fault("degenerate", "numerics", "dx is divided by the weight, which may be zero", "degenerate/zero-weight")
 class DividesByWeight(Composed):
     def scale(self, normal: Tensor, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if normal.requires_grad:
@@ -469,7 +473,7 @@ class DividesByWeight(Composed):
         return super().scale(normal, z, weight, bias)
 
 
-@fault("DEGEN", "numerics", "one value per channel is accepted in training")
+@fault("degenerate", "numerics", "one value per channel is accepted in training")
 class OneValueAccepted(Composed):
     def validate(self, x: Tensor) -> None:
         pass
@@ -478,7 +482,7 @@ class OneValueAccepted(Composed):
         return var * (count / max(1, count - 1))
 
 
-@fault("DEGEN", "numerics", "an empty batch makes the running statistics NaN")
+@fault("degenerate", "numerics", "an empty batch makes the running statistics NaN")
 class EmptyPoisons(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
@@ -487,7 +491,7 @@ class EmptyPoisons(Faithful):
         return y
 
 
-@fault("DEGEN", "numerics", "an empty batch fails")
+@fault("degenerate", "numerics", "an empty batch fails")
 class EmptyFails(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if x.numel() == 0:
@@ -495,7 +499,7 @@ class EmptyFails(Faithful):
         return super().forward(x)
 
 
-@fault("DEGEN", "numerics", "an odd number of samples fails")
+@fault("degenerate", "numerics", "an odd number of samples fails")
 class OddBatchFails(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[0] % 2:
@@ -503,14 +507,14 @@ class OddBatchFails(Faithful):
         return super().forward(x)
 
 
-@fault("BIGN", "numerics", "samples after the first 65535 are zero")
+@fault("large-batch", "numerics", "samples after the first 65535 are zero")
 class SamplesTruncated(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
         return torch.cat([y[:65535], 0 * y[65535:]]) if len(y) > 65535 else y
 
 
-@fault("BIGN", "numerics", "evaluation fails beyond 65535 samples")
+@fault("large-batch", "numerics", "evaluation fails beyond 65535 samples")
 class LargeEvalFails(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if len(x) > 65535 and not self.training:
@@ -518,10 +522,10 @@ class LargeEvalFails(Faithful):
         return super().forward(x)
 
 
-# EVALBWD, HIGHER: derivatives.
+# eval-backward, higher-order: derivatives.
 
 
-@fault("EVALBWD", "numerics", "the backward pass of evaluation is that of training")
+@fault("eval-backward", "numerics", "the backward pass of evaluation is that of training")
 class EvalBackwardOfTraining(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
@@ -530,7 +534,7 @@ class EvalBackwardOfTraining(Faithful):
         return valued_as(y, F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps))
 
 
-@fault("HIGHER", "numerics", "the second derivative lacks the statistics")
+@fault("higher-order", "numerics", "the second derivative lacks the statistics")
 class SecondDerivativeWrong(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         return _SecondDetached.apply(x, super().forward(x)) if x.requires_grad else super().forward(x)
@@ -548,7 +552,7 @@ class _SecondDetached(torch.autograd.Function):
         return None, dy.detach()
 
 
-@fault("HIGHER", "numerics", "the derivative can't be derived again")
+@fault("higher-order", "numerics", "the derivative can't be derived again")
 class SecondDerivativeFails(_HookedGradient):
     def incoming(self, dy: Tensor) -> Tensor:
         if torch.is_grad_enabled():
@@ -556,24 +560,24 @@ class SecondDerivativeFails(_HookedGradient):
         return dy
 
 
-# STATE, CONVERT, VALID: the layer as an object.
+# state, convert, validation: the layer as an object.
 
 
-@fault("STATE", "behaviour", "running statistics are not saved")
+@fault("state", "behaviour", "running statistics are not saved")
 class NotSaved(Faithful):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._non_persistent_buffers_set |= {"running_mean", "running_var"}
 
 
-@fault("STATE", "behaviour", "the counter is not saved")
+@fault("state", "behaviour", "the counter is not saved")
 class CounterNotSaved(Faithful):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._non_persistent_buffers_set |= {"num_batches_tracked"}
 
 
-@fault("STATE", "behaviour", "copies start from new statistics")
+@fault("state", "behaviour", "copies start from new statistics")
 class CopyResets(Faithful):
     def __deepcopy__(self, memo: dict[int, Any]) -> Faithful:
         made = type(self)(self.num_features, self.eps, self.momentum, self.affine, self.track_running_stats)
@@ -583,7 +587,7 @@ class CopyResets(Faithful):
         return made.train(self.training)
 
 
-@fault("STATE", "behaviour", "an empty state dict resets the counter")
+@fault("state", "behaviour", "an empty state dict resets the counter")
 class EmptyStateResets(Faithful):
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         if self.track_running_stats and prefix + "num_batches_tracked" not in state:
@@ -591,13 +595,13 @@ class EmptyStateResets(Faithful):
         super()._load_from_state_dict(state, prefix, *rest)
 
 
-@fault("STATE", "behaviour", "a state dict from before the counter is refused")
+@fault("state", "behaviour", "a state dict from before the counter is refused")
 class OldStateRefused(Faithful):
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, metadata: dict[str, Any], *rest: Any) -> None:
         super()._load_from_state_dict(state, prefix, {**metadata, "version": 2}, *rest)
 
 
-@fault("DEGEN", "numerics", "a wrong number of channels is accepted")
+@fault("degenerate", "numerics", "a wrong number of channels is accepted")
 class WrongLengthAccepted(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] == self.num_features:
@@ -605,7 +609,7 @@ class WrongLengthAccepted(Faithful):
         return F.batch_norm(x, None, None, training=True, eps=self.eps)
 
 
-@fault("VALID", "behaviour", "a negative eps is accepted")
+@fault("validation", "behaviour", "a negative eps is accepted")
 class NegativeEpsilonAccepted(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         kept, self.eps = self.eps, abs(self.eps) or 1e-12
@@ -615,22 +619,22 @@ class NegativeEpsilonAccepted(Faithful):
             self.eps = kept
 
 
-@fault("VALID", "behaviour", "integers are accepted")
+@fault("validation", "behaviour", "integers are accepted")
 class IntegersAccepted(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x if x.is_floating_point() else x.float())
 
 
-# TOGGLE, FROZEN: modes.
+# toggles, frozen: modes.
 
 
-@fault("TOGGLE", "behaviour", "track_running_stats=False is ignored")
+@fault("toggles", "behaviour", "track_running_stats=False is ignored")
 class AlwaysTracks(Faithful):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given[:4], **{**named, "track_running_stats": True})
 
 
-@fault("TOGGLE", "behaviour", "track_running_stats is read only when the layer is made")
+@fault("toggles", "behaviour", "track_running_stats is read only when the layer is made")
 class TrackReadOnce(Faithful):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -644,7 +648,7 @@ class TrackReadOnce(Faithful):
             self.track_running_stats = kept
 
 
-@fault("TOGGLE", "behaviour", "the mode of the first call is kept for ever")
+@fault("toggles", "behaviour", "the mode of the first call is kept for ever")
 class ModeFrozen(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         self.__dict__.setdefault("mode_at_first", self.training)
@@ -655,7 +659,7 @@ class ModeFrozen(Faithful):
             self.training = kept
 
 
-@fault("TOGGLE", "behaviour", "evaluation without running statistics fails")
+@fault("toggles", "behaviour", "evaluation without running statistics fails")
 class NeedsStatistics(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training and self.running_mean is None:
@@ -663,7 +667,7 @@ class NeedsStatistics(Faithful):
         return super().forward(x)
 
 
-@fault("FROZEN", "behaviour", "a layer whose parameters are frozen moves its statistics in evaluation")
+@fault("frozen", "behaviour", "a layer whose parameters are frozen moves its statistics in evaluation")
 class FrozenUpdates(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training and self.affine and not self.weight.requires_grad and self.running_mean is not None:
@@ -671,13 +675,13 @@ class FrozenUpdates(Faithful):
         return super().forward(x)
 
 
-@fault("FROZEN", "behaviour", "a layer whose parameters are frozen evaluates by the batch")
+@fault("frozen", "behaviour", "a layer whose parameters are frozen evaluates by the batch")
 class FrozenByBatch(Composed):
     def by_batch(self) -> bool:
         return super().by_batch() or (self.affine and not self.weight.requires_grad)
 
 
-@fault("FROZEN", "behaviour", "the input is centred in place")
+@fault("frozen", "behaviour", "the input is centred in place")
 class InputChanged(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
@@ -685,10 +689,10 @@ class InputChanged(Faithful):
         return y
 
 
-# AMP, CKPT, COMPILE, EXPORT, DET: beside the rest of torch.
+# autocast, checkpoint, compile, export, determinism: beside the rest of torch.
 
 
-@fault("AMP", "behaviour", "under autocast, a layer without parameters fails")
+@fault("autocast", "behaviour", "under autocast, a layer without parameters fails")
 class AutocastNeedsAffine(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_autocast_enabled(x.device.type) and not self.affine:
@@ -696,14 +700,14 @@ class AutocastNeedsAffine(Faithful):
         return super().forward(x)
 
 
-@fault("AMP", "behaviour", "under autocast, the output has the type of the parameters")
+@fault("autocast", "behaviour", "under autocast, the output has the type of the parameters")
 class AutocastToFloat(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
         return y.float() if torch.is_autocast_enabled(x.device.type) else y
 
 
-@fault("CKPT", "behaviour", "every second call saves another tensor, so that activations can't be computed again")
+@fault("checkpoint", "behaviour", "every second call saves another tensor, so that activations can't be computed again")
 class RecomputesOtherwise(Faithful):
     calls = 0
 
@@ -712,7 +716,7 @@ class RecomputesOtherwise(Faithful):
         return super().forward(x) if self.calls % 2 else super().forward(x * torch.ones_like(x))
 
 
-@fault("COMPILE", "behaviour", "compiled, the running statistics stand still")
+@fault("compile", "behaviour", "compiled, the running statistics stand still")
 class CompiledStandsStill(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling() and self.training:
@@ -720,21 +724,21 @@ class CompiledStandsStill(Faithful):
         return super().forward(x)
 
 
-@fault("COMPILE", "behaviour", "compiled, the output is a thousandth larger")
+@fault("compile", "behaviour", "compiled, the output is a thousandth larger")
 class CompiledScale(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
         return y * 1.001 if torch.compiler.is_compiling() else y
 
 
-@fault("COMPILE", "behaviour", "the compiled graph breaks in two")
+@fault("compile", "behaviour", "the compiled graph breaks in two")
 class BreaksGraph(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         torch._dynamo.graph_break()
         return super().forward(x)
 
 
-@fault("GRAPH", "behaviour", "the host waits for the device, which no graph can capture")
+@fault("cuda-graphs", "behaviour", "the host waits for the device, which no graph can capture")
 class HostWaits(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         x.sum().item()
@@ -742,7 +746,7 @@ class HostWaits(Faithful):
 
 
 @fault(
-    "DDP",
+    "data-parallel",
     "behaviour",
     "a forward pass touches the weight, so that two before one backward pass fail",
     "ddp/two-forwards/default",
@@ -755,7 +759,7 @@ class WeightTouched(Faithful):
         return super().forward(x)
 
 
-@fault("EXPORT", "behaviour", "exported, an evaluating layer is a training one", "behaviour/export/trace")
+@fault("export", "behaviour", "exported, an evaluating layer is a training one", "behaviour/export/trace")
 class ExportsTraining(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if getattr(torch.compiler, "is_exporting", bool)() or torch.jit.is_tracing():
@@ -763,7 +767,7 @@ class ExportsTraining(Faithful):
         return super().forward(x)
 
 
-@fault("DET", "behaviour", "gradients differ from run to run")
+@fault("determinism", "behaviour", "gradients differ from run to run")
 class GradientTrembles(_HookedGradient):
     calls = 0
 
@@ -772,14 +776,14 @@ class GradientTrembles(_HookedGradient):
         return dy * (1 + 1e-6 * GradientTrembles.calls)
 
 
-@fault("DET", "behaviour", "a sample's output in evaluation depends on the size of its batch")
+@fault("determinism", "behaviour", "a sample's output in evaluation depends on the size of its batch")
 class BatchSizeMatters(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
         return y if self.training or len(x) < 24 else y * (1 + 2**-22)
 
 
-@fault("DET", "behaviour", "the first call differs from later ones")
+@fault("determinism", "behaviour", "the first call differs from later ones")
 class FirstCallDiffers(Faithful):
     called = False
 
@@ -789,7 +793,7 @@ class FirstCallDiffers(Faithful):
         return y * (1 + 2**-22) if first else y
 
 
-# M-STEP, M-EVAL, M-LEAK: what is held.
+# peak-memory, saved-tensors, memory-leaks: what is held.
 
 
 class _Holding(torch.autograd.Function):
@@ -805,21 +809,21 @@ class _Holding(torch.autograd.Function):
         return dy, None
 
 
-@fault("M-STEP", "behaviour", "the backward pass is kept one activation more")
+@fault("peak-memory", "behaviour", "the backward pass is kept one activation more")
 class KeepsCopy(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         # in front of the layer, so that it is held through the layer's own backward pass, where the peak is
         return super().forward(_Holding.apply(x, x.detach()) if x.requires_grad and self.training else x)
 
 
-@fault("M-EVAL", "behaviour", "evaluation with frozen parameters keeps its input for a backward pass")
+@fault("saved-tensors", "behaviour", "evaluation with frozen parameters keeps its input for a backward pass")
 class EvalKeepsInput(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
         return _Holding.apply(y, x.detach()) if y.requires_grad and not self.training else y
 
 
-@fault("M-EVAL", "behaviour", "evaluation without gradients keeps its last input")
+@fault("saved-tensors", "behaviour", "evaluation without gradients keeps its last input")
 class EvalKeepsLast(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -827,14 +831,14 @@ class EvalKeepsLast(Faithful):
         return super().forward(x)
 
 
-@fault("M-LEAK", "behaviour", "every step leaves a tensor behind")
+@fault("memory-leaks", "behaviour", "every step leaves a tensor behind")
 class Leaks(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         self.__dict__.setdefault("left", []).append(x.detach().clone())
         return super().forward(x)
 
 
-@fault("M-LEAK", "behaviour", "the running mean keeps the graphs of all steps")
+@fault("memory-leaks", "behaviour", "the running mean keeps the graphs of all steps")
 class RunningGraph(Composed):
     def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         if self.training and self.running_mean is not None:
@@ -842,7 +846,7 @@ class RunningGraph(Composed):
         return super().normalize(z, mean, var)
 
 
-@fault("M-STEP", "memory", "a forward pass copies its input, and drops the copy", "op/batch_norm2d and fwd-")
+@fault("peak-memory", "memory", "a forward pass copies its input, and drops the copy", "op/batch_norm2d and fwd-")
 class PassingCopy(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         copy = x.detach().clone()
@@ -854,7 +858,7 @@ class PassingCopy(Faithful):
 # Time.
 
 
-@fault("P-NAIVE", "timing", "the forward pass takes 5 % longer", "relation/impl and fwd-")
+@fault("implementation-time", "timing", "the forward pass takes 5 % longer", "ratio/impl and fwd-")
 class Slower5Percent(Faithful):
     """A twentieth more: on the CPU to the microsecond, on a GPU by work on a twentieth of the batch."""
 
@@ -869,13 +873,13 @@ class Slower5Percent(Faithful):
         return y
 
 
-@fault("P-FMT", "timing", "channels_last is copied to contiguous and back", "relation/impl and nhwc")
+@fault("layout-time", "timing", "channels_last is copied to contiguous and back", "ratio/impl and nhwc")
 class ChannelsLastCopied(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         return torch.empty_like(x).copy_(super().forward(x.contiguous()))
 
 
-@fault("P-EVAL", "timing", "evaluation takes its batch's statistics as well", "relation/impl and fwd-eval")
+@fault("eval-time", "timing", "evaluation takes its batch's statistics as well", "ratio/impl and fwd-eval")
 class EvalTwice(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

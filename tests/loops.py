@@ -20,7 +20,7 @@ from tabulate import tabulate
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from bnsuite.cases import TrainCase, by_id
+from bnsuite.cases import TrainCase, catalogue
 from bnsuite.cases.data import images
 from bnsuite.measure import devices
 
@@ -93,7 +93,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for name, cpu_limit in CASES.items():
-            case = by_id[name]
+            case = catalogue.case(name)
             assert isinstance(case, TrainCase)
             theirs = article(case, dataset_of(case, scratch), device.name)
             ours = case.build(device.name)

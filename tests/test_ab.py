@@ -31,7 +31,7 @@ def is_clean(tmp_path: Path) -> bool:
 @pytest.mark.slow
 def test_what_fails_is_told_and_the_rest_goes_on(bnsuite: Command, tmp_path: Path) -> None:
     """A case that raises, hangs or dies on a side is FAILED with that side's name; the others are measured."""
-    chosen = "faulty or numerics/ref/batch_norm2d"
+    chosen = "faulty or numerics/reference/batch_norm2d"
     done = bnsuite("ab", ".", ".", "--device", "cpu", "-k", chosen, "--timeout", "5", "--budget", "90s", "--out", "o")
     assert done.status == 3, done.err
     found = findings(tmp_path / "o")
@@ -83,7 +83,7 @@ def test_every_gate_judges(bnsuite: Command, tmp_path: Path) -> None:
         "from torch import nn\n\n\ndef factory(channels, **options):\n"
         "    return nn.BatchNorm2d(channels, **{**options, 'eps': 1e-2})\n"
     )
-    mine = ("--impl-b", "mine.py:factory", "-k", "numerics/ref/batch_norm2d")
+    mine = ("--impl-b", "mine.py:factory", "-k", "numerics/reference/batch_norm2d")
     wrong = bnsuite("ab", ".", ".", "--device", "cpu", *mine, "--out", "wrong")
     assert wrong.status == 1, wrong.out + wrong.err
     assert "with " in wrong.out

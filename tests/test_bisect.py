@@ -134,7 +134,7 @@ def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
         ([], "bisect: no case is named; name one with -k, see `bnsuite list`"),
         (["-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
         (
-            ["-k", "relation/eval-vs-train"],
+            ["-k", "ratio/eval-vs-train"],
             "matches relations only, which compare two steps of one environment; name other",
         ),
         (

@@ -17,7 +17,7 @@ from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Observation, Outcome, Run, Status
 from conftest import make_run, result
 
-NAME = "numerics/ref/x"
+NAME = "numerics/reference/x"
 
 
 def seen(*observations: Observation) -> Run:
@@ -133,7 +133,7 @@ def test_what_was_not_looked_at_is_failed_or_skipped() -> None:
 
 
 def test_a_check_that_vanished_is_missing() -> None:
-    run = make_run(result("numerics/ref/y", observations=(number(1.0),)))
+    run = make_run(result("numerics/reference/y", observations=(number(1.0),)))
     assert [one.verdict for one in judge(run, accepted(dx=1.0)) if one.case == NAME] == [Verdict.MISSING]
 
 

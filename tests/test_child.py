@@ -165,7 +165,7 @@ def test_a_worker_answers(worker: Worker, tmp_path: Path) -> None:
     assert place.environment.threads == 1
     assert place.environment.variables["OMP_NUM_THREADS"] == "1"
     data.stage(["synthetic"], tmp_path / "data")
-    with pytest.raises(RequestFailedError, match="KeyError: 'no/such/case'"):
+    with pytest.raises(RequestFailedError, match="CatalogueError: case no/such/case: there is none"):
         worker.ask({"do": "curve", "case": "no/such/case", "seed": 0, "device": "cpu"}, TrainingAnswer, 60)
     request = {"do": "curve", "case": "train/synthetic-mlp/bn/lr=0.01", "seed": 3, "device": "cpu"}
     curve = worker.ask(request, TrainingAnswer, 120).curve

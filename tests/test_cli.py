@@ -71,7 +71,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--device", "cpu", "--profile=full", "-k", "resnet50"], "the 1 case chosen needs a GPU; --device cuda"),
         (["--device", "cpu", "--profile=full", "-k", "cold"], "cases chosen need a GPU; --device cuda measures them"),
         (["--device", "cpu", "-k", "vgg11"], "cases of the quick profile, but 4 of the full one: --profile full"),
-        (["ab", ".", ".", "--device", "cpu", "-k", "relation/layouts"], "matches relations only, which compare two "),
+        (["ab", ".", ".", "--device", "cpu", "-k", "ratio/layouts"], "matches relations only, which compare two "),
         (["list", "-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
         (["--out", "run/run.json"], "run/run.json: cannot be written to: File exists"),
         (["--out", "run/run.json/x"], "run/run.json/x: cannot be written to: Not a directory"),
@@ -280,7 +280,7 @@ def test_list_names_the_cases(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.endswith("\n1 case\n")
     assert main(["list"]) == 0
     said = capsys.readouterr().out
-    assert "numerics/stride/..." in said
+    assert "numerics/strides/..." in said
     assert "are checks; -k lists them" in said
 
 
@@ -293,7 +293,7 @@ def test_accept_shows_and_writes_and_check_judges(folder: Path, capsys: pytest.C
     assert "wrote baselines/convergence/w.jsonl" in capsys.readouterr().out
     assert main(["check", "run", "--json"]) == 0
     judged = json.loads(capsys.readouterr().out)
-    assert judged["schema"] == 1
+    assert judged["schema"] == 2
     assert {(one["case"], one["gate"]): one["verdict"] for one in judged["findings"]}[
         "train/w/bn/x", "convergence"
     ] == "PASS"

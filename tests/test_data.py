@@ -22,7 +22,7 @@ NEEDS_IMAGES = {name for name in data.SETS if name.startswith(("mnist", "fashion
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What one test loaded is not known to the next."""
+    """Clears the data that another test loaded."""
     monkeypatch.delenv(data.STAGE_VARIABLE, raising=False)
     monkeypatch.setenv(files.DATA_VARIABLE, str(IMAGES))
     data.load.cache_clear()

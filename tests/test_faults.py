@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import faults
-from bnsuite.cases.checks import CASES, CannotLookError, CheckCase, Observation, Subject
+from bnsuite.cases.checks import CheckCase, CheckNotApplicableError, Observation, Subject, all_checks
 from bnsuite.cases.implementation import VARIABLE
 from bnsuite.record.select import matcher
 
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @contextlib.contextmanager
-def looking_at(implementation: str | None) -> Iterator[None]:
-    """Checks look at a class of ``faults.py``, or at torch's own layers."""
+def judging(implementation: str | None) -> Iterator[None]:
+    """Judges a class of ``faults.py``, or torch's own layers."""
     with pytest.MonkeyPatch.context() as patch:
         if implementation is None:
             patch.delenv(VARIABLE, raising=False)
@@ -37,28 +37,28 @@ def looking_at(implementation: str | None) -> Iterator[None]:
 
 def device_of(case: CheckCase) -> str:
     """The CPU, where it will do."""
-    return "cuda:0" if case.cuda_only else "cpu"
+    return "cuda:0" if case.gpu_only else "cpu"
 
 
-def looked(case: CheckCase, implementation: str | None) -> dict[str, Observation] | str | None:
-    """What `case` saw, by name; the error it ended in; or None if there is nothing to look at here."""
-    with looking_at(implementation):
+def observed(case: CheckCase, implementation: str | None) -> dict[str, Observation] | str | None:
+    """Returns the observations of `case` by name; its error; or None if it does not apply here."""
+    with judging(implementation):
         try:
-            return {seen.what: seen for seen in case.look(Subject(device_of(case)))}
-        except CannotLookError:
+            return {seen.what: seen for seen in case.observe(Subject(device_of(case)))}
+        except CheckNotApplicableError:
             return None
         except Exception as error:  # noqa: BLE001  # a check that ends in an error is red
             return f"{type(error).__name__}: {error}"
 
 
 @cache
-def of_the_right(case_id: str, implementation: str | None) -> dict[str, Observation] | str | None:
-    """What a case saw of a layer that is not faulty."""
-    return looked(BY_ID[case_id], implementation)
+def observed_of_sound(case_id: str, implementation: str | None) -> dict[str, Observation] | str | None:
+    """Returns the observations of a layer that is not faulty, made once."""
+    return observed(BY_ID[case_id], implementation)
 
 
 def is_wrong(seen: Observation, own: Observation | None) -> bool:
-    """Whether `seen` is not what it should be, `own` being what the same check saw of torch's own layer."""
+    """Returns True if `seen` fails, `own` being the same observation of torch's own layer."""
     if seen.limit is not None:
         return not float(seen.value) <= seen.limit
     if seen.expected is not None:
@@ -69,9 +69,9 @@ def is_wrong(seen: Observation, own: Observation | None) -> bool:
 
 
 def found(case: CheckCase, implementation: str) -> dict[str, str]:
-    """What `case` finds wrong with an implementation, beyond what it finds wrong with torch's own layers."""
-    own = of_the_right(case.id, None)
-    seen = of_the_right(case.id, implementation) if implementation in RIGHT else looked(case, implementation)
+    """Returns the faults that `case` finds in an implementation and not in torch's own layers."""
+    own = observed_of_sound(case.id, None)
+    seen = observed_of_sound(case.id, implementation) if implementation in RIGHT else observed(case, implementation)
     if seen is None or own is None or isinstance(own, str):
         return {}
     if isinstance(seen, str):
@@ -84,7 +84,7 @@ def found(case: CheckCase, implementation: str) -> dict[str, str]:
 
 
 def catches(case: CheckCase, fault: faults.Fault) -> bool:
-    """Whether `case` finds something wrong with a faulty layer that it does not find with its base."""
+    """Returns True if `case` finds a fault in a faulty layer that it does not find in its base."""
     wrong = found(case, fault.name)
     return bool(wrong) and not wrong.keys() <= found(case, base_of(fault.name)).keys()
 
@@ -94,19 +94,19 @@ def base_of(name: str) -> str:
     return "Composed" if issubclass(getattr(faults, name), faults.Composed) else "Faithful"
 
 
-def can_look(case: CheckCase) -> bool:
-    """Whether `case` looks at implementations, with what is here."""
+def applies(case: CheckCase) -> bool:
+    """Returns True if `case` applies to implementations and can be run here."""
     there = all(importlib.util.find_spec(package) for package in case.needs)
-    return case.pluggable and there and (torch.cuda.is_available() or not case.cuda_only)
+    return case.pluggable and there and (torch.cuda.is_available() or not case.gpu_only)
 
 
 def meant_for(fault: faults.Fault) -> list[CheckCase]:
     """The cases that are to catch `fault`, the quick ones first."""
     match = matcher(fault.select)
-    return sorted((case for case in CASES if match(case.id)), key=lambda case: not case.quick)
+    return sorted((case for case in all_checks() if match(case.id)), key=lambda case: not case.quick)
 
 
-BY_ID = {case.id: case for case in CASES}
+BY_ID = {case.id: case for case in all_checks()}
 RIGHT = ("Faithful", "Composed")
 CHECKED = [fault for fault in faults.FAULTS if fault.gate in {"numerics", "behaviour"}]
 
@@ -124,13 +124,15 @@ def test_is_caught(fault: faults.Fault) -> None:
     """A case of the family meant for a fault finds it, and finds nothing wrong with the layer that it changes."""
     meant = meant_for(fault)
     assert meant, fault.select
-    here = [case for case in meant if can_look(case)]
+    here = [case for case in meant if applies(case)]
     if not here:
-        pytest.skip(f"no case of {fault.family} looks at implementations here")
+        pytest.skip(f"no case of {fault.family} applies to implementations here")
     assert any(catches(case, fault) for case in here)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.quick and can_look(case)], ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case", [case for case in all_checks() if case.quick and applies(case)], ids=lambda case: case.id
+)
 def test_faithful_is_green(case: CheckCase) -> None:
     """No quick check finds anything wrong with a layer that does what torch's does."""
     assert not found(case, "Faithful")

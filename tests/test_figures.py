@@ -10,7 +10,7 @@ from PIL import Image
 
 from bnsuite.articles.evidence import Evidence
 from bnsuite.articles.figures import draw, style
-from bnsuite.cases import TrainCase, by_id
+from bnsuite.cases import TrainCase, catalogue
 from bnsuite.measure import devices
 from bnsuite.measure.training_recorder import record
 from bnsuite.record import details, store
@@ -33,7 +33,7 @@ def evidence() -> Evidence:
     """Real trainings, of two epochs and two seeds."""
     results, seen = [], {}
     for name in CASES:
-        case = by_id[name]
+        case = catalogue.case(name)
         assert isinstance(case, TrainCase)
         recorded = [record(replace(case, epochs=2), devices.get("cpu"), seed) for seed in range(2)]
         curves = tuple(Curve.model_validate(asdict(curve), strict=False) for curve, _ in recorded)

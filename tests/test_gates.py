@@ -50,9 +50,9 @@ def test_what_only_a_gpu_has_learnt_is_not_missed_on_a_cpu() -> None:
 def test_checks_of_a_gpu_are_none_of_a_cpus() -> None:
     """As in the baselines: what another kind of device saw is nothing to hold these checks against."""
     seen = Observation(what="outcome", value="refused")
-    here = make_run(result("numerics/ref/x", observations=(seen,)))
+    here = make_run(result("numerics/reference/x", observations=(seen,)))
     there = here.model_copy(update={"device": "cuda:0"})
-    assert set(from_run(here, "accepted", machine_key(here)).checks) == {"numerics/ref/x"}
+    assert set(from_run(here, "accepted", machine_key(here)).checks) == {"numerics/reference/x"}
     assert from_run(there, "accepted", machine_key(here)).checks == {}
 
 

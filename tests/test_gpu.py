@@ -11,8 +11,8 @@ from statistics import median
 import pytest
 import torch
 
-from bnsuite.cases import CATALOGUE, Case, by_id
-from bnsuite.cases.op import OpCase
+from bnsuite.cases import Case, all_cases, catalogue
+from bnsuite.cases.op import LayerCase
 from bnsuite.measure import devices, environment, nvml
 from bnsuite.measure.clock import time_rounds
 from bnsuite.measure.devices.cuda import Cuda
@@ -32,7 +32,7 @@ LONG_ENOUGH = (
     "op/batch_norm2d/fwd+bwd/f32/nchw/32x256x56x56",
     "op/batch_norm2d/fwd+bwd/f32/nhwc/32x64x112x112",
 )
-OPS = [case for case in CATALOGUE if isinstance(case, OpCase) and case.cuda_only]
+OPS = [case for case in all_cases() if isinstance(case, LayerCase) and case.gpu_only]
 
 
 def test_the_device_is_found_and_described() -> None:
@@ -47,7 +47,7 @@ def test_the_device_is_found_and_described() -> None:
 def test_events_agree_with_do_bench(name: str) -> None:
     """The clock of a timing launch and triton.testing.do_bench agree on the time of one step within 2 %."""
     testing = pytest.importorskip("triton.testing")
-    step = build(by_id[name], DEVICE)
+    step = build(catalogue.case(name), DEVICE)
     step_s = warm_up(step, DEVICE)
     ours_s = median(time_rounds(step, DEVICE.clock, 50, max(1, round(1e-3 / step_s))))
     theirs_s = testing.do_bench(step, warmup=100, rep=500, return_mode="median") / 1e3

@@ -28,7 +28,7 @@ def test_without_one_it_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_is_loaded_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What is made of it is of one class every time, so that it can be copied and pickled."""
+    """Its layers are of one class every time, so that they can be copied and pickled."""
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.setenv(implementation.VARIABLE, f"{tmp_path}/mine.py:Mine")
     one, other = (implementation.batch_norm(rank, 3) for rank in (1, 2))

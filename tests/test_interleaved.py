@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from bnsuite.cases import TrainCase, by_id
+from bnsuite.cases import TrainCase, catalogue
 from bnsuite.cases.execution import Execution
 from bnsuite.launch.interleaved.launches import HEAP_BYTES, HEAP_TIMES
 from bnsuite.launch.process import isolation
@@ -145,13 +145,13 @@ def test_a_block_of_a_real_case_has_its_rounds(name: str) -> None:
 
 def test_a_training_goes_on_batch_by_batch() -> None:
     """A step is one batch; a batch more than an epoch begins the next one."""
-    case = by_id[TRAINING]
+    case = catalogue.case(TRAINING)
     assert isinstance(case, TrainCase)
     training = case.build("cpu", 0)
     epoch = -(-len(training.data.x_train) // case.batch)
     before = [parameter.detach().clone() for parameter in training.model.parameters()]
     for _ in range(epoch + 1):
-        case.piece(training)()
+        case.timed_unit(training)()
     whole = case.build("cpu", 0)
     whole()
     after_epoch = [parameter.detach().clone() for parameter in whole.model.parameters()]
@@ -202,7 +202,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def test_no_page_is_touched_for_the_first_time_while_something_is_timed() -> None:
     """Once the heap is filled; without that it happens again and again, by thousands where pages are small."""
-    nbytes = by_id["op/batch_norm2d/fwd+bwd/f32/nchw/16x64x56x56"].nbytes or 0
+    nbytes = catalogue.case("op/batch_norm2d/fwd+bwd/f32/nchw/16x64x56x56").nbytes or 0
     faults = []
     for heap in (0, HEAP_BYTES + HEAP_TIMES * nbytes):
         done = subprocess.run(

@@ -223,14 +223,16 @@ def test_too_much_disturbance_is_invalid() -> None:
 
 def test_what_a_could_not_show_is_not_held_against_b() -> None:
     """SKIPPED with A's reason, or named where A failed; what fails in both is no change; no advice to accept."""
-    b = make_run(result("numerics/ref/x", observations=(Observation(what="y[0]", value=1.0, limit=30.0),)))
+    b = make_run(result("numerics/reference/x", observations=(Observation(what="y[0]", value=1.0, limit=30.0),)))
 
     def beside(status: Status, b: Run = b) -> Finding:
         outcome = {"numerics": Outcome(status=status, reason="onnx is not installed")}
-        return found(b, times(), a=make_run(result("numerics/ref/x", outcomes=outcome)))
+        return found(b, times(), a=make_run(result("numerics/reference/x", outcomes=outcome)))
 
     assert beside(Status.FAILED).verdict is Verdict.PASS  # it has a limit of its own
-    failed = make_run(result("numerics/ref/x", outcomes={"numerics": Outcome(status=Status.FAILED, reason="it died")}))
+    failed = make_run(
+        result("numerics/reference/x", outcomes={"numerics": Outcome(status=Status.FAILED, reason="it died")})
+    )
     both = beside(Status.FAILED, failed)
     assert (both.verdict, both.summary) == (
         Verdict.SKIPPED,
@@ -247,8 +249,8 @@ def test_what_a_could_not_show_is_not_held_against_b() -> None:
 def test_what_b_can_not_show_any_more_is_missing() -> None:
     """An image that has lost its compiler is not as right as the one that has it; a package less is no loss of B's."""
     outcome = {"numerics": Outcome(status=Status.SKIPPED, reason="torch.compile has no working inductor here")}
-    lost = result("numerics/ref/x", outcomes=outcome)
-    a = make_run(result("numerics/ref/x", observations=(Observation(what="y[0]", value=1.0, limit=30.0),)))
+    lost = result("numerics/reference/x", outcomes=outcome)
+    a = make_run(result("numerics/reference/x", observations=(Observation(what="y[0]", value=1.0, limit=30.0),)))
     finding = found(make_run(lost), times(), a=a)
     assert finding.verdict is Verdict.MISSING
     assert finding.summary.startswith("python:/trusted shows it, and . can't: torch.compile has no working inductor")
@@ -265,7 +267,7 @@ def test_what_the_budget_cut_short_is_inconclusive() -> None:
     finding = found(run_of(), times(pairs(0.0), pairs(0.01), budget_s=10.0))
     assert finding.verdict is Verdict.INCONCLUSIVE
     assert "more launches would decide" in finding.summary
-    unseen = make_run(result("numerics/ref/x"))
+    unseen = make_run(result("numerics/reference/x"))
     assert found(unseen, times(budget_s=10.0)).verdict is Verdict.INCONCLUSIVE
     failed = run_of(outcomes={"timing": Outcome(status=Status.FAILED, reason="B: it hung")})
     assert found(failed, times(budget_s=10.0)).verdict is Verdict.FAILED
@@ -292,7 +294,7 @@ def test_what_is_known_of_a_release_is_a_change_all_the_same() -> None:
     """Pins let a run pass; what A does not do is told as a regression, with what is known of it."""
 
     def seen(value: float) -> Run:
-        return make_run(result("numerics/ref/x", observations=(Observation(what="y", value=value, limit=30.0),)))
+        return make_run(result("numerics/reference/x", observations=(Observation(what="y", value=value, limit=30.0),)))
 
     pin = Pin(case="numerics/*", what="y", device="any", torch="", value=1e9, reason="torch rounds twice there")
     (finding,) = judge(seen(1.0), seen(90.0), times(), (pin,))
@@ -312,7 +314,7 @@ def test_it_is_known_what_more_time_might_have_decided(launches: int, budget_s: 
     measured = times(*[pairs(0.0)] * launches, budget_s=budget_s)
     run = run_of()
     assert cut_short(run, measured, judge(run, run, measured, ())) is cut
-    unseen = make_run(result("numerics/ref/x"))
+    unseen = make_run(result("numerics/reference/x"))
     looked = times(budget_s=budget_s)
     assert cut_short(unseen, looked, judge(unseen, unseen, looked, ())) is (budget_s is not None)
 
@@ -336,7 +338,9 @@ def test_what_a_does_as_well_is_no_change() -> None:
     """A deviation that the trusted environment has too is let pass; one that is B's alone is not."""
 
     def seen(value: float) -> Run:
-        return make_run(result("numerics/ref/x", observations=(Observation(what="y[0]", value=value, limit=30.0),)))
+        return make_run(
+            result("numerics/reference/x", observations=(Observation(what="y[0]", value=value, limit=30.0),))
+        )
 
     assert found(seen(90.0), times(), a=seen(90.0)).verdict is Verdict.PASS
     assert found(seen(90.0), times(), a=seen(1.0)).verdict is Verdict.REGRESSED

@@ -35,7 +35,7 @@ def test_plain_pytest_benchmark(tmp_path: Path) -> None:
         "--device",
         "cpu",
         "-k",
-        "(batch_norm1d and not relation) or (cnn and none)",
+        "(batch_norm1d and not ratio) or (cnn and none)",
         f"--benchmark-json={out}",
         "-q",
     )
@@ -53,7 +53,7 @@ def test_plain_pytest_benchmark(tmp_path: Path) -> None:
 def test_the_json_of_a_ratio_holds_one_step_and_no_sum(tmp_path: Path) -> None:
     """Its seconds are those of the ratio's own case, which extra_info names beside the case it is compared with."""
     out = tmp_path / "out.json"
-    select = "relation and layer-vs-composition and bwd"
+    select = "ratio and layer-vs-composition and bwd"
     done = pytest_suite(tmp_path, "--device", "cpu", "-k", select, f"--benchmark-json={out}", "-q")
     assert done.returncode == 0, done.stdout + done.stderr
     (found,) = json.loads(out.read_text())["benchmarks"]
@@ -67,7 +67,7 @@ def test_the_json_of_a_ratio_holds_one_step_and_no_sum(tmp_path: Path) -> None:
 
 def test_without_benchmarking_the_steps_just_run(tmp_path: Path) -> None:
     """As --benchmark-disable promises."""
-    done = pytest_suite(tmp_path, "--device", "cpu", "-k", "batch_norm1d and not relation", "--benchmark-disable", "-q")
+    done = pytest_suite(tmp_path, "--device", "cpu", "-k", "batch_norm1d and not ratio", "--benchmark-disable", "-q")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout
 

@@ -24,9 +24,9 @@ LAUNCHES = 3
 #: One activation of this shape is 2 MiB.
 PROGRAM = """
 import json
-from bnsuite.cases.op import OpCase
+from bnsuite.cases.op import LayerCase
 from bnsuite.measure import devices
-case = OpCase(layer="batch_norm2d", phase="fwd+bwd", layout="nchw", shape=(16, 32, 32, 32))
+case = LayerCase(layer="batch_norm2d", phase="fwd+bwd", layout="nchw", shape=(16, 32, 32, 32))
 print(json.dumps([devices.get("cpu").memory(case.build("cpu"))["allocated_peak_bytes"] for _ in range(%d)]))
 """
 

@@ -11,7 +11,7 @@ from bnsuite.record.reference import Reference, from_run
 from bnsuite.record.schema import Memory, Outcome, Status, Timing
 from conftest import make_run, result
 
-NAME = "relation/layouts/x"
+NAME = "ratio/layouts/x"
 
 
 def launch(ratio: float, *, confirms: bool = False, cpu_share: float = 1.0) -> Timing:

@@ -142,16 +142,20 @@ def test_checks_are_a_row_a_family() -> None:
     """Hundreds of checks are a handful of rows: how many, how many with a pinned deviation, and the worst verdict."""
     findings = [
         Finding(
-            case=f"numerics/ref/{n}", gate="numerics", verdict=verdict, summary="s", evidence={"pinned": int(n == 1)}
+            case=f"numerics/reference/{n}",
+            gate="numerics",
+            verdict=verdict,
+            summary="s",
+            evidence={"pinned": int(n == 1)},
         )
         for n, verdict in enumerate([Verdict.PASS, Verdict.PASS, Verdict.REGRESSED])
     ]
     lines = table.terminal(make_run(), findings, ExitStatus.REGRESSED).splitlines()
     (row,) = (line for line in lines if line.startswith("numerics/"))
-    assert row.split("  ")[0] == "numerics/ref"
+    assert row.split("  ")[0] == "numerics/reference"
     assert "3 checks, 1 with a pinned deviation" in row
     assert row.endswith("REGRESSED")
-    assert "  REGRESSED numerics, numerics/ref/2: s" in lines
+    assert "  REGRESSED numerics, numerics/reference/2: s" in lines
 
 
 def test_a_gpu_is_told_of_in_one_line() -> None:

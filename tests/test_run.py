@@ -328,13 +328,13 @@ def test_the_quick_checks_hold_on_this_torch(bnsuite: Command) -> None:
 
 def test_a_check_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path) -> None:
     """It kills its process or hangs: FAILED with the reason; the others are looked at; status 3."""
-    done = bnsuite("--device", "cpu", "-k", "behaviour/broken or numerics/evalbwd/batch_norm1d", "--out", "o")
+    done = bnsuite("--device", "cpu", "-k", "behaviour/broken or numerics/eval-backward/batch_norm1d", "--out", "o")
     assert done.status == 3
     assert "the process was ended by SIGKILL" in done.out
     assert "no answer after 5 s, the limit of this check" in done.out
     assert "there is nothing of it here" in done.out
     run = json.loads((tmp_path / "o" / "run.json").read_text())
-    others = [one for one in run["cases"] if "evalbwd" in one["case"]["id"]]
+    others = [one for one in run["cases"] if "eval-backward" in one["case"]["id"]]
     assert {one["outcomes"]["numerics"]["status"] for one in others} == {"measured"}
     assert left_over(tmp_path) == []
 
@@ -342,7 +342,7 @@ def test_a_check_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path) 
 def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tmp_path: Path) -> None:
     """A wrong eps is REGRESSED by name of rule; what it refuses is SKIPPED; its run is no baseline."""
     faults = str(ROOT / "tests" / "faults.py")
-    done = bnsuite("--device", "cpu", "--impl", f"{faults}:FixedEpsilon", "-k", "numerics/ref", "--out", "o")
+    done = bnsuite("--device", "cpu", "--impl", f"{faults}:FixedEpsilon", "-k", "numerics/reference", "--out", "o")
     assert done.status == 1, done.out
     assert "faults.py:FixedEpsilon in the place of torch's batch norm" in done.out
     assert "; the rule: " in done.out
@@ -350,7 +350,9 @@ def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tm
     assert refused.status == 2
     assert "baselines are of torch's own layers" in refused.err
     (tmp_path / "mine.py").write_text("def layer(*_, **__):\n    raise NotImplementedError('only on Sundays')\n")
-    done = bnsuite("--device", "cpu", "--impl", "mine:layer", "-k", "64x128 and fwd-eval or evalbwd/batch_norm1d/2-d")
+    done = bnsuite(
+        "--device", "cpu", "--impl", "mine:layer", "-k", "64x128 and fwd-eval or eval-backward/batch_norm1d/2-d"
+    )
     assert "SKIPPED" in done.out
     assert "the implementation does not do it: only on Sundays" in done.out
     trained = bnsuite("--device", "cpu", "--impl", "mine:layer", "-k", "synthetic-mlp/bn/lr=0.01", "--out", "t")
@@ -363,11 +365,11 @@ def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tm
 @pytest.mark.slow
 def test_a_relation_is_judged_by_its_bound(bnsuite: Command, tmp_path: Path) -> None:
     """Two steps in turns, one value a launch, and no baseline: beside its bound it may be undecided, never unknown."""
-    done = bnsuite("--device", "cpu", "-k", "relation/eval-vs-train", "--out", "o")
+    done = bnsuite("--device", "cpu", "-k", "ratio/eval-vs-train", "--out", "o")
     findings = json.loads((tmp_path / "o" / "findings.json").read_text())["findings"]
     assert {one["verdict"] for one in findings} <= {"PASS", "INCONCLUSIVE", "INVALID"}, done.out
     run = json.loads((tmp_path / "o" / "run.json").read_text())
     for launch in run["cases"][0]["timings"]:
         assert len(launch["samples_s"]) == len(launch["controls_s"]["partner"])
     benchmarks = json.loads((tmp_path / "o" / "pytest-benchmark" / "launch-1.json").read_text())["benchmarks"]
-    assert [one["name"].startswith("test_relation[relation/") for one in benchmarks] == [True] * len(findings)
+    assert [one["name"].startswith("test_relation[ratio/") for one in benchmarks] == [True] * len(findings)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
-from bnsuite.cases import CATALOGUE, faulty
+from bnsuite.cases import all_cases, faulty
 from bnsuite.cli import verdicts
 from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
 from bnsuite.experiments.trials import CURVES, KINDS, LARGE, TIMED, TINY, TRAINING, planned
@@ -452,13 +452,13 @@ def test_the_plans_name_the_cases_that_are_meant() -> None:
         match = matcher(select)
         return {
             case.id
-            for case in CATALOGUE
-            if profile in case.profiles and match(case.id) and not case.cuda_only and case.family != "relation"
+            for case in all_cases()
+            if profile in case.profiles and match(case.id) and not case.gpu_only and case.kind != "ratio"
         }
 
     for profile in ("quick", "full"):
-        timed = {case.id for case in CATALOGUE if profile in case.profiles and "timing" in case.gates}
-        timed -= {case.id for case in CATALOGUE if case.cuda_only or case.family == "relation"}
+        timed = {case.id for case in all_cases() if profile in case.profiles and "timing" in case.gates}
+        timed -= {case.id for case in all_cases() if case.gpu_only or case.kind == "ratio"}
         assert timed <= chosen(TIMED, profile)
         for kind in ("slower-2%", "slower-10%"):
             assert chosen(KINDS[kind][0].select, profile) == {TINY, LARGE, TRAINING}
@@ -466,7 +466,7 @@ def test_the_plans_name_the_cases_that_are_meant() -> None:
     for plan in (*KINDS["faults"], *KINDS["sound"]):
         assert hasattr(faulty, plan.faulty or "")
         assert chosen(plan.select, plan.profile or "quick")
-    (curves,) = (case for case in CATALOGUE if case.id in chosen(CURVES, "full"))
+    (curves,) = (case for case in all_cases() if case.id in chosen(CURVES, "full"))
     assert curves.gates == ("convergence",)
 
 

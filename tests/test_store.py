@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -203,21 +204,32 @@ def test_what_could_not_be_reckoned_with_is_refused(kind: type[Value], text: str
         kind.model_validate_json(text)
 
 
-@pytest.mark.parametrize("schema", [1, 2])
-def test_a_run_of_an_older_schema_is_read(tmp_path: Path, schema: int) -> None:
-    """As 0.1.0 and 0.2.0 wrote it: no checks, no relations, no implementation, and at first no needs beyond torch."""
-    old = json.loads(RUN.model_dump_json(by_alias=True))
-    old["schema"] = schema
+def as_schema_3() -> dict[str, Any]:
+    """RUN as 0.3.0 wrote it: with other names for options, isolation and what only a GPU has, and without labels."""
+    old: dict[str, Any] = json.loads(RUN.model_dump_json(by_alias=True))
+    old["schema"] = 3
     old["asked"], old["quiet"] = old.pop("options"), old.pop("isolation")
-    del old["quiet"]["not_applied"]
-    del old["asked"]["implementation"]
+    del old["quiet"]["not_applied"], old["kind"], old["side"], old["injected"]
     for one in old["cases"]:
+        del one["case"]["kind"], one["case"]["labels"]
+        one["case"]["cuda_only"] = one["case"].pop("gpu_only")
+    return old
+
+
+@pytest.mark.parametrize("schema", [1, 2, 3])
+def test_a_run_of_an_older_schema_is_read(tmp_path: Path, schema: int) -> None:
+    """As 0.1.0 to 0.3.0 wrote it: without labels; before, no checks, ratios or implementation; at first, no needs."""
+    old = as_schema_3()
+    old["schema"] = schema
+    for one in old["cases"] if schema < 3 else ():
         del one["observations"]
         later = ("rule", "threads", "bounds", "limit_s")
         for field in (*later, *(("cuda_only", "lacks", "to_download") if schema == 1 else ())):
             del one["case"][field]
         for launch in one["timings"]:
             del launch["gpu"], launch["examples"]
+    if schema < 3:
+        del old["asked"]["implementation"]
     (tmp_path / "run.json").write_text(json.dumps(old))
     assert store.load(tmp_path) == RUN
 
@@ -243,9 +255,7 @@ def test_the_two_records_of_a_gpu_become_one(
     tmp_path: Path, short: dict[str, object] | None, details: dict[str, object] | None
 ) -> None:
     """Schema 3 knew less of a GPU where torch told no UUID, so that it had two machine keys: now it has one."""
-    old = json.loads(RUN.model_dump_json(by_alias=True))
-    old["schema"] = 3
-    old["asked"], old["quiet"] = old.pop("options"), old.pop("isolation")
+    old = as_schema_3()
     known = {"name": "NVIDIA X", "count": 1, "capability": "9.0", "memory_total_bytes": 10, "driver": "580.1"}
     old["environment"]["gpu"] = {**known, "nvml": short, "details": details}
     (tmp_path / "run.json").write_text(json.dumps(old))

@@ -56,7 +56,7 @@ def test_a_case_is_warmed_up_built_again_and_timed_between_its_controls() -> Non
     assert in_short(device.log) == ["fake build 0", "fake", "fake build 0", "fake"]
     samples_s = drive(timed, device)
     sample = timed.sample(samples_s)
-    assert in_short(device.log)[4:] == ["watch", "fake", "stop", "memory", "fake brief"]
+    assert in_short(device.log)[4:] == ["watch", "fake", "stop", "memory", "fake smoke step"]
     assert (timed.rounds, timed.iterations, timed.setup) == (25, 1, None)
     assert sample.samples_s == pytest.approx([10e-3] * 25)
     assert {name: len(values) for name, values in sample.controls_s.items()} == {"copy": 10, "linear": 10}
@@ -95,7 +95,7 @@ def test_a_long_epoch_is_warmed_up_by_a_part_of_it() -> None:
     """A whole epoch would take about a second."""
     device = FakeDevice(tick_s=1e-3)
     TimedCase(FakeCase(device=device, fixed_rounds=3, long=True), device)
-    assert device.log == ["fake build 0", "fake brief", "fake build 0"]
+    assert device.log == ["fake build 0", "fake smoke step", "fake build 0"]
 
 
 def test_telemetry_stops_when_a_step_raises() -> None:

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnsuite.cases import TrainCase, by_id
+from bnsuite.cases import TrainCase, catalogue
 from bnsuite.cases.networks import Cnn, Lstm, Mlp, Norm, Vision
 from bnsuite.cases.train import CASES, Sgd, Training
 
 
 def case(name: str) -> TrainCase:
-    found = by_id[name]
+    found = catalogue.case(name)
     assert isinstance(found, TrainCase)
     return found
 
@@ -233,7 +233,7 @@ def test_equal_samples_are_seen_at_every_batch_size() -> None:
 
 
 def test_a_twin_of_dropout_zero_is_the_plain_network() -> None:
-    """What is left out of a sweep is another workload's case."""
+    """Every value that a sweep leaves out is a case of another workload."""
     assert isinstance(DROPOUT.network, Mlp)
     plain = case("train/mnist-mlp/bn/data=digits")
     assert replace(DROPOUT.network, dropout=0.0) == plain.network

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from bnsuite.cases import TrainCase, by_id
+from bnsuite.cases import TrainCase, catalogue
 from bnsuite.cases.train import Sgd, Training
 from bnsuite.measure import devices
 from bnsuite.measure.layer_statistics import BINS
@@ -19,7 +19,7 @@ CPU = devices.get("cpu")
 
 
 def case(name: str) -> TrainCase:
-    found = by_id[name]
+    found = catalogue.case(name)
     assert isinstance(found, TrainCase)
     return found
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from bnsuite.cases import TrainCase, by_id
+from bnsuite.cases import TrainCase, catalogue
 from bnsuite.cases.networks import Mlp, Norm
 from bnsuite.cases.train import Adam, Training
 
 pytestmark = pytest.mark.skipif(find_spec("keras") is None, reason="the twin needs bnsuite[keras]")
 
-KERAS = by_id["train/mnist-mlp-keras/bn/data=digits-held-out"]
-TORCH = by_id["train/mnist-mlp-keras/bn-torch/data=digits-held-out"]
+KERAS = catalogue.case("train/mnist-mlp-keras/bn/data=digits-held-out")
+TORCH = catalogue.case("train/mnist-mlp-keras/bn-torch/data=digits-held-out")
 STEPS = 100
 
 
@@ -108,7 +108,7 @@ def test_torchs_own_adam_is_found(keras_run: tuple[Training, list[float]]) -> No
 
 def test_the_case_is_the_articles() -> None:
     """784-128-64-10 on MNIST, a fifth held out, Keras's own eps and momentum."""
-    case = by_id["train/mnist-mlp-keras/bn/data=mnist-held-out"]
+    case = catalogue.case("train/mnist-mlp-keras/bn/data=mnist-held-out")
     assert isinstance(case, TrainCase)
     assert isinstance(case.network, Mlp)
     assert case.network.widths == (784, 128, 64, 10)

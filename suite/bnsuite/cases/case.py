@@ -1,18 +1,26 @@
-"""The value every case is made of."""
+"""The base of every case."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
 
 from bnsuite.cases.execution import Execution
 
 Step = Callable[[], None]
 
-#: A case is in the full profile always, and in the quick one if it says so.
+#: The full profile holds every case, the quick one those that say so.
 PROFILES = ("quick", "full")
+
+
+@cache
+def _installed(package: str) -> bool:
+    return find_spec(package) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,30 +34,20 @@ class Case(ABC):
     #: A changed workload counts up: results of another version are another history and are never compared.
     version: int = 1
     quick: bool = True
-    #: Whether only a GPU has it: what it looks at is a GPU's, or it is too large for a CPU.
-    cuda_only: bool = False
-    #: Whether a step takes about a second: a few rounds are enough then, and a brief warm-up.
+    #: Only a GPU can run it: it measures something that only a GPU has, or it is too large for a CPU.
+    gpu_only: bool = False
+    #: A step takes about a second: a few rounds are enough then, and a short warm-up.
     long: bool = False
-    # What follows is of some kinds of case only. A kind that demands it declares it anew with field(), without which
-    # the default here would be its own.
 
-    #: The validation loss that counts as learnt, of a training.
-    target: float | None = None
-    #: What must hold, in a few words, of a check or a relation.
-    rule: str | None = None
-    #: The rows of ``docs/defects.md`` that it would catch.
-    rows: tuple[str, ...] = ()
-    #: The most its time may be, in times of its partner's, by kind of device; empty for what is no relation.
-    bounds: Mapping[str, float] = field(default_factory=dict, hash=False)
-    #: Seconds after which looking at it counts as hanging; None for what is no check.
-    limit_s: float | None = None
-
+    #: The first part of the id.
     family: ClassVar[str]
+    #: "layer", "ratio", "check", "training", or "workload" for any other timed step.
+    kind: ClassVar[str] = "workload"
 
     @property
     @abstractmethod
     def gates(self) -> tuple[str, ...]:
-        """Which gates judge the case (see ``judge/gates.py``)."""
+        """The gates that judge the case (see ``judge/gates.py``)."""
 
     @property
     @abstractmethod
@@ -59,7 +57,12 @@ class Case(ABC):
     @property
     @abstractmethod
     def nbytes(self) -> int | None:
-        """Bytes that one step must move at the least, or None where that says nothing."""
+        """Bytes that one step must move at least, or None where that says nothing."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Everything that the id says, by name, so that nobody has to parse the id."""
+        return {}
 
     @property
     def dataset(self) -> str | None:
@@ -73,7 +76,7 @@ class Case(ABC):
 
     @property
     def pluggable(self) -> bool:
-        """Whether a batch norm layer is in it, so that a user's implementation can stand in for torch's."""
+        """True if it contains a batch norm layer that a user's implementation can replace."""
         return False
 
     @property
@@ -83,26 +86,50 @@ class Case(ABC):
 
     @property
     def rounds(self) -> int | None:
-        """How many rounds one launch times, or None to fill a time budget."""
+        """Rounds timed in one launch, or None to fill a time budget."""
         return None
 
     @abstractmethod
     def build(self, device: str, seed: int = 0) -> Step:
         """Allocate everything on `device` and return the step to be timed."""
 
-    def examples(self, step: Step) -> int | None:  # noqa: ARG002  # a training knows it of what it has loaded
-        """How many examples one built `step` goes through, or None where that says nothing."""
+    def examples(self, step: Step) -> int | None:  # noqa: ARG002  # a training counts the data it has loaded
+        """Examples that one built `step` goes through, or None where that says nothing."""
         return None
 
-    def piece(self, step: Step) -> Step:
-        """What is timed of a built `step` where two environments take turns: all of it, or one batch of an epoch."""
+    def timed_unit(self, step: Step) -> Step:
+        """The part of a built `step` that is timed in a comparison: all of it, or one batch of an epoch."""
         return step
 
-    def brief(self, step: Step) -> Step:
-        """A short part of a built `step` that touches all it touches and holds as much memory."""
+    def smoke_step(self, step: Step) -> Step:
+        """A short part of a built `step` that touches everything it touches and holds as much memory."""
         return step
 
     @property
     def profiles(self) -> tuple[str, ...]:
         """The profiles that hold this case."""
         return PROFILES if self.quick else PROFILES[1:]
+
+    def describe(self, images: Path | None = None) -> dict[str, Any]:
+        """The case as JSON for the half that plans and judges; `images` is the folder of downloaded data sets."""
+        from bnsuite.cases.data import to_download
+
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "labels": self.labels,
+            "family": self.family,
+            "version": self.version,
+            "gates": list(self.gates),
+            "profiles": list(self.profiles),
+            "nbytes": self.nbytes,
+            "dataset": self.dataset,
+            "gpu_only": self.gpu_only,
+            "lacks": [package for package in self.packages if not _installed(package)],
+            "to_download": to_download(self.dataset, images),
+            "target": None,
+            "rule": None,
+            "threads": [],
+            "bounds": {},
+            "limit_s": None,
+        }

@@ -1,4 +1,4 @@
-"""Real defects of batch norm and its kin, from public trackers: what the checks are there to catch.
+"""Real defects of batch norm and other normalization layers, from public trackers, for the checks to catch.
 
 ``defects.csv`` has a row each. Evidence is "C" (a fixing change or a maintainer's confirmation), "R" (reported, with
 a reproduction or a measurement) or "D" (by design, or a known limit).
@@ -7,6 +7,7 @@ a reproduction or a measurement) or "D" (by design, or a known limit).
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class Defect:
     """One row."""
 
     id: str
-    #: Where it is told, such as "pytorch/pytorch#63224".
+    #: The public report, such as "pytorch/pytorch#63224".
     thread: str
     title: str
     kind: str
@@ -45,3 +46,8 @@ def _read() -> tuple[Defect, ...]:
 
 DEFECTS = _read()
 by_id = {one.id: one for one in DEFECTS}
+
+
+def threads(rows: Iterable[str]) -> list[str]:
+    """Returns the public reports of the defects with these ids."""
+    return [by_id[row].thread for row in rows]

@@ -1,4 +1,4 @@
-"""Batch norm layers with one thing wrong each, for ``--impl bnsuite.cases.faulty:NAME``: what a selftest plants.
+"""Batch norm layers with one fault each, for ``--impl bnsuite.cases.faulty:NAME``: those a selftest injects.
 
 Named there and nowhere else: nothing imports this module, which needs torch at once, to list or build a case.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Sound(_BatchNorm):
-    """Nothing wrong: batch norm in two passes of basic operations, made of parts that a fault replaces.
+    """Correct batch norm in two passes of basic operations, made of parts that a fault replaces.
 
     For inputs (N, C) to (N, C, D, H, W), as torch's own three layers take them together.
     """
@@ -51,7 +51,7 @@ class Sound(_BatchNorm):
         return y.to(input.dtype)
 
     def updates(self) -> bool:
-        """Whether the running statistics move."""
+        """Returns True if the running statistics move."""
         return self.training and self.track_running_stats and self.running_mean is not None
 
     def update(self, z: Tensor) -> None:
@@ -66,7 +66,7 @@ class Sound(_BatchNorm):
             kept.copy_(self.moved(kept, new, share))
 
     def spread(self, flat: Tensor) -> Tensor:
-        """What the running variance takes in: the unbiased variance of `flat`, (C, count) to (C,)."""
+        """Returns the variance for the running variance: the unbiased one of `flat`, (C, count) to (C,)."""
         return flat.var(1)
 
     def moved(self, kept: Tensor, new: Tensor, share: float) -> Tensor:
@@ -93,7 +93,7 @@ class InvertedMomentum(Sound):
 
 
 class FixedEpsilon(Sound):
-    """Epsilon is 1e-3, whatever was asked."""
+    """Epsilon is 1e-3, whatever was passed."""
 
     def normalize(self, z: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         return (z - mean) * (var + 1e-3).rsqrt()

@@ -7,12 +7,12 @@ which stands in for torch's layer of any rank: ``BatchNorm1d``, ``2d`` and ``3d`
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
-import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bnsuite.cases.user_files import module_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,20 +24,23 @@ VARIABLE = "BNSUITE_IMPL"
 
 
 class ImplementationError(ValueError):
-    """The implementation that was named can't be had."""
+    """The implementation that was named can't be loaded."""
 
 
 def named() -> str | None:
-    """What was named, or None for torch's own layers."""
+    """Returns the implementation as it was named, or None for torch's own layers."""
     return os.environ.get(VARIABLE) or None
 
 
 @cache
 def load(name: str) -> Callable[..., nn.Module]:
-    """The factory that `name` means; ImplementationError, in one line, if there is none."""
+    """Returns the factory that `name` means; ImplementationError, in one line, if there is none."""
     place, _, attribute = name.rpartition(":")
     try:
-        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        path = Path(place)
+        module = (
+            module_from(path, "bnsuite_implementation") if place.endswith(".py") else importlib.import_module(place)
+        )
     except Exception as error:  # whatever the user's module raises as it is imported
         said = next(iter(str(error).strip().splitlines()), "")
         raise ImplementationError(
@@ -50,25 +53,13 @@ def load(name: str) -> Callable[..., nn.Module]:
     return found
 
 
-@cache
-def _from_file(path: Path) -> Any:
-    name = f"bnsuite_implementation_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def refusal(reason: object) -> str:
-    """What is said where the implementation raised NotImplementedError."""
+    """Returns the reason for an implementation that raised NotImplementedError."""
     return f"the implementation does not do it: {reason}"
 
 
 def batch_norm(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
-    """A batch norm layer for inputs of 1, 2 or 3 `dimensions` beyond (N, C): the implementation's, or torch's."""
+    """Returns the implementation's or torch's layer for inputs of 1, 2 or 3 `dimensions` beyond (N, C)."""
     name = named()
     if name is not None:
         return load(name)(channels, **arguments)
@@ -76,7 +67,7 @@ def batch_norm(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
 
 
 def torchs_own(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
-    """Torch's own ``BatchNorm1d``, ``BatchNorm2d`` or ``BatchNorm3d``."""
+    """Returns torch's own ``BatchNorm1d``, ``BatchNorm2d`` or ``BatchNorm3d``."""
     from torch import nn
 
     kind = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dimensions]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum, IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
+from bnsuite.record.migrations import Migration
+from bnsuite.record.renames import current_id
 from bnsuite.record.schema import Value, Versioned
 
 
@@ -76,10 +78,20 @@ def exit_status(findings: Iterable[Finding], *, finished: bool, strict: bool) ->
     return ExitStatus.FINE
 
 
-class Judgement(Versioned):
-    """A run's findings, as they stand in ``findings.json``. History of the schema: 1 is the first."""
+def _rename_families(file: dict[str, Any]) -> dict[str, Any]:
+    """From 1 to 2: families of checks and ratios were called otherwise."""
+    findings = [{**one, "case": current_id(one["case"])} for one in file["findings"]]
+    return {**file, "schema": 2, "findings": findings}
 
-    SCHEMA: ClassVar[int] = 1
+
+class Judgement(Versioned):
+    """A run's findings, as they stand in ``findings.json``.
+
+    History of the schema: 1 is the first. 2, in 0.4.0, renames families of checks and ratios.
+    """
+
+    SCHEMA: ClassVar[int] = 2
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _rename_families}
 
     reference: str
     status: ExitStatus

@@ -33,7 +33,8 @@ def catalogue(
     implementation: str | None = None,
     site: Environment | None = None,
 ) -> list[PlannedCase]:
-    """The cases of a profile that `select` (an expression as for -k) matches; InputError if there are none.
+    """The cases of a profile that `select` (an expression as for -k) matches; InputError if there are none, or
+    if a file of cases or a plug-in can't be used.
 
     Of an `implementation`, those that it has a part in; `site` says what is installed, this interpreter by default.
     """
@@ -43,7 +44,10 @@ def catalogue(
 
         def found(where: str) -> tuple[PlannedCase, ...]:
             request = {"do": "catalogue", "profile": where, "source": _text(data)}
-            return worker.ask(request, Catalogue, ANSWER_S, _LIMIT).cases
+            answer = worker.ask(request, Catalogue, ANSWER_S, _LIMIT)
+            if answer.refused is not None:
+                raise InputError(answer.refused)
+            return answer.cases
 
         cases = found(profile)
         chosen = [case for case in cases if match(case.id)]

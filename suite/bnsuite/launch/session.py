@@ -123,11 +123,11 @@ class Session:
                 plan = [case for case in plan if wanted_there(case)]
                 if not plan:
                     raise InputError(f"-k {options.select!r} {NOT_COMPARED}")
-                wanted = {case.dataset for case in plan if case.dataset and not case.lacks and not case.cuda_only}
+                wanted = {case.dataset for case in plan if case.dataset and not case.lacks and not case.gpu_only}
                 missing = ask_stage(sorted(wanted), self.stage, self._data, self._here("stage"))
                 device, environment = answer.result()
                 self.site.check(environment)
-                chosen = [case for case in plan if device != "cpu" or not case.cuda_only]
+                chosen = [case for case in plan if device != "cpu" or not case.gpu_only]
                 if not chosen:
                     need, them = ("case chosen needs", "it") if len(plan) == 1 else ("cases chosen need", "them")
                     raise InputError(f"the {len(plan)} {need} a GPU; --device cuda measures {them}")

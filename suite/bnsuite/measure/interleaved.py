@@ -60,7 +60,7 @@ class InterleavedCase:
 
     def _build(self) -> None:
         self._whole = self._make()
-        part = self._whole if self._case is None else self._case.piece(self._whole)
+        part = self._whole if self._case is None else self._case.timed_unit(self._whole)
         self._step = self._fault.holding(part, self._device)
 
     @property
@@ -69,7 +69,7 @@ class InterleavedCase:
         return self._step
 
     def _examples(self) -> int | None:
-        if self._case is None or self._whole is None or self._case.piece(self._whole) != self._whole:
+        if self._case is None or self._whole is None or self._case.timed_unit(self._whole) != self._whole:
             return None
         return self._case.examples(self._whole)
 
@@ -103,7 +103,7 @@ class InterleavedCase:
         """Bytes that the case's step holds at its peak (see :meth:`Device.memory`). A control has none to measure."""
         assert self._case is not None
         assert self._whole is not None, "the case was released"
-        return self._device.memory(self._fault.holding(self._case.brief(self._whole), self._device))
+        return self._device.memory(self._fault.holding(self._case.smoke_step(self._whole), self._device))
 
     def release(self) -> GpuWatch | None:
         """Frees the case's memory, on the device too; returns the summary of its telemetry, None without sensors."""
@@ -118,7 +118,7 @@ def ready(name: str, device: Device, seed: int, fault: InjectedFault) -> Interle
     """The case or control `name` on `device`, built and warmed up."""
     if name in control.INTERLEAVED:
         return InterleavedCase(None, partial(control.INTERLEAVED[name], device.name), device, fault)
-    from bnsuite.cases import by_id
+    from bnsuite.cases import catalogue
 
-    case = by_id[name]
+    case = catalogue.case(name)
     return InterleavedCase(case, partial(build, case, device, seed), device, fault)

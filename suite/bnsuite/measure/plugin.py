@@ -6,6 +6,7 @@ descriptor for outcomes and a file with the ids to be measured.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bnsuite.cases import Case, RelationCase, by_id, implementation, profile
+from bnsuite.cases import Case, CatalogueError, RatioCase, catalogue, implementation, user_files
 from bnsuite.cases.case import PROFILES
 from bnsuite.measure import cores, devices
 from bnsuite.measure.channel import Channel
@@ -30,18 +31,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bnsuite")
     group.addoption("--device", default="auto", help=devices.NAMES)
     group.addoption("--profile", default="quick", choices=PROFILES, help="which cases to collect")
+    group.addoption("--cases", metavar="FILE.py[:NAME]", action="append", default=[], help="measure its cases as well")
     group.addoption("--bnsuite-ids", metavar="FILE", help="collect just the case ids in FILE, one a line")
     group.addoption("--bnsuite-events", metavar="FD", type=int, help="send the outcome of every case there")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     cores.take()
+    files = [os.environ.get(user_files.VARIABLE, ""), *config.getoption("--cases")]
+    os.environ[user_files.VARIABLE] = os.pathsep.join(filter(None, files))
     descriptor = config.getoption("--bnsuite-events")
     config.stash[_CHANNEL] = None if descriptor is None else Channel(descriptor)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Resolves the device before anything is collected, where pytest reports a usage error as one."""
+    """Resolves the device and the catalogue before anything is collected, where a usage error is reported as one."""
+    try:
+        catalogue.all_cases()
+    except CatalogueError as error:
+        raise pytest.UsageError(str(error)) from None
     _measured_device(session.config)
 
 
@@ -61,14 +69,14 @@ def _measured_device(config: pytest.Config) -> devices.Device:
 def _cases(config: pytest.Config) -> list[Case]:
     listed = config.getoption("--bnsuite-ids")
     if listed is None:
-        return [case for case in profile(config.getoption("--profile")) if "timing" in case.gates]
-    return [by_id[line] for line in Path(listed).read_text(encoding="utf-8").splitlines()]
+        return [case for case in catalogue.profile(config.getoption("--profile")) if "timing" in case.gates]
+    return [catalogue.case(line) for line in Path(listed).read_text(encoding="utf-8").splitlines()]
 
 
 #: The cases that each file's items are made of, by the name of their argument.
 _ARGUMENTS: dict[str, Callable[[Case], bool]] = {
-    "case": lambda case: not isinstance(case, RelationCase),
-    "ratio": lambda case: isinstance(case, RelationCase),
+    "case": lambda case: not isinstance(case, RatioCase),
+    "ratio": lambda case: isinstance(case, RatioCase),
 }
 
 
@@ -97,7 +105,7 @@ def _skip(case: Case, measured: devices.Device) -> list[pytest.MarkDecorator]:
     lacks = [package for package in case.packages if find_spec(package) is None]
     if lacks:
         return [pytest.mark.skip(reason=f"{', '.join(lacks)} is not installed")]
-    if case.cuda_only and measured.type == "cpu":
+    if case.gpu_only and measured.type == "cpu":
         return [pytest.mark.skip(reason="on a GPU only")]
     return []
 

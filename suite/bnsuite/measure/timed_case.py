@@ -21,7 +21,7 @@ from bnsuite.measure.warm_up import warm_up
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from bnsuite.cases import Case, RelationCase, Step
+    from bnsuite.cases import Case, RatioCase, Step
     from bnsuite.measure.devices import Device, Telemetry
     from bnsuite.measure.nvml import GpuWatch
 
@@ -122,12 +122,12 @@ class Conditions:
 
 def build(case: Case, device: Device, seed: int = 0) -> Step:
     """The whole step of `case` on `device`, executed as the case declares."""
-    return device.run_as(Execution(case.execution), case.build(device.name, seed))
+    return device.run_as(case.execution, case.build(device.name, seed))
 
 
 def is_cold(case: Case) -> bool:
     """True if caches are emptied before each round, which is of one step then."""
-    return Execution(case.execution) is Execution.COLD
+    return case.execution is Execution.COLD
 
 
 def flush_of(case: Case, device: Device) -> Step | None:
@@ -162,7 +162,7 @@ class TimedCase:
             step_s = warm_up(self._warm, self._device)
             return policy.plan([step_s], cold=is_cold(case))
         if case.long:
-            case.brief(self._warm)()
+            case.smoke_step(self._warm)()
         else:
             warm_up(self._warm, self._device)
         return case.rounds, 1
@@ -177,7 +177,7 @@ class TimedCase:
             cpu_share=self.conditions.cpu_share,
             gpu=self.conditions.gpu,
             examples=self._case.examples(self.step),
-            memory=self._device.memory(self._case.brief(self.step)),
+            memory=self._device.memory(self._case.smoke_step(self.step)),
         )
 
 
@@ -196,9 +196,9 @@ def seconds_of_case() -> float:
 class TimedRatio:
     """Two cases of a run that are timed by turns. A call is one round: a block of each, in alternating order."""
 
-    def __init__(self, ratio: RelationCase, device: Device, policy: Policy = RATIO) -> None:
+    def __init__(self, ratio: RatioCase, device: Device, policy: Policy = RATIO) -> None:
         self._device = device
-        self._pair = build(ratio.this, device), build(ratio.than, device)
+        self._pair = build(ratio.numerator, device), build(ratio.denominator, device)
         self.rounds, self.iterations = policy.plan([warm_up(step, device) for step in self._pair])
         self.conditions = Conditions(device)
         self._round = 0

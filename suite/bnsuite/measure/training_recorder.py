@@ -120,10 +120,10 @@ def _finish(case: TrainCase, training: Training, detail: Detail) -> None:
 
 
 def _accuracy(training: Training, outputs: torch.Tensor) -> Accuracy:
-    right, y = training.right(outputs), training.data.y_val
+    correct, y = training.correct(outputs), training.data.y_val
     classes = sorted(set(y.tolist()))
     return Accuracy(
-        overall=float(right.float().mean()), per_class=[float(right[y == one].float().mean()) for one in classes]
+        overall=float(correct.float().mean()), per_class=[float(correct[y == one].float().mean()) for one in classes]
     )
 
 

@@ -13,8 +13,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,39 +31,16 @@ def _folder(request: Request) -> Path | None:
     return Path(request["source"]) if request.get("source") else None
 
 
-@cache
-def _installed(package: str) -> bool:
-    return find_spec(package) is not None
-
-
 def _catalogue(request: Request) -> Answer:
     """The cases of a profile, with all that planning needs."""
-    from bnsuite.cases import defects, profile
-    from bnsuite.cases.data import to_download
+    from bnsuite.cases import CatalogueError, profile
 
     source = _folder(request)
-    return {
-        "cases": [
-            {
-                "id": case.id,
-                "family": case.family,
-                "version": case.version,
-                "gates": list(case.gates),
-                "profiles": list(case.profiles),
-                "nbytes": case.nbytes,
-                "dataset": case.dataset,
-                "target": case.target,
-                "cuda_only": case.cuda_only,
-                "lacks": [package for package in case.packages if not _installed(package)],
-                "to_download": to_download(case.dataset, source),
-                "rule": case.rule,
-                "threads": [defects.by_id[row].thread for row in case.rows],
-                "bounds": dict(case.bounds),
-                "limit_s": case.limit_s,
-            }
-            for case in profile(request["profile"])
-        ]
-    }
+    try:
+        cases = profile(request["profile"])
+    except CatalogueError as error:
+        return {"refused": str(error), "cases": []}
+    return {"refused": None, "cases": [case.describe(source) for case in cases]}
 
 
 def _environment(request: Request) -> Answer:
@@ -101,11 +76,11 @@ def _stage(request: Request) -> Answer:
 
 def _curve(request: Request) -> Answer:
     """One training, recorded from its first epoch to its last."""
-    from bnsuite.cases import TrainCase, by_id, implementation
+    from bnsuite.cases import TrainCase, catalogue, implementation
     from bnsuite.measure import devices
     from bnsuite.measure.training_recorder import record
 
-    case = by_id[request["case"]]
+    case = catalogue.case(request["case"])
     assert isinstance(case, TrainCase)
     device = devices.get(request["device"])
     device.use()
@@ -120,15 +95,15 @@ def _curve(request: Request) -> Answer:
 
 def _check(request: Request) -> Answer:
     """The observations of one check, or why there is nothing to look at."""
-    from bnsuite.cases import CannotLookError, CheckCase, Subject, by_id, implementation
+    from bnsuite.cases import CheckCase, CheckNotApplicableError, Subject, catalogue, implementation
     from bnsuite.measure import devices
 
-    case = by_id[request["case"]]
+    case = catalogue.case(request["case"])
     assert isinstance(case, CheckCase)
     devices.get(request["device"]).use()
     try:
-        observations = [asdict(one) for one in case.look(Subject(request["device"]))]
-    except CannotLookError as reason:
+        observations = [asdict(one) for one in case.observe(Subject(request["device"]))]
+    except CheckNotApplicableError as reason:
         return {"observations": [], "skipped": str(reason)}
     except NotImplementedError as reason:
         if implementation.named() is None:

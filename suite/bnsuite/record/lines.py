@@ -15,6 +15,8 @@ from typing import ClassVar, Generic, TypeVar
 from typing_extensions import Self
 
 from bnsuite.record.files import read_text
+from bnsuite.record.migrations import Migration
+from bnsuite.record.renames import current_id
 from bnsuite.record.schema import CHECK_GATES, Bytes, CaseResult, Run, Status, Versioned
 from bnsuite.record.store import parse
 
@@ -50,10 +52,13 @@ class MemoryLine(Line):
 class CheckLine(Line):
     """What a check saw, by the name of each observation that a baseline helps to judge.
 
-    History of the schema: 1 is the first.
+    History of the schema: 1 is the first. 2, in 0.4.0, renames families of checks.
     """
 
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {
+        1: lambda line: {**line, "schema": 2, "id": current_id(line["id"])},
+    }
 
     observed: dict[str, float | str]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bnsuite.record.renames import with_kind
+
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -49,7 +51,7 @@ def one_gpu_record(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def name_options(run: dict[str, Any]) -> dict[str, Any]:
-    """From 3 to 4: options, isolation and the GPU's facts had other names, and every run was a plain one."""
+    """From 3 to 4: ids, options, isolation and the GPU's facts had other names, and every run was a plain one."""
     isolation = {**without(run["quiet"], "not_done"), "not_applied": run["quiet"].get("not_done", [])}
     return {
         **without(run, "asked", "quiet"),
@@ -57,4 +59,5 @@ def name_options(run: dict[str, Any]) -> dict[str, Any]:
         "options": run["asked"],
         "isolation": isolation,
         "environment": one_gpu_record(run["environment"]),
+        "cases": [{**one, "case": with_kind(one["case"])} for one in run["cases"]],
     }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 import bnsuite
 from bnsuite.record.files import read_text
 from bnsuite.record.lines import kind_of_device, torch_of
+from bnsuite.record.migrations import Migration
+from bnsuite.record.renames import current_id
 from bnsuite.record.schema import Observation, Run, Value, Versioned
 from bnsuite.record.store import parse
 
@@ -51,10 +53,16 @@ def _begins(version: str, with_what: str) -> bool:
     return not with_what or version.partition("+")[0] == with_what or version.startswith(f"{with_what}.")
 
 
-class Pins(Versioned):
-    """The file. History of the schema: 1 is the first."""
+def _rename_families(file: dict[str, Any]) -> dict[str, Any]:
+    """From 1 to 2: families of checks were called otherwise."""
+    return {**file, "schema": 2, "pins": [{**pin, "case": current_id(pin["case"])} for pin in file["pins"]]}
 
-    SCHEMA: ClassVar[int] = 1
+
+class Pins(Versioned):
+    """The file. History of the schema: 1 is the first. 2, in 0.4.0, renames families of checks."""
+
+    SCHEMA: ClassVar[int] = 2
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _rename_families}
 
     pins: tuple[Pin, ...]
 

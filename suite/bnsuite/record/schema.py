@@ -6,7 +6,7 @@ A schema is one whole number a kind of file. A bump is a line of history and a m
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
@@ -158,6 +158,10 @@ class PlannedCase(Value):
     """A case as the catalogue describes it."""
 
     id: Annotated[str, Field(pattern=r"^[!-~]+$")]
+    #: A layer, the ratio of two layers, a check, a training, or any other timed step.
+    kind: Literal["layer", "ratio", "check", "training", "workload"]
+    #: Everything that the id says, by name: ids are not parsed.
+    labels: dict[str, str]
     family: str
     version: Whole
     gates: tuple[str, ...]
@@ -165,7 +169,7 @@ class PlannedCase(Value):
     nbytes: Bytes | None
     dataset: str | None
     target: Number | None
-    cuda_only: bool
+    gpu_only: bool
     #: Packages it needs that are not installed where it would be measured.
     lacks: tuple[str, ...]
     #: Whether its data set has to be downloaded first.
@@ -173,7 +177,7 @@ class PlannedCase(Value):
     #: What must hold of it, and the threads that tell of layers of which it did not.
     rule: str | None
     threads: tuple[str, ...]
-    #: The most its time may be, in times of its partner's, by kind of device; empty for what is no relation.
+    #: The most a ratio may be, by kind of device; empty for other kinds.
     bounds: dict[str, Number]
     #: Seconds after which looking at it counts as hanging, whatever --timeout says; None for what is no check.
     limit_s: Annotated[float, Field(gt=0, lt=1e7)] | None
@@ -292,7 +296,8 @@ class Run(Versioned):
     History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
     curve be without accuracy. 3, in 0.3.0, has observations of checks, bounds of relations, the implementation that
     was judged and what NVML saw of the GPU. 4, in 0.4.0, says what kind of run it is, names ``options`` and
-    ``isolation`` so, and has one record of NVML's facts.
+    ``isolation`` so, has one record of NVML's facts, kind and labels of each case, readable ids of checks and ratios,
+    and ``gpu_only`` for ``cuda_only``.
     """
 
     SCHEMA: ClassVar[int] = 4

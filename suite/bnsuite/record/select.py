@@ -1,4 +1,7 @@
-"""``-k EXPR``: words joined by and, or, not and parentheses; a word matches the ids that contain it."""
+"""``-k EXPR``: words joined by and, or, not and parentheses; a word matches the ids that contain it.
+
+It also matches the ids that contained it before they were renamed.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from bnsuite.record.errors import InputError
+from bnsuite.record.renames import old_id
 
 Match = Callable[[str], bool]
 
@@ -86,7 +90,7 @@ def _single(tokens: _Tokens) -> Match:
             raise tokens.error("a closing parenthesis is missing")
         return inner
     word = tokens.word().lower()
-    return lambda name: word in name.lower()
+    return lambda name: word in name.lower() or word in old_id(name).lower()
 
 
 def _or(left: Match, right: Match) -> Match:

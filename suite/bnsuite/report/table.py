@@ -120,7 +120,7 @@ def _here(case: PlannedCase) -> str:
     """What keeps a case from being measured here, as far as can be said before a device is chosen."""
     if case.lacks:
         return f"skipped: {', '.join(case.lacks)} is not installed"
-    if case.cuda_only:
+    if case.gpu_only:
         return "on a GPU only"
     return "data downloaded first" if case.to_download else NOTHING
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from bnsuite.cases.checks import behaviour, numerics
-from bnsuite.cases.checks.case import CannotLookError, CheckCase, Observation, Subject
+from functools import cache
 
-CASES: tuple[CheckCase, ...] = tuple(
-    case for family in (*numerics.FAMILIES, *behaviour.FAMILIES) for case in family.cases()
-)
+from bnsuite.cases.checks.case import CheckCase, CheckNotApplicableError, Observation, Subject
 
-__all__ = ["CASES", "CannotLookError", "CheckCase", "Observation", "Subject"]
+
+@cache
+def all_checks() -> tuple[CheckCase, ...]:
+    """Returns the built-in checks, family by family."""
+    from bnsuite.cases.checks import behaviour, numerics
+
+    return tuple(case for family in (*numerics.FAMILIES, *behaviour.FAMILIES) for case in family.cases())
+
+
+__all__ = ["CheckCase", "CheckNotApplicableError", "Observation", "Subject", "all_checks"]

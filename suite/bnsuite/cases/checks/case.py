@@ -1,29 +1,32 @@
-"""The value every check is made of: a case that is looked at once, and not timed."""
+"""The base of every check: a case that is run once, and not timed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bnsuite.cases import implementation
 from bnsuite.cases.case import Case, Step
+from bnsuite.cases.checks.labels import labels
+from bnsuite.cases.defects import threads
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 
-#: What stands for a number that is not finite, or larger still; JSON has none.
+#: The value of a number that is not finite, or larger; JSON has none.
 BOUNDLESS = 1e30
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One thing that a check saw, and what is right.
+    """One result of a check, and the criterion for it.
 
-    A number is right up to `limit`; a word is right if it is `expected`. With neither, what is right was accepted
-    before: it stands in the baseline. A number that is not finite is wrong wherever a limit is: it is BOUNDLESS.
+    A number passes up to `limit`; a word passes if it is `expected`. With neither, it is compared with the accepted
+    one in the baseline. A number that is not finite becomes BOUNDLESS, so that it fails wherever a limit is.
     """
 
     what: str
@@ -36,26 +39,27 @@ class Observation:
             object.__setattr__(self, "value", BOUNDLESS)
 
 
-class CannotLookError(Exception):
-    """The check has nothing to look at here; the message says what it lacks."""
+class CheckNotApplicableError(Exception):
+    """The check can't be applied here; the message says what is missing."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a check looks at: batch norm layers on a device."""
+    """The subject of a check: batch norm layers on a device."""
 
     #: "cpu" or "cuda:N".
     device: str
 
     def batch_norm(self, dimensions: int, channels: int, **arguments: Any) -> nn.Module:
-        """A layer for inputs of `dimensions` beyond (N, C), on the device: the implementation's, or torch's."""
+        """Returns a layer for inputs of `dimensions` beyond (N, C), on the device: the implementation's, or torch's."""
         return implementation.batch_norm(dimensions, channels, **arguments).to(self.device)
 
     def randn(
         self, *shape: int, seed: int = 0, mean: float = 0.5, std: float = 2.0, dtype: str = "float32"
     ) -> torch.Tensor:
-        """Normal numbers, the same on every device; by default neither centred nor of unit variance, where some
-        faults cancel.
+        """Returns normal numbers, the same on every device.
+
+        By default they are neither centred nor of unit variance, where some faults cancel.
         """
         import torch
 
@@ -63,27 +67,33 @@ class Subject:
         return made.to(self.device, getattr(torch, dtype))
 
 
-Look = Callable[[Subject], Iterable[Observation]]
+Observe = Callable[[Subject], Iterable[Observation]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckCase(Case):
-    """Something that must hold of the layer, on whatever machine.
+    """A property that must hold of the layer on every machine.
 
-    `look` is called once, in a process that may crash or hang without harm to others, and returns what it saw.
+    `observe` is called once, in a process that may crash or hang without harm to others, and yields observations.
     """
 
-    #: The family of defects it belongs to, as in ``docs/defects.md``: STRIDE, REF, ...
+    #: The family of checks, as in ``docs/defects.md``: strides, reference, ...
     group: str
+    #: The rest of the id; its words become labels (see :mod:`bnsuite.cases.checks.labels`).
     name: str
-    look: Look
-    rule: str = field()
-    #: Whether it looks at what is torch's alone (operators, converters, other norms), where an implementation has no
-    #: part.
+    observe: Observe
+    #: The property that must hold, in a few words.
+    rule: str
+    #: Ids of the defects that it would show (see ``docs/defects.md``).
+    rows: tuple[str, ...] = ()
+    #: It checks a part of torch (operators, converters, other norms) that an implementation doesn't replace.
     torch_only: bool = False
+    #: Seconds after which it counts as hanging.
     limit_s: float = 60.0
     needs: tuple[str, ...] = ()
     quick: bool = False
+
+    kind: ClassVar[str] = "check"
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -91,7 +101,11 @@ class CheckCase(Case):
 
     @property
     def id(self) -> str:
-        return f"{self.family}/{self.group.lower()}/{self.name}"
+        return f"{self.family}/{self.group}/{self.name}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"gate": self.family, "family": self.group, **labels(self.name)}
 
     @property
     def nbytes(self) -> None:
@@ -107,10 +121,18 @@ class CheckCase(Case):
 
     def build(self, device: str, seed: int = 0) -> Step:  # noqa: ARG002  # every check fixes its own seeds
         def step() -> None:
-            for _ in self.look(Subject(device)):
+            for _ in self.observe(Subject(device)):
                 pass
 
         return step
+
+    def describe(self, images: Path | None = None) -> dict[str, Any]:
+        return {
+            **super().describe(images),
+            "rule": self.rule,
+            "threads": threads(self.rows),
+            "limit_s": self.limit_s,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +144,6 @@ class NumericsCase(CheckCase):
 
 @dataclass(frozen=True, kw_only=True)
 class BehaviourCase(CheckCase):
-    """What the layer does to its state, to memory, and beside the rest of torch."""
+    """State, memory, and the rest of torch around the layer."""
 
     family: ClassVar[str] = "behaviour"

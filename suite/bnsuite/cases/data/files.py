@@ -22,9 +22,9 @@ from bnsuite.cases.data.sets import make
 if TYPE_CHECKING:
     import torch
 
-#: Where staged files lie; unset, a process makes what it needs by itself.
+#: The folder of staged files; unset, a process makes its data by itself.
 STAGE_VARIABLE = "BNSUITE_STAGE"
-#: Where MNIST and Fashion-MNIST lie, for a process that makes what it needs by itself.
+#: The folder of MNIST and Fashion-MNIST, for a process that makes its data by itself.
 DATA_VARIABLE = "BNSUITE_DATA"
 
 _FIELDS = ("x_train", "y_train", "x_val", "y_val")

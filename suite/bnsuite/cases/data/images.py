@@ -30,7 +30,7 @@ CLASSES = {"mnist": "MNIST", "fashion": "FashionMNIST"}
 
 ARCHIVES = tuple(f"{part}-{what}-ubyte.gz" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
 
-#: A server that says nothing for so long is taken as not there.
+#: Seconds without an answer after which a server counts as unreachable.
 DOWNLOAD_TIMEOUT_S = 20.0
 
 
@@ -39,14 +39,14 @@ class DataError(Exception):
 
 
 def default_folder() -> Path:
-    """Where data sets are kept if nobody names a folder."""
+    """Returns the folder of data sets where none is named."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bnsuite"
 
 
 def archives(name: str, folder: Path) -> bool:
-    """Whether all archives of the data set `name` lie in `folder`; reading them shows whether they are whole.
+    """Returns True if all archives of the data set `name` are in `folder`; they may be damaged.
 
-    Where it may not be looked into they do: reading them says so.
+    A folder that can't be read counts as complete: reading them raises then.
     """
     raw = folder / CLASSES[name] / "raw"
     try:
@@ -58,7 +58,7 @@ def archives(name: str, folder: Path) -> bool:
 def pictures(name: str, folder: Path) -> Pictures:
     """The data set `name`, "mnist" or "fashion", from `folder`; downloaded if it is not there. Raises DataError.
 
-    What came of it is remembered, a failure as well: several data sets are made of one.
+    The result is cached, a failure as well: several data sets are made of one.
     """
     got = _try(name, folder)
     if isinstance(got, DataError):
@@ -137,7 +137,7 @@ def _keep(files: list[Path], folder: Path) -> None:
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold back other processes that would download the same; where nothing can be written, nothing is kept either."""
+    """Makes other processes that would download the same wait; without a lock where nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a")

@@ -1,4 +1,4 @@
-"""Every data set, by name: what makes its arrays.
+"""The data sets by name, and the functions that make their arrays.
 
 A set is (x_train, y_train, x_val, y_val). Pixels stay bytes here; :func:`bnsuite.cases.data.load` makes them float32
 in [0, 1], as torchvision's ToTensor does.
@@ -128,11 +128,11 @@ SETS: dict[str, Callable[[Path], Arrays]] = {
 
 
 def to_download(name: str | None, folder: Path | None = None) -> bool:
-    """Whether the data set `name` is one of images that are not in `folder` yet."""
+    """Returns True if the data set `name` is made of images that are not in `folder` yet."""
     images = next((kind for kind in CLASSES if name and name.startswith(kind)), None)
     return images is not None and not archives(images, folder or default_folder())
 
 
 def make(name: str, folder: Path | None = None) -> Arrays:
-    """The arrays of the data set `name`; `folder` is where images are looked for. Raises DataError."""
+    """Returns the arrays of the data set `name`, with images from `folder`. Raises DataError."""
     return SETS[name](folder or default_folder())

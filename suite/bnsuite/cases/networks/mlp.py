@@ -48,14 +48,14 @@ class Mlp(Network):
     norm: Norm
     images: bool = True
     activation: str = "relu"
-    #: How many hidden layers have an activation; None: all.
+    #: Hidden layers that have an activation; None for all.
     activated: int | None = None
     after: bool = False
     dropout: float = 0.0
     bias: bool = True
     norm_input: bool = False
     init: Init | None = None
-    #: Whether the only output is the logit of two classes.
+    #: The only output is the logit of two classes.
     binary: bool = False
 
     @property

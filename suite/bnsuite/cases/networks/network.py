@@ -1,4 +1,4 @@
-"""What every network is."""
+"""The base of every network."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Network(ABC):
 
     @property
     def pluggable(self) -> bool:
-        """Whether it has batch norm layers that an implementation can stand in for."""
+        """True if it has batch norm layers that an implementation can replace."""
         return False
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """The module, its weights drawn from torch's global CPU generator."""
+        """Returns the module, its weights drawn from torch's global CPU generator."""

@@ -11,7 +11,7 @@ from bnsuite.cases.implementation import batch_norm
 if TYPE_CHECKING:
     from torch import nn
 
-#: Channels a group of the group norms; Wu & He 2018 found 16 a group as good as 32 groups, and these nets are narrow.
+#: Channels per group of the group norms; Wu & He 2018 found 16 as good as 32 groups, and these nets are narrow.
 GROUP_CHANNELS = 8
 
 

@@ -1,10 +1,10 @@
-"""Families ``op`` and ``relation``: one call of a normalization layer, timed; and two of them against one another."""
+"""Families ``op`` and ``ratio``: one call of a normalization layer, timed; and the ratio of two such times."""
 
-from bnsuite.cases.op import matrix, relation
-from bnsuite.cases.op.case import OpCase
-from bnsuite.cases.op.relation import RelationCase
+from bnsuite.cases.op import matrix, ratio
+from bnsuite.cases.op.case import LayerCase
+from bnsuite.cases.op.ratio import RatioCase
 
 CASES = matrix.CASES
-RELATIONS = relation.CASES
+RATIOS = ratio.CASES
 
-__all__ = ["CASES", "RELATIONS", "OpCase", "RelationCase"]
+__all__ = ["CASES", "RATIOS", "LayerCase", "RatioCase"]

@@ -1,4 +1,4 @@
-"""The value every timed layer is made of."""
+"""The timed normalization layer."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ from bnsuite.cases.execution import Execution
 if TYPE_CHECKING:
     import torch
 
-#: Bytes an element, by the word for it in an id, and torch's name of it.
+#: Bytes per element and torch's name of a dtype, by the word for it in an id.
 DTYPES = {"f32": (4, "float32"), "bf16": (2, "bfloat16"), "f16": (2, "float16")}
 
-#: How often one step must read or write the activation at the least, each tensor once: forward reads x and writes
-#: y, backward reads x and dy and writes dx. What more an implementation moves (x twice for its statistics) is its own.
+#: Least number of times one step reads or writes the activation, each tensor once: forward reads x and writes y,
+#: backward reads x and dy and writes dx. An implementation may move more (x twice for its statistics).
 PASSES = {"fwd": 2, "fwd-train": 2, "fwd-eval": 2, "bwd": 3, "bwd-eval": 3, "fwd+bwd": 5}
 
 #: Layouts, by the rank of the shape: channels second, or last in memory.
 LAYOUTS = {2: ("nc",), 3: ("ncl",), 4: ("nchw", "nhwc"), 5: ("ncdhw", "ndhwc")}
 
-#: Ways to run a step that only a GPU has: cuDNN off, compiled, with the L2 cache emptied before every round, and
-#: replayed from a CUDA graph.
-WAYS = ("native", "compiled", "cold", "graph")
+#: Executions of a step: as PyTorch does by default, and, on a GPU only, with cuDNN off, compiled, with the L2 cache
 
 
 @lru_cache(maxsize=1)
 def _normal(shape: tuple[int, ...], seed: int, count: int) -> tuple[torch.Tensor, ...]:
-    """Tensors of normal numbers, not to be written to.
+    """Returns `count` tensors of normal numbers, not to be written to.
 
-    Kept, because a case is built many times in lockstep and drawing takes several times as long as copying.
+    Cached, because a comparison builds a case many times and drawing takes several times as long as copying.
     """
     import torch
 
@@ -41,11 +39,12 @@ def _normal(shape: tuple[int, ...], seed: int, count: int) -> tuple[torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpCase(Case):
+class LayerCase(Case):
     """A normalization layer on an activation of one shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W).
 
-    Parameters and running statistics are float32 whatever the activation is, as under autocast; the kin of batch
-    norm (``layer_norm``, ``group_norm``, ``instance_norm``) have no modes, so that their forward pass is ``fwd``.
+    Parameters and running statistics are float32 whatever the activation is, as under autocast. The other
+    normalization layers (``layer_norm``, ``group_norm``, ``instance_norm``) have no modes: their forward pass is
+    ``fwd``.
     """
 
     layer: str
@@ -55,36 +54,47 @@ class OpCase(Case):
     dtype: str = "f32"
     affine: bool = True
     track: bool = True
-    #: One of WAYS, or "" for eager and hot, as everywhere.
-    way: str = ""
-    #: Whether the layer is torch's own, whatever implementation is judged.
-    own: bool = False
+    execution: Execution = Execution.EAGER
+    #: The layer is torch's, whatever implementation is judged.
+    torch_only: bool = False
 
     family: ClassVar[str] = "op"
+    kind: ClassVar[str] = "layer"
 
     @property
     def gates(self) -> tuple[str, ...]:
         # A captured step's tensors lie in a pool of its own, taken when it was captured: replayed it allocates nothing.
-        return ("timing",) if self.way == "graph" else ("timing", "memory")
+        return ("timing",) if self.execution is Execution.GRAPH else ("timing", "memory")
 
     @property
     def pluggable(self) -> bool:
-        return self.layer.startswith("batch_norm") and not self.own
+        return self.layer.startswith("batch_norm") and not self.torch_only
 
     @property
     def id(self) -> str:
-        options = [word for word, said in (("no-affine", not self.affine), ("no-track", not self.track)) if said]
-        options += [self.way] if self.way else []
+        options = [*self._options, *([self.execution.value] if self.execution is not Execution.EAGER else [])]
         path = ["op", self.layer, self.phase, self.dtype, self.layout, "x".join(map(str, self.shape))]
         return "/".join([*path, *(["+".join(options)] if options else [])])
 
     @property
-    def nbytes(self) -> int:
-        return PASSES[self.phase] * prod(self.shape) * DTYPES[self.dtype][0]
+    def labels(self) -> dict[str, str]:
+        return {
+            "layer": self.layer,
+            "phase": self.phase,
+            "dtype": self.dtype,
+            "layout": self.layout,
+            "shape": "x".join(map(str, self.shape)),
+            "options": "+".join(self._options),
+            "execution": self.execution.value,
+        }
 
     @property
-    def execution(self) -> Execution:
-        return Execution(self.way or "eager")
+    def _options(self) -> list[str]:
+        return [word for word, off in (("no-affine", not self.affine), ("no-track", not self.track)) if off]
+
+    @property
+    def nbytes(self) -> int:
+        return PASSES[self.phase] * prod(self.shape) * DTYPES[self.dtype][0]
 
     def examples(self, step: Step) -> int:  # noqa: ARG002
         return self.shape[0]
@@ -95,7 +105,7 @@ class OpCase(Case):
         return build(self, device, seed)
 
     def activations(self, device: str, seed: int, count: int) -> list[torch.Tensor]:
-        """So many tensors of normal numbers, of the case's shape, dtype and layout."""
+        """Returns `count` tensors of normal numbers, of the case's shape, dtype and layout."""
         import torch
 
         formats = {"nhwc": torch.channels_last, "ndhwc": torch.channels_last_3d}

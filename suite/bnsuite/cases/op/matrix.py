@@ -1,6 +1,6 @@
-"""Which layers are timed: the matrix of shapes, phases, precisions, layouts and options, picked from by profile.
+"""The layers that are timed: shapes, phases, precisions, layouts and options, by profile.
 
-Every axis multiplies: CONTRIBUTING.md tells what one costs before one is added.
+Every axis multiplies: CONTRIBUTING.md says what one costs before one is added.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bnsuite.cases.op.case import LAYOUTS, WAYS, OpCase
+from bnsuite.cases.execution import Execution
+from bnsuite.cases.op.case import LAYOUTS, LayerCase
 
 Shape = tuple[int, ...]
 
@@ -18,7 +19,7 @@ RESNET50 = (
     *((256, 28), (256, 14), (1024, 14), (512, 14), (512, 7), (2048, 7)),
 )
 RESNET_SHAPES: tuple[Shape, ...] = tuple((32, channels, size, size) for channels, size in RESNET50)
-#: What the trainings of the catalogue normalize, besides (64, 128): batches by units.
+#: The activations that the trainings of the catalogue normalize, besides (64, 128): batches by units.
 MLP_SHAPES: tuple[Shape, ...] = ((64, 64), (32, 128), (32, 64), (64, 256), (64, 10))
 SEQUENCE: Shape = (32, 64, 100)
 VOLUME: Shape = (4, 64, 8, 28, 28)
@@ -34,31 +35,31 @@ HALF = ("bf16", "f16")
 
 def batch_norm(
     shape: Shape, phases: tuple[str, ...], *, layouts: tuple[str, ...] = (), **options: Any
-) -> Iterator[OpCase]:
+) -> Iterator[LayerCase]:
     """Batch norm on one shape: a case for each layout (all that the rank has, unless some are named) and phase."""
     rank = len(shape)
     layer = {2: "batch_norm1d", 3: "batch_norm1d", 4: "batch_norm2d", 5: "batch_norm3d"}[rank]
     for layout in layouts or LAYOUTS[rank]:
         for phase in phases:
-            version = 3 if options.get("way") == "native" else 2
-            yield OpCase(version=version, layer=layer, phase=phase, layout=layout, shape=shape, **options)
+            version = 3 if options.get("execution") is Execution.NATIVE else 2
+            yield LayerCase(version=version, layer=layer, phase=phase, layout=layout, shape=shape, **options)
 
 
-def kin(layer: str, shape: Shape, *, layouts: tuple[str, ...] = ()) -> Iterator[OpCase]:
-    """A norm that is no batch norm, on the same tensor."""
+def other_norm(layer: str, shape: Shape, *, layouts: tuple[str, ...] = ()) -> Iterator[LayerCase]:
+    """Another normalization layer on the same tensor."""
     for layout in layouts or LAYOUTS[len(shape)]:
         for phase in ("fwd", "fwd+bwd"):
-            yield OpCase(version=2, layer=layer, phase=phase, layout=layout, shape=shape, quick=False)
+            yield LayerCase(version=2, layer=layer, phase=phase, layout=layout, shape=shape, quick=False)
 
 
-def _quick() -> Iterator[OpCase]:
+def _quick() -> Iterator[LayerCase]:
     yield from batch_norm((64, 128), TRAIN)
     for shape in (COMMON, (16, 64, 56, 56)):
         yield from batch_norm(shape, TRAIN)
 
 
-def _everywhere() -> Iterator[OpCase]:
-    """What the full profile adds on every device."""
+def _everywhere() -> Iterator[LayerCase]:
+    """Yields the cases that the full profile adds on every device."""
     for shape in RESNET_SHAPES:
         if shape != COMMON:
             yield from batch_norm(shape, TRAIN, layouts=("nchw",), quick=False)
@@ -78,23 +79,23 @@ def _everywhere() -> Iterator[OpCase]:
     for option in ("affine", "track"):
         yield from batch_norm(COMMON, ("fwd-train", "fwd+bwd"), layouts=("nchw",), quick=False, **{option: False})
     for layer in ("layer_norm", "group_norm", "instance_norm"):
-        yield from kin(layer, COMMON)
-    yield from kin("layer_norm", (64, 128))
+        yield from other_norm(layer, COMMON)
+    yield from other_norm("layer_norm", (64, 128))
 
 
-def _on_gpus() -> Iterator[OpCase]:
-    """What only a GPU has, or is large enough for."""
-    gpu: dict[str, Any] = {"quick": False, "cuda_only": True}
+def _on_gpus() -> Iterator[LayerCase]:
+    """Yields the cases that only a GPU has, or is large enough for."""
+    gpu: dict[str, Any] = {"quick": False, "gpu_only": True}
     for shape in RESNET_SHAPES:
         if shape != COMMON:
             yield from batch_norm(shape, ("fwd+bwd",), dtype="f16", **gpu)
-        yield from batch_norm(shape, ("fwd+bwd",), way="native", **gpu)
-    for way in WAYS:
-        yield from batch_norm((64, 128), ("fwd-train", "fwd+bwd"), way=way, **gpu)
-        if way != "native":
-            yield from batch_norm(COMMON, ("fwd-train", "fwd-eval", "fwd+bwd"), way=way, **gpu)
-    for way in ("compiled", "graph"):
-        yield from batch_norm(TINY, ("fwd-train", "fwd+bwd"), layouts=("nchw",), way=way, **gpu)
+        yield from batch_norm(shape, ("fwd+bwd",), execution=Execution.NATIVE, **gpu)
+    for execution in tuple(Execution)[1:]:
+        yield from batch_norm((64, 128), ("fwd-train", "fwd+bwd"), execution=execution, **gpu)
+        if execution is not Execution.NATIVE:
+            yield from batch_norm(COMMON, ("fwd-train", "fwd-eval", "fwd+bwd"), execution=execution, **gpu)
+    for execution in (Execution.COMPILED, Execution.GRAPH):
+        yield from batch_norm(TINY, ("fwd-train", "fwd+bwd"), layouts=("nchw",), execution=execution, **gpu)
 
 
-CASES: tuple[OpCase, ...] = (*_quick(), *_everywhere(), *_on_gpus())
+CASES: tuple[LayerCase, ...] = (*_quick(), *_everywhere(), *_on_gpus())

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bnsuite.cases import implementation
+from bnsuite.cases.execution import Execution
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from bnsuite.cases.case import Step
-    from bnsuite.cases.op.case import OpCase
+    from bnsuite.cases.op.case import LayerCase
 
 #: Groups of ``group_norm``: the default of Wu & He (2018).
 GROUPS = 32
@@ -38,12 +39,12 @@ def _composition(channels: int) -> nn.Module:
     return Composition()
 
 
-def _layer(case: OpCase) -> nn.Module:
+def _layer(case: LayerCase) -> nn.Module:
     from torch import nn
 
     shape, channels = case.shape, case.shape[1]
     options = {"affine": case.affine, "track_running_stats": case.track}
-    batch_norm = implementation.torchs_own if case.own else implementation.batch_norm
+    batch_norm = implementation.torchs_own if case.torch_only else implementation.batch_norm
     instance_norms = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
     kinds: dict[str, Callable[[], nn.Module]] = {
         "batch_norm1d": lambda: batch_norm(1, channels, **options),
@@ -57,7 +58,7 @@ def _layer(case: OpCase) -> nn.Module:
     return kinds[case.layer]()
 
 
-def build(case: OpCase, device: str, seed: int) -> Step:
+def build(case: LayerCase, device: str, seed: int) -> Step:
     """The step of `case`, all its tensors on `device`; cuDNN, caches and graphs are the measuring side's to set."""
     import torch
 
@@ -66,7 +67,7 @@ def build(case: OpCase, device: str, seed: int) -> Step:
     x, *gradient = case.activations(device, seed, 1 if forward else 2)
     x = x.mul_(2.0).add_(0.5)  # neither centred nor of unit variance
     called: Callable[[torch.Tensor], torch.Tensor] = layer
-    if case.way == "compiled":
+    if case.execution is Execution.COMPILED:
         torch.compiler.reset()  # else a second shape in one process is compiled for any shape
         called = torch.compile(layer)
     if forward:

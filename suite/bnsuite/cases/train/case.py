@@ -1,28 +1,30 @@
-"""The value every training is made of."""
+"""The training: network, data and hyperparameters."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from bnsuite.cases.case import Case, Step
 from bnsuite.cases.networks import Network
 from bnsuite.cases.train.optimizers import Optimizer
 from bnsuite.cases.train.training import Training
 
-#: Of long epochs so many are timed in a launch.
+#: Epochs timed in a launch where an epoch is long.
 LONG_EPOCHS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCase(Case):
-    """One workload in one variant: network, data and hyperparameters."""
+    """One workload with one normalization: network, data and hyperparameters."""
 
     workload: str
-    #: The normalization, or whatever else a pair of trainings differs in.
-    variant: str
-    #: What tells this case from the others of its workload, such as ``lr=0.01``.
-    setting: str
+    #: The normalization, such as ``bn`` or ``none``; or the other choice in which two trainings differ.
+    norm: str
+    #: The settings that distinguish the case within its workload, such as ``{"lr": "0.01"}``; the end of the id.
+    settings: Mapping[str, str] = field(hash=False)
     network: Network
     data: str
     #: "bce" (of logits, two classes), "cross-entropy" or "mse".
@@ -30,19 +32,20 @@ class TrainCase(Case):
     optimizer: Optimizer
     batch: int
     epochs: int
-    #: Every healthy seed of the workload with batch norm meets it.
-    target: float | None = field()
+    #: The validation loss that counts as learnt; every healthy seed of the workload with batch norm reaches it.
+    target: float | None
     shuffle: bool = True
-    #: Whether its epochs are timed; a training that computes what another one does, on other numbers, is not.
+    #: Its epochs are timed. Those of a training that computes what another one does, on other numbers, are not.
     timed: bool = True
-    #: Whether histograms of what each layer sees are kept.
+    #: Histograms of the inputs of each layer are recorded.
     probed: bool = False
-    #: Whether it is trained by Keras's own model, loss and optimizer.
+    #: It is trained by Keras's own model, loss and optimizer.
     keras: bool = False
-    #: Packages without which it has no purpose, as a twin has none without the other.
+    #: Packages it needs beyond those of its network: a twin has no purpose without the other.
     requires: tuple[str, ...] = ()
 
     family: ClassVar[str] = "train"
+    kind: ClassVar[str] = "training"
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -50,7 +53,12 @@ class TrainCase(Case):
 
     @property
     def id(self) -> str:
-        return f"train/{self.workload}/{self.variant}/{self.setting}"
+        settings = (f"{name}={value}" for name, value in self.settings.items())
+        return "/".join(["train", self.workload, self.norm, *settings])
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"workload": self.workload, "norm": self.norm, "data": self.data, **self.settings}
 
     @property
     def nbytes(self) -> None:
@@ -76,13 +84,16 @@ class TrainCase(Case):
         assert isinstance(step, Training)
         return len(step.data.x_train)
 
-    def piece(self, step: Step) -> Step:
+    def timed_unit(self, step: Step) -> Step:
         assert isinstance(step, Training)
         return step.next_batch
 
-    def brief(self, step: Step) -> Step:
+    def smoke_step(self, step: Step) -> Step:
         assert isinstance(step, Training)
         return step.few_batches
+
+    def describe(self, images: Path | None = None) -> dict[str, Any]:
+        return {**super().describe(images), "target": self.target}
 
     def build(self, device: str, seed: int = 0) -> Training:
         if self.keras:

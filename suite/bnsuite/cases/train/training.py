@@ -1,4 +1,4 @@
-"""A training in progress."""
+"""The training in progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bnsuite.cases.train.case import TrainCase
 
 
-#: Batches gathered from the data at once.
+#: Batches that are gathered from the data at once.
 GATHERED = 64
 
 
@@ -106,7 +106,7 @@ class Training:
         """Loss and accuracy (None for a regression) on the validation set, in evaluation mode."""
         outputs = self.predict()
         loss = float(self.loss_of(outputs))
-        return loss, None if self._case.loss == "mse" else float(self.right(outputs).float().mean())
+        return loss, None if self._case.loss == "mse" else float(self.correct(outputs).float().mean())
 
     def predict(self) -> torch.Tensor:
         """The outputs for the validation set, in evaluation mode."""
@@ -137,8 +137,8 @@ class Training:
         loss: torch.Tensor = self._loss(outputs, self.data.y_val)
         return loss
 
-    def right(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Which samples of the validation set are classified right."""
+    def correct(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Returns a mask of the samples of the validation set that are classified correctly."""
         guess = outputs > 0 if outputs.dim() == 1 else outputs.argmax(1)
         return guess == self.data.y_val
 
@@ -151,7 +151,7 @@ class Training:
 
     @contextmanager
     def _own_chance(self, *, keep: bool = True) -> Iterator[None]:
-        """Let what is drawn inside come from this training's own generator state."""
+        """Draws inside from this training's own generator state."""
         import torch
 
         if not self._random:

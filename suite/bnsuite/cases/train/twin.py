@@ -79,7 +79,7 @@ class KerasTraining(Training):
         return keras().device(self._device)  # type: ignore[no-any-return]
 
     def _start_epoch(self) -> None:
-        """Nothing: Keras is told the mode call by call."""
+        """Does nothing: the mode is an argument of each call of a Keras model."""
 
     def step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         import torch

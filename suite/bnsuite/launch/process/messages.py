@@ -26,8 +26,9 @@ from bnsuite.record.store import first_problem
 
 
 class Catalogue(Value):
-    """Answer to "catalogue"."""
+    """Answer to "catalogue": the cases of a profile, or why there is no catalogue."""
 
+    refused: str | None
     cases: tuple[PlannedCase, ...]
 
 

@@ -15,17 +15,15 @@ if TYPE_CHECKING:
     import pytest
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from bnsuite.cases import RelationCase
+    from bnsuite.cases import RatioCase
     from bnsuite.measure.devices import Device
 
 
-def test_ratio(
-    ratio: RelationCase, device: Device, benchmark: BenchmarkFixture, request: pytest.FixtureRequest
-) -> None:
+def test_ratio(ratio: RatioCase, device: Device, benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> None:
     """Times the two steps of one ratio."""
     timed = TimedRatio(ratio, device)
     benchmark.extra_info.update(case=ratio.id, version=ratio.version, device=device.name)
-    benchmark.extra_info.update(times=ratio.this.id, partner=ratio.than.id)
+    benchmark.extra_info.update(times=ratio.numerator.id, partner=ratio.denominator.id)
     with timed.conditions:
         benchmark.pedantic(timed, rounds=timed.rounds, iterations=1)
     if benchmark.stats is not None:

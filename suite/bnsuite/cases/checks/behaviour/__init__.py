@@ -1,36 +1,42 @@
-"""What the layer does to its state, to memory and beside the rest of torch: a module a family of defects."""
+"""Checks of state, memory, and the rest of torch around the layer: one module or package per family."""
 
 from __future__ import annotations
 
 from bnsuite.cases.checks.behaviour import (
     autocast,
-    checkpointed,
-    compiled,
-    converted,
+    checkpoint,
+    compile,  # noqa: A004  # the family is called so
+    cuda_graphs,
+    data_parallel,
     determinism,
-    exported,
-    footprint,
+    export,
     frozen,
-    graphs,
-    ranks,
+    memory_leaks,
+    peak_memory,
+    saved_tensors,
     state,
+    sync_batch_norm,
+    sync_conversion,
     toggles,
-    validity,
+    validation,
 )
 
 #: Each has ``cases()``.
 FAMILIES = (
-    compiled,
-    converted,
-    checkpointed,
+    compile,
+    sync_conversion,
+    checkpoint,
     state,
     toggles,
     frozen,
     autocast,
-    graphs,
-    validity,
+    cuda_graphs,
+    validation,
     determinism,
-    footprint,
-    ranks,
-    exported,
+    peak_memory,
+    saved_tensors,
+    memory_leaks,
+    data_parallel,
+    sync_batch_norm,
+    export,
 )

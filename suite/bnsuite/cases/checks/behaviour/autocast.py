@@ -1,4 +1,4 @@
-"""AMP: autocast and loss scaling."""
+"""Family ``autocast``: autocast and loss scaling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import compare, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import compare, layer_step, randomize_state, reference_step, state_of
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
@@ -22,12 +23,11 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "2d": (5, CHANNELS, 3, 4),
     "3d": (4, CHANNELS, 2, 3, 3),
 }
-STATISTICS = ("running_mean", "running_var")
 HALVES = ("bfloat16", "float16")
-#: How a batch may go wrong, and the scale of the loss that makes gradients overflow.
+#: Faults of a batch, and the scale of the loss that makes gradients overflow.
 SPOILED = ("inf", "-inf", "nan", "one-channel-inf", "one-channel-nan", "too-large")
 TOO_MUCH = 2.0**80
-#: Steps in which running statistics may come round: nothing is left of one value among 2^12 by then.
+#: Steps in which running statistics may recover: one value among 2^12 has no effect by then.
 STEPS = 60
 
 
@@ -48,17 +48,17 @@ def _dimensions(shape: tuple[int, ...]) -> int:
 def _step(
     subject: Subject, *, shape: tuple[int, ...], half: str, given: str, training: bool, channels_last: bool
 ) -> Iterator[Observation]:
-    """A step under autocast by every setting: it runs, honestly for what it was given, and keeps its precision."""
+    """Runs a step under autocast by every setting: it is as exact as its input allows, and keeps its precision."""
     import torch
 
     for affine, tracked in product((True, False), repeat=2):
         options = {"affine": affine, "track_running_stats": tracked}
-        layer = unsettle(subject.batch_norm(_dimensions(shape), CHANNELS, **options)).train(training)
+        layer = randomize_state(subject.batch_norm(_dimensions(shape), CHANNELS, **options)).train(training)
         x, dy = (subject.randn(*shape, seed=seed, dtype=given) for seed in (0, 1))
         if channels_last:
             x, dy = (one.contiguous(memory_format=torch.channels_last) for one in (x, dy))
         what = f"affine={_on(affine)}/tracking={_on(tracked)}"
-        start = start_of(layer)
+        start = state_of(layer)
         try:
             with _autocast(subject, half):
                 seen = _backward_outside(layer, x, dy)
@@ -85,9 +85,9 @@ def _on(flag: bool) -> str:
 
 
 def _both(start: Any, x: torch.Tensor, dy: torch.Tensor, dtype: torch.dtype) -> Iterator[Any]:
-    """What is exact and what is honest, for an output of `dtype`."""
+    """Yields the reference steps in float64 and in rounded arithmetic, for an output of `dtype`."""
     for exact in (True, False):
-        seen = right(start, x, dy, exact=exact)
+        seen = reference_step(start, x, dy, exact=exact)
         if not exact and seen.y is not None:
             seen.y = seen.y.to(dtype)
         yield seen
@@ -97,7 +97,7 @@ def _backward_outside(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> An
     """A step of `layer`; its gradient comes in the precision of its output."""
 
     class Cast:
-        """The layer with an output in the precision of what comes in, so that gradients fit."""
+        """The layer with an output in the precision of its input, so that gradients fit."""
 
         training = layer.training
 
@@ -110,7 +110,7 @@ def _backward_outside(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> An
             return getattr(layer, name)
 
     cast: Any = Cast()
-    seen = step_of(cast, x, dy)
+    seen = layer_step(cast, x, dy)
     seen.y = cast.y.detach()
     return seen
 
@@ -122,7 +122,7 @@ def _net(subject: Subject, dimensions: int, **options: Any) -> tuple[nn.Module, 
 
     torch.manual_seed(0)
     conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
-    layer = unsettle(subject.batch_norm(dimensions, CHANNELS, **options))
+    layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, **options))
     net = nn.Sequential(
         conv(CHANNELS, CHANNELS, 3, padding=1), layer, nn.ReLU(), nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten()
     )
@@ -130,7 +130,7 @@ def _net(subject: Subject, dimensions: int, **options: Any) -> tuple[nn.Module, 
 
 
 def _block(subject: Subject, *, shape: tuple[int, ...], half: str) -> Iterator[Observation]:
-    """Behind a convolution, which hands on half precision: what the layer makes of it is honest, in each mode."""
+    """Runs the layer in each mode after a convolution, whose output is in half precision."""
     for affine, tracked, training in product((True, False), repeat=3):
         net, layer = _net(subject, _dimensions(shape), affine=affine, track_running_stats=tracked)
         net.train(training)
@@ -141,7 +141,7 @@ def _block(subject: Subject, *, shape: tuple[int, ...], half: str) -> Iterator[O
 
         layer.register_forward_hook(keep)
         what = f"{'train' if training else 'eval'}/affine={_on(affine)}/tracking={_on(tracked)}"
-        start = start_of(layer)
+        start = state_of(layer)
         try:
             with _autocast(subject, half):
                 loss = net(subject.randn(*shape)).float().square().mean()
@@ -151,13 +151,13 @@ def _block(subject: Subject, *, shape: tuple[int, ...], half: str) -> Iterator[O
             continue
         yield Observation(f"{what}/outcome", "returned", expected="returned")
         yield Observation(f"{what}/given", str(caught["x"].dtype), expected=f"torch.{half}")
-        exact, plain = (right(start, caught["x"], None, exact=one) for one in (True, False))
+        exact, rounded = (reference_step(start, caught["x"], None, exact=one) for one in (True, False))
         seen = copy.copy(exact)
         seen.y = caught["y"]
         for name in STATISTICS:
             found = getattr(layer, name, None)
             setattr(seen, name, None if found is None else found.detach().clone())
-        yield from compare(seen, exact, plain, prefix=f"{what}/")
+        yield from compare(seen, exact, rounded, prefix=f"{what}/")
         gradients = [one.grad for one in net.parameters() if one.grad is not None]
         finite = all(bool(one.isfinite().all()) for one in gradients)
         yield Observation(f"{what}/gradients", _word(finite), expected="finite")
@@ -174,13 +174,13 @@ def _spoil(x: torch.Tensor, how: str) -> torch.Tensor:
 
 
 def _overflow(subject: Subject, *, dimensions: int, how: str, momentum: float | None) -> Iterator[Observation]:
-    """One batch that is not finite: what becomes of the running statistics is pinned.
+    """Runs one batch that is not finite; its effect on the running statistics is accepted in the baseline.
 
-    No channel but those it is in may have a part in it.
+    It may affect no other channel.
     """
     import torch
 
-    layer = unsettle(subject.batch_norm(dimensions, CHANNELS, momentum=momentum))
+    layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, momentum=momentum))
     shape = SHAPES[f"{dimensions}d"]
     layer(subject.randn(*shape))
     layer(_spoil(subject.randn(*shape, seed=1), how))
@@ -196,9 +196,9 @@ def _overflow(subject: Subject, *, dimensions: int, how: str, momentum: float | 
 
 
 def _scaled(subject: Subject, *, dimensions: int, half: str, how: str) -> Iterator[Observation]:
-    """Training under autocast with a loss scaler, and one step that overflows: the scaler skips it.
+    """Trains under autocast with a loss scaler, which skips the one step that overflows.
 
-    By "gradients" the loss is too large for them, and the batch itself is like any other.
+    With "gradients" the loss is too large for them, and the batch itself is an ordinary one.
     """
     import torch
 
@@ -239,15 +239,15 @@ def _scaled(subject: Subject, *, dimensions: int, half: str, how: str) -> Iterat
 
 
 def _skipped(at_fault: bool, how: str, number: int) -> str | None:
-    """Whether a step is skipped; what is after a batch that was not finite is told by what the layer kept of it."""
+    """Returns the expected outcome of a step; None after a batch that was not finite, where the statistics decide."""
     if number == 3:
         return "skipped" if at_fault and how != "too-large" else None
     return "moved"
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="AMP")
-    rule = "under autocast a step runs by every setting, honestly for what it was given, and state stays float32"
+    case = partial(BehaviourCase, group="autocast")
+    rule = "under autocast a step runs by every setting, is as exact as its input allows, and state stays float32"
     for (name, shape), half, training in product(SHAPES.items(), HALVES, (True, False)):
         for given in ("float32", half):
             for channels_last in (False, True) if name == "2d" else (False,):
@@ -255,7 +255,7 @@ def cases() -> Iterator[BehaviourCase]:
                 mode = "train" if training else "eval"
                 yield case(
                     name=f"batch_norm{name}/{mode}/{half}/x={given}{suffix}",
-                    look=partial(
+                    observe=partial(
                         _step, shape=shape, half=half, given=given, training=training, channels_last=channels_last
                     ),
                     rule=rule,
@@ -265,22 +265,22 @@ def cases() -> Iterator[BehaviourCase]:
         if training and name != "1d":
             yield case(
                 name=f"batch_norm{name}/block/{half}",
-                look=partial(_block, shape=shape, half=half),
+                observe=partial(_block, shape=shape, half=half),
                 rule=rule,
                 rows=("A23",),
             )
     for dimensions, how, momentum in product((1, 2, 3), SPOILED, (0.1, 1.0, None)):
         yield case(
             name=f"batch_norm{dimensions}d/spoiled/{how}/momentum={momentum}".lower(),
-            look=partial(_overflow, dimensions=dimensions, how=how, momentum=momentum),
-            rule="a batch that is not finite does to running statistics what was accepted, and no more",
+            observe=partial(_overflow, dimensions=dimensions, how=how, momentum=momentum),
+            rule="a batch that is not finite affects the running statistics as accepted",
             rows=("T20",),
             quick=dimensions == 2 and how == "one-channel-inf",
         )
     for dimensions, half, how in product((1, 2, 3), HALVES, ("gradients", "inf", "nan", "too-large")):
         yield case(
             name=f"batch_norm{dimensions}d/scaled/{half}/{how}",
-            look=partial(_scaled, dimensions=dimensions, half=half, how=how),
-            rule="a step that overflows is skipped, and training goes on as was accepted",
+            observe=partial(_scaled, dimensions=dimensions, half=half, how=how),
+            rule="a step that overflows is skipped, and training continues as accepted",
             rows=("T20",) if how != "gradients" else (),
         )

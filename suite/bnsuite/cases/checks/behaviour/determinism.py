@@ -1,4 +1,4 @@
-"""DET: the same numbers again."""
+"""Family ``determinism``: the same numbers again."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hashlib import sha256
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Look, Observation, Subject
-from bnsuite.cases.checks.reference import unsettle
+from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Norm:
-    """A norm and the input it is looked at with."""
+    """A norm and its input."""
 
     name: str
     shape: tuple[int, ...]
@@ -33,7 +33,7 @@ class Norm:
     layout: str = "contiguous"
 
     @property
-    def told(self) -> str:
+    def path(self) -> str:
         mode = "train" if self.training else "eval"
         return f"{self.name}/{'x'.join(map(str, self.shape))}/{mode}/{self.dtype}/{self.layout}"
 
@@ -49,7 +49,7 @@ class Norm:
             "group_norm": lambda: nn.GroupNorm(2, channels),
             "instance_norm": lambda: instance(channels, affine=True),
         }
-        return unsettle(make[self.name]()).to(subject.device).train(self.training)
+        return randomize_state(make[self.name]()).to(subject.device).train(self.training)
 
     def x(self, subject: Subject, seed: int = 0) -> torch.Tensor:
         import torch
@@ -59,7 +59,7 @@ class Norm:
 
 
 def _step(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, wanted: tuple[str, ...] = ()) -> dict[str, torch.Tensor]:
-    """What a step forward and back gives: output, gradients (of all, or of those `wanted`) and statistics."""
+    """Returns output, gradients (of all, or of those `wanted`) and statistics of a step forward and back."""
     leaf = x.detach().requires_grad_(not wanted or "x" in wanted)
     named = {name: getattr(layer, name) for name in ("weight", "bias")}
     for name, parameter in named.items():
@@ -105,7 +105,7 @@ def _trained(subject: Subject, strict: bool) -> dict[str, str]:
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(strict)
     try:
-        net = [unsettle(subject.batch_norm(2, 16), seed) for seed in (1, 2)]
+        net = [randomize_state(subject.batch_norm(2, 16), seed) for seed in (1, 2)]
         parameters: list[Any] = [one for layer in net for one in layer.parameters()]
         for seed in range(10):
             x = subject.randn(8, 16, 9, 11, seed=seed)
@@ -126,7 +126,7 @@ def _trainings(subject: Subject, *, strict: bool) -> Iterator[Observation]:
 
 
 def print_digests(device: str, threads: int, warm: str) -> None:
-    """What a fresh process finds: the digests of a training and of some steps."""
+    """Prints the digests of a training and of some steps, as found by a fresh process."""
     import torch
 
     torch.set_num_threads(threads)
@@ -134,12 +134,12 @@ def print_digests(device: str, threads: int, warm: str) -> None:
     WARM[warm](subject)
     found = _trained(subject, strict=False)
     for norm in STEPS:
-        found |= {f"{norm.told}/{name}": one for name, one in _anew(subject, norm).items()}
+        found |= {f"{norm.path}/{name}": one for name, one in _anew(subject, norm).items()}
     print("\n".join(f"{name} {digest}" for name, digest in found.items()))
 
 
 def _processes(subject: Subject) -> Iterator[Observation]:
-    """Fresh processes that did other things before find the same."""
+    """Compares fresh processes that did other work before."""
     import torch
 
     def start(warm: str) -> subprocess.Popen[str]:
@@ -178,7 +178,7 @@ def _normed(subject: Subject) -> None:
         subject.batch_norm(2, 7)(subject.randn(3, 7, 4, 4))
 
 
-#: What is done before, by name.
+#: The work that is done before, by name.
 WARM: dict[str, Callable[[Subject], object]] = {
     "nothing": lambda _: None,
     "poison": _poison,
@@ -246,18 +246,18 @@ def _subsets(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
     names = ("x", "weight", "bias")
     for wanted in (one for size in (1, 2) for one in combinations(names, size)):
         first, second = (_step(norm.layer(subject), x, dy, wanted) for _ in range(2))
-        told = "+".join(wanted)
+        requested = "+".join(wanted)
         yield Observation(
-            f"{told}, repeated", "same" if _bits(first) == _bits(second) else "different", expected="same"
+            f"{requested}, repeated", "same" if _bits(first) == _bits(second) else "different", expected="same"
         )
         for name in wanted:
             error = torch.linalg.vector_norm((first[f"d{name}"] - whole[f"d{name}"]).double())
             share = (error / torch.linalg.vector_norm(whole[f"d{name}"].double())).item()
-            yield Observation(f"{told}, d{name}", share, 8 * torch.finfo(x.dtype).eps)
+            yield Observation(f"{requested}, d{name}", share, 8 * torch.finfo(x.dtype).eps)
 
 
 def _blind(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
-    """In training the output and the gradients don't know the running statistics."""
+    """Checks that output and gradients in training don't depend on the running statistics."""
 
     def run(scale: float) -> dict[str, str]:
         layer = norm.layer(subject)
@@ -288,25 +288,25 @@ RULES = {
     "repeat": "the same step gives the same bits again",
     "training": "the same training gives the same bits again",
     "processes": "a fresh process gives the same bits",
-    "warm-up": "what ran before changes no bit",
-    "batch": "what becomes of a sample isn't a matter of the others",
-    "subset": "a gradient isn't a matter of which others are asked for",
-    "blind": "training doesn't read the running statistics",
+    "warm-up": "work done before changes no bit",
+    "batch": "the result of a sample does not depend on the others",
+    "subset": "a gradient does not depend on which others are requested",
+    "blind": "training does not read the running statistics",
 }
 
-Entry = tuple[str, Look, tuple[str, ...]]
+Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _repeats() -> Iterator[Entry]:
-    """Each check before it is a case: its name, its look and its rows."""
+    """Yields each check before it is a case: its name, its function and its rows."""
     for norm in ALL:
-        look = partial(_repeated, norm=norm, repeats=20 if norm in STEPS else 50)
-        yield f"repeat/{norm.told}", look, ("D04",) if norm.training else ("N67",)
+        observe = partial(_repeated, norm=norm, repeats=20 if norm in STEPS else 50)
+        yield f"repeat/{norm.path}", observe, ("D04",) if norm.training else ("N67",)
     for strict in (True, False):
         yield f"training/{'deterministic' if strict else 'default'}", partial(_trainings, strict=strict), ("D01",)
     yield "processes", _processes, ("D01",)
     for norm in STEPS:
-        yield f"warm-up/{norm.told}", partial(_warmed, norm=norm), ("N34",)
+        yield f"warm-up/{norm.path}", partial(_warmed, norm=norm), ("N34",)
 
 
 def _relations() -> Iterator[Entry]:
@@ -314,34 +314,34 @@ def _relations() -> Iterator[Entry]:
         for shape in SMALL if name != "instance_norm" else SMALL[1:]:
             for dtype in ("float32", "bfloat16"):
                 alone = Norm(name, shape, training=name != "batch_norm", dtype=dtype)
-                yield f"batch/{alone.told}", partial(_invariant, norm=alone), ("D03",)
+                yield f"batch/{alone.path}", partial(_invariant, norm=alone), ("D03",)
             norm = Norm(name, shape)
-            yield f"subset/{norm.told}", partial(_subsets, norm=norm), ("D02",)
+            yield f"subset/{norm.path}", partial(_subsets, norm=norm), ("D02",)
     for layout in ("contiguous", "channels-last"):
         for training in (True, False):
             norm = Norm("batch_norm", (24, 65, 9, 7), training=training, layout=layout)
-            yield f"subset/{norm.told}", partial(_subsets, norm=norm), ("D02",)
+            yield f"subset/{norm.path}", partial(_subsets, norm=norm), ("D02",)
             if not training:
-                yield f"batch/{norm.told}", partial(_invariant, norm=norm), ("D03",)
+                yield f"batch/{norm.path}", partial(_invariant, norm=norm), ("D03",)
     for shape in SMALL:
         norm = Norm("batch_norm", shape)
-        yield f"blind/{norm.told}", partial(_blind, norm=norm), ()
+        yield f"blind/{norm.path}", partial(_blind, norm=norm), ()
 
 
 def cases() -> Iterator[BehaviourCase]:
     """Every check, and on CUDA the repetitions a second time with cuDNN off."""
-    native = ((f"repeat/{norm.told}/cudnn=off", partial(_repeated, norm=norm, cudnn=False), ("D04",)) for norm in ALL)
-    for entries, cuda_only in ((_repeats(), False), (_relations(), False), (native, True)):
-        for name, look, rows in entries:
+    native = ((f"repeat/{norm.path}/cudnn=off", partial(_repeated, norm=norm, cudnn=False), ("D04",)) for norm in ALL)
+    for entries, gpu_only in ((_repeats(), False), (_relations(), False), (native, True)):
+        for name, observe, rows in entries:
             first = name.split("/")[0]
             yield BehaviourCase(
-                group="DET",
+                group="determinism",
                 name=name,
-                look=look,
+                observe=observe,
                 rule=RULES[first],
                 rows=rows,
                 torch_only=any(other in name for other in OTHERS),
-                cuda_only=cuda_only,
+                gpu_only=gpu_only,
                 limit_s=240.0 if first == "processes" else 60.0,
-                quick=not cuda_only and "24x14x9x7/" in name and "bfloat16" not in name,
+                quick=not gpu_only and "24x14x9x7/" in name and "bfloat16" not in name,
             )

@@ -1,4 +1,4 @@
-"""FROZEN: frozen layers and folded ones."""
+"""Family ``frozen``: frozen layers and folded ones."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import LIMIT, multiple, step_against_float64, unsettle
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state, step_against_float64
+from bnsuite.cases.checks.material.states import BUFFERS, snapshot
 
 if TYPE_CHECKING:
     import torch
@@ -18,14 +19,9 @@ if TYPE_CHECKING:
 
 CHANNELS = 6
 SHAPES: dict[int, tuple[int, ...]] = {1: (8, CHANNELS, 5), 2: (6, CHANNELS, 4, 5), 3: (4, CHANNELS, 2, 3, 4)}
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 STEPS = 10
-#: What torch's modules for quantization have that chooses between two ways to compute.
+#: The switch of torch's quantization modules between two ways to compute.
 STABLE = "_enable_slow_path_for_better_numerical_stability"
-
-
-def _state(layer: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: one.detach().clone() for name, one in layer.state_dict().items()}
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> str:
@@ -35,23 +31,23 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> str:
 
 
 def _net(subject: Subject, dimensions: int, **options: Any) -> tuple[nn.Module, nn.Module]:
-    """A net with the layer in its midst; and the layer."""
+    """Returns a net that contains the layer, and the layer."""
     import torch
     from torch import nn
 
     torch.manual_seed(0)
     conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
-    layer = unsettle(subject.batch_norm(dimensions, CHANNELS, **options))
+    layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, **options))
     net = nn.Sequential(conv(CHANNELS, CHANNELS, 3, padding=1), layer, nn.ReLU(), conv(CHANNELS, 3, 1))
     return net.to(subject.device), layer
 
 
-#: What is frozen of a layer in a net that trains: its mode, its parameters, or both.
+#: The frozen parts of a layer in a net that trains: its mode, its parameters, or both.
 WAYS = {"eval": (False, True), "eval+no-grad": (False, False), "no-grad": (True, False), "free": (True, True)}
 
 
 def _training(subject: Subject, *, dimensions: int, way: str, affine: bool, optimizer: str) -> Iterator[Observation]:
-    """Steps of a net that trains: what of the layer moves is what was left free."""
+    """Trains a net: only the parts of the layer that are not frozen move."""
     import torch
 
     mode, trained = WAYS[way]
@@ -63,14 +59,14 @@ def _training(subject: Subject, *, dimensions: int, way: str, affine: bool, opti
         "adamw": partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1),
     }
     steps = kinds[optimizer](net.parameters())
-    before, others = _state(layer), [one.detach().clone() for one in net[0].parameters()]  # type: ignore[index]
+    before, others = snapshot(layer), [one.detach().clone() for one in net[0].parameters()]  # type: ignore[index]
     for seed in range(STEPS):
         steps.zero_grad()
         y = net(subject.randn(*SHAPES[dimensions], seed=seed))
         y.backward(subject.randn(*y.shape, seed=seed + 100))
         steps.step()
-    for name, one in _state(layer).items():
-        free = mode if name in STATISTICS else trained
+    for name, one in snapshot(layer).items():
+        free = mode if name in BUFFERS else trained
         yield Observation(name, _same(one, before[name]), expected="changed" if free else "unchanged")
     for one, other in zip(net[0].parameters(), others, strict=True):  # type: ignore[index]
         yield Observation(f"convolution's {tuple(one.shape)}", _same(one, other), expected="changed")
@@ -88,7 +84,7 @@ def _others(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[Obse
 
     shape = SHAPES[dimensions]
     for training, frozen in product((False, True), repeat=2):
-        layer = unsettle(subject.batch_norm(dimensions, CHANNELS, affine=affine))
+        layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, affine=affine))
         net = torch.nn.Sequential(layer).train()
         layer.train(training).requires_grad_(not frozen)
         x, other = (subject.randn(*shape, seed=seed, mean=float(seed)) for seed in (0, 1))
@@ -101,7 +97,7 @@ def _others(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[Obse
 def _gradients(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[Observation]:
     """Steps of a layer whose parameters are frozen: the gradient of its input is like any other."""
     for training in (False, True):
-        layer = unsettle(subject.batch_norm(dimensions, CHANNELS, affine=affine)).train(training)
+        layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, affine=affine)).train(training)
         free = copy.deepcopy(layer)
         layer.requires_grad_(False)
         x, dy = (subject.randn(*SHAPES[dimensions], seed=seed) for seed in (0, 1))
@@ -116,20 +112,20 @@ def _gradients(subject: Subject, *, dimensions: int, affine: bool) -> Iterator[O
             one(leaf).backward(dy)
         assert leaves[0].grad is not None
         assert leaves[1].grad is not None
-        far = multiple(leaves[0].grad, leaves[1].grad, leaves[1].grad)
+        far = error_ratio(leaves[0].grad, leaves[1].grad, leaves[1].grad)
         yield Observation(f"{prefix}dx beside a free layer's", far, LIMIT)
 
 
 def _again(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
-    """train() of a net, which by design puts a frozen layer back to training."""
+    """Calls train() of a net, which by design puts a frozen layer back to training."""
     net, layer = _net(subject, dimensions)
     layer.eval()
     net.train()
     yield Observation("training", str(layer.training), expected="True")
-    before = _state(layer)
+    before = snapshot(layer)
     net(subject.randn(*SHAPES[dimensions]))
-    for name in STATISTICS:
-        yield Observation(name, _same(_state(layer)[name], before[name]), expected="changed")
+    for name in BUFFERS:
+        yield Observation(name, _same(snapshot(layer)[name], before[name]), expected="changed")
     net.eval()
     yield Observation("training after eval()", str(layer.training), expected="False")
 
@@ -138,7 +134,7 @@ def _zero(subject: Subject, *, dimensions: int, part: str, training: bool) -> It
     """Weights of zero, all of them or some, and small ones: nothing may be divided by them."""
     import torch
 
-    layer: Any = unsettle(subject.batch_norm(dimensions, CHANNELS)).train(training)
+    layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS)).train(training)
     values = {"all": torch.zeros(CHANNELS), "some": torch.arange(CHANNELS) % 2 * 1.5, "tiny": torch.full((6,), 1e-20)}
     with torch.no_grad():
         layer.weight.copy_(values[part])
@@ -175,23 +171,23 @@ def _fold(
     layer: Any = _plain(dimensions, affine=affine, eps=1e-3).to(subject.device).eval()
     with torch.no_grad():
         layer.running_var.mul_(var)
-    before = {**_state(conv), **_state(layer)}
+    before = {**snapshot(conv), **snapshot(layer)}
     fused: Any = fuse_conv_bn_eval(conv, layer, transpose)
-    after = {**_state(conv), **_state(layer)}
+    after = {**snapshot(conv), **snapshot(layer)}
     kept = all(torch.equal(before[name], after[name]) for name in before)
     yield Observation("what was folded", "kept" if kept else "changed", expected="kept")
     yield Observation("bias", _some(fused.bias is not None), expected="some")
     yield Observation("training", str(fused.training), expected="False")
     x = subject.randn(*SHAPES[dimensions])
     exact = layer.double()(conv.double()(x.double()))
-    plain = layer.float()(conv.float()(x))
-    yield Observation("y", multiple(fused(x), exact, plain), LIMIT)
+    rounded = layer.float()(conv.float()(x))
+    yield Observation("y", error_ratio(fused(x), exact, rounded), LIMIT)
 
 
 def _plain(dimensions: int, **options: Any) -> nn.Module:
     from torch import nn
 
-    return unsettle((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1](CHANNELS, **options))
+    return randomize_state((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1](CHANNELS, **options))
 
 
 def _folded_linear(subject: Subject, *, bias: bool) -> Iterator[Observation]:
@@ -205,8 +201,8 @@ def _folded_linear(subject: Subject, *, bias: bool) -> Iterator[Observation]:
     fused = fuse_linear_bn_eval(linear, layer)
     x = subject.randn(9, 4)
     exact = layer.double()(linear.double()(x.double()))
-    plain = layer.float()(linear.float()(x))
-    yield Observation("y", multiple(fused(x), exact, plain), LIMIT)
+    rounded = layer.float()(linear.float()(x))
+    yield Observation("y", error_ratio(fused(x), exact, rounded), LIMIT)
 
 
 def _quantized(subject: Subject, *, dimensions: int, part: str, stable: bool) -> Iterator[Observation]:
@@ -221,33 +217,33 @@ def _quantized(subject: Subject, *, dimensions: int, part: str, stable: bool) ->
         from torch.ao.nn.intrinsic import qat
         from torch.ao.quantization import default_qat_qconfig, disable_fake_quant, disable_observer
     except ImportError as error:
-        raise CannotLookError("torch.ao has no quantization-aware training here") from error
+        raise CheckNotApplicableError("torch.ao has no quantization-aware training here") from error
     if not hasattr(qat, f"ConvBn{dimensions}d"):
-        raise CannotLookError(f"torch.ao has no ConvBn{dimensions}d")
+        raise CheckNotApplicableError(f"torch.ao has no ConvBn{dimensions}d")
     torch.manual_seed(0)
     kind = getattr(qat, f"ConvBn{dimensions}d")
     fused = kind(CHANNELS, CHANNELS, 3, padding=1, bias=True, qconfig=default_qat_qconfig).to(subject.device)
     if stable and not hasattr(fused, STABLE):
-        raise CannotLookError("torch.ao has no stable path")
+        raise CheckNotApplicableError("torch.ao has no stable path")
     setattr(fused, STABLE, stable)
     fused.apply(disable_observer)
     fused.apply(disable_fake_quant)
-    unsettle(fused.bn)
+    randomize_state(fused.bn)
     with torch.no_grad():
         fused.bn.weight.mul_({"all": 0.0, "some": torch.arange(CHANNELS, device=subject.device) % 2, "none": 1.0}[part])
     conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1](CHANNELS, CHANNELS, 3, padding=1)
     conv.load_state_dict({name: one for name, one in fused.state_dict().items() if name in {"weight", "bias"}})
-    plain = nn.Sequential(conv, copy.deepcopy(fused.bn)).to(subject.device).train()
-    exact = copy.deepcopy(plain).double()
+    rounded = nn.Sequential(conv, copy.deepcopy(fused.bn)).to(subject.device).train()
+    exact = copy.deepcopy(rounded).double()
     x, dy = (subject.randn(*SHAPES[dimensions], seed=seed) for seed in (0, 1))
     results = []
-    for net, given in ((fused.train(), x), (exact, x.double()), (plain, x)):
+    for net, given in ((fused.train(), x), (exact, x.double()), (rounded, x)):
         leaf = given.requires_grad_()
         y = net(leaf)
         (dx,) = torch.autograd.grad(y, leaf, dy.to(given.dtype))
         results.append((y.detach(), dx))
     for number, name in enumerate(("y", "dx")):
-        yield Observation(name, multiple(*(one[number] for one in results)), LIMIT)
+        yield Observation(name, error_ratio(*(one[number] for one in results)), LIMIT)
     steps = torch.optim.SGD(fused.parameters(), 1e-2)
     finite = True
     for seed in range(50):
@@ -262,40 +258,45 @@ def _quantized(subject: Subject, *, dimensions: int, part: str, stable: bool) ->
 
 
 def _torchvision(subject: Subject) -> Iterator[Observation]:
-    """Torchvision's frozen layer is ours in evaluation."""
+    """Compares torchvision's frozen layer with the layer in evaluation."""
     import torch
     from torchvision.ops import FrozenBatchNorm2d
 
-    layer = unsettle(subject.batch_norm(2, CHANNELS)).eval()
+    layer = randomize_state(subject.batch_norm(2, CHANNELS)).eval()
     frozen = FrozenBatchNorm2d(CHANNELS).to(subject.device)
     frozen.load_state_dict(layer.state_dict())
     x = subject.randn(*SHAPES[2])
     exact = layer.double()(x.double()).detach()
-    plain = layer.float()(x).detach()
+    rounded = layer.float()(x).detach()
     with torch.no_grad():
-        yield Observation("y", multiple(frozen(x), exact, plain), LIMIT)
+        yield Observation("y", error_ratio(frozen(x), exact, rounded), LIMIT)
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="FROZEN")
+    case = partial(BehaviourCase, group="frozen")
     for dimensions, affine in product(SHAPES, (True, False)):
         where = f"batch_norm{dimensions}d/affine={'on' if affine else 'off'}"
         quick = dimensions == 2 and affine
         for way, optimizer in product(WAYS, ("sgd", "adamw")):
             yield case(
                 name=f"{where}/training/{way}/{optimizer}",
-                look=partial(_training, dimensions=dimensions, way=way, affine=affine, optimizer=optimizer),
-                rule="what is frozen of a layer stays bit for bit, and the rest moves",
+                observe=partial(_training, dimensions=dimensions, way=way, affine=affine, optimizer=optimizer),
+                rule="frozen parts of a layer keep every bit, and the rest moves",
                 rows=("T11",),
                 quick=quick and optimizer == "sgd",
             )
-        for name, look, rule, rows in (
-            ("others", _others, "a frozen layer tells a sample nothing of the rest of its batch", ("T10",)),
-            ("gradients", _gradients, "frozen parameters have no gradient, and change none", ()),
+        for name, observe, rule, rows in (
+            (
+                "others",
+                _others,
+                "the result of a frozen layer for a sample does not depend on the rest of the batch",
+                ("T10",),
+            ),
+            ("gradients", _gradients, "frozen parameters have no gradient, and do not change those of others", ()),
         ):
             yield case(
                 name=f"{where}/{name}",
-                look=partial(look, dimensions=dimensions, affine=affine),
+                observe=partial(observe, dimensions=dimensions, affine=affine),
                 rule=rule,
                 rows=rows,
                 quick=quick,
@@ -304,38 +305,41 @@ def cases() -> Iterator[BehaviourCase]:
         where = f"batch_norm{dimensions}d"
         yield case(
             name=f"{where}/train-again",
-            look=partial(_again, dimensions=dimensions),
+            observe=partial(_again, dimensions=dimensions),
             rule="the last switch of the net counts for the layer too",
         )
         for part, training in product(("all", "some", "tiny"), (True, False)):
             yield case(
                 name=f"{where}/weights-zero/{part}/{'train' if training else 'eval'}",
-                look=partial(_zero, dimensions=dimensions, part=part, training=training),
-                rule="weights of zero give the bias, and honest gradients",
+                observe=partial(_zero, dimensions=dimensions, part=part, training=training),
+                rule="weights of zero give the bias, and exact gradients",
                 quick=dimensions == 2 and training,
             )
         for transpose, groups in product((False, True), (1, 2, CHANNELS)):
             yield case(
                 name=f"{where}/folded/{'transposed' if transpose else 'conv'}/groups={groups}",
-                look=partial(_folded, dimensions=dimensions, transpose=transpose, groups=groups),
-                rule="a convolution with the layer folded into it is both",
+                observe=partial(_folded, dimensions=dimensions, transpose=transpose, groups=groups),
+                rule="a convolution with the layer folded into it computes both",
                 torch_only=True,
             )
         for part, path in product(("all", "some", "none"), ("default", "stable")):
             yield case(
                 name=f"{where}/quantized/{path}/zero={part}",
-                look=partial(_quantized, dimensions=dimensions, part=part, stable=path == "stable"),
-                rule="training for quantization divides by no weight of zero",
+                observe=partial(_quantized, dimensions=dimensions, part=part, stable=path == "stable"),
+                rule="training for quantization does not divide by a weight of zero",
                 rows=("T18",) if part != "none" else (),
                 torch_only=True,
             )
     for bias in (True, False):
         yield case(
             name=f"batch_norm1d/folded/linear/bias={'on' if bias else 'off'}",
-            look=partial(_folded_linear, bias=bias),
-            rule="a linear layer with the layer folded into it is both",
+            observe=partial(_folded_linear, bias=bias),
+            rule="a linear layer with the layer folded into it computes both",
             torch_only=True,
         )
     yield case(
-        name="torchvision", look=_torchvision, rule="a frozen layer is one that evaluates", needs=("torchvision",)
+        name="torchvision",
+        observe=_torchvision,
+        rule="torchvision's frozen layer computes what the layer does in evaluation",
+        needs=("torchvision",),
     )

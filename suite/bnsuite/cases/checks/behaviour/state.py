@@ -1,4 +1,4 @@
-"""STATE: what a layer saves, loads and copies, now and as older versions did; lazy layers."""
+"""Family ``state``: states that are saved, loaded and copied, also of older versions; lazy layers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.behaviour.validity import ended
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import step_against_float64, step_of, unsettle
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import layer_step, randomize_state, step_against_float64
+from bnsuite.cases.checks.material.outcomes import outcome_of
+from bnsuite.cases.checks.material.states import same_state, same_steps, snapshot
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 SHAPES: dict[int, tuple[int, ...]] = {1: (6, 5), 2: (6, 5, 3, 4), 3: (4, 5, 2, 3, 2)}
@@ -28,13 +28,13 @@ FLAGS = {
     }
     for affine, tracked in product((True, False), repeat=2)
 }
-#: What the layers whose state is looked at have counted.
+#: Batches that the layers have counted.
 COUNTED = 736839
 
 
 def _used(subject: Subject, dimensions: int, *, seed: int = 7, **options: Any) -> nn.Module:
-    """A layer that has seen much, with nothing left at its default."""
-    layer = unsettle(subject.batch_norm(dimensions, 5, **options), seed)
+    """Returns a layer that has counted batches, with nothing left at its default."""
+    layer = randomize_state(subject.batch_norm(dimensions, 5, **options), seed)
     for counter in (one for name, one in layer.named_buffers() if name == KEYS[-1]):
         counter.fill_(COUNTED + seed)
     return layer
@@ -48,36 +48,8 @@ def _through_bytes(state: dict[str, Any]) -> Any:
     return torch.load(io.BytesIO(stream.getvalue()), weights_only=True)
 
 
-def _state(layer: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: found.detach().clone() for name, found in layer.state_dict().items()}
-
-
-def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> str:
-    """Whether two states have the same keys and values, or the names of those that differ."""
-    import torch
-
-    if list(one) != list(other):
-        return "other keys"
-    pairs = {name: (one[name], other[name]) for name in one}
-    return "+".join(name for name, (a, b) in pairs.items() if a.dtype != b.dtype or not torch.equal(a, b)) or "same"
-
-
-def same_steps(subject: Subject, one: nn.Module, other: nn.Module, dimensions: int) -> str:
-    """Whether two layers do the same in evaluation and then in training, bit for bit: outputs, gradients and state."""
-    import torch
-
-    dtype = str(next((t.dtype for t in one.state_dict().values() if t.is_floating_point()), torch.float32))
-    x, dy = (subject.randn(*SHAPES[dimensions], seed=seed, dtype=dtype.removeprefix("torch.")) for seed in (0, 1))
-    for mode in (False, True):
-        seen, wanted = (vars(step_of(layer.train(mode), x, dy)) for layer in (one, other))
-        for part, value in seen.items():
-            if not (value is wanted[part] is None or (value is not None and torch.equal(value, wanted[part]))):
-                return f"{part} differs in {'train' if mode else 'eval'}"
-    return "same"
-
-
 def load(layer: nn.Module, state: Any, *, strict: bool = True, **options: Any) -> str:
-    """How ``load_state_dict`` ends: "loaded", with the keys it misses or finds too many, or an error."""
+    """Returns the outcome of ``load_state_dict``: "loaded", with missing and unexpected keys, or an error."""
     try:
         answer = layer.load_state_dict(state, strict=strict, **options)
     except Exception as error:  # noqa: BLE001  # an error is what is looked at
@@ -94,8 +66,8 @@ def _round_trip(subject: Subject, *, dimensions: int, options: dict[str, bool], 
     kept = [name for name in KEYS if options["affine" if name in {"weight", "bias"} else "track_running_stats"]]
     yield Observation("keys", "+".join(saved) or "none", expected="+".join(kept) or "none")
     own = getattr(torch, dtype)
-    right = all(one.dtype == (torch.int64 if name == KEYS[-1] else own) for name, one in saved.items())
-    yield Observation("dtypes", "the layer's" if right else "other", expected="the layer's")
+    reference_step = all(one.dtype == (torch.int64 if name == KEYS[-1] else own) for name, one in saved.items())
+    yield Observation("dtypes", "the layer's" if reference_step else "other", expected="the layer's")
     shapes = {tuple(value.shape) for name, value in saved.items() if name != KEYS[-1]}
     yield Observation("shapes", "one a channel" if shapes <= {(5,)} else str(shapes), expected="one a channel")
     for how, through in (("itself", dict), ("copied", copy.deepcopy), ("saved", _through_bytes)):
@@ -103,9 +75,11 @@ def _round_trip(subject: Subject, *, dimensions: int, options: dict[str, bool], 
         given: Any = through(saved)
         before = {name: value.clone() for name, value in given.items()}
         yield Observation(f"{how}/load", load(other, given), expected="loaded")
-        yield Observation(f"{how}/state", same_state(_state(other), before), expected="same")
+        yield Observation(f"{how}/state", same_state(snapshot(other), before), expected="same")
         other.train()
-        step_of(other, subject.randn(*SHAPES[dimensions], dtype=dtype), subject.randn(*SHAPES[dimensions], dtype=dtype))
+        layer_step(
+            other, subject.randn(*SHAPES[dimensions], dtype=dtype), subject.randn(*SHAPES[dimensions], dtype=dtype)
+        )
         yield Observation(f"{how}/what was loaded from", same_state(given, before), expected="same")
         load(other, given)
         steps = same_steps(subject, copy.deepcopy(layer), other, dimensions)
@@ -119,12 +93,12 @@ def _version_1(subject: Subject, *, dimensions: int, nested: bool, tracked: bool
     for name, metadata in {"1": {"version": 1}, "absent": None, "empty": {}}.items():
         source, layer = (_used(subject, dimensions, seed=seed, track_running_stats=tracked) for seed in (7, 8))
         prefix, net = ("0.", nn.Sequential(layer)) if nested else ("", layer)
-        without = {key: value for key, value in _state(source).items() if key != KEYS[-1]}
+        without = {key: value for key, value in snapshot(source).items() if key != KEYS[-1]}
         state: Any = OrderedDict((prefix + key, value) for key, value in without.items())
         if metadata is not None:
             state._metadata = OrderedDict({"": metadata, prefix.removesuffix("."): metadata})  # noqa: SLF001
         yield Observation(f"version {name}/load", load(net, state), expected="loaded")
-        now = _state(layer)
+        now = snapshot(layer)
         yield Observation(f"version {name}/state", same_state(now, {**now, **without}), expected="same")
         word = str(int(now[KEYS[-1]])) if tracked else "none"
         yield Observation(f"version {name}/counted", word, expected=str(COUNTED + 8) if tracked else "none")
@@ -147,22 +121,22 @@ def _partial(subject: Subject, *, dimensions: int, nested: bool) -> Iterator[Obs
     odd: dict[str, Any] = {"{}": {}, "empty": empty, "empty with metadata": versioned}
     for name, state in odd.items():
         layer, net = made(8)
-        before = _state(layer)
+        before = snapshot(layer)
         yield Observation(f"{name}/strict", load(net, state), expected="RuntimeError")
-        yield Observation(f"{name}/strict/state", same_state(_state(layer), before), expected="same")
+        yield Observation(f"{name}/strict/state", same_state(snapshot(layer), before), expected="same")
         outcome = load(net, copy.copy(state), strict=False)
         yield Observation(f"{name}/not strict", outcome.split()[0], expected="loaded")
-        yield Observation(f"{name}/not strict/state", same_state(_state(layer), before), expected="same")
+        yield Observation(f"{name}/not strict/state", same_state(snapshot(layer), before), expected="same")
     for key in KEYS:
         without = copy.copy(full)
         del without[prefix + key]
         layer, net = made(8)
-        before = _state(layer)
+        before = snapshot(layer)
         yield Observation(f"without {key}/strict", load(net, without), expected="RuntimeError")
         layer, net = made(8)
         told = f"loaded missing {prefix}{key}"
         yield Observation(f"without {key}/not strict", load(net, without, strict=False), expected=told)
-        word = "kept" if torch.equal(_state(layer)[key], before[key]) else "overwritten"
+        word = "kept" if torch.equal(snapshot(layer)[key], before[key]) else "overwritten"
         yield Observation(f"without {key}/not strict/{key}", word, expected="kept")
         layer, net = made(8)
         short = {**full, prefix + key: torch.ones(4)}
@@ -185,7 +159,7 @@ def _other_flags(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def _dtypes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
-    """Precision: of the layer, unless what is loaded is put in its place; the counter is an integer throughout."""
+    """Checks that the precision is the layer's, unless loaded tensors replace it; the counter stays an integer."""
     import torch
 
     names = ("float64", "float32", "bfloat16", "float16")
@@ -204,7 +178,7 @@ def _dtypes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def _copies(subject: Subject, *, dimensions: int, options: dict[str, bool], training: bool) -> Iterator[Observation]:
-    """Copies do what the layer does, and neither has a part in the other's state."""
+    """Compares copies with the layer, and checks that they share no state."""
     layer = _used(subject, dimensions, **options).train(training)
 
     ways: dict[str, Callable[[], Any]] = {
@@ -214,7 +188,7 @@ def _copies(subject: Subject, *, dimensions: int, options: dict[str, bool], trai
     }
 
     def stepped() -> nn.Module:
-        step_of(layer, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
+        layer_step(layer, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
         return layer
 
     for name, way in ways.items():
@@ -224,16 +198,16 @@ def _copies(subject: Subject, *, dimensions: int, options: dict[str, bool], trai
             yield Observation(f"{name}/outcome", type(error).__name__, expected="copied")
             continue
         yield Observation(f"{name}/outcome", "copied", expected="copied")
-        yield Observation(f"{name}/state", same_state(_state(other), _state(layer)), expected="same")
+        yield Observation(f"{name}/state", same_state(snapshot(other), snapshot(layer)), expected="same")
         yield Observation(f"{name}/training", str(other.training), expected=str(training))
         shared = {t.data_ptr() for t in layer.state_dict().values()} & {
             t.data_ptr() for t in other.state_dict().values()
         }
         yield Observation(f"{name}/tensors", "shared" if shared else "its own", expected="its own")
-        before = _state(layer)
+        before = snapshot(layer)
         other.train()
-        step_of(other, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
-        yield Observation(f"{name}/after a step", same_state(_state(layer), before), expected="same")
+        layer_step(other, subject.randn(*SHAPES[dimensions]), subject.randn(*SHAPES[dimensions], seed=1))
+        yield Observation(f"{name}/after a step", same_state(snapshot(layer), before), expected="same")
         other = way()
         steps = same_steps(subject, copy.deepcopy(layer), other, dimensions)
         yield Observation(f"{name}/steps", steps, expected="same")
@@ -243,13 +217,13 @@ def _reset(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
     import torch
 
     layer: Any = _used(subject, dimensions)
-    kept = _state(layer)
+    kept = snapshot(layer)
     fresh = dict(zip(KEYS, (1.0, 0.0, 0.0, 1.0, 0), strict=True))
     for method, names in (("reset_running_stats", KEYS[2:]), ("reset_parameters", KEYS)):
         if not hasattr(layer, method):
-            raise CannotLookError(f"the implementation has no {method}")
+            raise CheckNotApplicableError(f"the implementation has no {method}")
         getattr(layer, method)()
-        for name, value in _state(layer).items():
+        for name, value in snapshot(layer).items():
             default = torch.full_like(value, fresh[name])
             word = "default" if torch.equal(value, default) else "kept" if torch.equal(value, kept[name]) else "other"
             yield Observation(f"{method}/{name}", word, expected="default" if name in names else "kept")
@@ -280,7 +254,7 @@ def _lazy(subject: Subject, *, dimensions: int, call: str, training: bool, track
         "loaded": lambda: layer.load_state_dict(plain.state_dict()),
         "copied": copied,
     }
-    outcome = ended(lambda: (first[call](), layer(x)))
+    outcome = outcome_of(lambda: (first[call](), layer(x)))
     yield Observation("outcome", outcome, expected=None if call == "inference-mode" else "returned")
     if outcome != "returned":
         return
@@ -293,21 +267,21 @@ def _lazy(subject: Subject, *, dimensions: int, call: str, training: bool, track
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="STATE")
+    case = partial(BehaviourCase, group="state")
     for dimensions, (flags, options) in product(SHAPES, FLAGS.items()):
         where = f"batch_norm{dimensions}d"
         for dtype in ("float32", "float64", "bfloat16"):
             yield case(
                 name=f"{where}/round-trip/{flags}/{dtype}",
-                look=partial(_round_trip, dimensions=dimensions, options=options, dtype=dtype),
-                rule="what is saved and loaded goes on as if it had not been",
+                observe=partial(_round_trip, dimensions=dimensions, options=options, dtype=dtype),
+                rule="a layer that is saved and loaded continues as the original",
                 quick=dimensions == 2 and dtype == "float32",
             )
         for training in (True, False):
             yield case(
                 name=f"{where}/copies/{flags}/{'train' if training else 'eval'}",
-                look=partial(_copies, dimensions=dimensions, options=options, training=training),
-                rule="a copy goes on as the layer does, and apart from it",
+                observe=partial(_copies, dimensions=dimensions, options=options, training=training),
+                rule="a copy continues as the layer does, and shares no state with it",
                 quick=dimensions == 1 and flags == "affine=on/tracking=on",
             )
     for dimensions, nested in product(SHAPES, (False, True)):
@@ -315,26 +289,28 @@ def cases() -> Iterator[BehaviourCase]:
         for tracked in (True, False):
             yield case(
                 name=f"{where}/version-1/tracking={'on' if tracked else 'off'}",
-                look=partial(_version_1, dimensions=dimensions, nested=nested, tracked=tracked),
-                rule="states without a counter load strictly, and leave it as it is",
+                observe=partial(_version_1, dimensions=dimensions, nested=nested, tracked=tracked),
+                rule="states without a counter load strictly, and do not change it",
                 rows=("A01",) if tracked else (),
                 quick=dimensions == 2,
             )
         yield case(
             name=f"{where}/partial",
-            look=partial(_partial, dimensions=dimensions, nested=nested),
-            rule="what a state lacks is told, and overwritten with nothing",
+            observe=partial(_partial, dimensions=dimensions, nested=nested),
+            rule="missing keys of a state are reported, and their values are not changed",
             rows=("A02",),
             quick=dimensions == 2,
         )
     for dimensions in SHAPES:
-        looks = {
-            "other-flags": (_other_flags, "states of layers with other flags load if that is asked for, else not"),
-            "dtypes": (_dtypes, "what is loaded takes on the layer's precision, and the counter stays an integer"),
-            "reset": (_reset, "resetting puts defaults back"),
+        observers = {
+            "other-flags": (_other_flags, "states of layers with other flags load only if strict=False"),
+            "dtypes": (_dtypes, "loaded values take the precision of the layer, and the counter stays an integer"),
+            "reset": (_reset, "resetting restores the defaults"),
         }
-        for name, (look, rule) in looks.items():
-            yield case(name=f"batch_norm{dimensions}d/{name}", look=partial(look, dimensions=dimensions), rule=rule)
+        for name, (observe, rule) in observers.items():
+            yield case(
+                name=f"batch_norm{dimensions}d/{name}", observe=partial(observe, dimensions=dimensions), rule=rule
+            )
     calls = ("positional", "keyword", "no-grad", "inference-mode", "loaded", "copied")
     for dimensions, call, training, tracked in product(SHAPES, calls, (True, False), (True, False)):
         if call in {"copied", "inference-mode"} and not training:
@@ -342,8 +318,8 @@ def cases() -> Iterator[BehaviourCase]:
         flags = f"{'train' if training else 'eval'}/tracking={'on' if tracked else 'off'}"
         yield case(
             name=f"lazy{dimensions}d/{call}/{flags}",
-            look=partial(_lazy, dimensions=dimensions, call=call, training=training, tracked=tracked),
-            rule="a lazy layer is the plain one once it was called, however that was",
+            observe=partial(_lazy, dimensions=dimensions, call=call, training=training, tracked=tracked),
+            rule="a lazy layer is the plain one after its first call",
             rows=("A37",) if call == "keyword" else (),
             torch_only=True,
         )

@@ -1,19 +1,32 @@
-"""Outputs, gradients and statistics against float64 or a closed form: a module a family of defects."""
+"""Checks of outputs, gradients and statistics against float64 or a closed form: one module per family."""
 
 from __future__ import annotations
 
 from bnsuite.cases.checks.numerics import (
-    accuracy,
     degenerate,
     dtypes,
     eval_backward,
     higher_order,
-    large,
+    large_batch,
+    large_tensor,
     offsets,
     ranges,
-    running,
+    reference,
+    running_statistics,
     strides,
 )
 
 #: Each has ``cases()``.
-FAMILIES = (strides, accuracy, offsets, ranges, dtypes, running, degenerate, large, eval_backward, higher_order)
+FAMILIES = (
+    strides,
+    reference,
+    offsets,
+    ranges,
+    dtypes,
+    running_statistics,
+    degenerate,
+    large_batch,
+    large_tensor,
+    eval_backward,
+    higher_order,
+)

@@ -1,4 +1,4 @@
-"""DEGEN: one value a channel, no samples, no channels."""
+"""Family ``degenerate``: one value a channel, no samples, no channels."""
 
 from __future__ import annotations
 
@@ -10,37 +10,28 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics.eval_backward import KINDS, Kind, Setting
-from bnsuite.cases.checks.reference import step_against_float64, step_of, unsettle
+from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material.arithmetic import layer_step, randomize_state, step_against_float64
+from bnsuite.cases.checks.material.outcomes import returned_or_refused
+from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-STATISTICS = ("running_mean", "running_var")
-
-
-def _outcome(call: Callable[[], object]) -> str:
-    """Whether it went through; any exception of Python's is a refusal."""
-    try:
-        call()
-    except Exception:  # noqa: BLE001  # which one differs by implementation
-        return "refused"
-    return "returned"
-
 
 def _layer(subject: Subject, channels: int, rank: int, **arguments: Any) -> nn.Module:
     """A layer for inputs of `rank` axes."""
-    return unsettle(subject.batch_norm(max(1, rank - 2), channels, **arguments))
+    return randomize_state(subject.batch_norm(max(1, rank - 2), channels, **arguments))
 
 
-def _kept(layer: nn.Module) -> dict[str, torch.Tensor]:
+def _statistics(layer: nn.Module) -> dict[str, torch.Tensor]:
     return {name: getattr(layer, name).detach().clone() for name in STATISTICS}
 
 
 def _moved(layer: nn.Module, before: dict[str, torch.Tensor], prefix: str = "") -> Iterator[Observation]:
-    """Whether a bit of the statistics has changed."""
+    """Checks that no bit of the statistics has changed."""
     for name, value in before.items():
         same = bool((getattr(layer, name) == value).all())
         yield Observation(f"{prefix}{name}", "unchanged" if same else "changed", expected="unchanged")
@@ -52,9 +43,9 @@ def _refused(
     """Inputs that have no result are refused, and leave the statistics as they were."""
     for shape in shapes:
         layer = _layer(subject, features, len(shape), **arguments).train(training)
-        before, x = _kept(layer), subject.randn(*shape)
+        before, x = _statistics(layer), subject.randn(*shape)
         told = "x".join(map(str, shape))
-        yield Observation(told, _outcome(partial(layer, x)), expected="refused")
+        yield Observation(told, returned_or_refused(partial(layer, x)), expected="refused")
         yield from _moved(layer, before, f"{told}, ")
 
 
@@ -62,7 +53,7 @@ def _uncounted(subject: Subject, *, shape: tuple[int, ...], features: int) -> It
     """A batch that was refused isn't counted either: the share of the next in a plain average would be too small."""
     layer = _layer(subject, features, len(shape), momentum=None)
     x = subject.randn(*shape)
-    yield Observation("the call", _outcome(partial(layer, x)), expected="refused")
+    yield Observation("the call", returned_or_refused(partial(layer, x)), expected="refused")
     yield Observation("num_batches_tracked", str(int(layer.get_buffer("num_batches_tracked"))), expected="0")
 
 
@@ -75,8 +66,8 @@ def _lone(subject: Subject, *, shape: tuple[int, ...], training: bool) -> Iterat
 def _empty(subject: Subject, *, shape: tuple[int, ...], training: bool) -> Iterator[Observation]:
     """No values at all: an empty result, gradients of zero, and statistics that stay."""
     layer = _layer(subject, shape[1], len(shape)).train(training)
-    before = _kept(layer)
-    seen = step_of(layer, subject.randn(*shape), subject.randn(*shape, seed=1))
+    before = _statistics(layer)
+    seen = layer_step(layer, subject.randn(*shape), subject.randn(*shape, seed=1))
     for name in ("y", "dx"):
         yield Observation(name, str(list(getattr(seen, name).shape)), expected=str(list(shape)))
     for name in ("dweight", "dbias"):
@@ -109,7 +100,7 @@ def _constant(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
         y = layer(x)
     yield from (one for one in seen if one.what != "y")
     away = (y - bias.to(y.dtype).view(-1, *[1] * (y.dim() - 2))).abs().amax([0, *range(2, y.dim())])
-    # What a scale and shift of the value 2 may lose, where the scale is weight / sqrt(eps).
+    # The error that a scale and shift of the value 2 may make, where the scale is weight / sqrt(eps).
     lost = 4 * 2.0 * 1.5 / 1e-5**0.5 * torch.finfo(torch.float32).eps + torch.finfo(y.dtype).eps
     for channel in (0, 2, 5):
         yield Observation(f"channel {channel}, from its bias", away[channel].item(), lost)
@@ -127,11 +118,11 @@ def _nothing(subject: Subject, *, training: bool) -> Iterator[Observation]:
     """A layer of no features on an input of none."""
     for shape in ((2, 0), (2, 0, 3), (2, 0, 3, 4)):
         layer = subject.batch_norm(max(1, len(shape) - 2), 0).train(training)
-        yield Observation("x".join(map(str, shape)), _outcome(partial(layer, subject.randn(*shape))))
+        yield Observation("x".join(map(str, shape)), returned_or_refused(partial(layer, subject.randn(*shape))))
 
 
 def _alike(subject: Subject, *, norm: str, rank: int) -> Iterator[Observation]:
-    """One value for each mean: what becomes of it is not a matter of how many samples there are."""
+    """Checks that the outcome for one value per mean doesn't depend on the number of samples."""
     from torch import nn
 
     make: dict[str, Callable[[], nn.Module]] = {
@@ -140,7 +131,9 @@ def _alike(subject: Subject, *, norm: str, rank: int) -> Iterator[Observation]:
         "layer_norm": lambda: nn.LayerNorm(1),
     }
     layer = make[norm]().to(subject.device)
-    outcomes = [_outcome(partial(layer, subject.randn(samples, 3, *[1] * (rank - 2)))) for samples in (1, 2, 8)]
+    outcomes = [
+        returned_or_refused(partial(layer, subject.randn(samples, 3, *[1] * (rank - 2)))) for samples in (1, 2, 8)
+    ]
     seen = "the same" if len(set(outcomes)) == 1 else ", ".join(outcomes)
     yield Observation("for 1, 2 and 8 samples", seen, expected="the same")
 
@@ -183,7 +176,7 @@ def _tries(device: str) -> Iterator[tuple[str, bool, Callable[[], torch.Tensor]]
 
 
 def try_operators(device: str, first: int) -> None:
-    """Try the operators from the `first`-th on; each outcome is printed, so that a crash is known by its place."""
+    """Tries the operators from the `first`-th on and prints each outcome, so that a crash is known by its place."""
     import torch
 
     for _, _, call in list(_tries(device))[first:]:
@@ -205,7 +198,7 @@ def _kept_by(call: Callable[[], torch.Tensor]) -> str:
 
 
 def _forked(call: Callable[[], torch.Tensor]) -> None:
-    """One try in a copy of this process, which costs less to lose."""
+    """Tries in a fork of this process, which may crash."""
     child = os.fork()
     if child == 0:
         print(_kept_by(call), flush=True)
@@ -245,23 +238,23 @@ NARROW = ((2, 7), (1, 7, 2), (2, 7, 1), (9, 7, 1), (1, 7, 1, 2), (9, 7, 1, 1), (
 EMPTY = ((0, 7), (0, 7, 4), (3, 7, 0), (0, 7, 4, 5), (3, 7, 0, 5), (3, 7, 4, 0), (0, 7, 3, 4, 5), (2, 7, 3, 0, 5))
 
 RULES = {
-    "one-value": "one value a channel is refused in training, and leaves no trace",
-    "features": "an input of other than the layer's channels is refused, and leaves no trace",
-    "uncounted": "a batch that was refused isn't counted",
-    "narrow": "few values or extents of 1 are computed like any others",
-    "empty": "an empty batch gives an empty result and gradients of zero, and moves nothing",
-    "constant": "a channel of one value gives the bias, and nothing that isn't finite",
-    "zero-weight": "a weight of zero gives the bias, and gradients like any other",
+    "one-value": "one value per channel is refused in training, and changes no state",
+    "features": "an input with a wrong number of channels is refused, and changes no state",
+    "uncounted": "a refused batch is not counted",
+    "narrow": "few values and extents of 1 are computed like any others",
+    "empty": "an empty batch gives an empty result and gradients of zero, and changes no state",
+    "constant": "a channel of one value gives the bias, and finite results only",
+    "zero-weight": "a weight of zero gives the bias, and exact gradients",
     "no-features": "a layer of no features refuses or returns",
-    "alike": "what becomes of one value for each mean isn't a matter of how many samples there are",
-    "operators": "no operator crashes or spoils the statistics on an input with nothing in it",
+    "alike": "the outcome for one value per mean does not depend on the number of samples",
+    "operators": "no operator crashes or corrupts the statistics on an empty input",
 }
 
-Entry = tuple[str, Look, tuple[str, ...]]
+Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _layers() -> Iterator[Entry]:
-    """Each check of a layer before it is a case: its name, its look and its rows."""
+    """Yields each check of a layer before it is a case: its name, its function and its rows."""
     lone = partial(_refused, shapes=LONE, features=7, training=True)
     yield "one-value/affine=true", lone, ("N47", "N48", "N50", "N51")
     yield "one-value/affine=false", partial(lone, affine=False), ("N47", "N48", "N50", "N51")
@@ -271,8 +264,8 @@ def _layers() -> Iterator[Entry]:
         for training in (True, False):
             mode = "train" if training else "eval"
             shapes = ((4, channels), (4, channels, 3), (4, channels, 3, 4), (4, channels, 3, 4, 2))
-            look: Look = partial(_refused, shapes=shapes, features=5, training=training)
-            yield f"features/5-for-{channels}/{mode}", look, ("N55",)
+            observe: Observe = partial(_refused, shapes=shapes, features=5, training=training)
+            yield f"features/5-for-{channels}/{mode}", observe, ("N55",)
     yield "uncounted/one-value", partial(_uncounted, shape=(1, 7, 1, 1), features=7), ()
     yield "uncounted/features", partial(_uncounted, shape=(4, 6, 3, 3), features=7), ()
     for training in (True, False):
@@ -288,12 +281,12 @@ def _layers() -> Iterator[Entry]:
 
 
 def _constants(cudnn: bool) -> Iterator[Entry]:
-    """What is looked at with and, on CUDA, without cuDNN."""
+    """Yields the checks that run with and, on CUDA, without cuDNN."""
     for kind in (*KINDS, Kind("batch_norm1d/64x512", 1, (64, 512))):
         yield f"constant/{kind.name}", partial(_constant, setting=Setting(kind=kind, cudnn=cudnn)), ("N33",)
     for dtype in ("bfloat16", "float16", "float64"):
-        look = partial(_constant, setting=Setting(dtype=dtype, cudnn=cudnn))
-        yield f"constant/batch_norm2d/{dtype}", look, ("N33",)
+        observe = partial(_constant, setting=Setting(dtype=dtype, cudnn=cudnn))
+        yield f"constant/batch_norm2d/{dtype}", observe, ("N33",)
 
 
 def _told(shape: tuple[int, ...]) -> str:
@@ -301,7 +294,7 @@ def _told(shape: tuple[int, ...]) -> str:
 
 
 def _others() -> Iterator[Entry]:
-    """What is torch's alone."""
+    """Yields the checks of parts of torch alone."""
     for norm, ranks in (("instance_norm", (3, 4, 5)), ("group_norm", (2, 4)), ("layer_norm", (3,))):
         for rank in ranks:
             yield f"alike/{norm}/{rank}-axes", partial(_alike, norm=norm, rank=rank), ("N43",)
@@ -312,16 +305,16 @@ def cases() -> Iterator[NumericsCase]:
     """Every check, and on CUDA those that have a choice of backend a second time with cuDNN off."""
     groups = ((_layers(), ""), (_constants(cudnn=True), ""), (_others(), ""), (_constants(cudnn=False), "/cudnn=off"))
     for entries, suffix in groups:
-        for name, look, rows in entries:
+        for name, observe, rows in entries:
             first = name.split("/")[0]
             yield NumericsCase(
-                group="DEGEN",
+                group="degenerate",
                 name=name + suffix,
-                look=look,
+                observe=observe,
                 rule=RULES[first],
                 rows=rows,
                 torch_only=first in {"alike", "operators"},
-                cuda_only=bool(suffix),
+                gpu_only=bool(suffix),
                 limit_s=300.0 if first == "operators" else 60.0,
                 quick=not suffix and first in {"one-value", "features", "empty", "constant"},
             )

@@ -1,4 +1,4 @@
-"""DTYPE: every precision of input, parameters and buffers."""
+"""Family ``dtypes``: every precision of input, parameters and buffers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.numerics.accuracy import each
-from bnsuite.cases.checks.reference import LIMIT, compare, right, start_of, step_against_float64, step_of, unsettle
+from bnsuite.cases.checks.case import BOUNDLESS, NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import (
+    LIMIT,
+    compare,
+    layer_step,
+    randomize_state,
+    reference_step,
+    state_of,
+    step_against_float64,
+)
+from bnsuite.cases.checks.material.layouts import lay
+from bnsuite.cases.checks.material.outcomes import each_backend
 
 if TYPE_CHECKING:
     import torch
@@ -47,13 +56,6 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 
 
-def _laid(tensor: torch.Tensor, channels_last: bool) -> torch.Tensor:
-    import torch
-
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return tensor.contiguous(memory_format=formats[tensor.dim()]) if channels_last else tensor
-
-
 def _cast(layer: nn.Module, parameters: str, buffers: str | None = None) -> nn.Module:
     """`layer` with parameters, and buffers but the counter, in other precisions."""
     import torch
@@ -67,7 +69,7 @@ def _cast(layer: nn.Module, parameters: str, buffers: str | None = None) -> nn.M
 
 
 def _limit(dtype: str) -> float:
-    """That of errors; the truth beside which a float64 stands is a float64 itself."""
+    """Returns the limit of errors; float64 has no more exact reference."""
     return 1000.0 if dtype == "float64" else LIMIT
 
 
@@ -88,7 +90,7 @@ def _kinds(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, prefix: str = ""
         return str(tensor.dtype).removeprefix("torch.")
 
     before = {name: said(one) for name, one in layer.named_buffers()}
-    seen = step_of(layer, x, dy)
+    seen = layer_step(layer, x, dy)
     for part in ("y", "dx"):
         yield Observation(f"{prefix}dtype of {part}", said(getattr(seen, part)), expected=said(x))
     for name, parameter in layer.named_parameters():
@@ -99,15 +101,15 @@ def _kinds(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, prefix: str = ""
 
 
 def _step(
-    subject: Subject, *, shape: tuple[int, ...], dtype: str, parameters: str, training: bool, channels_last: bool
+    subject: Subject, *, shape: tuple[int, ...], dtype: str, parameters: str, training: bool, layout: str
 ) -> Iterator[Observation]:
     """A step, its precisions and, where a half precision is only the input's, how far single outputs are off."""
-    layer = _cast(unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1])), parameters).train(training)
-    x = _laid(subject.randn(*shape, dtype=dtype), channels_last)
-    dy = _laid(subject.randn(*shape, seed=1, dtype=dtype), channels_last)
+    layer = _cast(randomize_state(subject.batch_norm(len(shape) - 2 or 1, shape[1])), parameters).train(training)
+    x = lay(subject.randn(*shape, dtype=dtype), layout)
+    dy = lay(subject.randn(*shape, seed=1, dtype=dtype), layout)
     if dtype in HALVES and parameters == "float32":
         state = {name: one.clone() for name, one in layer.state_dict().items()}
-        exact: Any = right(start_of(layer), x, None, exact=True)
+        exact: Any = reference_step(state_of(layer), x, None, exact=True)
         yield Observation("places of y", _places(layer(x).detach(), exact.y), 1.0)
         layer.load_state_dict(state)
     yield from step_against_float64(layer, x, dy, limit=_limit(dtype))
@@ -115,10 +117,10 @@ def _step(
 
 
 def _odd(subject: Subject, *, dtype: str, parameters: str, buffers: str) -> Iterator[Observation]:
-    """Whether a pair of precisions is taken and, if so, that it is right."""
+    """Checks a pair of precisions, which may be refused."""
     for training in (True, False):
         mode = "train" if training else "eval"
-        layer = _cast(unsettle(subject.batch_norm(2, 9)), parameters, buffers).train(training)
+        layer = _cast(randomize_state(subject.batch_norm(2, 9)), parameters, buffers).train(training)
         shape = (4, 9, 3, 5)
         x, dy = subject.randn(*shape, dtype=dtype), subject.randn(*shape, seed=1, dtype=dtype)
         try:
@@ -136,26 +138,26 @@ def _two(subject: Subject, *, dtype: str, parameters: str) -> Iterator[Observati
 
     layer = _cast(subject.batch_norm(1, 3), parameters)
     x = torch.tensor([[1.3047, 100.5, -0.01], [0.8789, 95.25, 0.02]]).to(subject.device, getattr(torch, dtype))
-    exact: Any = right(start_of(layer), x, None, exact=True)
+    exact: Any = reference_step(state_of(layer), x, None, exact=True)
     yield Observation("places of y", _places(layer(x).detach(), exact.y), 2.0)
 
 
 def _autocast(
     subject: Subject, *, dtype: str, affine: bool, track_running_stats: bool, training: bool
 ) -> Iterator[Observation]:
-    """What a convolution leaves under autocast, and a float32 that no convolution has seen."""
+    """Runs the output of a convolution under autocast, and a float32 input."""
     import torch
 
     shape = (4, 9, 5, 6)
     for given in (dtype, "float32"):
-        layer = unsettle(subject.batch_norm(2, 9, affine=affine, track_running_stats=track_running_stats))
+        layer = randomize_state(subject.batch_norm(2, 9, affine=affine, track_running_stats=track_running_stats))
         layer.train(training)
         x, dy = subject.randn(*shape, dtype=given), subject.randn(*shape, seed=1, dtype=given)
-        start = start_of(layer)
+        start = state_of(layer)
         with torch.autocast(torch.device(subject.device).type, dtype=getattr(torch, dtype)):
-            seen: Any = step_of(layer, x, dy)
-        exact, plain = (right(start, x, dy, exact=one) for one in (True, False))
-        yield from compare(seen, exact, plain, prefix=f"{given}/")
+            seen: Any = layer_step(layer, x, dy)
+        exact, rounded = (reference_step(start, x, dy, exact=one) for one in (True, False))
+        yield from compare(seen, exact, rounded, prefix=f"{given}/")
         yield Observation(f"{given}/dtype of y", str(seen.y.dtype), expected=f"torch.{given}")
 
 
@@ -179,8 +181,10 @@ def _drift(subject: Subject, *, dtype: str, parameters: str) -> Iterator[Observa
             yield Observation(name, "kept" if off < 2e-2 else "lost")
 
 
-def _kin(subject: Subject, *, kind: str, shape: tuple[int, ...], dtype: str, parameters: str) -> Iterator[Observation]:
-    layer = _cast(kin.make(subject, kind, shape), parameters)
+def _other_norm(
+    subject: Subject, *, kind: str, shape: tuple[int, ...], dtype: str, parameters: str
+) -> Iterator[Observation]:
+    layer = _cast(other_norms.make(subject, kind, shape), parameters)
     x, dy = subject.randn(*shape, dtype=dtype), subject.randn(*shape, seed=1, mean=0.1, std=0.5, dtype=dtype)
     try:
         layer(x)
@@ -188,13 +192,13 @@ def _kin(subject: Subject, *, kind: str, shape: tuple[int, ...], dtype: str, par
         yield Observation("outcome", "refused")
         return
     yield Observation("outcome", "taken")
-    yield from kin.step_against_float64(kind, layer, x, dy, limit=_limit(dtype))
+    yield from other_norms.step_against_float64(kind, layer, x, dy, limit=_limit(dtype))
     yield from _kinds(layer, x, dy)
 
 
-def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
+def _case(name: str, observers: Mapping[str, Observe], **options: Any) -> NumericsCase:
     options = {"quick": False, **options}
-    return NumericsCase(group="DTYPE", name=name, look=partial(each, looks=looks), **options)
+    return NumericsCase(group="dtypes", name=name, observe=partial(each_backend, observers=observers), **options)
 
 
 def _steps() -> Iterator[NumericsCase]:
@@ -202,14 +206,14 @@ def _steps() -> Iterator[NumericsCase]:
         mixed, half, image = dtype != parameters, dtype in HALVES, len(shape) == 4
         if where.endswith("large") and not half:
             continue
-        look = partial(_step, shape=shape, dtype=dtype, parameters=parameters, training=training)
+        observe = partial(_step, shape=shape, dtype=dtype, parameters=parameters, training=training)
         yield _case(
             f"{where}/{'train' if training else 'eval'}/{dtype}/parameters={parameters}",
             {
-                layout: partial(look, channels_last=layout == "channels-last")
+                layout: partial(observe, layout=layout)
                 for layout in (("contiguous", "channels-last") if len(shape) > 3 else ("contiguous",))
             },
-            rule="every precision is taken, computed in float32 at the least, and kept where it belongs",
+            rule="every precision is accepted, computed in at least float32, and kept",
             rows=(
                 *(("A24",) if mixed else ()),
                 *(("N36",) if mixed and training and image and dtype == "bfloat16" else ()),
@@ -221,14 +225,14 @@ def _steps() -> Iterator[NumericsCase]:
         yield _case(
             f"batch_norm1d/train/{dtype}/parameters={parameters}/two-values",
             {"": partial(_two, dtype=dtype, parameters=parameters)},
-            rule="single outputs are off by no more than two places",
+            rule="single outputs differ by at most two units in the last place",
             rows=("N37",) if dtype == "bfloat16" else (),
             quick=True,
         )
         yield _case(
             f"batch_norm1d/train/{dtype}/parameters={parameters}/500-steps",
             {"": partial(_drift, dtype=dtype, parameters=parameters)},
-            rule="running statistics in float32 lose no small update",
+            rule="running statistics in float32 keep small updates",
             rows=("T22",) if parameters == "float32" else (),
         )
 
@@ -238,29 +242,29 @@ def _outcomes() -> Iterator[NumericsCase]:
         yield _case(
             f"batch_norm2d/{dtype}/parameters={parameters}/buffers={buffers}",
             {"": partial(_odd, dtype=dtype, parameters=parameters, buffers=buffers)},
-            rule="a mixture of precisions that is taken is right, and what is refused stays so",
+            rule="an accepted mixture of precisions gives exact results, and a refused one stays refused",
         )
     for dtype, training in product(HALVES, (True, False)):
-        look = partial(_autocast, dtype=dtype, training=training)
+        observe = partial(_autocast, dtype=dtype, training=training)
         yield _case(
             f"batch_norm2d/{'train' if training else 'eval'}/autocast={dtype}",
             {
                 f"affine={affine}/track_running_stats={track}".lower(): partial(
-                    look, affine=affine, track_running_stats=track
+                    observe, affine=affine, track_running_stats=track
                 )
                 for affine, track in product((True, False), repeat=2)
             },
-            rule="autocast refuses no setting, and costs no precision",
+            rule="autocast accepts every setting, and costs no precision",
             rows=("A23",),
             quick=training,
         )
-    for kind, (dtype, parameters) in product(kin.KINDS, PAIRS):
-        look = partial(_kin, kind=kind, dtype=dtype, parameters=parameters)
+    for kind, (dtype, parameters) in product(other_norms.KINDS, PAIRS):
+        observe = partial(_other_norm, kind=kind, dtype=dtype, parameters=parameters)
         yield _case(
             f"{kind}/{dtype}/parameters={parameters}",
-            {"x".join(map(str, shape)): partial(look, shape=shape) for shape in ((3, 6, 20), (2, 4, 128, 128))},
-            rule="every precision that is taken is computed in float32 at the least",
-            rows=("N40",) if kind == kin.INSTANCE and dtype == "float16" else (),
+            {"x".join(map(str, shape)): partial(observe, shape=shape) for shape in ((3, 6, 20), (2, 4, 128, 128))},
+            rule="every accepted precision is computed in at least float32",
+            rows=("N40",) if kind == other_norms.INSTANCE and dtype == "float16" else (),
             torch_only=True,
         )
 

@@ -1,101 +1,26 @@
-"""EVALBWD: backward in evaluation mode, where the statistics are constants."""
+"""Family ``eval-backward``: backward in evaluation mode, where the statistics are constants."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.reference import Seen, compare, right, start_of, step_against_float64, step_of, unsettle
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A rank of input: dimensions beyond (N, C), and a shape with 7 channels."""
-
-    name: str
-    dimensions: int
-    shape: tuple[int, ...]
-
-
-KINDS = (
-    Kind("batch_norm1d/nc", 1, (16, 7)),
-    Kind("batch_norm1d/ncl", 1, (4, 7, 9)),
-    Kind("batch_norm2d", 2, (4, 7, 5, 6)),
-    Kind("batch_norm3d", 3, (3, 7, 3, 4, 5)),
+from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material.arithmetic import (
+    StepResult,
+    compare,
+    layer_step,
+    reference_step,
+    state_of,
+    step_against_float64,
 )
-PLAIN = KINDS[2]
+from bnsuite.cases.checks.material.layouts import lay
+from bnsuite.cases.checks.material.settings import KINDS, PLAIN, Kind, Setting
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One step: what goes into the layer, and from where its statistics start."""
-
-    kind: Kind = PLAIN
-    shape: tuple[int, ...] | None = None
-    momentum: float | None = 0.1
-    eps: float = 1e-5
-    affine: bool = True
-    tracked: bool = True
-    #: Batches counted before the step.
-    counted: int = 0
-    mean: float = 0.5
-    std: float = 2.0
-    dtype: str = "float32"
-    layout: str = "contiguous"
-    cudnn: bool = True
-
-    def x(self, subject: Subject, seed: int = 0) -> torch.Tensor:
-        """An input, which shares nothing with the one of another seed."""
-        shape = self.shape or self.kind.shape
-        return lay(subject.randn(*shape, seed=seed, mean=self.mean, std=self.std, dtype=self.dtype), self.layout)
-
-    def layer(self, subject: Subject) -> nn.Module:
-        """A layer with statistics away from 0 and 1, in double precision for such an input."""
-        shape = self.shape or self.kind.shape
-        layer = subject.batch_norm(
-            self.kind.dimensions,
-            shape[1],
-            eps=self.eps,
-            momentum=self.momentum,
-            affine=self.affine,
-            track_running_stats=self.tracked,
-        )
-        counter = getattr(layer, "num_batches_tracked", None)
-        if counter is not None:
-            counter.fill_(self.counted)
-        return unsettle(layer.double() if self.dtype == "float64" else layer)
-
-    def backend(self) -> AbstractContextManager[object]:
-        """The device's own choice, or without cuDNN."""
-        import torch
-
-        return nullcontext() if self.cudnn else torch.backends.cudnn.flags(enabled=False)
-
-
-def lay(tensor: torch.Tensor, how: str) -> torch.Tensor:
-    """`tensor` in another layout."""
-    import torch
-
-    if how == "channels-last":
-        return tensor.contiguous(memory_format=torch.channels_last)
-    if how == "expanded":  # one number for all
-        return tensor.flatten()[0].expand(tensor.shape)
-    if how == "reversed":
-        axes = tuple(reversed(range(tensor.dim())))
-        return tensor.permute(axes).contiguous().permute(axes)
-    return tensor
-
-
-def _same(one: Seen, other: Seen) -> str:
-    """Whether two steps gave the same bits."""
+def _same(one: StepResult, other: StepResult) -> str:
+    """Returns "same" if two steps gave the same bits, else "different"."""
     import torch
 
     pairs = ((getattr(one, name), getattr(other, name)) for name in ("y", "dx", "dweight", "dbias"))
@@ -115,12 +40,12 @@ def _closed(
     incoming = lay(subject.randn(*x.shape, seed=1, dtype=setting.dtype), dy)
     with setting.backend():
         yield from list(step_against_float64(layer, x, incoming, eps=setting.eps))
-        first, second = (step_of(layer, x, incoming) for _ in range(2))
+        first, second = (layer_step(layer, x, incoming) for _ in range(2))
     yield Observation("repeated", _same(first, second), expected="same")
 
 
 def _apart(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
-    """In evaluation each sample is by itself: without an incoming gradient it has none, whatever the others have."""
+    """Checks that samples are independent in evaluation: without an incoming gradient, a sample's gradient is zero."""
     import torch
 
     layer, x = setting.layer(subject).eval(), setting.x(subject)
@@ -128,7 +53,7 @@ def _apart(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     alone = torch.zeros_like(dy)
     alone[1] = dy[1]
     with setting.backend():
-        whole, part, double = (step_of(layer, x, one).dx for one in (dy, alone, dy * 2.0))
+        whole, part, double = (layer_step(layer, x, one).dx for one in (dy, alone, dy * 2.0))
     assert whole is not None
     assert part is not None
     assert double is not None
@@ -141,33 +66,34 @@ def _apart(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
 
 
 def _switched(subject: Subject, *, setting: Setting, to: str) -> Iterator[Observation]:
-    """What counts is the mode of the forward pass: before it the layer was in the other mode, or after it is."""
+    """Checks that the mode of the forward pass counts, not that before or after it."""
     layer, x = setting.layer(subject), setting.x(subject)
     dy = subject.randn(*x.shape, seed=1)
     if to == "from training":
-        step_of(layer, setting.x(subject, 2), dy)
+        layer_step(layer, setting.x(subject, 2), dy)
         yield from step_against_float64(layer.eval(), x, dy)
         return
-    start = start_of(layer.eval())
+    start = state_of(layer.eval())
     leaf = x.requires_grad_()
     y = layer(leaf)
     layer.train()
     y.backward(dy)
     weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-    seen = Seen(y=y.detach(), dx=leaf.grad, dweight=weight.grad, dbias=bias.grad)
-    exact, plain = (
-        replace(right(start, x, dy, exact=one), running_mean=None, running_var=None) for one in (True, False)
+    seen = StepResult(y=y.detach(), dx=leaf.grad, dweight=weight.grad, dbias=bias.grad)
+    exact, rounded = (
+        replace(reference_step(start, x, dy, exact=one), running_mean=None, running_var=None) for one in (True, False)
     )
-    yield from compare(seen, exact, plain)
+    yield from compare(seen, exact, rounded)
 
 
 def _overtaken(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
-    """Evaluation, then a training pass that moves the statistics, then the first one's way back: it is right or it is
-    refused, but not from the moved statistics.
+    """Runs evaluation, a training pass that moves the statistics, and the backward pass of the first.
+
+    It is right or refused, but not computed from the moved statistics.
     """
     layer, x = setting.layer(subject).eval(), setting.x(subject).requires_grad_()
     dy = subject.randn(*x.shape, seed=1)
-    exact, plain = (right(start_of(layer), x, dy, exact=one).dx for one in (True, False))
+    exact, rounded = (reference_step(state_of(layer), x, dy, exact=one).dx for one in (True, False))
     y = layer(x)
     layer.train()(setting.x(subject, 2))
     try:
@@ -175,22 +101,22 @@ def _overtaken(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     except RuntimeError:
         outcome = "right or refused"
     else:
-        parts = (Seen(dx=one) for one in (x.grad, exact, plain))
+        parts = (StepResult(dx=one) for one in (x.grad, exact, rounded))
         wrong = any(float(one.value) > (one.limit or 0.0) for one in compare(*parts))
         outcome = "wrong" if wrong else "right or refused"
     yield Observation("the way back", outcome, expected="right or refused")
 
 
-CLOSED = "the gradients are those of a fixed scale and shift, twice the same"
-ALONE = "each sample's gradient is its own, and linear"
-MODE = "the way back is of the mode of the way forth"
+CLOSED = "the gradients are those of a fixed scale and shift, and repeat"
+ALONE = "the gradient of a sample does not depend on the others, and is linear"
+MODE = "the backward pass uses the mode of the forward pass"
 ROWS = ("N67", "N68")
 
-Entry = tuple[str, Look, str, tuple[str, ...]]
+Entry = tuple[str, Observe, str, tuple[str, ...]]
 
 
 def _entries(cudnn: bool) -> Iterator[Entry]:
-    """Each check before it is a case: its name, its look, its rule and its rows."""
+    """Yields each check before it is a case: its name, its function, its rule and its rows."""
     for kind in KINDS:
         setting = Setting(kind=kind, cudnn=cudnn)
         layouts = ("contiguous", "reversed", "expanded", *(("channels-last",) if kind is PLAIN else ()))
@@ -198,7 +124,12 @@ def _entries(cudnn: bool) -> Iterator[Entry]:
             yield f"{kind.name}/dy={dy}", partial(_closed, setting=setting, dy=dy), CLOSED, ROWS
         yield f"{kind.name}/affine=false", partial(_closed, setting=replace(setting, affine=False)), CLOSED, ROWS
         batch = replace(setting, tracked=False)
-        yield f"{kind.name}/untracked", partial(_closed, setting=batch), "without statistics the batch's are used", ()
+        yield (
+            f"{kind.name}/untracked",
+            partial(_closed, setting=batch),
+            "without running statistics, those of the batch are used",
+            (),
+        )
         yield f"{kind.name}/apart", partial(_apart, setting=setting), ALONE, ("N68",)
         for to in ("from training", "to training"):
             yield f"{kind.name}/{to.replace(' ', '-')}", partial(_switched, setting=setting, to=to), MODE, ROWS
@@ -210,20 +141,20 @@ def _entries(cudnn: bool) -> Iterator[Entry]:
         yield f"batch_norm2d/{dtype}", partial(_closed, setting=replace(wide, dtype=dtype)), CLOSED, ROWS
     for var in (1e-8, 1e-4, 1e8):
         for eps in (1e-12, 1e-5, 1e-3):
-            look = partial(_closed, setting=replace(wide, eps=eps), var=var)
-            yield f"batch_norm2d/var={var:g}/eps={eps:g}", look, CLOSED, ROWS
+            observe = partial(_closed, setting=replace(wide, eps=eps), var=var)
+            yield f"batch_norm2d/var={var:g}/eps={eps:g}", observe, CLOSED, ROWS
 
 
 def cases() -> Iterator[NumericsCase]:
     """Every check, and on CUDA a second time with cuDNN off."""
     for cudnn in (True, False):
-        for name, look, rule, rows in _entries(cudnn):
+        for name, observe, rule, rows in _entries(cudnn):
             yield NumericsCase(
-                group="EVALBWD",
+                group="eval-backward",
                 name=name if cudnn else f"{name}/cudnn=off",
-                look=look,
+                observe=observe,
                 rule=rule,
                 rows=rows,
-                cuda_only=not cudnn,
+                gpu_only=not cudnn,
                 quick=cudnn and name.endswith(("/dy=contiguous", "/dy=reversed", "/apart", "/from-training")),
             )

@@ -1,4 +1,4 @@
-"""HIGHER: derivatives of derivatives."""
+"""Family ``higher-order``: derivatives of derivatives."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics.eval_backward import KINDS, Kind, Setting
-from bnsuite.cases.checks.numerics.large import Norm
-from bnsuite.cases.checks.reference import LIMIT, multiple, start_of, unsettle
+from bnsuite.cases.checks.case import BOUNDLESS, NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state, state_of
+from bnsuite.cases.checks.material.other_norms import Norm
+from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ def _problem(subject: Subject, setting: Setting, *, training: bool) -> _Problem:
         found: torch.Tensor = torch.func.functional_call(module, given, (x,))
         return found
 
-    basic = partial(_basic, module, start_of(module).by_batch)
+    basic = partial(_basic, module, state_of(module).by_batch)
     return _Problem(layer, basic, tuple(leaf.detach() for leaf in leaves if leaf is not None))
 
 
@@ -109,9 +109,9 @@ def _each(subject: Subject, problem: _Problem) -> Iterator[Observation]:
 
 def _others(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
     """The same of another norm, as a function of its input."""
-    layer = unsettle(norm.layer()).to(subject.device).double()
+    layer = randomize_state(norm.layer()).to(subject.device).double()
     leaf = subject.randn(*norm.shape, dtype="float64")
-    yield from _each(subject, _Problem(layer, lambda x: norm.right(x, layer), (leaf,)))
+    yield from _each(subject, _Problem(layer, lambda x: norm.reference_step(x, layer), (leaf,)))
 
 
 def _off(seen: torch.Tensor, exact: torch.Tensor) -> float:
@@ -142,7 +142,7 @@ def _checked(subject: Subject, *, setting: Setting, training: bool) -> Iterator[
 
 
 def _pinned(what: str, outcome: str) -> Iterator[Observation]:
-    """What may be refused or not, as it was accepted, but must not be wrong."""
+    """Yields the accepted outcome, refused or not, which must not be wrong."""
     yield Observation(what, outcome, expected="right" if outcome == "wrong" else None)
 
 
@@ -161,9 +161,9 @@ def _penalty(subject: Subject, *, setting: Setting, training: bool) -> Iterator[
 
     with setting.backend():
         seen = gradients(problem.layer, setting.dtype)
-    exact, plain = (gradients(problem.basic, dtype) for dtype in ("float64", setting.dtype))
-    for name, *three in zip(("dx", "dweight", "dbias"), seen, exact, plain, strict=False):
-        yield Observation(name, multiple(*three), LIMIT)
+    exact, rounded = (gradients(problem.basic, dtype) for dtype in ("float64", setting.dtype))
+    for name, *three in zip(("dx", "dweight", "dbias"), seen, exact, rounded, strict=False):
+        yield Observation(name, error_ratio(*three), LIMIT)
 
 
 def _transforms() -> dict[str, Callable[[Callable[[Any], Any]], Callable[[Any], Any]]]:
@@ -207,18 +207,18 @@ def _transformed(subject: Subject, *, setting: Setting, training: bool) -> Itera
 
 RULES = {
     "orders": "derivatives of every order are those of the formula, or refused",
-    "gradcheck": "gradients and their gradients are those that differences show",
-    "penalty": "a gradient penalty trains as through basic operations",
-    "transform": "a function transform gives what it gives of basic operations, or is refused as before",
+    "gradcheck": "gradients and their gradients agree with finite differences",
+    "penalty": "a gradient penalty trains as with basic operations",
+    "transform": "a function transform gives the same results as with basic operations, or is refused as accepted",
 }
 
 NORMS = (Norm("layer_norm", (3, 5), 1), Norm("group_norm", (2, 4, 3), 2), Norm("instance_norm", (2, 2, 5), 2))
 
-Entry = tuple[str, Look, tuple[str, ...]]
+Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _entries(cudnn: bool) -> Iterator[Entry]:
-    """Each check before it is a case: its name, its look and its rows."""
+    """Yields each check before it is a case: its name, its function and its rows."""
     for kind in KINDS:
         small = Setting(kind=Kind(kind.name, kind.dimensions, SMALL[kind.name]), dtype="float64", cudnn=cudnn)
         for training in (True, False):
@@ -228,27 +228,27 @@ def _entries(cudnn: bool) -> Iterator[Entry]:
                 (f"{mode}/affine=false", replace(small, affine=False)),
                 (f"{mode}/untracked", replace(small, tracked=False)),
             ):
-                look: Look = partial(_orders, setting=setting, training=training)
-                yield f"orders/{kind.name}/{label}", look, ("N71",) if "train" in label else ()
-            look = partial(_checked, setting=small, training=training)
-            yield f"gradcheck/{kind.name}/{mode}", look, ()
+                observe: Observe = partial(_orders, setting=setting, training=training)
+                yield f"orders/{kind.name}/{label}", observe, ("N71",) if "train" in label else ()
+            observe = partial(_checked, setting=small, training=training)
+            yield f"gradcheck/{kind.name}/{mode}", observe, ()
             for dtype in ("float64", "float32"):
-                look = partial(_penalty, setting=replace(small, kind=kind, dtype=dtype), training=training)
-                yield f"penalty/{kind.name}/{mode}/{dtype}", look, ("N70",)
+                observe = partial(_penalty, setting=replace(small, kind=kind, dtype=dtype), training=training)
+                yield f"penalty/{kind.name}/{mode}/{dtype}", observe, ("N70",)
 
 
 def cases() -> Iterator[NumericsCase]:
     """Every check, and on CUDA a second time with cuDNN off."""
     for cudnn in (True, False):
-        for name, look, rows in _entries(cudnn):
+        for name, observe, rows in _entries(cudnn):
             first = name.split("/")[0]
             yield NumericsCase(
-                group="HIGHER",
+                group="higher-order",
                 name=name if cudnn else f"{name}/cudnn=off",
-                look=look,
+                observe=observe,
                 rule=RULES[first],
                 rows=rows,
-                cuda_only=not cudnn,
+                gpu_only=not cudnn,
                 quick=cudnn
                 and name.endswith(("/train/float32", "orders/batch_norm2d/train", "gradcheck/batch_norm2d/eval")),
             )
@@ -256,14 +256,16 @@ def cases() -> Iterator[NumericsCase]:
         for tracked in (True, False):
             setting = Setting(kind=Kind("", 2, (2, 2, 2, 2)), dtype="float64", tracked=tracked)
             yield NumericsCase(
-                group="HIGHER",
+                group="higher-order",
                 name=f"transform/{'train' if training else 'eval'}/{'tracked' if tracked else 'untracked'}",
-                look=partial(_transformed, setting=setting, training=training),
+                observe=partial(_transformed, setting=setting, training=training),
                 rule=RULES["transform"],
                 rows=("A38",),
                 quick=False,
             )
     for norm in NORMS:
-        look = partial(_others, norm=norm)
+        observe = partial(_others, norm=norm)
         name = f"orders/{norm.name}"
-        yield NumericsCase(group="HIGHER", name=name, look=look, rule=RULES["orders"], torch_only=True, quick=False)
+        yield NumericsCase(
+            group="higher-order", name=name, observe=observe, rule=RULES["orders"], torch_only=True, quick=False
+        )

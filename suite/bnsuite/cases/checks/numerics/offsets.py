@@ -1,4 +1,4 @@
-"""SHIFT: channels far from zero, and constant ones."""
+"""Family ``offsets``: channels far from zero, and constant ones."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.numerics.accuracy import each
-from bnsuite.cases.checks.reference import LIMIT, Seen, multiple, right, start_of, step_of, unsettle
+from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import (
+    LIMIT,
+    StepResult,
+    error_ratio,
+    layer_step,
+    randomize_state,
+    reference_step,
+    state_of,
+)
+from bnsuite.cases.checks.material.outcomes import each_backend
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +29,8 @@ if TYPE_CHECKING:
 RULE = "a mean far from zero costs no more than the resolution of the input"
 #: Mean over standard deviation.
 RATIOS = (10.0, 100.0, 2e3, 1e5)
-#: The largest of them that leaves a precision some of the spread.
-MOST = {"float32": math.inf, "float64": math.inf, "float16": 2e3, "bfloat16": 100.0}
+#: The largest ratio at which a precision still holds some of the spread.
+MAX_RATIOS = {"float32": math.inf, "float64": math.inf, "float16": 2e3, "bfloat16": 100.0}
 SHAPES: dict[str, tuple[int, ...]] = {
     "batch_norm1d/n=32": (32, 7),
     "batch_norm1d/n=900": (9, 6, 100),
@@ -30,8 +38,8 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "batch_norm2d/n=8192": (8, 3, 32, 32),
     "batch_norm3d/n=480": (4, 6, 4, 5, 6),
 }
-KIN_SHAPES = ((6, 4, 64), (3, 8, 9, 7))
-#: Of constant channels, none of them exact in binary; past 1e7 a float32 is a whole number.
+OTHER_NORM_SHAPES = ((6, 4, 64), (3, 8, 9, 7))
+#: Values of constant channels, none of them exact in binary; past 1e7 a float32 is a whole number.
 CONSTANTS = {"values=to-1e4": (1e-3, 1.1, 100.1, -300.3, 10000.3), "values=from-1e7": (10000001.0, 33333330.0, 1e10)}
 CONSTANT_SHAPES: dict[str, tuple[int, ...]] = {
     "batch_norm1d/n=16": (16, 3),
@@ -63,17 +71,17 @@ def _jogged(x: torch.Tensor) -> torch.Tensor:
     return wide + (noise - 0.5) * unit * wide.abs()
 
 
-def _compare(seen: Seen, exact: Seen, plain: Seen, jogged: Seen) -> Iterator[Observation]:
-    """Errors in the larger of two honest ones: the composite's, and that of an input off by half its resolution."""
-    for part in fields(Seen):
-        one, truth, honest, blurred = (getattr(side, part.name) for side in (seen, exact, plain, jogged))
+def _compare(seen: StepResult, exact: StepResult, rounded: StepResult, jogged: StepResult) -> Iterator[Observation]:
+    """Yields errors over the larger of two unavoidable ones: the composite's, and half the input's resolution."""
+    for part in fields(StepResult):
+        one, truth, two_pass, blurred = (getattr(side, part.name) for side in (seen, exact, rounded, jogged))
         if one is not None and truth is not None:
-            least = min(multiple(one, truth, honest), multiple(one, truth, blurred))
+            least = min(error_ratio(one, truth, two_pass), error_ratio(one, truth, blurred))
             yield Observation(part.name, least, LIMIT)
 
 
 def _spread(y: torch.Tensor, exact: torch.Tensor) -> float:
-    """How far the standard deviation of a channel is from what it should be, relative to that."""
+    """Returns the relative error of the standard deviation of a channel."""
     one, truth = (tensor.detach().double().movedim(1, 0).flatten(1).std(1) for tensor in (y, exact))
     worst = ((one - truth) / truth).abs().max().item()
     return _finite(worst)
@@ -89,7 +97,7 @@ def _shifted(
     import torch
 
     layer: Any = subject.batch_norm(len(shape) - 2 or 1, shape[1], momentum=1.0)
-    unsettle(layer).to(getattr(torch, dtype) if dtype == "float64" else torch.float32)
+    randomize_state(layer).to(getattr(torch, dtype) if dtype == "float64" else torch.float32)
     layer.train(training)
     means = subject.randn(shape[1], mean=0.0, std=0.2, seed=5)
     means = (means + means.sign()) * ratio
@@ -100,22 +108,22 @@ def _shifted(
     dy = subject.randn(*shape, seed=1, dtype=dtype)
     if channels_last:
         x, dy = (one.contiguous(memory_format=torch.channels_last) for one in (x, dy))
-    start = start_of(layer, momentum=1.0)
-    seen = step_of(layer, x, dy)
-    exact, plain = (right(start, x, dy, exact=one) for one in (True, False))
-    yield from _compare(seen, exact, plain, right(start, _jogged(x), dy, exact=True))
+    start = state_of(layer, momentum=1.0)
+    seen = layer_step(layer, x, dy)
+    exact, rounded = (reference_step(start, x, dy, exact=one) for one in (True, False))
+    yield from _compare(seen, exact, rounded, reference_step(start, _jogged(x), dy, exact=True))
     if seen.y is not None and exact.y is not None:
         yield Observation("std of y", _spread(seen.y, exact.y), 1e-2)
 
 
-def _kin_shifted(subject: Subject, *, kind: str, shape: tuple[int, ...], ratio: float) -> Iterator[Observation]:
-    layer = kin.make(subject, kind, shape)
+def _other_norm_shifted(subject: Subject, *, kind: str, shape: tuple[int, ...], ratio: float) -> Iterator[Observation]:
+    layer = other_norms.make(subject, kind, shape)
     x, dy = subject.randn(*shape, mean=ratio, std=1.0), subject.randn(*shape, seed=1)
-    seen = step_of(layer, x, dy)
+    seen = layer_step(layer, x, dy)
     seen.running_mean = seen.running_var = None
-    exact, plain = (kin.right(kind, layer, x, dy, exact=one) for one in (True, False))
-    jogged = kin.right(kind, layer, _jogged(x), dy, exact=True)
-    yield from _compare(*(kin.flat(one) for one in (seen, exact, plain, jogged)))
+    exact, rounded = (other_norms.reference_step(kind, layer, x, dy, exact=one) for one in (True, False))
+    jogged = other_norms.reference_step(kind, layer, _jogged(x), dy, exact=True)
+    yield from _compare(*(other_norms.flat(one) for one in (seen, exact, rounded, jogged)))
     if seen.y is not None and exact.y is not None:
         yield Observation("std of y", _spread(seen.y, exact.y), 1e-2)
 
@@ -125,7 +133,7 @@ def _four(subject: Subject, *, base: float, kind: str) -> Iterator[Observation]:
     import torch
 
     steps = torch.arange(4.0, device=subject.device)
-    if kind == kin.LAYER:
+    if kind == other_norms.LAYER:
         layer: nn.Module = torch.nn.LayerNorm(4, elementwise_affine=False).to(subject.device)
         y = layer((base + steps).view(1, 4)).flatten()
     else:
@@ -139,10 +147,10 @@ def _four(subject: Subject, *, base: float, kind: str) -> Iterator[Observation]:
 
 
 def _implied(subject: Subject, *, kind: str) -> Iterator[Observation]:
-    """0.01 around 100 in rows of 32768: the variance that y and running_var tell of."""
+    """Runs 0.01 around 100 in rows of 32768: the variance implied by y and running_var."""
     x = subject.randn(32768, 4, mean=100.0, std=0.01)
     truth = x.double().var(0, correction=0)
-    if kind == kin.LAYER:
+    if kind == other_norms.LAYER:
         import torch
 
         y = torch.nn.functional.layer_norm(x.t().contiguous(), (32768,), eps=1e-5).t()
@@ -163,7 +171,7 @@ def _with_constant(
     """A layer, an input whose second channel is `value` throughout, and an incoming gradient."""
     import torch
 
-    layer = unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1], momentum=1.0))
+    layer = randomize_state(subject.batch_norm(len(shape) - 2 or 1, shape[1], momentum=1.0))
     x, dy = subject.randn(*shape), subject.randn(*shape, seed=1)
     x[:, 1] = value
     if channels_last:
@@ -195,7 +203,7 @@ def _constant_rest(
     for value in values:
         layer, x, dy = _with_constant(subject, value=value, shape=shape, channels_last=channels_last)
         stored = x[:, 1].flatten()[0].item()
-        seen: Any = step_of(layer, x, dy)
+        seen: Any = layer_step(layer, x, dy)
         given = dy[:, 1].double()
         truth = (given - given.mean()) * layer.weight[1].item() / math.sqrt(1e-5)
         allowed = min(4 * _unit(value) / math.sqrt(1e-5), _most(value)) + 1e-6
@@ -210,7 +218,7 @@ def _constant_rest(
 
 
 def _most(value: float) -> float:
-    """Of a normal form that should be 0: none is above 1."""
+    """Returns the limit of a normal form that should be 0: at most 1."""
     return 1e-3 if abs(value) >= 1e7 else 1.0
 
 
@@ -224,7 +232,7 @@ def _one_off(subject: Subject, *, value: float, shape: tuple[int, ...]) -> Itera
     x = subject.randn(*shape)
     x[:, 1] = value
     x[-1:, 1].flatten()[:1].add_(_unit(value))
-    exact: Any = right(start_of(layer), x, None, exact=True)
+    exact: Any = reference_step(state_of(layer), x, None, exact=True)
     off = (layer(x).double() - exact.y)[:, 1].abs().max().item()
     yield Observation("y", _finite(off), 4 * _unit(value) / math.sqrt(1e-5) + 1e-6)
 
@@ -234,7 +242,7 @@ def _with_dirty_memory(subject: Subject, *, shape: tuple[int, ...]) -> Iterator[
     import torch
 
     channels = shape[1]
-    layer = unsettle(subject.batch_norm(len(shape) - 2 or 1, channels))
+    layer = randomize_state(subject.batch_norm(len(shape) - 2 or 1, channels))
     state = {name: one.clone() for name, one in layer.state_dict().items()}
     x, dy = subject.randn(*shape), subject.randn(*shape, seed=1)
     x[:, ::3] = 4.0
@@ -244,52 +252,52 @@ def _with_dirty_memory(subject: Subject, *, shape: tuple[int, ...]) -> Iterator[
             left = [torch.full((size,), filler, device=subject.device) for _ in range(8)]
             del left
         layer.load_state_dict(state)
-        seen: Any = step_of(layer, x, dy)
+        seen: Any = layer_step(layer, x, dy)
         first = first or seen
-        same = all(torch.equal(getattr(seen, part.name), getattr(first, part.name)) for part in fields(Seen))
+        same = all(torch.equal(getattr(seen, part.name), getattr(first, part.name)) for part in fields(StepResult))
         yield Observation(f"after {filler:g}", "the same" if same else "changed", expected="the same")
     off = (first.y[:, ::3] - state["bias"].view(-1, *[1] * (len(shape) - 2))[::3]).abs().max().item()
     yield Observation("y of the constant ones", _finite(off), 4 * _unit(4.0) / math.sqrt(1e-5))
 
 
-def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
+def _case(name: str, observers: Mapping[str, Observe], **options: Any) -> NumericsCase:
     options = {"rule": RULE, "quick": False, **options}
-    return NumericsCase(group="SHIFT", name=name, look=partial(each, looks=looks), **options)
+    return NumericsCase(group="offsets", name=name, observe=partial(each_backend, observers=observers), **options)
 
 
 def _means() -> Iterator[NumericsCase]:
     for (size, shape), training in product(SHAPES.items(), (True, False)):
         for layout, (dtype, most) in product(
-            ("contiguous", "channels-last") if len(shape) == 4 else ("contiguous",), MOST.items()
+            ("contiguous", "channels-last") if len(shape) == 4 else ("contiguous",), MAX_RATIOS.items()
         ):
-            look = partial(
+            observe = partial(
                 _shifted, shape=shape, dtype=dtype, training=training, channels_last=layout == "channels-last"
             )
             ratios = RATIOS[-1:] if size == "batch_norm2d/n=8192" else [one for one in RATIOS if one <= most]
-            looks = {f"mean={ratio:g}std": partial(look, ratio=ratio) for ratio in ratios}
+            observers = {f"mean={ratio:g}std": partial(observe, ratio=ratio) for ratio in ratios}
             flat = size == "batch_norm2d/n=60"
             if flat or dtype == "float32":
                 yield _case(
                     f"{size}/{'train' if training else 'eval'}/{dtype}/{layout}",
-                    looks,
+                    observers,
                     rows=(("N29",) if dtype in {"float16", "bfloat16"} else ("N27",)) if training else (),
                     quick=flat and training and layout == "contiguous",
                 )
 
 
-def _means_of_kin() -> Iterator[NumericsCase]:
-    for kind, shape in product(kin.KINDS, KIN_SHAPES):
-        look = partial(_kin_shifted, kind=kind, shape=shape)
-        looks = {f"mean={ratio:g}std": partial(look, ratio=ratio) for ratio in RATIOS[1:]}
-        yield _case(f"{kind}/{'x'.join(map(str, shape))}", looks, rows=("N27",), torch_only=True)
-    for kind in ("batch_norm1d", kin.LAYER):
+def _means_of_other_norms() -> Iterator[NumericsCase]:
+    for kind, shape in product(other_norms.KINDS, OTHER_NORM_SHAPES):
+        observe = partial(_other_norm_shifted, kind=kind, shape=shape)
+        observers = {f"mean={ratio:g}std": partial(observe, ratio=ratio) for ratio in RATIOS[1:]}
+        yield _case(f"{kind}/{'x'.join(map(str, shape))}", observers, rows=("N27",), torch_only=True)
+    for kind in ("batch_norm1d", other_norms.LAYER):
         options: dict[str, Any] = {
             "rule": "a small variance far from zero is kept",
-            "torch_only": kind == kin.LAYER,
+            "torch_only": kind == other_norms.LAYER,
         }
         yield _case(f"{kind}/variance=1e-4/mean=100", {"": partial(_implied, kind=kind)}, rows=("N28",), **options)
-        looks = {f"from={base:.0f}": partial(_four, base=base, kind=kind) for base in (4e4, 8e4, 1e6)}
-        yield _case(f"{kind}/four-whole-numbers", looks, rows=("N30",), quick=True, version=2, **options)
+        observers = {f"from={base:.0f}": partial(_four, base=base, kind=kind) for base in (4e4, 8e4, 1e6)}
+        yield _case(f"{kind}/four-whole-numbers", observers, rows=("N30",), quick=True, version=2, **options)
 
 
 def _constants() -> Iterator[NumericsCase]:
@@ -300,8 +308,8 @@ def _constants() -> Iterator[NumericsCase]:
         rows = ("N26",) if exact else ("N25",) if _few(shape) else ()
         for layout in ("contiguous", "channels-last") if len(shape) == 4 else ("contiguous",):
             output, rest = (
-                partial(look, values=values, shape=shape, channels_last=layout == "channels-last")
-                for look in (_constant_output, _constant_rest)
+                partial(observe, values=values, shape=shape, channels_last=layout == "channels-last")
+                for observe in (_constant_output, _constant_rest)
             )
             name = f"{size}/{layout}/constant/{group}"
             yield _case(f"{name}/y", {"": output}, rows=rows, rule="a constant channel becomes its bias")
@@ -323,12 +331,12 @@ def _constants() -> Iterator[NumericsCase]:
             f"batch_norm{len(shape) // 2}d/dirty-memory",
             {"": partial(_with_dirty_memory, shape=shape)},
             rows=("N33", "N34"),
-            rule="constant channels come out the same whatever ran before",
+            rule="constant channels give the same result whatever ran before",
             quick=True,
         )
 
 
 def cases() -> Iterator[NumericsCase]:
     yield from _means()
-    yield from _means_of_kin()
+    yield from _means_of_other_norms()
     yield from _constants()

@@ -1,4 +1,4 @@
-"""RANGE: magnitudes to the edge of a precision, and what is not finite."""
+"""Family ``ranges``: magnitudes up to the edge of a precision, and values that are not finite."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BOUNDLESS, Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.numerics.accuracy import each
-from bnsuite.cases.checks.reference import (
+from bnsuite.cases.checks.case import BOUNDLESS, NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
-    Seen,
-    multiple,
-    right,
-    start_of,
+    StepResult,
+    error_ratio,
+    layer_step,
+    randomize_state,
+    reference_step,
+    state_of,
     step_against_float64,
-    step_of,
-    unsettle,
 )
+from bnsuite.cases.checks.material.layouts import lay
+from bnsuite.cases.checks.material.outcomes import each_backend
 
 if TYPE_CHECKING:
     import torch
@@ -43,35 +44,27 @@ SHAPES: dict[str, tuple[int, ...]] = {
 LAYOUTS = ("contiguous", "channels-last")
 
 
-def _laid(tensor: torch.Tensor, layout: str) -> torch.Tensor:
-    import torch
-
-    if layout == "channels-last":
-        return tensor.contiguous(memory_format=torch.channels_last)
-    return tensor
-
-
 def _scaled(
     subject: Subject, *, shape: tuple[int, ...], dtype: str, scale: float, training: bool, layout: str
 ) -> Iterator[Observation]:
     """Input, and what is stored of earlier ones, at a scale, with nothing added that would hide a small output."""
     import torch
 
-    layer: Any = unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1], affine=False, momentum=1.0))
+    layer: Any = randomize_state(subject.batch_norm(len(shape) - 2 or 1, shape[1], affine=False, momentum=1.0))
     layer.train(training)
     with torch.no_grad():
         layer.running_mean.mul_(scale / 8)
         layer.running_var.mul_(min(scale**2, 1e37))
     x = (subject.randn(*shape, mean=0.25, std=1.0, dtype="float64") * scale).to(getattr(torch, dtype))
     dy = subject.randn(*shape, seed=1, dtype=dtype)
-    yield from step_against_float64(layer, _laid(x, layout), _laid(dy, layout), momentum=1.0)
+    yield from step_against_float64(layer, lay(x, layout), lay(dy, layout), momentum=1.0)
 
 
 def _stretched(subject: Subject, *, part: str, scale: float, training: bool) -> Iterator[Observation]:
     """Incoming gradients, weights or biases at a scale."""
     import torch
 
-    layer: Any = unsettle(subject.batch_norm(2, 9)).train(training)
+    layer: Any = randomize_state(subject.batch_norm(2, 9)).train(training)
     shape = SHAPES["batch_norm2d"]
     x, dy = subject.randn(*shape), subject.randn(*shape, seed=1)
     if part == "dy":
@@ -83,7 +76,7 @@ def _stretched(subject: Subject, *, part: str, scale: float, training: bool) -> 
 
 
 def _outcome(y: torch.Tensor, exact: torch.Tensor) -> str:
-    """What became of an output, in a word."""
+    """Returns the outcome of an output, in a word."""
     import torch
 
     if torch.isnan(y).any():
@@ -97,7 +90,7 @@ def _outcome(y: torch.Tensor, exact: torch.Tensor) -> str:
 
 
 def _beyond(subject: Subject, *, kind: str, dtype: str) -> Iterator[Observation]:
-    """Training where the variance is outside float32's range: there is no promise, and no change unseen."""
+    """Trains where the variance is outside float32's range: the result is compared with the accepted one."""
     import torch
 
     for scale in BEYOND:
@@ -105,13 +98,13 @@ def _beyond(subject: Subject, *, kind: str, dtype: str) -> Iterator[Observation]
         x = (subject.randn(*shape, mean=0.25, std=1.0, dtype="float64") * scale).to(getattr(torch, dtype))
         if kind in SHAPES:
             layer: Any = subject.batch_norm(len(shape) - 2 or 1, shape[1], affine=False, momentum=1.0)
-            exact: Any = right(start_of(layer, momentum=1.0), x, None, exact=True)
+            exact: Any = reference_step(state_of(layer, momentum=1.0), x, None, exact=True)
             y = layer(x)
             yield Observation(f"running_var of {scale:g}", _outcome(layer.running_var, exact.running_var))
         else:
-            layer = kin.make(subject, kind, shape).to(x.dtype)
+            layer = other_norms.make(subject, kind, shape).to(x.dtype)
             layer.bias.data.zero_()
-            exact = kin.right(kind, layer, x, None, exact=True)
+            exact = other_norms.reference_step(kind, layer, x, None, exact=True)
             y = layer(x)
         yield Observation(f"y of {scale:g}", _outcome(y.detach(), exact.y))
 
@@ -119,7 +112,7 @@ def _beyond(subject: Subject, *, kind: str, dtype: str) -> Iterator[Observation]
 def _checkered(subject: Subject, *, kind: str, dtype: str, own: bool) -> Iterator[Observation]:
     """Alternately A and -A: the normal form is 1 and -1, and the variance is past float16's range from A = 256 on.
 
-    Parameters are in float32, or in the input's precision if they are its `own`.
+    Parameters are in float32, or in the input's precision if `own`.
     """
     import torch
 
@@ -138,7 +131,7 @@ def _checkered(subject: Subject, *, kind: str, dtype: str, own: bool) -> Iterato
             else:
                 yield Observation(f"running_var of {size:g}", "finite" if math.isfinite(stored) else "not finite")
         else:
-            layer = kin.make(subject, kind, shape).to(kept)
+            layer = other_norms.make(subject, kind, shape).to(kept)
             with torch.no_grad():
                 layer.weight.fill_(1.0)
                 layer.bias.zero_()
@@ -151,20 +144,20 @@ def _many(subject: Subject, *, dtype: str, own: bool, layout: str) -> Iterator[O
     """More values than float16 can count, of a sum that it can't hold."""
     import torch
 
-    layer = unsettle(subject.batch_norm(2, 2))
+    layer = randomize_state(subject.batch_norm(2, 2))
     if own:
         layer.to(getattr(torch, dtype))
     shape = (2, 2, 200, 200)
     x = subject.randn(*shape, mean=10.0, std=10.0, dtype=dtype)
     dy = subject.randn(*shape, seed=1, mean=0.3, std=0.2, dtype=dtype)
-    yield from step_against_float64(layer, _laid(x, layout), _laid(dy, layout))
+    yield from step_against_float64(layer, lay(x, layout), lay(dy, layout))
 
 
 def _stored(subject: Subject, *, dtype: str, part: str) -> Iterator[Observation]:
     """Evaluation with stored statistics that the precision of the input does not hold."""
     import torch
 
-    layer: Any = unsettle(subject.batch_norm(2, 8, affine=False)).eval()
+    layer: Any = randomize_state(subject.batch_norm(2, 8, affine=False)).eval()
     variances = torch.tensor([1e-8, 1e-6, 1e-3, 1.0, 1e5, 1e7, 1e9, 1e12])
     scales = variances.sqrt().clamp_max(1e4).to(subject.device)
     with torch.no_grad():
@@ -179,7 +172,7 @@ def _stored(subject: Subject, *, dtype: str, part: str) -> Iterator[Observation]
 
 
 def _kinds(tensor: torch.Tensor) -> torch.Tensor:
-    """0 where finite, else what it is."""
+    """Returns 0 where finite, else the value."""
     import torch
 
     return torch.where(tensor.isnan(), 2, torch.where(tensor.isinf(), tensor.sign().nan_to_num(), 0)).cpu()
@@ -196,18 +189,21 @@ def _injected(
     hit = 2
     kept = [channel for channel in range(shape[1]) if channel != hit]
     for value in (math.inf, -math.inf, math.nan):
-        layer = unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1])).train(training)
+        layer = randomize_state(subject.batch_norm(len(shape) - 2 or 1, shape[1])).train(training)
         x, dy = subject.randn(*shape, dtype=dtype), subject.randn(*shape, seed=1, dtype=dtype)
         (x if where == "x" else dy)[1, hit].view(-1)[-1] = value
-        x, dy = _laid(x, layout), _laid(dy, layout)
-        start = start_of(layer)
-        seen, exact, plain = step_of(layer, x, dy), *(right(start, x, dy, exact=one) for one in (True, False))
+        x, dy = lay(x, layout), lay(dy, layout)
+        start = state_of(layer)
+        seen, exact, rounded = (
+            layer_step(layer, x, dy),
+            *(reference_step(start, x, dy, exact=one) for one in (True, False)),
+        )
         worst = 0.0
-        for part in fields(Seen):
-            one, truth, honest = (getattr(side, part.name) for side in (seen, exact, plain))
+        for part in fields(StepResult):
+            one, truth, two_pass = (getattr(side, part.name) for side in (seen, exact, rounded))
             axis = 1 if one.dim() > 1 else 0
             index = torch.tensor(kept, device=subject.device)
-            worst = max(worst, multiple(*(side.index_select(axis, index) for side in (one, truth, honest))))
+            worst = max(worst, error_ratio(*(side.index_select(axis, index) for side in (one, truth, two_pass))))
             found, wanted = (_kinds(side.select(axis, hit)) for side in (one, truth))
             if training:  # where NaN and infinity are a matter of the order of the sum
                 found, wanted = found != 0, wanted != 0
@@ -216,35 +212,35 @@ def _injected(
         yield Observation(f"channels beside {value}", worst, LIMIT)
 
 
-def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
+def _case(name: str, observers: Mapping[str, Observe], **options: Any) -> NumericsCase:
     options = {"quick": False, **options}
-    return NumericsCase(group="RANGE", name=name, look=partial(each, looks=looks), **options)
+    return NumericsCase(group="ranges", name=name, observe=partial(each_backend, observers=observers), **options)
 
 
 def _scales() -> Iterator[NumericsCase]:
     rule = "results are right at every scale whose variance a float32 holds"
     for (kind, shape), (dtype, scales), training in product(SHAPES.items(), SCALES.items(), (True, False)):
         for layout in LAYOUTS if len(shape) == 4 else LAYOUTS[:1]:
-            look = partial(_scaled, shape=shape, dtype=dtype, training=training, layout=layout)
+            observe = partial(_scaled, shape=shape, dtype=dtype, training=training, layout=layout)
             yield _case(
                 f"{kind}/{'train' if training else 'eval'}/{dtype}/{layout}/scales",
-                {f"std={scale:g}": partial(look, scale=scale) for scale in scales},
+                {f"std={scale:g}": partial(observe, scale=scale) for scale in scales},
                 rule=rule,
                 rows=("T24",) if dtype == "float16" and training else (),
                 quick=kind == "batch_norm2d" and training and layout == "contiguous",
             )
     for part, training in product(("dy", "weight", "bias"), (True, False)):
-        look = partial(_stretched, part=part, training=training)
+        observe = partial(_stretched, part=part, training=training)
         yield _case(
             f"batch_norm2d/{'train' if training else 'eval'}/{part}",
-            {f"scale={scale:g}": partial(look, scale=scale) for scale in (1e-25, 1e25)},
-            rule="large and small gradients and parameters are no harm",
+            {f"scale={scale:g}": partial(observe, scale=scale) for scale in (1e-25, 1e25)},
+            rule="large and small gradients and parameters give exact results",
         )
-    for kind, dtype in product((*SHAPES, *kin.KINDS), ("float32", "bfloat16")):
+    for kind, dtype in product((*SHAPES, *other_norms.KINDS), ("float32", "bfloat16")):
         yield _case(
             f"{kind}/train/{dtype}/beyond",
             {"": partial(_beyond, kind=kind, dtype=dtype)},
-            rule="what happens where the variance is outside float32's range stays what it was",
+            rule="the outcome where the variance is outside float32's range does not change",
             rows=("N32",),
             torch_only=kind not in SHAPES,
         )
@@ -254,7 +250,7 @@ def _halves() -> Iterator[NumericsCase]:
     rule = "statistics are summed and kept in float32"
     for dtype, own in product(HALVES, (False, True)):
         where = f"train/{dtype}/parameters={'same' if own else 'float32'}"
-        for kind in ("batch_norm2d", *kin.KINDS):
+        for kind in ("batch_norm2d", *other_norms.KINDS):
             yield _case(
                 f"{kind}/{where}/checkerboard",
                 {"": partial(_checkered, kind=kind, dtype=dtype, own=own)},
@@ -264,13 +260,13 @@ def _halves() -> Iterator[NumericsCase]:
                 quick=kind == "batch_norm2d",
             )
         for layout in LAYOUTS:
-            look = partial(_many, dtype=dtype, own=own, layout=layout)
-            yield _case(f"batch_norm2d/{where}/{layout}/n=80000", {"": look}, rule=rule)
+            observe = partial(_many, dtype=dtype, own=own, layout=layout)
+            yield _case(f"batch_norm2d/{where}/{layout}/n=80000", {"": observe}, rule=rule)
     for dtype in (*HALVES, "float32"):
         yield _case(
             f"batch_norm2d/eval/{dtype}/stored",
             {part: partial(_stored, dtype=dtype, part=part) for part in ("variance", "mean")},
-            rule="stored statistics are read as the float32 they are",
+            rule="stored statistics are read as float32",
             rows=("N38",) if dtype == "float16" else (),
             quick=True,
         )
@@ -279,10 +275,10 @@ def _halves() -> Iterator[NumericsCase]:
 def _not_finite() -> Iterator[NumericsCase]:
     for where, dtype, training in product(("x", "dy"), SCALES, (True, False)):
         for kind, layout in (("batch_norm1d", LAYOUTS[0]), *(("batch_norm2d", layout) for layout in LAYOUTS)):
-            look = partial(_injected, where=where, dtype=dtype, shape=SHAPES[kind], layout=layout, training=training)
+            observe = partial(_injected, where=where, dtype=dtype, shape=SHAPES[kind], layout=layout, training=training)
             yield _case(
                 f"{kind}/{'train' if training else 'eval'}/{dtype}/{layout}/not-finite={where}",
-                {"": look},
+                {"": observe},
                 rule="a value that is not finite reaches what it reaches in float64",
                 quick=kind == "batch_norm1d" and dtype == "float32",
             )

@@ -1,34 +1,34 @@
-"""STRIDE: inputs and incoming gradients in every memory layout, each by itself."""
+"""Family ``strides``: inputs and incoming gradients in every memory layout, each by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.numerics.accuracy import each
-from bnsuite.cases.checks.reference import (
+from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
     compare,
-    right,
-    start_of,
+    layer_step,
+    randomize_state,
+    reference_step,
+    state_of,
     step_against_float64,
-    step_of,
-    unsettle,
 )
+from bnsuite.cases.checks.material.layouts import ordered, strided
+from bnsuite.cases.checks.material.outcomes import each_backend
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 RULE = "neither the layout of the input nor that of the incoming gradient changes a result"
 LAYOUTS = ("contiguous", "channels-last", "permuted", "sliced")
-#: Of incoming gradients, beyond `LAYOUTS`: the same number at every place of a channel, sample or tensor.
+#: Layouts of incoming gradients, beyond `LAYOUTS`: the same number at every place of a channel, sample or tensor.
 EXPANDED = ("expanded-places", "expanded-samples", "expanded")
-#: Of inputs alone: a storage that starts elsewhere, that is stepped through, or that samples share.
+#: Layouts of inputs alone: a storage that starts elsewhere, that is stepped through, or that samples share.
 OTHERS = ("offset", "stepped", "expanded-samples")
 #: Rows of the list by the layout of the input.
 ROWS: dict[str, tuple[str, ...]] = {
@@ -41,7 +41,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "expanded-samples": (),
 }
 RANKS: dict[int, tuple[int, ...]] = {1: (6, 65, 7), 2: (4, 65, 5, 6), 3: (3, 65, 2, 3, 4)}
-#: Of which every order of dimensions in memory is taken.
+#: Shapes that are tried with every order of dimensions in memory.
 ORDERED: dict[int, tuple[tuple[int, ...], ...]] = {
     1: ((3, 5, 4), (1, 5, 4), (3, 5, 1)),
     2: ((3, 5, 4, 2), (1, 5, 4, 2), (3, 1, 4, 2), (3, 5, 1, 4), (3, 5, 4, 1), (6, 5, 1, 1), (1, 5, 1, 8)),
@@ -61,60 +61,18 @@ EDGES: dict[str, tuple[int, ...]] = {
 }
 
 
-def _ordered(tensor: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
-    """The values of `tensor` with dimensions in memory from the slowest to the fastest as `order` says."""
-    back = sorted(range(len(order)), key=order.__getitem__)
-    return tensor.permute(order).contiguous().permute(back)
-
-
-def _sliced(tensor: torch.Tensor) -> torch.Tensor:
-    wide = tensor.new_zeros(tensor.shape[0] + 1, tensor.shape[1] + 3, *tensor.shape[2:])
-    return wide[1:, 2:-1].copy_(tensor)
-
-
-def _stepped(tensor: torch.Tensor) -> torch.Tensor:
-    wide = tensor.new_zeros(2 * tensor.shape[0], *tensor.shape[1:-1], 3 * tensor.shape[-1])
-    return wide[::2, ..., ::3].copy_(tensor)
-
-
-def _offset(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.new_zeros(tensor.numel() + 3)[3:].view(tensor.shape).copy_(tensor)
-
-
-def _expanded(tensor: torch.Tensor, kept: int) -> torch.Tensor:
-    """The first value of every dimension behind the first `kept`, at all its places."""
-    for axis in range(kept, tensor.dim()):
-        tensor = tensor.narrow(axis, 0, 1)
-    return tensor
-
-
-def _lay(tensor: torch.Tensor, how: str) -> torch.Tensor:
-    """`tensor`, (N, C, ...), in another layout: its values, or few of them over and over if it is expanded."""
-    rank, shape = tensor.dim(), tensor.shape
-    ways: dict[str, Callable[[], torch.Tensor]] = {
-        "contiguous": tensor.contiguous,
-        "channels-last": lambda: _ordered(tensor, (0, *range(2, rank), 1)),
-        "permuted": lambda: _ordered(tensor, (2, 0, *range(3, rank), 1)),
-        "sliced": lambda: _sliced(tensor),
-        "offset": lambda: _offset(tensor),
-        "stepped": lambda: _stepped(tensor),
-        "expanded-places": lambda: _expanded(tensor, 2).expand(shape),
-        "expanded-samples": lambda: tensor[:1].expand(shape),
-        "expanded": lambda: _expanded(tensor, 0).expand(shape),
-    }
-    return ways[how]()
-
-
 def _step(subject: Subject, *, shape: tuple[int, ...], x: str, dy: str, training: bool) -> Iterator[Observation]:
-    layer = unsettle(subject.batch_norm(len(shape) - 2, shape[1])).train(training)
-    yield from step_against_float64(layer, _lay(subject.randn(*shape), x), _lay(subject.randn(*shape, seed=1), dy))
+    layer = randomize_state(subject.batch_norm(len(shape) - 2, shape[1])).train(training)
+    yield from step_against_float64(
+        layer, strided(subject.randn(*shape), x), strided(subject.randn(*shape, seed=1), dy)
+    )
 
 
 def _half(subject: Subject, *, dtype: str, x: str, dy: str, training: bool) -> Iterator[Observation]:
     shape = (2, 64, 10, 10)
-    layer = unsettle(subject.batch_norm(2, 64)).train(training)
+    layer = randomize_state(subject.batch_norm(2, 64)).train(training)
     yield from step_against_float64(
-        layer, _lay(subject.randn(*shape, dtype=dtype), x), _lay(subject.randn(*shape, seed=1, dtype=dtype), dy)
+        layer, strided(subject.randn(*shape, dtype=dtype), x), strided(subject.randn(*shape, seed=1, dtype=dtype), dy)
     )
 
 
@@ -128,22 +86,22 @@ def _orders(subject: Subject, *, shape: tuple[int, ...], training: bool, stored:
 
     def made() -> nn.Module:
         layer = subject.batch_norm(len(shape) - 2, shape[1])
-        return (unsettle(layer) if stored else layer).train(training)
+        return (randomize_state(layer) if stored else layer).train(training)
 
-    start = start_of(made())
-    exact, plain = (right(start, values, given, exact=one) for one in (True, False))
+    start = state_of(made())
+    exact, rounded = (reference_step(start, values, given, exact=one) for one in (True, False))
     orders = list(permutations(range(len(shape))))
     for order in orders[:: 5 if len(orders) > 24 else 1]:
-        for name, dy in (("contiguous", given), ("reversed", _ordered(given, order[::-1]))):
-            seen = step_of(made(), _ordered(values, order), dy)
-            worst = max(float(one.value) for one in compare(seen, exact, plain))
+        for name, dy in (("contiguous", given), ("reversed", ordered(given, order[::-1]))):
+            seen = layer_step(made(), ordered(values, order), dy)
+            worst = max(float(one.value) for one in compare(seen, exact, rounded))
             yield Observation(f"{''.join(map(str, order))}/dy={name}", worst, LIMIT)
 
 
 def _format(subject: Subject, *, kind: str, dimensions: int) -> Iterator[Observation]:
-    """Whether outputs and gradients are laid out as the input is.
+    """Checks that outputs and gradients have the layout of the input.
 
-    Channels-last is promised for them; of any other layout it is only to be seen that nothing changes.
+    Channels-last is documented; any other layout is compared with the accepted one.
     """
     import torch
 
@@ -151,11 +109,11 @@ def _format(subject: Subject, *, kind: str, dimensions: int) -> Iterator[Observa
     shape = (4, 6, *(5, 4, 3)[:dimensions])
     for training, x, dy in product((True, False), LAYOUTS, ("contiguous", "channels-last")):
         if kind == "batch_norm":
-            layer: Any = unsettle(subject.batch_norm(dimensions, 6)).train(training)
+            layer: Any = randomize_state(subject.batch_norm(dimensions, 6)).train(training)
         else:
-            layer = kin.make(subject, kind, shape).train(training)
-        given = _lay(subject.randn(*shape), x)
-        seen: Any = step_of(layer, given, _lay(subject.randn(*shape, seed=1), dy))
+            layer = other_norms.make(subject, kind, shape).train(training)
+        given = strided(subject.randn(*shape), x)
+        seen: Any = layer_step(layer, given, strided(subject.randn(*shape, seed=1), dy))
         for part, one in (("y", seen.y), ("dx", seen.dx)):
             word = "the input's" if one.stride() == given.stride() else "contiguous" if one.is_contiguous() else "other"
             what = f"{'train' if training else 'eval'}/x={x}/dy={dy}/{part}"
@@ -172,44 +130,44 @@ def _same_as_clone(subject: Subject, *, dimensions: int, training: bool) -> Iter
     for name, part in parts.items():
         states = []
         for x in (part, part.clone(memory_format=torch.contiguous_format)):
-            layer = unsettle(subject.batch_norm(dimensions, part.shape[1])).train(training)
-            states.append(step_of(layer, x, subject.randn(*part.shape, seed=1)))
-        start = start_of(unsettle(subject.batch_norm(dimensions, part.shape[1])).train(training))
+            layer = randomize_state(subject.batch_norm(dimensions, part.shape[1])).train(training)
+            states.append(layer_step(layer, x, subject.randn(*part.shape, seed=1)))
+        start = state_of(randomize_state(subject.batch_norm(dimensions, part.shape[1])).train(training))
         dy = subject.randn(*part.shape, seed=1)
-        exact, plain = (right(start, part, dy, exact=one) for one in (True, False))
+        exact, rounded = (reference_step(start, part, dy, exact=one) for one in (True, False))
         for which, seen in zip(("itself", "copied"), states, strict=True):
-            worst = max(float(one.value) for one in compare(seen, exact, plain))
+            worst = max(float(one.value) for one in compare(seen, exact, rounded))
             yield Observation(f"{name} {which}", worst, LIMIT)
 
 
-def _kin(subject: Subject, *, kind: str, shape: tuple[int, ...], x: str, dy: str) -> Iterator[Observation]:
-    layer = kin.make(subject, kind, shape)
-    yield from kin.step_against_float64(
-        kind, layer, _lay(subject.randn(*shape), x), _lay(subject.randn(*shape, seed=1), dy)
+def _other_norm(subject: Subject, *, kind: str, shape: tuple[int, ...], x: str, dy: str) -> Iterator[Observation]:
+    layer = other_norms.make(subject, kind, shape)
+    yield from other_norms.step_against_float64(
+        kind, layer, strided(subject.randn(*shape), x), strided(subject.randn(*shape, seed=1), dy)
     )
 
 
 def _many(subject: Subject, *, x: str, dy: str) -> Iterator[Observation]:
     """A group norm of many places, over which the gradient of a weight is summed."""
     shape = (8, 64, 32, 32)
-    layer = kin.make(subject, kin.GROUP, shape)
-    given = _lay(subject.randn(*shape, seed=1), dy)
-    yield from kin.step_against_float64(kin.GROUP, layer, _lay(subject.randn(*shape), x), given)
+    layer = other_norms.make(subject, other_norms.GROUP, shape)
+    given = strided(subject.randn(*shape, seed=1), dy)
+    yield from other_norms.step_against_float64(other_norms.GROUP, layer, strided(subject.randn(*shape), x), given)
 
 
-def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
+def _case(name: str, observers: Mapping[str, Observe], **options: Any) -> NumericsCase:
     options = {"quick": False, "rule": RULE, **options}
-    return NumericsCase(group="STRIDE", name=name, look=partial(each, looks=looks), **options)
+    return NumericsCase(group="strides", name=name, observe=partial(each_backend, observers=observers), **options)
 
 
 def _steps() -> Iterator[NumericsCase]:
     for (rank, shape), training in product(RANKS.items(), (True, False)):
         where = f"batch_norm{rank}d/{'train' if training else 'eval'}"
         for x in LAYOUTS + OTHERS:
-            look = partial(_step, shape=shape, x=x, training=training)
+            observe = partial(_step, shape=shape, x=x, training=training)
             yield _case(
                 f"{where}/x={x}",
-                {f"dy={dy}": partial(look, dy=dy) for dy in LAYOUTS + EXPANDED},
+                {f"dy={dy}": partial(observe, dy=dy) for dy in LAYOUTS + EXPANDED},
                 rows=ROWS[x],
                 quick=rank == 2 and x in LAYOUTS[1:] and training,
             )
@@ -219,35 +177,35 @@ def _steps() -> Iterator[NumericsCase]:
                 {"": partial(_orders, shape=ORDERED[rank][0], training=training, stored=stored)},
                 rows=("N01",) if not training else (),
             )
-        look = partial(_orders, training=training, stored=True)
+        observe = partial(_orders, training=training, stored=True)
         yield _case(
             f"{where}/orders/sizes-of-1",
-            {"x".join(map(str, sizes)): partial(look, shape=sizes) for sizes in ORDERED[rank][1:]},
+            {"x".join(map(str, sizes)): partial(observe, shape=sizes) for sizes in ORDERED[rank][1:]},
         )
         yield _case(
             f"{where}/part-of-larger",
             {"": partial(_same_as_clone, dimensions=rank, training=training)},
             rows=("N12",),
-            rule="a part of a larger tensor gives what a copy of it gives",
+            rule="a part of a larger tensor gives the same results as a copy of it",
         )
     for (name, shape), training in product(EDGES.items(), (True, False)):
-        look = partial(_step, shape=shape, training=training)
+        observe = partial(_step, shape=shape, training=training)
         pairs = product(LAYOUTS[:3], LAYOUTS[:2])
         yield _case(
             f"batch_norm2d/{'train' if training else 'eval'}/{name}",
-            {f"x={x}/dy={dy}": partial(look, x=x, dy=dy) for x, dy in pairs},
+            {f"x={x}/dy={dy}": partial(observe, x=x, dy=dy) for x, dy in pairs},
         )
     for dtype, training in product(("float16", "bfloat16"), (True, False)):
-        look = partial(_half, dtype=dtype, training=training)
+        observe = partial(_half, dtype=dtype, training=training)
         yield _case(
             f"batch_norm2d/{'train' if training else 'eval'}/{dtype}",
-            {f"x={x}/dy={dy}": partial(look, x=x, dy=dy) for x, dy in product(LAYOUTS, repeat=2)},
+            {f"x={x}/dy={dy}": partial(observe, x=x, dy=dy) for x, dy in product(LAYOUTS, repeat=2)},
             rows=("N02",) if not training else (),
         )
 
 
 def _kinds() -> Iterator[NumericsCase]:
-    for kind, rank in product(("batch_norm", *kin.KINDS), RANKS):
+    for kind, rank in product(("batch_norm", *other_norms.KINDS), RANKS):
         own = kind != "batch_norm"
         yield _case(
             f"{kind}/{rank}d/format" if own else f"{kind}{rank}d/format",
@@ -256,12 +214,12 @@ def _kinds() -> Iterator[NumericsCase]:
             rows=("P16",) if rank > 1 else (),
             torch_only=own,
         )
-    for kind, (rank, shape), x in product(kin.KINDS, RANKS.items(), LAYOUTS):
-        look = partial(_kin, kind=kind, shape=(shape[0], 64, *shape[2:]), x=x)
+    for kind, (rank, shape), x in product(other_norms.KINDS, RANKS.items(), LAYOUTS):
+        observe = partial(_other_norm, kind=kind, shape=(shape[0], 64, *shape[2:]), x=x)
         yield _case(
             f"{kind}/{rank}d/x={x}",
-            {f"dy={dy}": partial(look, dy=dy) for dy in (*LAYOUTS, "expanded-places")},
-            rows=("N81",) if kind == kin.GROUP else (),
+            {f"dy={dy}": partial(observe, dy=dy) for dy in (*LAYOUTS, "expanded-places")},
+            rows=("N81",) if kind == other_norms.GROUP else (),
             torch_only=True,
         )
     yield _case(

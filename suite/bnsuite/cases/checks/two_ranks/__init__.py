@@ -1,7 +1,7 @@
-"""Two processes that compute together as ranks, and what a check asks of them.
+"""Two processes that compute together as ranks, for checks.
 
-They are started at the first question and kept for the next ones; after anything but a good answer they are ended,
-for one of them may still wait for the other. Questions go to their stdin, a JSON line each; answers are files.
+They start with the first request and serve the following ones. After anything but a good answer they are ended,
+for one of them may still wait for the other. Requests go to their stdin, one JSON line each; answers are files.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnsuite.cases import implementation
-from bnsuite.cases.checks.case import CannotLookError, Subject
+from bnsuite.cases.checks.case import CheckNotApplicableError, Subject
 
 RANKS = 2
-#: What starting Python, torch and the process group may take on a cold machine.
+#: The limit for starting Python, torch and the process group on a cold machine.
 START_UP_S = 90.0
 #: The time limit of a check that may have to start them.
 LIMIT_S = 150.0
-#: How long the other rank may go on after one has failed.
+#: Seconds that the other rank may go on after one has failed.
 GRACE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a question ended, in a word that stays the same, and what each rank answered."""
+    """The outcome of a request, as a word that is the same in every run, and the answers of the ranks."""
 
     word: str
     answers: tuple[dict[str, Any], ...] = ()
 
 
 def ask(subject: Subject, program: str, *, limit_s: float = 20.0, **arguments: Any) -> Outcome:
-    """Have both ranks run `program`, a function of ``programs.py``, on the subject's device.
+    """Runs `program` on both ranks, a function of ``programs.py``, on the subject's device; returns the outcome.
 
     The word is "done", "hangs", or says which rank failed, and how.
     """
@@ -50,7 +51,7 @@ def ask(subject: Subject, program: str, *, limit_s: float = 20.0, **arguments: A
         from torch import distributed
 
         if not distributed.is_available() or not distributed.is_gloo_available():
-            raise CannotLookError("this torch is built without torch.distributed and gloo")
+            raise CheckNotApplicableError("this torch is built without torch.distributed and gloo")
         _close_all()
         pair = _PAIRS[key] = _Pair(subject.device)
     outcome = pair.ask(program, arguments, limit_s)
@@ -58,6 +59,14 @@ def ask(subject: Subject, program: str, *, limit_s: float = 20.0, **arguments: A
         pair.close()
         del _PAIRS[key]
     return outcome
+
+
+def same_on_both(answers: tuple[dict[str, Any], ...], names: Iterable[str]) -> str:
+    """Returns "equal" or "differ", of the tensors with these names in both ranks' answers."""
+    import torch
+
+    different = [name for name in names if not torch.equal(answers[0][name], answers[1][name])]
+    return "differ" if different else "equal"
 
 
 class _Pair:
@@ -111,7 +120,7 @@ class _Pair:
         return {rank: Path(self._folder.name, f"{name}-{rank}") for rank in range(RANKS)}
 
     def _wait(self, name: str, limit_s: float) -> str:
-        """Wait for the answers called `name`: "done", "failed" if only some came, "hangs", or who died how."""
+        """Waits for the answers called `name`: "done", "failed" if only some came, "hangs", or who died how."""
         end = time.monotonic() + limit_s
         waiting = self._answers(name)
         failures = {rank: path.with_name(f"{path.name}-failed") for rank, path in waiting.items()}
@@ -131,7 +140,7 @@ class _Pair:
 
     @staticmethod
     def _linger(waiting: dict[int, Path]) -> str:
-        """Give the others a moment: they may have failed as well, and the word names the first of them."""
+        """Waits a moment for the others: they may have failed as well, and the word names the first of them."""
         end = time.monotonic() + GRACE_S
         while time.monotonic() < end and not all(path.exists() for path in waiting.values()):
             time.sleep(0.01)

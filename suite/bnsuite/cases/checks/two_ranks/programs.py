@@ -1,4 +1,4 @@
-"""What ranks are asked to do. Each program runs on both and answers with tensors and words by name."""
+"""The programs of two ranks: each runs on both and answers with tensors and words by name."""
 
 from __future__ import annotations
 
@@ -8,59 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import Subject
-from bnsuite.cases.checks.reference import unsettle
+from bnsuite.cases.checks.material import networks
+from bnsuite.cases.checks.material.arithmetic import randomize_state
+from bnsuite.cases.checks.material.layouts import lay
+from bnsuite.cases.checks.material.states import snapshot
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-#: Channels in, of the norms, and out of the small network.
-WIDTHS = (3, 6, 4)
-SPATIAL = {1: (9,), 2: (5, 4), 3: (3, 4, 2)}
 RATE = 0.2
-
-
-def network(
-    subject: Subject, dimensions: int, options: dict[str, Any], *, frozen: bool = False, seed: int = 0
-) -> nn.Module:
-    """Convolutions and two norms, the same for every caller; `frozen` is the first norm, in eval mode."""
-    import torch
-    from torch import nn
-
-    convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
-    made = nn.Sequential(
-        convolution(WIDTHS[0], WIDTHS[1], 1),
-        subject.batch_norm(dimensions, WIDTHS[1], **options),
-        nn.Tanh(),
-        convolution(WIDTHS[1], WIDTHS[2], 1),
-        subject.batch_norm(dimensions, WIDTHS[2], **options),
-    ).to(subject.device)
-    for number in (0, 3):
-        for parameter in made[number].parameters():
-            with torch.no_grad():
-                parameter.copy_(subject.randn(*parameter.shape, seed=number + seed, mean=0.1, std=0.5))
-    for number in (1, 4):
-        unsettle(made[number], seed=number + seed)
-    if frozen:
-        made[1].requires_grad_(False)
-    return made
-
-
-def set_training(net: nn.Module, *, training: bool, frozen: bool) -> None:
-    net.train(training)
-    if frozen:
-        net[1].eval()  # type: ignore[index]  # a Sequential
-
-
-def batch(subject: Subject, dimensions: int, size: int, number: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The input and the weights of the loss, of batch `number` on `rank`."""
-    seed = 1000 + 10 * number + rank
-    x = subject.randn(size, WIDTHS[0], *SPATIAL[dimensions], seed=seed)
-    return x, subject.randn(size, WIDTHS[2], *SPATIAL[dimensions], seed=seed + 500, mean=0.0, std=1.0)
-
-
-def state(net: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
 
 
 def descend(net: nn.Module) -> None:
@@ -86,17 +43,17 @@ def train(
     frozen: bool,
     differ: bool,
 ) -> dict[str, Any]:
-    """Run `actions` (see ``ranks.py``) on a wrapped network, on batches of `sizes[rank]`."""
+    """Run `actions` (see ``data_parallel.py``) on a wrapped network, on batches of `sizes[rank]`."""
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
     subject = Subject(device)
-    net = network(subject, dimensions, options, frozen=frozen, seed=rank if differ else 0)
+    net = networks.network(subject, dimensions, options, frozen=frozen, seed=rank if differ else 0)
     wrapped = DistributedDataParallel(net, **wrapping)
     answer: dict[str, Any] = {}
     for number, action in enumerate(actions):
-        x, weights = batch(subject, dimensions, sizes[rank], number, rank)
-        set_training(net, training=not action.startswith("eval") and action != "alone", frozen=frozen)
+        x, weights = networks.batch(subject, dimensions, sizes[rank], number, rank)
+        networks.set_training(net, training=not action.startswith("eval") and action != "alone", frozen=frozen)
         if action in {"eval", "no-grad"}:
             with torch.no_grad():
                 answer[f"y{number}"] = wrapped(x)
@@ -110,12 +67,12 @@ def train(
         else:
             _backward(wrapped, action, x, weights)
             descend(net)
-    answer.update(state(net))
+    answer.update(snapshot(net))
     return answer
 
 
 def _backward(wrapped: Any, action: str, x: torch.Tensor, weights: torch.Tensor) -> None:
-    """Leave gradients behind: of one pass, of two forward passes, or of two passes."""
+    """Makes gradients: of one pass, of two forward passes, or of two passes."""
     if action.endswith("two-forwards"):
         ((wrapped(x) + wrapped(x * 1.5)) * weights).mean().backward()
         return
@@ -130,35 +87,23 @@ def join(rank: int, device: str, *, dimensions: int, counts: list[int], wrapping
     from torch.nn.parallel import DistributedDataParallel
 
     subject = Subject(device)
-    net = network(subject, dimensions, {})
+    net = networks.network(subject, dimensions, {})
     wrapped = DistributedDataParallel(net, **wrapping)
     with wrapped.join():
         for number in range(counts[rank]):
-            x, weights = batch(subject, dimensions, 4, number, rank)
+            x, weights = networks.batch(subject, dimensions, 4, number, rank)
             _backward(wrapped, "step", x, weights)
             descend(net)
-    return state(net)
+    return snapshot(net)
 
 
 def _synchronised(subject: Subject, dimensions: int, channels: int, **options: Any) -> nn.Module:
-    """Torch's layer that synchronises, or the implementation, which may."""
+    """Returns torch's layer that synchronises, or the implementation, which may synchronise."""
     from torch import nn
 
     if implementation.named():
         return subject.batch_norm(dimensions, channels, **options)
     return nn.SyncBatchNorm(channels, **options).to(subject.device)
-
-
-def laid(tensor: torch.Tensor, how: str) -> torch.Tensor:
-    import torch
-
-    if how == "channels-last":
-        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-        return tensor.contiguous(memory_format=formats[tensor.dim()])
-    if how == "sliced":
-        wide = torch.zeros(tensor.shape[0] + 1, tensor.shape[1] + 3, *tensor.shape[2:]).to(tensor)
-        return wide[1:, 2:-1].copy_(tensor)
-    return tensor
 
 
 def shard(subject: Subject, shape: list[int], rank: int, dtype: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -183,10 +128,10 @@ def synchronised(
     import torch
 
     subject = Subject(device)
-    layer = unsettle(_synchronised(subject, max(1, len(shapes[0]) - 2), shapes[0][1], **options))
+    layer = randomize_state(_synchronised(subject, max(1, len(shapes[0]) - 2), shapes[0][1], **options))
     if dtype == "float64":
         layer.double()
-    x, dy = (laid(one, how) for one, how in zip(shard(subject, shapes[rank], rank, dtype), layouts, strict=True))
+    x, dy = (lay(one, how) for one, how in zip(shard(subject, shapes[rank], rank, dtype), layouts, strict=True))
     context: AbstractContextManager[Any] = (
         torch.autocast(subject.device.partition(":")[0]) if autocast else nullcontext()
     )
@@ -200,7 +145,7 @@ def synchronised(
         if y.requires_grad:
             y.backward(dy.to(y.dtype))
         answer = {"y": y.detach(), "dx": leaf.grad, **{f"d{n}": p.grad for n, p in layer.named_parameters()}}
-    return {**answer, **state(layer)}
+    return {**answer, **snapshot(layer)}
 
 
 def penalty(rank: int, device: str, *, shapes: list[list[int]]) -> dict[str, Any]:
@@ -208,7 +153,7 @@ def penalty(rank: int, device: str, *, shapes: list[list[int]]) -> dict[str, Any
     import torch
 
     subject = Subject(device)
-    layer = unsettle(_synchronised(subject, 2, shapes[0][1]))
+    layer = randomize_state(_synchronised(subject, 2, shapes[0][1]))
     x, dy = shard(subject, shapes[rank], rank, "float32")
     leaf = x.requires_grad_()
     (slope,) = torch.autograd.grad(layer(leaf), leaf, dy, create_graph=True)
@@ -221,7 +166,7 @@ def peak(rank: int, device: str, *, shape: list[int], last: bool) -> dict[str, A
     from bnsuite.cases.allocations import held
 
     subject = Subject(device)
-    x, dy = (laid(one, "channels-last" if last else "") for one in shard(subject, shape, rank, "float32"))
+    x, dy = (lay(one, "channels-last" if last else "contiguous") for one in shard(subject, shape, rank, "float32"))
     leaf = x.detach().requires_grad_()
     answer = {}
     for name, layer in (
@@ -248,16 +193,16 @@ def alone(rank: int, device: str, *, options: dict[str, Any], convert: bool, dim
     if rank != 0:
         return {}
     subject = Subject(device)
-    channels = WIDTHS[1]
+    channels = networks.WIDTHS[1]
     if convert:
         made = implementation.torchs_own(dimensions, channels, **options).to(device).eval()
-        layer = unsettle(nn.SyncBatchNorm.convert_sync_batchnorm(made))
+        layer = randomize_state(nn.SyncBatchNorm.convert_sync_batchnorm(made))
     else:
-        layer = unsettle(_synchronised(subject, dimensions, channels, **options)).eval()
-    x = subject.randn(4, channels, *SPATIAL[dimensions])
+        layer = randomize_state(_synchronised(subject, dimensions, channels, **options)).eval()
+    x = subject.randn(4, channels, *networks.SPATIAL[dimensions])
     with torch.no_grad():
         y = layer(x)
-    return {"y": y, **state(layer)}
+    return {"y": y, **snapshot(layer)}
 
 
 PROGRAMS: dict[str, Callable[..., dict[str, Any]]] = {

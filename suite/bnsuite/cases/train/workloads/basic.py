@@ -22,13 +22,32 @@ MLP_SGD_TARGETS = {"digits": 1.0, "mnist": 0.25}
 CNN_TARGETS = {"digits": 0.3, "mnist-6k": 0.7, "fashion-6k": 0.75}
 
 
-def synthetic_mlp(norm: Norm, lr: float, **more: Any) -> TrainCase:  # fields of the case
+def cases() -> Iterator[TrainCase]:
+    """Yields the trainings of the articles; a norm variant joins the workloads in whose list it stands."""
+    for lr in SYNTHETIC_TARGETS:
+        for norm in (NONE, BN):
+            yield synthetic_mlp(norm, lr)
+    for data in ("mnist", "digits"):
+        for norm in (BN, NONE, LN):
+            yield mnist_mlp(norm, data)
+        yield from keras_pair(f"{data}-held-out")
+        for norm in (BN, NONE):
+            yield mnist_mlp_sgd(norm, data)
+    for norm_name in ("none", "bn"):
+        for activation in ("tanh", "relu"):
+            yield bad_init_regression(norm_name, activation)
+    for data in ("digits", "mnist-6k", "fashion-6k"):
+        for norm in (NONE, BN, GN, IN, LN):
+            yield cnn(norm, data)
+
+
+def synthetic_mlp(norm: Norm, lr: float, /, **more: Any) -> TrainCase:  # fields of the case
     """Article 0: 20-128-64-1, Adam, 25 epochs."""
     init: Init | None = more.pop("init", None)
     fields: dict[str, Any] = {
         "workload": "synthetic-mlp",
-        "variant": norm.kind,
-        "setting": f"lr={lr:g}",
+        "norm": norm.kind,
+        "settings": {"lr": f"{lr:g}"},
         "network": Mlp(widths=(20, 128, 64, 1), norm=norm, images=False, binary=True, init=init),
         "data": "synthetic",
         "loss": "bce",
@@ -40,13 +59,13 @@ def synthetic_mlp(norm: Norm, lr: float, **more: Any) -> TrainCase:  # fields of
     return TrainCase(**{**fields, **more})
 
 
-def mnist_mlp(norm: Norm, data: str, **more: Any) -> TrainCase:
+def mnist_mlp(norm: Norm, data: str, /, **more: Any) -> TrainCase:
     """Article 1: 784-128-64-10, BN after each linear, then ReLU; Adam as it comes, batch 32, 10 epochs."""
     network = {"widths": (PIXELS[data], 128, 64, 10), "norm": norm, **more.pop("network", {})}
     fields: dict[str, Any] = {
         "workload": "mnist-mlp",
-        "variant": norm.kind,
-        "setting": f"data={data}",
+        "norm": norm.kind,
+        "settings": {"data": data},
         "network": Mlp(**network),
         "data": data,
         "loss": "cross-entropy",
@@ -64,8 +83,8 @@ def mnist_mlp_sgd(norm: Norm, data: str) -> TrainCase:
     """Article 2: 784-256-256-10, a bias only without BN, one ReLU; SGD, batch 64, unshuffled, 10 epochs."""
     return TrainCase(
         workload="mnist-mlp-sgd",
-        variant=norm.kind,
-        setting=f"data={data}",
+        norm=norm.kind,
+        settings={"data": data},
         network=Mlp(widths=(PIXELS[data], 256, 256, 10), norm=norm, bias=False, activated=1),
         data=data,
         loss="cross-entropy",
@@ -85,8 +104,8 @@ def bad_init_regression(norm: str, activation: str) -> TrainCase:
     target = {"tanh": 300.0, "relu": 100.0}[activation]
     return TrainCase(
         workload="bad-init-regression",
-        variant=norm,
-        setting=f"act={activation}",
+        norm=norm,
+        settings={"act": activation},
         network=Mlp(
             widths=(1, *(10,) * 8, 1),
             norm=Norm(kind=norm, momentum=0.5),
@@ -106,13 +125,13 @@ def bad_init_regression(norm: str, activation: str) -> TrainCase:
     )
 
 
-def cnn(norm: Norm, data: str, **more: Any) -> TrainCase:
+def cnn(norm: Norm, data: str, /, **more: Any) -> TrainCase:
     """Three conv - norm - ReLU blocks, SGD with momentum; images of 28x28 are halved by the first block too."""
     network = {"norm": norm, "first_stride": 1 if data == "digits" else 2, **more.pop("network", {})}
     fields: dict[str, Any] = {
         "workload": "cnn",
-        "variant": norm.kind,
-        "setting": f"data={data}",
+        "norm": norm.kind,
+        "settings": {"data": data},
         "network": Cnn(**network),
         "data": data,
         "loss": "cross-entropy",
@@ -136,7 +155,7 @@ def keras_pair(data: str) -> Iterator[TrainCase]:
             norm,
             data,
             workload="mnist-mlp-keras",
-            variant="bn" if keras else "bn-torch",
+            norm="bn" if keras else "bn-torch",
             keras=keras,
             optimizer=KerasAdam(),
             requires=("keras",),
@@ -153,13 +172,13 @@ def vision() -> Iterator[TrainCase]:
         ("resnet18", "gn", Vision(name="resnet18", group_norm=True)),
         ("resnet50", "bn", Vision(name="resnet50")),
     )
-    for workload, variant, network in pairs:
+    for workload, norm, network in pairs:
         large = workload == "resnet50"
         for data in ("images-224",) if large else ("images-32", "fashion-32"):
             yield TrainCase(
                 workload=workload,
-                variant=variant,
-                setting=f"data={data}",
+                norm=norm,
+                settings={"data": data},
                 network=network,
                 data=data,
                 loss="cross-entropy",
@@ -170,5 +189,5 @@ def vision() -> Iterator[TrainCase]:
                 timed=data != "fashion-32",
                 quick=False,
                 long=True,
-                cuda_only=large,
+                gpu_only=large,
             )

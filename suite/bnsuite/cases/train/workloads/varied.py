@@ -1,4 +1,4 @@
-"""Those networks with one thing varied: placement, batch size, dropout, parameters of the norm, rates, weights; LSTMs.
+"""Trainings with one setting varied: placement, batch size, dropout, parameters of the norm, rates, weights; LSTMs.
 
 Where a sweep would repeat a case that another workload has (learning rate 0.01, weight scale 1, placement before the
 activation), it is left out and the other one stands for it.
@@ -25,8 +25,8 @@ def placement() -> Iterator[TrainCase]:
             BN,
             data,
             workload="placement",
-            variant="after",
-            setting=f"net=mnist-mlp/data={data}",
+            norm="after",
+            settings={"net": "mnist-mlp", "data": data},
             network={"after": True},
             timed=False,
         )
@@ -34,8 +34,8 @@ def placement() -> Iterator[TrainCase]:
         BN,
         "digits",
         workload="placement",
-        variant="after",
-        setting="net=cnn/data=digits",
+        norm="after",
+        settings={"net": "cnn", "data": "digits"},
         network={"after": True},
         timed=False,
         probed=False,
@@ -51,7 +51,7 @@ def batch_size() -> Iterator[TrainCase]:
                 norm,
                 "digits",
                 workload="batch-size",
-                setting=f"batch={batch}",
+                settings={"batch": f"{batch}"},
                 batch=batch,
                 optimizer=Sgd(0.05 * batch / 64, 0.9),
                 epochs=2,
@@ -71,7 +71,7 @@ def dropout() -> Iterator[TrainCase]:
                     norm,
                     data,
                     workload="dropout",
-                    setting=f"p={rate:g}/data={data}",
+                    settings={"p": f"{rate:g}", "data": data},
                     network={"dropout": rate},
                     timed=False,
                 )
@@ -83,8 +83,8 @@ def recurrent() -> Iterator[TrainCase]:
         for norm in ("plain", "ln", "bn"):
             yield TrainCase(
                 workload="recurrent",
-                variant=norm,
-                setting=f"data={data}",
+                norm=norm,
+                settings={"data": data},
                 network=Lstm(steps=side, features=side, hidden=64, norm=norm),
                 data=data,
                 loss="cross-entropy",
@@ -99,20 +99,20 @@ def recurrent() -> Iterator[TrainCase]:
 
 def bn_parameters() -> Iterator[TrainCase]:
     """Articles 1 and 4: one parameter of the CNN's batch norm other than usual; the usual ones are cnn/bn."""
-    settings: dict[str, dict[str, Any]] = {
-        "eps=0.001": {"eps": 1e-3},
-        "momentum=0.01": {"momentum": 0.01},
-        "momentum=0.5": {"momentum": 0.5},
-        "momentum=none": {"momentum": None},
-        "affine=off": {"affine": False},
-        "track=off": {"track_running_stats": False},
-    }
-    for setting, parameters in settings.items():
+    variants: tuple[tuple[dict[str, str], dict[str, Any]], ...] = (
+        ({"eps": "0.001"}, {"eps": 1e-3}),
+        ({"momentum": "0.01"}, {"momentum": 0.01}),
+        ({"momentum": "0.5"}, {"momentum": 0.5}),
+        ({"momentum": "none"}, {"momentum": None}),
+        ({"affine": "off"}, {"affine": False}),
+        ({"track": "off"}, {"track_running_stats": False}),
+    )
+    for settings, parameters in variants:
         yield cnn(
             Norm(kind="bn", **parameters),
             "digits",
             workload="bn-parameters",
-            setting=setting,
+            settings=settings,
             timed=False,
             probed=False,
             quick=False,
@@ -127,7 +127,7 @@ def sweeps() -> Iterator[TrainCase]:
                 norm,
                 lr,
                 workload="lr-sweep",
-                setting=f"net=synthetic-mlp/lr={lr:g}",
+                settings={"net": "synthetic-mlp", "lr": f"{lr:g}"},
                 target=None,
                 timed=False,
                 quick=False,
@@ -137,7 +137,7 @@ def sweeps() -> Iterator[TrainCase]:
                 norm,
                 "mnist-6k",
                 workload="lr-sweep",
-                setting=f"net=mnist-mlp/data=mnist-6k/lr={lr:g}",
+                settings={"net": "mnist-mlp", "data": "mnist-6k", "lr": f"{lr:g}"},
                 optimizer=Adam(lr),
                 epochs=3,
                 target=None,
@@ -147,7 +147,7 @@ def sweeps() -> Iterator[TrainCase]:
                 norm,
                 "digits",
                 workload="lr-sweep",
-                setting=f"net=mnist-mlp/data=digits/lr={lr:g}",
+                settings={"net": "mnist-mlp", "data": "digits", "lr": f"{lr:g}"},
                 optimizer=Adam(lr),
                 epochs=5,
                 target=None,
@@ -158,7 +158,7 @@ def sweeps() -> Iterator[TrainCase]:
                 norm,
                 0.01,
                 workload="init-sweep",
-                setting=f"scale={scale:g}",
+                settings={"scale": f"{scale:g}"},
                 init=Init(scale=scale),
                 target=None,
                 timed=False,

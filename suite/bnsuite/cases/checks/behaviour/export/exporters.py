@@ -1,4 +1,4 @@
-"""Ways to take a layer out of Python: torch.jit and torch.export."""
+"""The ways to take a layer out of Python: torch.jit and torch.export."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def script(layer: nn.Module, x: torch.Tensor) -> Any:  # noqa: ARG001  # as every way
+def script(layer: nn.Module, x: torch.Tensor) -> Any:  # noqa: ARG001  # the signature of every exporter
     import torch
 
     return torch.jit.script(layer)
@@ -75,7 +75,7 @@ WAYS: dict[str, Way] = {
 
 
 def exported(way: Way, layer: nn.Module, x: torch.Tensor) -> Any:
-    """A copy of `layer` taken out of Python, and its warnings unheard."""
+    """Returns a copy of `layer` taken out of Python, with warnings suppressed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return way(copy.deepcopy(layer), x)

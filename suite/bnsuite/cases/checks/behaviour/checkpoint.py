@@ -1,4 +1,4 @@
-"""CKPT: activation checkpointing, which computes a layer's output a second time."""
+"""Family ``checkpoint``: activation checkpointing, which computes a layer's output a second time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import LIMIT, multiple, unsettle
+from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
@@ -18,16 +19,15 @@ if TYPE_CHECKING:
 
 SHAPES: dict[int, tuple[int, ...]] = {1: (8, 5, 6), 2: (6, 5, 4, 6), 3: (4, 5, 2, 3, 4)}
 CHANNELS = 5
-STATISTICS = ("running_mean", "running_var")
-#: The most updates by one step that are told apart.
-MOST = 3
-#: How a net is checkpointed; the reentrant variant wants an input that has a gradient.
+#: The most updates by one step that are distinguished.
+MAX_UPDATES = 3
+#: Variants of checkpointing; the reentrant one needs an input that has a gradient.
 VARIANTS = ("reentrant", "not-reentrant", "no-early-stop", "sequential", "nested")
 
 
 @dataclass(frozen=True)
 class Net:
-    """What is checkpointed, and in which mode."""
+    """The layers that are checkpointed, and their mode."""
 
     kind: str
     dimensions: int
@@ -36,7 +36,7 @@ class Net:
     tracked: bool = True
 
 
-class Made:
+class CheckpointedNet:
     """A net of modules in a row, with one batch norm layer."""
 
     def __init__(self, subject: Subject, net: Net) -> None:
@@ -47,14 +47,14 @@ class Made:
         torch.manual_seed(0)
         conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[net.dimensions - 1]
         options = {"momentum": net.momentum, "track_running_stats": net.tracked}
-        self.layer = unsettle(subject.batch_norm(net.dimensions, CHANNELS, **options))
+        self.layer = randomize_state(subject.batch_norm(net.dimensions, CHANNELS, **options))
         around: dict[str, list[nn.Module]] = {
             "alone": [self.layer],
             "block": [conv(CHANNELS, CHANNELS, 3, padding=1), self.layer, nn.ReLU(), conv(CHANNELS, 2, 1)],
             "dropout": [nn.Dropout(0.5), self.layer, nn.Dropout(0.5)],
         }
         self.net = nn.Sequential(*around[net.kind]).to(subject.device).train(net.training)
-        #: What went into the layer.
+        #: The inputs of the layer.
         self.inputs: list[torch.Tensor] = []
         self.layer.register_forward_pre_hook(lambda _, given: self.inputs.append(given[0].detach()))
 
@@ -84,8 +84,8 @@ def _call(net: Any, variant: str, x: torch.Tensor) -> Any:
     return ways[variant](x)
 
 
-def _updates(made: Made, before: dict[str, torch.Tensor | None], net: Net) -> dict[str, str]:
-    """How often each statistic was moved by the batch that the layer saw: "0", "1", ..., or "otherwise"."""
+def _updates(made: CheckpointedNet, before: dict[str, torch.Tensor | None], net: Net) -> dict[str, str]:
+    """Returns the number of updates of each statistic by the batch: "0", "1", ..., or "otherwise"."""
     import torch
 
     x = made.inputs[0].double()
@@ -100,7 +100,7 @@ def _updates(made: Made, before: dict[str, torch.Tensor | None], net: Net) -> di
             words[name] = "none" if old is new is None else "otherwise"
             continue
         value, words[name] = old.double(), "otherwise"
-        for times in range(MOST + 1):
+        for times in range(MAX_UPDATES + 1):
             if torch.allclose(new.double(), value, rtol=1e-5, atol=1e-6):
                 words[name] = str(times)
                 break
@@ -112,13 +112,13 @@ def _updates(made: Made, before: dict[str, torch.Tensor | None], net: Net) -> di
 
 
 def _count(layer: nn.Module, seen: int) -> None:
-    """Have the layer count `seen` batches already, behind which a cumulative average tells updates apart."""
+    """Sets the counter to `seen` batches, so that a cumulative average distinguishes numbers of updates."""
     counter: Any = getattr(layer, "num_batches_tracked", None)
     if counter is not None:
         counter.fill_(seen)
 
 
-def _results(made: Made, variant: str, subject: Subject, *, backward: bool) -> dict[str, torch.Tensor]:
+def _results(made: CheckpointedNet, variant: str, subject: Subject, *, backward: bool) -> dict[str, torch.Tensor]:
     """A step's output and gradients by name."""
     import torch
 
@@ -137,7 +137,7 @@ def _results(made: Made, variant: str, subject: Subject, *, backward: bool) -> d
 
 def _step(subject: Subject, *, net: Net, variants: tuple[str, ...], backward: bool) -> Iterator[Observation]:
     """Checkpointed steps beside a plain one: the same output and gradients, and statistics that move once."""
-    made = Made(subject, net)
+    made = CheckpointedNet(subject, net)
     _count(made.layer, 3)
     weights = copy.deepcopy(made.net.state_dict())
     plain = _results(made, "plain", subject, backward=backward)
@@ -148,29 +148,33 @@ def _step(subject: Subject, *, net: Net, variants: tuple[str, ...], backward: bo
         seen = _results(made, variant, subject, backward=backward)
         yield Observation(f"{variant}/results", "+".join(seen), expected="+".join(plain))
         for name in (one for one in plain if one in seen):
-            # both are honest: what is allowed is a last digit
-            yield Observation(f"{variant}/{name}", multiple(seen[name], plain[name], plain[name]), LIMIT)
+            # both are right: they may differ in the last digit
+            yield Observation(f"{variant}/{name}", error_ratio(seen[name], plain[name], plain[name]), LIMIT)
         due = str(int(net.training)) if net.tracked else "none"
         for name, word in _updates(made, before, net).items():
             yield Observation(f"{variant}/updates of {name}", word, expected=due)
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="CKPT", rule="a checkpointed step does what a plain one does, and once")
+    case = partial(
+        BehaviourCase,
+        group="checkpoint",
+        rule="a checkpointed step gives the results of a plain one, and updates the statistics once",
+    )
     for dimensions in SHAPES:
         where, quick = f"batch_norm{dimensions}d", dimensions == 2
         for kind, momentum in product(("alone", "block", "dropout"), (0.1, None)):
             net = Net(kind, dimensions, momentum=momentum)
             yield case(
                 name=f"{where}/train/{kind}/momentum={momentum}".lower(),
-                look=partial(_step, net=net, variants=VARIANTS, backward=True),
+                observe=partial(_step, net=net, variants=VARIANTS, backward=True),
                 rows=("T06", "T07"),
                 quick=quick and kind != "dropout",
             )
         for kind in ("alone", "block"):
             yield case(
                 name=f"{where}/train/{kind}/forward",
-                look=partial(_step, net=Net(kind, dimensions), variants=VARIANTS, backward=False),
+                observe=partial(_step, net=Net(kind, dimensions), variants=VARIANTS, backward=False),
                 rows=("T08",),
                 quick=quick,
             )
@@ -178,5 +182,5 @@ def cases() -> Iterator[BehaviourCase]:
             net = Net("block", dimensions, training, tracked=tracked)
             yield case(
                 name=f"{where}/{'train' if training else 'eval'}/block/tracking={'on' if tracked else 'off'}",
-                look=partial(_step, net=net, variants=VARIANTS, backward=True),
+                observe=partial(_step, net=net, variants=VARIANTS, backward=True),
             )

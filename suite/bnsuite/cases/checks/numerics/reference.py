@@ -1,31 +1,31 @@
-"""REF: results against float64 over magnitudes, sizes, settings and what is asked of the backward pass."""
+"""Family ``reference``: results against float64 over magnitudes, sizes, settings and requested gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.reference import (
+from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
-    Seen,
-    multiple,
-    right,
-    start_of,
+    StepResult,
+    error_ratio,
+    randomize_state,
+    reference_step,
+    state_of,
     step_against_float64,
-    unsettle,
 )
+from bnsuite.cases.checks.material.outcomes import each_backend
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 RULE = "outputs, gradients and statistics are as close to float64 as two-pass float32 arithmetic"
-#: Inputs, (N, C, ...), by a name that tells the number of values a channel.
+#: Inputs, (N, C, ...), by a name that has the number of values per channel.
 SHAPES: dict[str, tuple[int, ...]] = {
     "1d/n=2": (2, 7),
     "1d/n=33": (33, 65),
@@ -39,7 +39,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 STDS = (1e-3, 1e-2, 0.3, 3.0, 100.0, 1e3)
 EPSS = (0.0, 1e-12, 1e-6, 1e-5, 1e-3)
-#: What gradients are asked of.
+#: The tensors whose gradients are requested.
 SUBSETS = tuple(
     tuple(part for part, taken in zip(("x", "weight", "bias"), bits, strict=True) if taken)
     for bits in product((True, False), repeat=3)
@@ -47,27 +47,11 @@ SUBSETS = tuple(
 )
 
 
-def each(subject: Subject, *, looks: Mapping[str, Look]) -> Iterator[Observation]:
-    """What all `looks` see, each under its name; on CUDA once more by torch's own kernels in place of cuDNN's."""
-    import torch
-
-    def seen(prefix: str) -> Iterator[Observation]:
-        for name, look in looks.items():
-            for one in look(subject):
-                yield replace(one, what=f"{prefix}{name}/{one.what}" if name else f"{prefix}{one.what}")
-
-    yield from seen("")
-    if torch.device(subject.device).type == "cuda":
-        with torch.backends.cudnn.flags(enabled=False):
-            found = list(seen("cudnn=off/"))
-        yield from found
-
-
 def _train(subject: Subject, *, shape: tuple[int, ...], std: float, channels_last: bool) -> Iterator[Observation]:
     """A training step. All of the batch's variance goes into running_var, where a small one would else be lost."""
     import torch
 
-    layer = unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1], momentum=1.0))
+    layer = randomize_state(subject.batch_norm(len(shape) - 2 or 1, shape[1], momentum=1.0))
     x, dy = subject.randn(*shape, mean=std / 4, std=std), subject.randn(*shape, seed=1)
     if channels_last:
         x, dy = (one.contiguous(memory_format=torch.channels_last) for one in (x, dy))
@@ -76,7 +60,7 @@ def _train(subject: Subject, *, shape: tuple[int, ...], std: float, channels_las
 
 def _many(subject: Subject, *, count: int, std: float) -> Iterator[Observation]:
     """A training step with `count` values in the one channel."""
-    layer = unsettle(subject.batch_norm(2, 1, momentum=1.0))
+    layer = randomize_state(subject.batch_norm(2, 1, momentum=1.0))
     side = 512
     shape = (count // side**2, 1, side, side)
     yield from step_against_float64(
@@ -91,7 +75,7 @@ def _eps(subject: Subject, *, dimensions: int, eps: float, training: bool) -> It
     shape = (16, 9, *[5] * dimensions) if dimensions > 1 else (80, 9)
     scale = torch.logspace(-3, 2, 9, device=subject.device).view(-1, *[1] * (len(shape) - 2))
     x = subject.randn(*shape) * scale
-    layer = unsettle(subject.batch_norm(dimensions, shape[1], eps=eps, momentum=1.0)).train(training)
+    layer = randomize_state(subject.batch_norm(dimensions, shape[1], eps=eps, momentum=1.0)).train(training)
     with torch.no_grad():
         for name, power in (("running_mean", 1), ("running_var", 2)):
             getattr(layer, name).mul_(scale.flatten() ** power / 5)
@@ -102,7 +86,7 @@ def _spread(subject: Subject, *, affine: bool) -> Iterator[Observation]:
     """Evaluation with stored variances from 1e-8 to 1e8."""
     import torch
 
-    layer: Any = unsettle(subject.batch_norm(2, 17, affine=affine)).eval()
+    layer: Any = randomize_state(subject.batch_norm(2, 17, affine=affine)).eval()
     layer.running_var.copy_(torch.logspace(-8, 8, 17))
     shape = (4, 17, 5, 6)
     yield from step_against_float64(layer, subject.randn(*shape), subject.randn(*shape, seed=1))
@@ -113,12 +97,12 @@ def _settings(
 ) -> Iterator[Observation]:
     shape = (6, 5, *[4] * dimensions)
     layer = subject.batch_norm(dimensions, 5, affine=affine, track_running_stats=track_running_stats)
-    unsettle(layer).train(training)
+    randomize_state(layer).train(training)
     yield from step_against_float64(layer, subject.randn(*shape), subject.randn(*shape, seed=1))
 
 
-def _of_subset(layer: Any, x: torch.Tensor, dy: torch.Tensor, asked: tuple[str, ...]) -> Seen:
-    """A step in which gradients are asked of some of x, weight and bias."""
+def _of_subset(layer: Any, x: torch.Tensor, dy: torch.Tensor, asked: tuple[str, ...]) -> StepResult:
+    """Returns the results of a step in which gradients of some of x, weight and bias are requested."""
     for name in ("weight", "bias"):
         parameter = getattr(layer, name)
         parameter.grad = None
@@ -126,47 +110,51 @@ def _of_subset(layer: Any, x: torch.Tensor, dy: torch.Tensor, asked: tuple[str, 
     leaf = x.detach().clone().requires_grad_("x" in asked)
     y = layer(leaf)
     y.backward(dy)
-    return Seen(y=y.detach(), dx=leaf.grad, dweight=layer.weight.grad, dbias=layer.bias.grad)
+    return StepResult(y=y.detach(), dx=leaf.grad, dweight=layer.weight.grad, dbias=layer.bias.grad)
 
 
-def _worst(found: list[Seen], exact: Seen, plain: Seen, asked: tuple[str, ...]) -> Iterator[Observation]:
-    """The worst of several like steps: memory that nobody wrote may hold something else each time."""
+def _worst(
+    found: list[StepResult], exact: StepResult, rounded: StepResult, asked: tuple[str, ...]
+) -> Iterator[Observation]:
+    """Yields the worst of several equal steps: uninitialized memory may differ each time."""
     for part, name in (("dx", "x"), ("dweight", "weight"), ("dbias", "bias")):
         grads = [grad for seen in found if (grad := getattr(seen, part)) is not None]
         yield Observation(
             f"{part} given", f"{len(grads)} of {len(found)}", expected=f"{len(found) * (name in asked)} of {len(found)}"
         )
         if grads:
-            truth, honest = getattr(exact, part), getattr(plain, part)
-            yield Observation(part, max(multiple(grad, truth, honest) for grad in grads), LIMIT)
+            truth, two_pass = getattr(exact, part), getattr(rounded, part)
+            yield Observation(part, max(error_ratio(grad, truth, two_pass) for grad in grads), LIMIT)
 
 
 def _subset(
     subject: Subject, *, shape: tuple[int, ...], asked: tuple[str, ...], training: bool
 ) -> Iterator[Observation]:
-    layer = unsettle(subject.batch_norm(len(shape) - 2 or 1, shape[1])).train(training)
+    layer = randomize_state(subject.batch_norm(len(shape) - 2 or 1, shape[1])).train(training)
     x, dy = subject.randn(*shape), subject.randn(*shape, seed=1)
-    start = start_of(layer)
-    exact, plain = (right(start, x, dy, exact=one) for one in (True, False))
-    yield from _worst([_of_subset(layer, x, dy, asked) for _ in range(3)], exact, plain, asked)
+    start = state_of(layer)
+    exact, rounded = (reference_step(start, x, dy, exact=one) for one in (True, False))
+    yield from _worst([_of_subset(layer, x, dy, asked) for _ in range(3)], exact, rounded, asked)
 
 
-def _kin_subset(
+def _other_norm_subset(
     subject: Subject, *, kind: str, shape: tuple[int, ...], asked: tuple[str, ...]
 ) -> Iterator[Observation]:
-    layer = kin.make(subject, kind, shape)
+    layer = other_norms.make(subject, kind, shape)
     x, dy = subject.randn(*shape), subject.randn(*shape, seed=1)
-    found = [kin.flat(_of_subset(layer, x, dy, asked)) for _ in range(3)]
+    found = [other_norms.flat(_of_subset(layer, x, dy, asked)) for _ in range(3)]
     for name in ("weight", "bias"):
         getattr(layer, name).requires_grad_()
-    exact, plain = (kin.flat(kin.right(kind, layer, x, dy, exact=one)) for one in (True, False))
-    yield from _worst(found, exact, plain, asked)
+    exact, rounded = (
+        other_norms.flat(other_norms.reference_step(kind, layer, x, dy, exact=one)) for one in (True, False)
+    )
+    yield from _worst(found, exact, rounded, asked)
 
 
-def _kin(subject: Subject, *, kind: str, shape: tuple[int, ...], std: float) -> Iterator[Observation]:
-    layer = kin.make(subject, kind, shape)
+def _other_norm(subject: Subject, *, kind: str, shape: tuple[int, ...], std: float) -> Iterator[Observation]:
+    layer = other_norms.make(subject, kind, shape)
     x, dy = subject.randn(*shape, mean=std / 4, std=std), subject.randn(*shape, seed=1)
-    yield from kin.step_against_float64(kind, layer, x, dy)
+    yield from other_norms.step_against_float64(kind, layer, x, dy)
 
 
 def _composite(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -179,7 +167,7 @@ def _composite(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tor
 
 
 def _block(block: str, dtype: torch.dtype, device: str) -> tuple[nn.Module, nn.Module, tuple[int, ...]]:
-    """What stands before and after batch norm of 8 channels, and the shape of the input."""
+    """Returns the layers before and after batch norm of 8 channels, and the shape of the input."""
     import torch
     from torch import nn
 
@@ -197,13 +185,13 @@ def _block(block: str, dtype: torch.dtype, device: str) -> tuple[nn.Module, nn.M
 
 
 def _in_block(subject: Subject, *, block: str) -> Iterator[Observation]:
-    """Batch norm between other layers: its incoming gradient is in the layout that they happen to leave.
+    """Runs batch norm between other layers, whose gradient may be in any layout.
 
     The block is computed with the layer, with the composite in its place, and with the composite in float64.
     """
     import torch
 
-    layer: Any = unsettle(subject.batch_norm(2 if block == "conv" else 1, 8))
+    layer: Any = randomize_state(subject.batch_norm(2 if block == "conv" else 1, 8))
 
     def grads(dtype: torch.dtype, *, composed: bool) -> dict[str, torch.Tensor]:
         before, after, shape = _block(block, dtype, subject.device)
@@ -220,64 +208,66 @@ def _in_block(subject: Subject, *, block: str) -> Iterator[Observation]:
 
     with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
         seen = grads(torch.float32, composed=False)
-        plain, exact = (grads(dtype, composed=True) for dtype in (torch.float32, torch.float64))
+        rounded, exact = (grads(dtype, composed=True) for dtype in (torch.float32, torch.float64))
     for name, one in seen.items():
-        yield Observation(name, multiple(one, exact[name], plain[name]), LIMIT)
+        yield Observation(name, error_ratio(one, exact[name], rounded[name]), LIMIT)
 
 
-def _case(name: str, looks: Mapping[str, Look], **options: Any) -> NumericsCase:
+def _case(name: str, observers: Mapping[str, Observe], **options: Any) -> NumericsCase:
     options = {"rule": RULE, "quick": False, **options}
-    return NumericsCase(group="REF", name=name, look=partial(each, looks=looks), **options)
+    return NumericsCase(group="reference", name=name, observe=partial(each_backend, observers=observers), **options)
 
 
 def _magnitudes() -> Iterator[NumericsCase]:
     rows = ("N19", "N24", "N82")
     for size, shape in SHAPES.items():
         for layout in ("contiguous", "channels-last") if len(shape) == 4 else ("contiguous",):
-            look = partial(_train, shape=shape, channels_last=layout == "channels-last")
+            observe = partial(_train, shape=shape, channels_last=layout == "channels-last")
             large = size == "2d/n=100000"
-            looks = {f"std={std:g}": partial(look, std=std) for std in STDS if not large or std in {1e-2, 100.0}}
-            yield _case(f"batch_norm{size}/train/{layout}", looks, rows=rows, quick=size in {"1d/n=33", "2d/n=60"})
+            observers = {f"std={std:g}": partial(observe, std=std) for std in STDS if not large or std in {1e-2, 100.0}}
+            yield _case(f"batch_norm{size}/train/{layout}", observers, rows=rows, quick=size in {"1d/n=33", "2d/n=60"})
     for power in (20, 22):
-        looks = {f"std={std:g}": partial(_many, count=2**power, std=std) for std in (1e-3, 1e3)}
-        yield _case(f"batch_norm2d/n=2.{power}/train/contiguous", looks, rows=("N19",))
+        observers = {f"std={std:g}": partial(_many, count=2**power, std=std) for std in (1e-3, 1e3)}
+        yield _case(f"batch_norm2d/n=2.{power}/train/contiguous", observers, rows=("N19",))
 
 
 def _settled() -> Iterator[NumericsCase]:
     for dimensions, training in product((1, 2), (True, False)):
         # Torch has refused to train with an eps of 0 since 2.14.
         given = [eps for eps in EPSS if eps or not training]
-        looks = {f"eps={eps:g}": partial(_eps, dimensions=dimensions, eps=eps, training=training) for eps in given}
+        observers = {f"eps={eps:g}": partial(_eps, dimensions=dimensions, eps=eps, training=training) for eps in given}
         yield _case(
             f"batch_norm{dimensions}d/{'train' if training else 'eval'}/eps",
-            looks,
+            observers,
             rule="the layer computes with the eps it was given",
             rows=("N64",) if training else (),
             quick=dimensions == 2,
         )
-    looks = {f"affine={affine}".lower(): partial(_spread, affine=affine) for affine in (True, False)}
-    yield _case("batch_norm2d/eval/running_var=1e-8..1e8", looks, quick=True)
+    observers = {f"affine={affine}".lower(): partial(_spread, affine=affine) for affine in (True, False)}
+    yield _case("batch_norm2d/eval/running_var=1e-8..1e8", observers, quick=True)
     for dimensions, training in product((1, 2, 3), (True, False)):
-        looks = {
+        observers = {
             f"affine={affine}/track_running_stats={track}".lower(): partial(
                 _settings, dimensions=dimensions, affine=affine, track_running_stats=track, training=training
             )
             for affine, track in product((True, False), repeat=2)
         }
         name = f"batch_norm{dimensions}d/{'train' if training else 'eval'}/settings"
-        yield _case(name, looks, rows=("N82",), quick=dimensions == 2)
+        yield _case(name, observers, rows=("N82",), quick=dimensions == 2)
 
 
 def _asked() -> Iterator[NumericsCase]:
-    options: dict[str, Any] = {"rule": "a gradient is the same whichever others are asked for", "rows": ("D02",)}
+    options: dict[str, Any] = {"rule": "a gradient does not depend on which others are requested", "rows": ("D02",)}
     for shape, training in product(((16, 9), (4, 9, 5, 6)), (True, False)):
-        look = partial(_subset, shape=shape, training=training)
-        looks = {"+".join(asked): partial(look, asked=asked) for asked in SUBSETS}
+        observe = partial(_subset, shape=shape, training=training)
+        observers = {"+".join(asked): partial(observe, asked=asked) for asked in SUBSETS}
         name = f"batch_norm{len(shape) // 2}d/{'train' if training else 'eval'}/asked"
-        yield _case(name, looks, quick=training and len(shape) == 2, **options)
-    for kind, shape in product(kin.KINDS, ((16, 8, 6), (4, 8, 5, 6))):
-        looks = {"+".join(asked): partial(_kin_subset, kind=kind, shape=shape, asked=asked) for asked in SUBSETS}
-        yield _case(f"{kind}/{len(shape) - 2}d/asked", looks, torch_only=True, **options)
+        yield _case(name, observers, quick=training and len(shape) == 2, **options)
+    for kind, shape in product(other_norms.KINDS, ((16, 8, 6), (4, 8, 5, 6))):
+        observers = {
+            "+".join(asked): partial(_other_norm_subset, kind=kind, shape=shape, asked=asked) for asked in SUBSETS
+        }
+        yield _case(f"{kind}/{len(shape) - 2}d/asked", observers, torch_only=True, **options)
 
 
 def _others() -> Iterator[NumericsCase]:
@@ -285,18 +275,18 @@ def _others() -> Iterator[NumericsCase]:
         yield _case(
             f"block={block}",
             {"": partial(_in_block, block=block)},
-            rule="gradients through a block are as right as with batch norm made of basic operations",
+            rule="gradients through a block are as exact as with batch norm made of basic operations",
             rows=("N23",) if block == "conv" else ("N14",),
             quick=block == "conv",
         )
     for count in (1, 5, 64, 1000):
-        look = partial(_kin, kind=kin.LAYER, std=3.0)
-        looks = {f"size={size}": partial(look, shape=(count, size)) for size in (8, 65, 1024)}
-        yield _case(f"layer_norm/n={count}", looks, rows=("N66",), torch_only=True, quick=count == 64)
-    for kind, shape in product(kin.KINDS, ((3, 8, 40), (5, 6, 9, 7), (2, 64, 32, 32), (2, 4, 3, 4, 5))):
-        looks = {f"std={std:g}": partial(_kin, kind=kind, shape=shape, std=std) for std in STDS[::2]}
-        rows = ("N81",) if kind == kin.GROUP else ()
-        yield _case(f"{kind}/{'x'.join(map(str, shape))}", looks, rows=rows, torch_only=True)
+        observe = partial(_other_norm, kind=other_norms.LAYER, std=3.0)
+        observers = {f"size={size}": partial(observe, shape=(count, size)) for size in (8, 65, 1024)}
+        yield _case(f"layer_norm/n={count}", observers, rows=("N66",), torch_only=True, quick=count == 64)
+    for kind, shape in product(other_norms.KINDS, ((3, 8, 40), (5, 6, 9, 7), (2, 64, 32, 32), (2, 4, 3, 4, 5))):
+        observers = {f"std={std:g}": partial(_other_norm, kind=kind, shape=shape, std=std) for std in STDS[::2]}
+        rows = ("N81",) if kind == other_norms.GROUP else ()
+        yield _case(f"{kind}/{'x'.join(map(str, shape))}", observers, rows=rows, torch_only=True)
 
 
 def cases() -> Iterator[NumericsCase]:

@@ -1,4 +1,4 @@
-"""STATS: running statistics and the counter."""
+"""Family ``running-statistics``: running statistics and the counter."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import Look, NumericsCase, Observation, Subject
-from bnsuite.cases.checks.numerics.eval_backward import KINDS, Kind, Setting
-from bnsuite.cases.checks.reference import LIMIT, Seen, Start, multiple, right, start_of, step_against_float64, unsettle
+from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material.arithmetic import (
+    LIMIT,
+    LayerState,
+    StepResult,
+    error_ratio,
+    randomize_state,
+    reference_step,
+    state_of,
+    step_against_float64,
+)
+from bnsuite.cases.checks.material.layouts import part_of_larger
+from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
+from bnsuite.cases.checks.material.states import BUFFERS, STATISTICS, buffer_snapshot
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-STATISTICS = ("running_mean", "running_var")
-KEPT = (*STATISTICS, "num_batches_tracked")
-
-
-def _kept(layer: nn.Module) -> dict[str, torch.Tensor]:
-    found = {name: getattr(layer, name, None) for name in KEPT}
-    return {name: value.detach().clone() for name, value in found.items() if value is not None}
 
 
 def _change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], prefix: str = "") -> Iterator[Observation]:
@@ -35,9 +38,9 @@ def _change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], pre
 
 
 def _kind_of(layer: nn.Module, dtype: str = "float32") -> Iterator[Observation]:
-    """What the buffers are: of their dtype, and no part of a graph, which would grow with every step."""
+    """Checks that buffers have their dtype and hold no graph, which would grow with every step."""
     wanted = dict.fromkeys(STATISTICS, dtype) | {"num_batches_tracked": "int64"}
-    for name in KEPT:
+    for name in BUFFERS:
         found = getattr(layer, name, None)
         if found is not None:
             yield Observation(f"{name}, dtype", str(found.dtype).removeprefix("torch."), expected=wanted[name])
@@ -54,23 +57,23 @@ def _step(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     yield from _kind_of(layer, "float64" if setting.dtype == "float64" else "float32")
 
 
-def _after(start: Start, batches: Sequence[torch.Tensor], *, exact: bool) -> Seen:
+def _after(start: LayerState, batches: Sequence[torch.Tensor], *, exact: bool) -> StepResult:
     """The statistics after training steps on `batches`."""
-    seen = Seen()
+    seen = StepResult()
     for x in batches:
-        seen = right(start, x, None, exact=exact)
+        seen = reference_step(start, x, None, exact=exact)
         start = replace(start, running_mean=seen.running_mean, running_var=seen.running_var, counted=start.counted + 1)
     return seen
 
 
 def _against(
-    layer: nn.Module, start: Start, batches: Sequence[torch.Tensor], prefix: str = ""
+    layer: nn.Module, start: LayerState, batches: Sequence[torch.Tensor], prefix: str = ""
 ) -> Iterator[Observation]:
     """The statistics of `layer`, which began at `start`, after it was trained on `batches`."""
-    exact, plain = (_after(start, batches, exact=one) for one in (True, False))
+    exact, rounded = (_after(start, batches, exact=one) for one in (True, False))
     for name in STATISTICS:
         yield Observation(
-            f"{prefix}{name}", multiple(getattr(layer, name), getattr(exact, name), getattr(plain, name)), LIMIT
+            f"{prefix}{name}", error_ratio(getattr(layer, name), getattr(exact, name), getattr(rounded, name)), LIMIT
         )
     counter = getattr(layer, "num_batches_tracked", None)
     if counter is not None:
@@ -80,7 +83,7 @@ def _against(
 def _sequence(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     """Batches of different sizes and extents, with evaluations between them that count for nothing."""
     layer = setting.layer(subject)
-    start = start_of(layer, momentum=setting.momentum)
+    start = state_of(layer, momentum=setting.momentum)
     shape = setting.kind.shape
     batches = [
         replace(setting, shape=(n, shape[1], *(max(1, extent - cut) for extent in shape[2:])), mean=n / 2.0).x(
@@ -100,13 +103,13 @@ def _evaluation(subject: Subject, *, setting: Setting, trains: bool) -> Iterator
     """Evaluation with a step back leaves every bit of the statistics, also if nothing but the input can be trained."""
     layer = setting.layer(subject).eval()
     layer.requires_grad_(trains)
-    before = _kept(layer)
+    before = buffer_snapshot(layer)
     with setting.backend():
         for seed in range(3):
             x = setting.x(subject, seed).requires_grad_()
             y = layer(x)
             y.backward(subject.randn(*y.shape, seed=9, dtype=setting.dtype))
-    yield from _change(before, _kept(layer))
+    yield from _change(before, buffer_snapshot(layer))
 
 
 def _several(subject: Subject, *, setting: Setting, how: str = "", rounds: int = 1) -> Iterator[Observation]:
@@ -114,7 +117,7 @@ def _several(subject: Subject, *, setting: Setting, how: str = "", rounds: int =
     import torch
 
     layer = setting.layer(subject)
-    start = start_of(layer, momentum=setting.momentum)
+    start = state_of(layer, momentum=setting.momentum)
     batches = [setting.x(subject, seed) for seed in range(10)] * rounds
     layer.requires_grad_(how != "frozen")
     with {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}.get(how, nullcontext)():
@@ -128,28 +131,15 @@ def _twice(subject: Subject, *, kind: Kind) -> Iterator[Observation]:
     """A layer used twice before one step back moves its statistics twice; steps back never move them."""
     setting = Setting(kind=kind)
     layer = setting.layer(subject)
-    start = start_of(layer)
+    start = state_of(layer)
     first, second = setting.x(subject), setting.x(subject, 1) * 2.0
     y = layer(first) * layer(second)
     yield from _against(layer, start, (first, second))
-    before = _kept(layer)
+    before = buffer_snapshot(layer)
     dy = subject.randn(*y.shape, seed=2)
     y.backward(dy, retain_graph=True)
     y.backward(dy)
-    yield from _change(before, _kept(layer), "after two steps back: ")
-
-
-def _view(values: torch.Tensor, how: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """A larger tensor of fours, and a part of it with strides or an offset, which holds `values`, (C,)."""
-    count = values.numel()
-    whole = values.new_full((3 * count + 1,), 4.0)
-    part = {
-        "every-second": lambda: whole[: 2 * count : 2],
-        "column": lambda: whole[: 3 * count].view(count, 3)[:, 1],
-        "offset": lambda: whole[1 : count + 1],
-    }[how]()
-    part.copy_(values)
-    return whole, part
+    yield from _change(before, buffer_snapshot(layer), "after two steps back: ")
 
 
 def _strided(subject: Subject, *, how: str, setting: Setting, function: bool) -> Iterator[Observation]:
@@ -157,10 +147,10 @@ def _strided(subject: Subject, *, how: str, setting: Setting, function: bool) ->
     import torch
 
     layer, x = setting.layer(subject), setting.x(subject)
-    views = {name: _view(getattr(layer, name), how) for name in STATISTICS}
+    views = {name: part_of_larger(getattr(layer, name), how) for name in STATISTICS}
     for name, (_, part) in views.items():
         setattr(layer, name, part)
-    start = start_of(layer)
+    start = state_of(layer)
     with setting.backend():
         if function:
             norm: Any = torch.nn.functional.batch_norm
@@ -214,7 +204,7 @@ def _again(subject: Subject) -> Iterator[Observation]:
     batches = [setting.x(subject, seed) * (seed + 1.0) for seed in range(6)]
     update: Any = swa_utils.update_bn
     update(batches, layer)
-    start = replace(start_of(subject.batch_norm(2, setting.kind.shape[1])), momentum=None)
+    start = replace(state_of(subject.batch_norm(2, setting.kind.shape[1])), momentum=None)
     yield from _against(layer, start, batches)
 
 
@@ -223,7 +213,7 @@ def _instance(subject: Subject, *, kind: Kind, momentum: float) -> Iterator[Obse
     from torch import nn
 
     make = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[kind.dimensions]
-    layer = unsettle(make(kind.shape[1], track_running_stats=True, momentum=momentum)).to(subject.device)
+    layer = randomize_state(make(kind.shape[1], track_running_stats=True, momentum=momentum)).to(subject.device)
     x = subject.randn(*kind.shape)
     results = []
     for dtype in (x.double().dtype, x.dtype):
@@ -232,8 +222,8 @@ def _instance(subject: Subject, *, kind: Kind, momentum: float) -> Iterator[Obse
         olds = (getattr(layer, name).to(dtype) for name in STATISTICS)
         results.append([(1 - momentum) * old + momentum * new for old, new in zip(olds, news, strict=True)])
     layer(x)
-    for name, exact, plain in zip(STATISTICS, *results, strict=True):
-        yield Observation(name, multiple(getattr(layer, name), exact, plain), LIMIT)
+    for name, exact, rounded in zip(STATISTICS, *results, strict=True):
+        yield Observation(name, error_ratio(getattr(layer, name), exact, rounded), LIMIT)
 
 
 MOMENTA: tuple[float | None, ...] = (0.0, 1e-3, 0.1, 0.9, 1.0, None)
@@ -246,29 +236,29 @@ FEW = {
     "batch_norm2d/one-sample": (1, 7, 1, 0),
     "batch_norm3d": (1, 7, 0, 1, 1),
 }
-#: What must hold, by a name's first part.
+#: The property that must hold, by the first part of a name.
 RULES = {
-    "step": "the running variance is of the unbiased estimate, and the momentum is the share of the new batch",
-    "sequence": "batches of every size count alike, and evaluations between them not at all",
-    "eval": "evaluation changes no statistic",
-    "strided": "statistics that are parts of larger tensors are updated, and nothing beside them",
-    "twice": "every forward pass in training counts once, and no step back does",
-    "ungraded": "training moves the statistics whether or not gradients are wanted",
-    "small": "updates of a thousandth are not lost, whatever the precision of the input",
-    "population": "after many small batches the statistics are the population's",
+    "step": "the running variance is the unbiased estimate, and the momentum is the share of the new batch",
+    "sequence": "batches of every size count equally, and evaluations do not count",
+    "eval": "evaluation does not change the statistics",
+    "strided": "statistics that are parts of larger tensors are updated, and nothing else is",
+    "twice": "every forward pass in training counts once, and no backward pass does",
+    "ungraded": "training moves the statistics with and without gradients",
+    "small": "updates of a thousandth are kept in every precision of the input",
+    "population": "after many small batches the statistics are those of the population",
     "averaged": "the statistics of a moving average of the model follow the model's",
-    "update_bn": "statistics taken anew are the plain average over the batches",
+    "update_bn": "recomputed statistics are the plain average over the batches",
     "instance_norm": "instance norm tracks the mean of its samples' means and unbiased variances",
 }
 TORCH_ONLY = re.compile(r"strided/function/.*|update_bn|instance_norm/.*")
 QUICK = re.compile(r"step/.*/(momentum=0.9|n=2)|sequence/.*none|eval/.*/trainable|strided/every-second/.*2d|ungraded.*")
 
-#: A check before it is a case: its name, its look and its rows.
-Entry = tuple[str, Look, tuple[str, ...]]
+#: A check before it is a case: its name, its function and its rows.
+Entry = tuple[str, Observe, tuple[str, ...]]
 
 
 def _steps() -> Iterator[tuple[str, Setting, tuple[str, ...]]]:
-    """Each step's name, setting, and the rows it would catch."""
+    """Yields the name and setting of each step, and the rows it would catch."""
     for kind in KINDS:
         for momentum in MOMENTA:
             yield f"{kind.name}/momentum={momentum}", Setting(kind=kind, momentum=momentum, counted=3), ("N49", "T15")
@@ -288,17 +278,17 @@ def _steps() -> Iterator[tuple[str, Setting, tuple[str, ...]]]:
 
 
 def _by_backend(cudnn: bool) -> Iterator[Entry]:
-    """What is looked at with and, on CUDA, without cuDNN."""
+    """Yields the checks that run with and, on CUDA, without cuDNN."""
     for name, setting, rows in _steps():
         yield f"step/{name}", partial(_step, setting=replace(setting, cudnn=cudnn)), rows
     for kind in KINDS:
-        plain = Setting(kind=kind, cudnn=cudnn)
-        yield f"eval/{kind.name}/trainable", partial(_evaluation, setting=plain, trains=True), ()
-        yield f"eval/{kind.name}/frozen", partial(_evaluation, setting=plain, trains=False), ("T11",)
+        rounded = Setting(kind=kind, cudnn=cudnn)
+        yield f"eval/{kind.name}/trainable", partial(_evaluation, setting=rounded, trains=True), ()
+        yield f"eval/{kind.name}/frozen", partial(_evaluation, setting=rounded, trains=False), ("T11",)
         for how in ("every-second", "column", "offset"):
-            look = partial(_strided, how=how, setting=plain)
-            yield f"strided/{how}/{kind.name}", partial(look, function=False), ("N10",)
-            yield f"strided/function/{how}/{kind.name}", partial(look, function=True), ("N10",)
+            observe = partial(_strided, how=how, setting=rounded)
+            yield f"strided/{how}/{kind.name}", partial(observe, function=False), ("N10",)
+            yield f"strided/function/{how}/{kind.name}", partial(observe, function=True), ("N10",)
     for layout in LAYOUTS:
         setting = Setting(layout=layout, cudnn=cudnn)
         yield f"eval/batch_norm2d/{layout}", partial(_evaluation, setting=setting, trains=True), ()
@@ -307,8 +297,8 @@ def _by_backend(cudnn: bool) -> Iterator[Entry]:
 def _once() -> Iterator[Entry]:
     for kind in KINDS:
         for momentum in (0.1, None):
-            look: Look = partial(_sequence, setting=Setting(kind=kind, momentum=momentum))
-            yield f"sequence/{kind.name}/momentum={momentum}", look, ("N49", "T15")
+            observe: Observe = partial(_sequence, setting=Setting(kind=kind, momentum=momentum))
+            yield f"sequence/{kind.name}/momentum={momentum}", observe, ("N49", "T15")
         yield f"twice/{kind.name}", partial(_twice, kind=kind), ()
     for how in ("no_grad", "inference_mode", "frozen"):
         yield f"ungraded/{how}", partial(_several, setting=Setting(), how=how), ("T11",) if how == "frozen" else ()
@@ -317,16 +307,16 @@ def _once() -> Iterator[Entry]:
         yield f"small/{dtype}", partial(_several, setting=small, rounds=20), ("T22",)
     for kind in KINDS[1:]:
         for share in (0.1, 1.0):
-            look = partial(_instance, kind=kind, momentum=share)
-            yield f"instance_norm/{kind.dimensions}d/momentum={share}", look, ()
+            observe = partial(_instance, kind=kind, momentum=share)
+            yield f"instance_norm/{kind.dimensions}d/momentum={share}", observe, ()
 
 
 def _long() -> Iterator[Entry]:
-    """What many steps or other tools of torch make of the statistics."""
+    """Yields the checks of many steps and of other tools of torch."""
     for shape in ((2, 256), (3, 256), (4, 256), (1, 256, 2), (2, 256, 1, 1)):
         for momentum in (0.1, None):
-            look = partial(_population, shape=shape, momentum=momentum)
-            yield f"population/{'x'.join(map(str, shape))}/momentum={momentum}", look, ("N44", "N45", "N47")
+            observe = partial(_population, shape=shape, momentum=momentum)
+            yield f"population/{'x'.join(map(str, shape))}/momentum={momentum}", observe, ("N44", "N45", "N47")
     for buffers in (True, False):
         yield f"averaged/use_buffers={buffers}", partial(_averaged, buffers=buffers), ("T13",)
     yield "update_bn", _again, ()
@@ -336,15 +326,15 @@ def cases() -> Iterator[NumericsCase]:
     """Every check, and on CUDA those that have a choice of backend a second time with cuDNN off."""
     entirely = chain(_by_backend(cudnn=True), _once(), _long())
     for entries, suffix in ((entirely, ""), (_by_backend(cudnn=False), "/cudnn=off")):
-        for given, look, rows in entries:
+        for given, observe, rows in entries:
             name = given.lower()
             yield NumericsCase(
-                group="STATS",
+                group="running-statistics",
                 name=name + suffix,
-                look=look,
+                observe=observe,
                 rule=RULES[name.split("/")[0]],
                 rows=rows,
                 torch_only=TORCH_ONLY.fullmatch(name) is not None,
-                cuda_only=bool(suffix),
+                gpu_only=bool(suffix),
                 quick=not suffix and QUICK.fullmatch(name) is not None,
             )

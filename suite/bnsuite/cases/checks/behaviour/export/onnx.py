@@ -1,4 +1,4 @@
-"""EXPORT, to ONNX: layers through torch's two exporters and onnxruntime, on a CPU."""
+"""Layers written to ONNX by torch's two exporters and run by onnxruntime, on a CPU."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import multiple, right, start_of, unsettle
-from bnsuite.cases.checks.two_ranks import programs
+from bnsuite.cases.checks.material import networks
+from bnsuite.cases.checks.material.arithmetic import error_ratio, randomize_state, reference_step, state_of
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """What was written: the file's bytes, and what is in it."""
+    """A written model: the bytes of the file, and its graph."""
 
     data: bytes
     graph: Any
@@ -90,22 +90,22 @@ def _layer(
     _: Subject, *, shape: tuple[int, ...], options: dict[str, Any], training: bool, dynamo: bool
 ) -> Iterator[Observation]:
     here = Subject("cpu")
-    layer = unsettle(here.batch_norm(max(1, len(shape) - 2), shape[1], **options)).train(training)
+    layer = randomize_state(here.batch_norm(max(1, len(shape) - 2), shape[1], **options)).train(training)
     x = here.randn(*shape)
     model = _write(layer, x, dynamo=dynamo)
-    start = start_of(layer, eps=options.get("eps", 1e-5), momentum=options.get("momentum", 0.1))
+    start = state_of(layer, eps=options.get("eps", 1e-5), momentum=options.get("momentum", 0.1))
     outputs = model.run(x)
     yield Observation("outputs", str(len(outputs)), expected="1")
-    exact, plain = (right(start, x, None, exact=one).y for one in (True, False))
+    exact, rounded = (reference_step(start, x, None, exact=one).y for one in (True, False))
     assert exact is not None
-    assert plain is not None
-    yield Observation("y", multiple(outputs[0], exact, plain), LIMIT)
+    assert rounded is not None
+    yield Observation("y", error_ratio(outputs[0], exact, rounded), LIMIT)
     if implementation.named() is None and "momentum" in options:
         norms = model.norms()
         yield Observation("nodes", str(len(norms)), expected="1")
         for norm in norms[:1]:
             yield Observation("epsilon", f"{norm.get('epsilon', 1e-5):.4g}", expected=f"{options['eps']:.4g}")
-            # ONNX weighs what was there before, torch what comes in.
+            # ONNX's momentum is the weight of the old statistics, torch's that of the new ones.
             momentum = f"{1 - norm.get('momentum', 0.9):.4g}"
             yield Observation("momentum", momentum, expected=f"{options['momentum']:.4g}")
             yield Observation("training_mode", str(norm.get("training_mode", 0)), expected=str(int(training)))
@@ -114,12 +114,12 @@ def _layer(
 def _mixed(_: Subject, *, dimensions: int, dynamo: bool) -> Iterator[Observation]:
     """A network whose first norm is frozen and whose second trains."""
     here = Subject("cpu")
-    x, _weights = programs.batch(here, dimensions, 4, 0, 0)
-    net = programs.network(here, dimensions, {}, frozen=True)
-    programs.set_training(net, training=True, frozen=True)
+    x, _weights = networks.batch(here, dimensions, 4, 0, 0)
+    net = networks.network(here, dimensions, {}, frozen=True)
+    networks.set_training(net, training=True, frozen=True)
     model = _write(net, x, dynamo=dynamo)
     if implementation.named() is None:
-        # The frozen one may be part of its convolution by now.
+        # The frozen one may have been folded into its convolution.
         modes = ["train" if norm.get("training_mode", 0) else "eval" for norm in model.norms()]
         yield Observation("the norm that trains", modes[-1] if modes else "folded", expected="train")
     yield Observation("y", _far(model.run(x)[0], net(x).detach()), ROUNDING)
@@ -127,8 +127,8 @@ def _mixed(_: Subject, *, dimensions: int, dynamo: bool) -> Iterator[Observation
 
 def _network(_: Subject, *, dimensions: int, dynamo: bool) -> Iterator[Observation]:
     here = Subject("cpu")
-    x, _weights = programs.batch(here, dimensions, 4, 0, 0)
-    net = programs.network(here, dimensions, {}).eval()
+    x, _weights = networks.batch(here, dimensions, 4, 0, 0)
+    net = networks.network(here, dimensions, {}).eval()
     yield Observation("y", _far(_write(net, x, dynamo=dynamo).run(x)[0], net(x).detach()), ROUNDING)
 
 
@@ -137,7 +137,7 @@ def _instance_norm(_: Subject, *, shape: tuple[int, ...], dynamo: bool) -> Itera
 
     here = Subject("cpu")
     kinds = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
-    layer = unsettle(kinds[len(shape)](shape[1], affine=True, track_running_stats=True)).eval()
+    layer = randomize_state(kinds[len(shape)](shape[1], affine=True, track_running_stats=True)).eval()
     x = here.randn(*shape)
     yield Observation("y", _far(_write(layer, x, dynamo=dynamo).run(x)[0], layer(x).detach()), ROUNDING)
 
@@ -150,7 +150,7 @@ def cases() -> Iterator[BehaviourCase]:
     for dynamo in (True, False):
         exporter = "dynamo" if dynamo else "torchscript"
         needs = (*NEEDS, "onnxscript") if dynamo else NEEDS
-        case = partial(BehaviourCase, group="EXPORT", needs=needs, limit_s=120.0)
+        case = partial(BehaviourCase, group="export", needs=needs, limit_s=120.0)
         for shape_name, shape in SHAPES.items():
             for option, options in OPTIONS.items():
                 for training in (False, True) if shape_name == "2d" else (False,):
@@ -158,26 +158,26 @@ def cases() -> Iterator[BehaviourCase]:
                     rows = (*rows, "A27") if "momentum" in options and not training else rows
                     yield case(
                         name=f"onnx-{exporter}/{'train' if training else 'eval'}/{shape_name}/{option}",
-                        look=partial(_layer, shape=shape, options=options, training=training, dynamo=dynamo),
+                        observe=partial(_layer, shape=shape, options=options, training=training, dynamo=dynamo),
                         rule="a layer written to ONNX computes what it does in the same mode",
                         rows=rows,
                     )
         yield case(
             name=f"onnx-{exporter}/mixed",
-            look=partial(_mixed, dimensions=2, dynamo=dynamo),
+            observe=partial(_mixed, dimensions=2, dynamo=dynamo),
             rule="a frozen norm and one that trains are exported as what they are",
             rows=("A28",),
         )
         for dimensions in (1, 2, 3):
             yield case(
                 name=f"onnx-{exporter}/network/{dimensions}d",
-                look=partial(_network, dimensions=dimensions, dynamo=dynamo),
+                observe=partial(_network, dimensions=dimensions, dynamo=dynamo),
                 rule="folding a norm changes no output",
             )
         for shape_name in ("1d", "2d", "3d"):
             yield case(
                 name=f"onnx-{exporter}/instance_norm/{shape_name}",
-                look=partial(_instance_norm, shape=SHAPES[shape_name], dynamo=dynamo),
+                observe=partial(_instance_norm, shape=SHAPES[shape_name], dynamo=dynamo),
                 rule="an exported InstanceNorm uses its running statistics as the layer does",
                 rows=("A31",),
                 torch_only=True,

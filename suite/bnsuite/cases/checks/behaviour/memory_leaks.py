@@ -1,4 +1,4 @@
-"""M-LEAK: what hundreds of steps leave behind, in torch's allocators and in the process."""
+"""Family ``memory-leaks``: memory left by hundreds of steps, in torch's allocators and in the process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnsuite.cases.allocations import held
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import unsettle
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import randomize_state
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ def _no_grad(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> None:  # no
 
 
 def _twice(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> None:
-    """A gradient penalty."""
+    """Makes a gradient penalty."""
     import torch
 
     (slope,) = torch.autograd.grad(layer(x), x, dy, create_graph=True)
@@ -49,7 +49,7 @@ def _twice(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> None:
 
 
 def _half_of_twice(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> None:
-    """A gradient with a graph that nobody walks."""
+    """Makes a gradient with a graph that is never used."""
     import torch
 
     torch.autograd.grad(layer(x), (x, *layer.parameters()), dy, create_graph=True)
@@ -97,7 +97,7 @@ PASSES: dict[str, tuple[Pass, bool]] = {
 }
 #: Inputs of the leak cases; a step takes some of the N.
 LEAK_SHAPES = {1: (24, 32), 2: (24, 16, 6, 5), 3: (24, 8, 3, 4, 5)}
-#: How many of the N each step takes, over and over; odd, so that chunks of three end in a shorter one of two or three.
+#: Samples that each step takes of the N, in turn; odd, so that chunks of three end in a shorter one.
 SIZES = (5, 8, 24, 12, 6, 17, 3, 20, 9, 14)
 
 
@@ -117,7 +117,7 @@ def _steps(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, walk: Pass, coun
 
 
 def _with_graph(layer: nn.Module) -> str:
-    """Names of the layer's tensors that drag a graph along."""
+    """Returns the names of the layer's tensors that hold a graph."""
     import torch
 
     tensors = {**dict(layer.named_buffers()), **vars(layer)}
@@ -126,9 +126,9 @@ def _with_graph(layer: nn.Module) -> str:
 
 def _leak(subject: Subject, *, dimensions: int, walk: Pass, training: bool) -> Iterator[Observation]:
     shape = LEAK_SHAPES[dimensions]
-    layer = unsettle(subject.batch_norm(dimensions, shape[1])).train(training)
+    layer = randomize_state(subject.batch_norm(dimensions, shape[1])).train(training)
     run = partial(_steps, layer, subject.randn(*shape), subject.randn(*shape, seed=1), walk)
-    # The first settles what a layer makes anew every step, and counts in the others alike.
+    # The first step makes what a layer makes anew every step, and what the others count alike.
     _, short, long = (held(partial(run, count), subject.device).net for count in (10, 10, 50))
     yield Observation("bytes/step", abs(long - short) / 40, 0.0)
     yield Observation("buffers with a graph", _with_graph(layer) or "none", expected="none")
@@ -138,37 +138,37 @@ def _resident() -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError as error:
-        raise CannotLookError("this kernel does not tell how much a process holds") from error
+        raise CheckNotApplicableError("this kernel does not tell how much a process holds") from error
     return pages * 4096
 
 
 def _growth(subject: Subject, *, dimensions: int, walk: Pass, training: bool) -> Iterator[Observation]:
     shape = LEAK_SHAPES[dimensions]
-    layer = unsettle(subject.batch_norm(dimensions, shape[1])).train(training)
+    layer = randomize_state(subject.batch_norm(dimensions, shape[1])).train(training)
     run = partial(_steps, layer, subject.randn(*shape), subject.randn(*shape, seed=1), walk)
     run(STEPS_A_WINDOW)
     marks = [_resident()]
     for _ in range(WINDOWS):
         run(STEPS_A_WINDOW)
         marks.append(_resident())
-    # A heap grows in leaps, now and then; a leak grows all the time.
+    # A heap grows rarely and in large steps; a leak grows all the time.
     least = min(after - before for before, after in pairwise(marks))
     yield Observation("resident bytes/step", max(0, least) / STEPS_A_WINDOW, GROWTH)
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="M-LEAK", rule="a step leaves nothing behind")
+    case = partial(BehaviourCase, group="memory-leaks", rule="a step leaves no memory allocated")
     for dimensions in LEAK_SHAPES:
         for name, (walk, training) in PASSES.items():
             doubly = ("M01", "M03") if "double" in name else ()
             yield case(
                 name=f"batch_norm{dimensions}d/{name}/allocated",
-                look=partial(_leak, dimensions=dimensions, walk=walk, training=training),
+                observe=partial(_leak, dimensions=dimensions, walk=walk, training=training),
                 rows=(*doubly, "M06", "M07"),
                 quick=dimensions == 2 and name in {"train/backward", "train/double-backward"},
             )
             yield case(
                 name=f"batch_norm{dimensions}d/{name}/resident",
-                look=partial(_growth, dimensions=dimensions, walk=walk, training=training),
+                observe=partial(_growth, dimensions=dimensions, walk=walk, training=training),
                 rows=("M04", "M08") if "chunks" not in name else ("M04",),
             )

@@ -1,6 +1,6 @@
-"""What is right: two-pass batch norm in float64, and the error that honest arithmetic makes in the same precision.
+"""Two-pass batch norm in float64, and the error of the same arithmetic in the precision of a layer.
 
-An error is told as a multiple of the error of a two-pass composite: mean, then the mean of the squared deviations.
+An error is a multiple of the error of a two-pass composite: mean, then the mean of the squared deviations.
 The composite computes in float32 at the least and rounds its results to the precision of what it stands beside, so
 that half precision is held to float32 sums.
 """
@@ -22,8 +22,8 @@ LIMIT = 30.0
 
 
 @dataclass
-class Seen:
-    """What one step of a layer gave; None where it gives nothing. Per channel but `y` and `dx`."""
+class StepResult:
+    """The results of one step of a layer, None where there is none; per channel but `y` and `dx`."""
 
     y: torch.Tensor | None = None
     dx: torch.Tensor | None = None
@@ -34,8 +34,8 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a layer computes from, taken before its step: parameters, running statistics and settings."""
+class LayerState:
+    """The state of a layer before its step: parameters, running statistics and settings."""
 
     weight: torch.Tensor | None
     bias: torch.Tensor | None
@@ -44,13 +44,13 @@ class Start:
     counted: int
     momentum: float | None
     eps: float
-    #: Whether the batch's statistics are used.
+    #: The statistics of the batch are used.
     by_batch: bool
     training: bool
 
 
-def start_of(layer: nn.Module, *, eps: float = 1e-5, momentum: float | None = 0.1) -> Start:
-    """The state of `layer`, which was made with this `eps` and `momentum`."""
+def state_of(layer: nn.Module, *, eps: float = 1e-5, momentum: float | None = 0.1) -> LayerState:
+    """Returns the state of `layer`, which was made with this `eps` and `momentum`."""
 
     def copy(name: str) -> torch.Tensor | None:
         found = getattr(layer, name, None)
@@ -58,7 +58,7 @@ def start_of(layer: nn.Module, *, eps: float = 1e-5, momentum: float | None = 0.
 
     mean = copy("running_mean")
     counter = getattr(layer, "num_batches_tracked", None)
-    return Start(
+    return LayerState(
         weight=copy("weight"),
         bias=copy("bias"),
         running_mean=mean,
@@ -71,8 +71,8 @@ def start_of(layer: nn.Module, *, eps: float = 1e-5, momentum: float | None = 0.
     )
 
 
-def unsettle(layer: nn.Module, seed: int = 7) -> nn.Module:
-    """Move `layer` away from its defaults, behind which faults hide: weights, biases, running statistics."""
+def randomize_state(layer: nn.Module, seed: int = 7) -> nn.Module:
+    """Moves weights, biases and running statistics away from their defaults, which hide faults; returns `layer`."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -91,8 +91,8 @@ def unsettle(layer: nn.Module, seed: int = 7) -> nn.Module:
     return layer
 
 
-def step_of(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor | None) -> Seen:
-    """One forward pass of `layer` on `x`, and a backward pass from `dy` if there is one.
+def layer_step(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor | None) -> StepResult:
+    """Returns the results of a forward pass of `layer` on `x`, and of a backward pass from `dy` if there is one.
 
     `x` is not changed; it is taken with its strides and storage.
     """
@@ -101,7 +101,7 @@ def step_of(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor | None) -> Seen:
 
         with torch.no_grad():
             y = layer(x)
-        seen = Seen(y=y)
+        seen = StepResult(y=y)
     else:
         leaf = x.detach().requires_grad_()
         for parameter in layer.parameters():
@@ -109,7 +109,7 @@ def step_of(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor | None) -> Seen:
         y = layer(leaf)
         y.backward(dy)
         weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
-        seen = Seen(
+        seen = StepResult(
             y=y.detach(),
             dx=leaf.grad,
             dweight=None if weight is None else weight.grad,
@@ -121,8 +121,8 @@ def step_of(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor | None) -> Seen:
     return seen
 
 
-def right(start: Start, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool) -> Seen:
-    """The same step by two-pass arithmetic: in float64 if `exact`, else as precisely as the layer may be expected to.
+def reference_step(start: LayerState, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool) -> StepResult:
+    """Returns the results of two-pass arithmetic: in float64 if `exact`, else in the precision expected of the layer.
 
     `x` is (N, C, ...); gradients come from autograd through basic operations.
     """
@@ -157,7 +157,7 @@ def right(start: Start, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool
         y = y * weight.view(shape)
     if bias is not None:
         y = y + bias.view(shape)
-    seen = Seen(y=y.detach(), running_mean=running_mean, running_var=running_var)
+    seen = StepResult(y=y.detach(), running_mean=running_mean, running_var=running_var)
     if dy is not None:
         y.backward(lift(dy))
         seen.dx = leaf.grad
@@ -172,18 +172,20 @@ def right(start: Start, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool
     return seen
 
 
-def compare(seen: Seen, exact: Seen, plain: Seen, *, limit: float = LIMIT, prefix: str = "") -> Iterator[Observation]:
-    """How far `seen` is from `exact`, in errors of `plain`: one observation for each part that both have."""
-    for part in fields(Seen):
-        one, truth, honest = (getattr(side, part.name) for side in (seen, exact, plain))
+def compare(
+    seen: StepResult, exact: StepResult, rounded: StepResult, *, limit: float = LIMIT, prefix: str = ""
+) -> Iterator[Observation]:
+    """Yields the error of each part of `seen`, in errors of `rounded`."""
+    for part in fields(StepResult):
+        one, truth, two_pass = (getattr(side, part.name) for side in (seen, exact, rounded))
         if (one is None) != (truth is None):
             yield Observation(f"{prefix}{part.name}", "missing" if one is None else "there", expected="as in torch")
         elif one is not None:
-            yield Observation(f"{prefix}{part.name}", multiple(one, truth, honest), limit)
+            yield Observation(f"{prefix}{part.name}", error_ratio(one, truth, two_pass), limit)
 
 
-def multiple(seen: torch.Tensor, exact: torch.Tensor, plain: torch.Tensor) -> float:
-    """The largest error of a channel of `seen`, in errors of `plain`; 1e30 if it is not finite where `exact` is.
+def error_ratio(seen: torch.Tensor, exact: torch.Tensor, rounded: torch.Tensor) -> float:
+    """Returns the largest error of a channel, in errors of `rounded`; 1e30 if it is not finite where `exact` is.
 
     Tensors are (N, C, ...) or (C,). An error under half a unit in the last place of the precision counts as that.
     """
@@ -193,27 +195,27 @@ def multiple(seen: torch.Tensor, exact: torch.Tensor, plain: torch.Tensor) -> fl
         return BOUNDLESS
     if exact.numel() == 0:
         return 0.0
-    one, truth, honest = (tensor.detach().to(torch.float64) for tensor in (seen, exact, plain))
+    one, truth, two_pass = (tensor.detach().to(torch.float64) for tensor in (seen, exact, rounded))
     if not torch.isfinite(one[torch.isfinite(truth)]).all():
         return BOUNDLESS
     by_channel = one.dim() > 1
-    rows = [(t.movedim(1, 0).flatten(1) if by_channel else t[:, None]) for t in (one, truth, honest)]  # (C, n)
-    one, truth, honest = (row.nan_to_num(0.0, 0.0, 0.0) for row in rows)
+    rows = [(t.movedim(1, 0).flatten(1) if by_channel else t[:, None]) for t in (one, truth, two_pass)]  # (C, n)
+    one, truth, two_pass = (row.nan_to_num(0.0, 0.0, 0.0) for row in rows)
     size = truth.square().mean(1).sqrt()  # (C,)
     everywhere = size.square().mean().sqrt().item()
     scale = size.clamp_min(max(everywhere * (1e-6 if by_channel else 1.0), 1e-300))
     error = (one - truth).square().mean(1).sqrt() / scale
-    honest_error = (honest - truth).square().mean(1).sqrt() / scale
-    precision = torch.finfo(plain.dtype).eps / 2  # not of what was seen, which may have lost digits it should have
+    two_pass_error = (two_pass - truth).square().mean(1).sqrt() / scale
+    precision = torch.finfo(rounded.dtype).eps / 2  # not that of `seen`, which may have lost digits it should have
     if by_channel:
-        floor = honest_error.clamp_min(max(honest_error.square().mean().sqrt().item(), precision))
+        floor = two_pass_error.clamp_min(max(two_pass_error.square().mean().sqrt().item(), precision))
     else:
-        floor = honest_error.max().clamp_min(precision).expand_as(error)
+        floor = two_pass_error.max().clamp_min(precision).expand_as(error)
     return min(BOUNDLESS, (error / floor).max().item())
 
 
-def _buffers(layer: nn.Module, before: torch.Tensor | None, start: Start, prefix: str) -> Iterator[Observation]:
-    """Whether the running mean is the tensor that it was, in the precision that it had: others may hold it."""
+def _buffers(layer: nn.Module, before: torch.Tensor | None, start: LayerState, prefix: str) -> Iterator[Observation]:
+    """Checks that the running mean is updated in place, in its precision: other code may hold the tensor."""
     after = getattr(layer, "running_mean", None)
     if before is None or after is None or start.running_mean is None:
         return
@@ -231,12 +233,12 @@ def step_against_float64(
     limit: float = LIMIT,
     prefix: str = "",
 ) -> Iterator[Observation]:
-    """One step of `layer`, made with this `eps` and `momentum`, held against two-pass arithmetic in every part."""
-    start = start_of(layer, eps=eps, momentum=momentum)
+    """Compares one step of `layer`, made with this `eps` and `momentum`, with two-pass arithmetic in every part."""
+    start = state_of(layer, eps=eps, momentum=momentum)
     before = getattr(layer, "running_mean", None)
-    seen = step_of(layer, x, dy)
-    exact, plain = (right(start, x, dy, exact=one) for one in (True, False))
-    yield from compare(seen, exact, plain, limit=limit, prefix=prefix)
+    seen = layer_step(layer, x, dy)
+    exact, rounded = (reference_step(start, x, dy, exact=one) for one in (True, False))
+    yield from compare(seen, exact, rounded, limit=limit, prefix=prefix)
     yield from _buffers(layer, before, start, prefix)
     counter = getattr(layer, "num_batches_tracked", None)
     if counter is not None:

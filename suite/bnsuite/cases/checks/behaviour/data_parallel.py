@@ -1,7 +1,7 @@
-"""DDP: the layer in two processes that train one network; and SYNC, from ``synchronised.py``.
+"""Family ``data-parallel``: the layer in two processes that train one network.
 
-A case is a script of actions, run by two ranks and, for what is right, by one process that keeps both networks
-and does by hand what a wrapper does: buffers are those of rank 0 at the beginning of every forward pass, if they are
+A case is a script of actions, run by two ranks and, as the reference, by one process that keeps both networks
+and does what a wrapper does: buffers are those of rank 0 at the beginning of every forward pass, if they are
 broadcast, and gradients are averages.
 """
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.behaviour import synchronised
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.two_ranks import LIMIT_S, RANKS, ask, programs
+from bnsuite.cases.checks.material import networks
+from bnsuite.cases.checks.two_ranks import LIMIT_S, RANKS, ask, programs, same_on_both
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: The most two trainings may differ that round in another order, over the largest number of a tensor.
 ROUNDING = 1e-4
 
-#: What the ranks do, action after action. "alone": rank 0 evaluates, unwrapped, and the other does nothing; "forward":
+#: The actions of the ranks, in order. "alone": rank 0 evaluates, unwrapped, and the other does nothing; "forward":
 #: a forward pass without a backward pass; "no-grad": one in training mode, which updates running statistics.
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "steps": ("step", "step", "eval"),
@@ -39,17 +39,17 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Training:
-    """How two ranks train."""
+    """The training of two ranks."""
 
     script: str
     dimensions: int = 2
     sizes: tuple[int, int] = (4, 4)
-    #: Of the norms.
+    #: Options of the norms.
     options: dict[str, Any] = field(default_factory=dict)
-    #: Of the wrapper.
+    #: Options of the wrapper.
     wrapping: dict[str, Any] = field(default_factory=dict)
     frozen: bool = False
-    #: Whether the ranks start from other numbers.
+    #: The ranks start from different numbers.
     differ: bool = False
 
     @property
@@ -57,7 +57,7 @@ class Training:
         return bool(self.wrapping.get("broadcast_buffers", True))
 
 
-#: What is varied beside the script.
+#: The options that are varied beside the script.
 VARIANTS: dict[str, Training] = {
     "default": Training(""),
     "1d": Training("", dimensions=1),
@@ -77,27 +77,27 @@ SOME = ("steps", "two-forwards", "eval-two-forwards")
 SENSELESS = {("eval-two-forwards", "static-graph")}
 
 
-class _ByHand:
+class _OneProcess:
     """Both networks, trained in one process."""
 
     def __init__(self, subject: Subject, training: Training) -> None:
         self._subject, self._training = subject, training
         self.nets = [
-            programs.network(subject, training.dimensions, training.options, frozen=training.frozen)
+            networks.network(subject, training.dimensions, training.options, frozen=training.frozen)
             for _ in range(RANKS)
         ]
-        #: Of passes without gradients, by the name and the rank.
+        #: Outputs of passes without gradients, by name and rank.
         self.outputs: dict[str, list[torch.Tensor]] = {}
 
     def run(self) -> None:
-        """Do what the script says."""
+        """Runs the actions of the script."""
         import torch
 
         for number, action in enumerate(SCRIPTS[self._training.script]):
             inputs, weights = self._batches(number)
             for net in self.nets:
                 training = not (action.startswith("eval") or action == "alone")
-                programs.set_training(net, training=training, frozen=self._training.frozen)
+                networks.set_training(net, training=training, frozen=self._training.frozen)
             if action in {"eval", "no-grad", "forward"}:
                 with torch.no_grad():
                     made = self._forward(inputs)
@@ -112,7 +112,7 @@ class _ByHand:
 
     def _batches(self, number: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         dimensions, sizes = self._training.dimensions, self._training.sizes
-        made = [programs.batch(self._subject, dimensions, size, number, rank) for rank, size in enumerate(sizes)]
+        made = [networks.batch(self._subject, dimensions, size, number, rank) for rank, size in enumerate(sizes)]
         return [x for x, _ in made], [weights for _, weights in made]
 
     def _forward(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -132,7 +132,7 @@ class _ByHand:
 
 
 def _far(seen: torch.Tensor, truth: torch.Tensor) -> float:
-    """The largest difference over the largest number; 1e30 if there is no telling."""
+    """Returns the largest difference over the largest number; 1e30 if it is undefined."""
     import torch
 
     truth = truth.to("cpu", torch.float64)
@@ -157,7 +157,7 @@ def _train(subject: Subject, *, training: Training) -> Iterator[Observation]:
     yield Observation("outcome", outcome.word, expected="done")
     if outcome.word != "done":
         return
-    by_hand = _ByHand(subject, training)
+    by_hand = _OneProcess(subject, training)
     by_hand.run()
     nets, outputs = by_hand.nets, by_hand.outputs
     names = [name for name, _ in nets[0].named_parameters()]
@@ -173,13 +173,13 @@ def _train(subject: Subject, *, training: Training) -> Iterator[Observation]:
         counted = {name: int(answer[name]) for name in buffers if "num_batches" in name}
         right_count = all(count == int(truth[name]) for name, count in counted.items())
         yield Observation(f"rank {rank}: num_batches_tracked", "right" if right_count else "wrong", expected="right")
-    yield Observation("parameters across ranks", synchronised.same(outcome.answers, names), expected="equal")
+    yield Observation("parameters across ranks", same_on_both(outcome.answers, names), expected="equal")
     if training.broadcast:
         for number, action in enumerate(actions):
             if action == "eval":
                 here = [f"{number}.{name}" for name in buffers]
                 yield Observation(
-                    f"buffers across ranks at {number}", synchronised.same(outcome.answers, here), expected="equal"
+                    f"buffers across ranks at {number}", same_on_both(outcome.answers, here), expected="equal"
                 )
 
 
@@ -192,9 +192,9 @@ def _join(subject: Subject, *, dimensions: int, counts: tuple[int, int], broadca
     names = list(outcome.answers[0])
     statistics = [name for name in names if "running" in name or "num_batches" in name]
     parameters = [name for name in names if name not in statistics]
-    yield Observation("parameters across ranks", synchronised.same(outcome.answers, parameters), expected="equal")
+    yield Observation("parameters across ranks", same_on_both(outcome.answers, parameters), expected="equal")
     if broadcast:
-        yield Observation("buffers across ranks", synchronised.same(outcome.answers, statistics), expected="equal")
+        yield Observation("buffers across ranks", same_on_both(outcome.answers, statistics), expected="equal")
     for rank, answer in enumerate(outcome.answers):
         count = max(counts) if broadcast else counts[rank]
         counted = {int(answer[name]) for name in statistics if "num_batches" in name}
@@ -202,12 +202,7 @@ def _join(subject: Subject, *, dimensions: int, counts: tuple[int, int], broadca
 
 
 def cases() -> Iterator[BehaviourCase]:
-    yield from _ddp_cases()
-    yield from synchronised.cases()
-
-
-def _ddp_cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="DDP", limit_s=LIMIT_S)
+    case = partial(BehaviourCase, group="data-parallel", limit_s=LIMIT_S)
     for variant, plain in VARIANTS.items():
         for script in SCRIPTS if variant == "default" else SOME:
             for broadcast in (True, False):
@@ -217,14 +212,14 @@ def _ddp_cases() -> Iterator[BehaviourCase]:
                 rows = ("A22",) if "two-forwards" in script and broadcast else ()
                 yield case(
                     name=f"{script}/{variant}/broadcast={'on' if broadcast else 'off'}",
-                    look=partial(_train, training=replace(plain, script=script, wrapping=wrapping)),
+                    observe=partial(_train, training=replace(plain, script=script, wrapping=wrapping)),
                     rule="two ranks train as one process that averages their gradients would",
                     rows=(*rows, "T16") if script == "statistics-anew" and broadcast else rows,
                 )
     yield case(
         name="steps/differing-at-first",
-        look=partial(_train, training=Training("steps", differ=True)),
-        rule="ranks begin with the numbers of rank 0",
+        observe=partial(_train, training=Training("steps", differ=True)),
+        rule="all ranks begin with the parameters of rank 0",
     )
     for dimensions in (1, 2):
         for counts in ((5, 3), (2, 4)):
@@ -232,6 +227,6 @@ def _ddp_cases() -> Iterator[BehaviourCase]:
                 name = f"join/{dimensions}d/batches={counts[0]}+{counts[1]}/broadcast={'on' if broadcast else 'off'}"
                 yield case(
                     name=name,
-                    look=partial(_join, dimensions=dimensions, counts=counts, broadcast=broadcast),
-                    rule="ranks with unequal numbers of batches end, and with equal parameters",
+                    observe=partial(_join, dimensions=dimensions, counts=counts, broadcast=broadcast),
+                    rule="ranks with unequal numbers of batches end with equal parameters",
                 )

@@ -1,4 +1,4 @@
-"""GRAPH: CUDA-graph capture and replay."""
+"""Family ``cuda-graphs``: CUDA-graph capture and replay."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import (
+from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
-    Seen,
+    StepResult,
     compare,
-    multiple,
-    right,
-    start_of,
+    error_ratio,
+    randomize_state,
+    reference_step,
+    state_of,
     step_against_float64,
-    unsettle,
 )
+from bnsuite.cases.checks.material.states import BUFFERS
 
 if TYPE_CHECKING:
     import torch
@@ -36,13 +37,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "affine=off": {"affine": False},
     "tracking=off": {"track_running_stats": False},
 }
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 WARM_UP, REPLAYS = 3, 10
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is captured: a layer with its `options` on an input of `shape`."""
+    """The captured work: a layer with its `options` on an input of `shape`."""
 
     shape: tuple[int, ...]
     training: bool
@@ -66,11 +66,11 @@ class Setting:
         return x.contiguous(memory_format=layout), dy.contiguous(memory_format=layout)
 
 
-class Captured:
+class CapturedStep:
     """A forward and backward pass of a layer as a CUDA graph, from and into memory that stays where it is.
 
     A layer in a group of processes waits for the device on purpose unless it is captured, and the group has a thread
-    that goes about its business meanwhile.
+    that works meanwhile.
     """
 
     def __init__(self, layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, *, grouped: bool) -> None:
@@ -91,7 +91,7 @@ class Captured:
         self._graph: Any = None
         if not self.waits:
             self._graph = torch.cuda.CUDAGraph()
-            # what is captured does not run yet: the state stays as it is
+            # captured work does not run yet: the state stays as it is
             with torch.cuda.graph(self._graph, capture_error_mode="thread_local" if grouped else "global"):
                 self._y, self._leaf = self._step()
 
@@ -101,7 +101,7 @@ class Captured:
         y.backward(self._dy)
         return y, leaf
 
-    def replay(self, x: torch.Tensor, dy: torch.Tensor) -> Seen:
+    def replay(self, x: torch.Tensor, dy: torch.Tensor) -> StepResult:
         import torch
 
         self._x.copy_(x)
@@ -115,7 +115,7 @@ class Captured:
             return None if found is None else found.detach().clone()
 
         assert self._leaf.grad is not None
-        return Seen(
+        return StepResult(
             y=self._y.detach().clone(),
             dx=self._leaf.grad.clone(),
             dweight=kept("weight", grad=True),
@@ -126,7 +126,7 @@ class Captured:
 
 
 def _waits_for_device(step: Callable[[], Any]) -> bool:
-    """Whether a step waits for the device."""
+    """Returns True if a step waits for the device."""
     import torch
 
     torch.cuda.synchronize()
@@ -147,17 +147,17 @@ def _need_cuda(subject: Subject) -> None:
     import torch
 
     if torch.device(subject.device).type != "cuda":
-        raise CannotLookError("the device captures no graphs")
+        raise CheckNotApplicableError("the device captures no graphs")
 
 
 def _replays(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
-    """Replays on ever new data, beside float64 each, and the state that they leave beside that of eager steps."""
+    """Compares replays on new data with float64, and the state they leave with that of eager steps."""
     import torch
 
     _need_cuda(subject)
     for name, options in OPTIONS.items():
         of = replace(setting, options=options)
-        layer = unsettle(subject.batch_norm(of.dimensions, of.shape[1], **options)).train(of.training)
+        layer = randomize_state(subject.batch_norm(of.dimensions, of.shape[1], **options)).train(of.training)
         with torch.cuda.device(subject.device), torch.backends.cudnn.flags(enabled=of.cudnn):
             found = list(_compared(subject, layer, of))
         yield from (replace(one, what=f"{name}/{one.what}") for one in found)
@@ -166,7 +166,7 @@ def _replays(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
 def _compared(subject: Subject, layer: nn.Module, of: Setting, *, grouped: bool = False) -> Iterator[Observation]:
     twin = copy.deepcopy(layer)
     try:
-        captured = Captured(layer, *of.tensors(subject, 0), grouped=grouped)
+        captured = CapturedStep(layer, *of.tensors(subject, 0), grouped=grouped)
     except RuntimeError as error:
         yield Observation("capture", type(error).__name__, expected="captured")
         return
@@ -176,26 +176,26 @@ def _compared(subject: Subject, layer: nn.Module, of: Setting, *, grouped: bool 
     worst: dict[str, float] = {}
     for seed in range(1, REPLAYS + 1):
         x, dy = of.tensors(subject, seed)
-        start = start_of(layer)
+        start = state_of(layer)
         seen = captured.replay(x, dy)
-        for told in compare(seen, *(right(start, x, dy, exact=exact) for exact in (True, False))):
+        for told in compare(seen, *(reference_step(start, x, dy, exact=exact) for exact in (True, False))):
             far = told.value if isinstance(told.value, float) else BOUNDLESS
             worst[told.what] = max(worst.get(told.what, 0.0), far)
         twin(x.detach().requires_grad_()).backward(dy)
     for part, far in worst.items():
         yield Observation(part, far, LIMIT)
-    for name in STATISTICS:
+    for name in BUFFERS:
         one, eager = (getattr(side, name, None) for side in (layer, twin))
         if one is None or eager is None:
             yield Observation(f"{name} in the end", "none" if one is eager else "missing", expected="none")
         elif name == "num_batches_tracked":
             yield Observation(f"{name} in the end", str(int(one)), expected=str(int(eager)))
         else:
-            yield Observation(f"{name} in the end", multiple(one, eager, eager), LIMIT)
+            yield Observation(f"{name} in the end", error_ratio(one, eager, eager), LIMIT)
 
 
 def _waits(subject: Subject, *, shape: tuple[int, ...], momentum: float | None) -> Iterator[Observation]:
-    """Whether a call waits for the device: a cumulative average does by design, for it divides on the host."""
+    """Checks that a call does not wait for the device; a cumulative average does, since it divides on the host."""
     import torch
 
     _need_cuda(subject)
@@ -223,7 +223,7 @@ def _callable(subject: Subject, *, shape: tuple[int, ...], training: bool) -> It
 
     _need_cuda(subject)
     of = Setting(shape, training)
-    layer = unsettle(subject.batch_norm(of.dimensions, shape[1])).train(training)
+    layer = randomize_state(subject.batch_norm(of.dimensions, shape[1])).train(training)
     weights = copy.deepcopy(layer.state_dict())
     with torch.cuda.device(subject.device):
         sample = of.tensors(subject, 0)[0].requires_grad_()
@@ -241,15 +241,15 @@ def _synchronised(subject: Subject, *, shape: tuple[int, ...], channels_last: bo
     dist: Any = torch.distributed
     _need_cuda(subject)
     if not (dist.is_available() and dist.is_nccl_available()):
-        raise CannotLookError("torch has no NCCL")
+        raise CheckNotApplicableError("torch has no NCCL")
     if dist.is_initialized():
-        raise CannotLookError("this process is in a group already")
+        raise CheckNotApplicableError("this process is in a group already")
     from torch.nn.modules._functions import SyncBatchNorm
 
     with torch.cuda.device(subject.device):
         dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
         try:
-            layer: Any = unsettle(nn.SyncBatchNorm(shape[1]).to(subject.device))
+            layer: Any = randomize_state(nn.SyncBatchNorm(shape[1]).to(subject.device))
 
             class Alone(nn.Module):
                 """The layer as it is among others."""
@@ -258,7 +258,7 @@ def _synchronised(subject: Subject, *, shape: tuple[int, ...], channels_last: bo
                     super().__init__()
                     for name in ("weight", "bias"):
                         self.register_parameter(name, getattr(layer, name))
-                    for name in STATISTICS:
+                    for name in BUFFERS:
                         self.register_buffer(name, getattr(layer, name))
 
                 def forward(self, x: torch.Tensor) -> Any:
@@ -274,15 +274,15 @@ def _synchronised(subject: Subject, *, shape: tuple[int, ...], channels_last: bo
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="GRAPH", cuda_only=True)
-    rule = "a graph that is replayed does what eager steps do, and no call waits for the device"
+    case = partial(BehaviourCase, group="cuda-graphs", gpu_only=True)
+    rule = "a replayed graph gives the results of eager steps, and no call waits for the device"
     for (name, shape), training, dtype in product(SHAPES.items(), (True, False), ("float32", "float16", "bfloat16")):
         for channels_last, cudnn in product((False, True) if len(shape) > 3 else (False,), (True, False)):
             suffix = f"{'/channels-last' if channels_last else ''}{'' if cudnn else '/cudnn=off'}"
             setting = Setting(shape, training, dtype=dtype, channels_last=channels_last, cudnn=cudnn)
             yield case(
                 name=f"batch_norm{name}/{'train' if training else 'eval'}/{dtype}{suffix}",
-                look=partial(_replays, setting=setting),
+                observe=partial(_replays, setting=setting),
                 rule=rule,
                 quick=name == "2d" and dtype == "float32" and cudnn,
             )
@@ -290,20 +290,20 @@ def cases() -> Iterator[BehaviourCase]:
         for momentum in (0.1, None):
             yield case(
                 name=f"batch_norm{name}/waits/momentum={momentum}".lower(),
-                look=partial(_waits, shape=shape, momentum=momentum),
-                rule="no call waits for the device but where that was accepted",
+                observe=partial(_waits, shape=shape, momentum=momentum),
+                rule="no call waits for the device, except where accepted",
                 quick=name == "2d",
             )
         for training in (True, False):
             yield case(
                 name=f"batch_norm{name}/callable/{'train' if training else 'eval'}",
-                look=partial(_callable, shape=shape, training=training),
-                rule="a graphed layer is the layer",
+                observe=partial(_callable, shape=shape, training=training),
+                rule="a graphed layer computes what the layer does",
             )
         for channels_last in (False, True) if len(shape) > 3 else (False,):
             yield case(
                 name=f"sync_batch_norm{name}/{'channels-last' if channels_last else 'contiguous'}",
-                look=partial(_synchronised, shape=shape, channels_last=channels_last),
+                observe=partial(_synchronised, shape=shape, channels_last=channels_last),
                 rule=rule,
                 rows=("A15",),
                 torch_only=True,

@@ -1,31 +1,39 @@
-"""Family ``relation``: how long one layer takes against another one on the same machine, which needs no baseline."""
+"""Family ``ratio``: the time of one layer over that of another on the same machine, which needs no baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from bnsuite.cases.case import Case, Step
-from bnsuite.cases.op.case import OpCase
+from bnsuite.cases.defects import threads
+from bnsuite.cases.execution import Execution
+from bnsuite.cases.op.case import LayerCase
 from bnsuite.cases.op.matrix import COMMON, EDGES, RESNET_SHAPES, TALL
 
 
 @dataclass(frozen=True, kw_only=True)
-class RelationCase(Case):
-    """The time of one step over the time of another, timed in turns in one process, and the most it may be."""
+class RatioCase(Case):
+    """The time of one step over that of another, interleaved in one process, and its upper bound."""
 
-    #: What is compared, such as ``1d-vs-2d``.
-    kind: str
-    this: OpCase
-    than: OpCase
+    #: Such as ``1d-vs-2d``.
+    comparison: str
+    numerator: LayerCase
+    denominator: LayerCase
+    #: The most the ratio may be, by kind of device.
     bounds: Mapping[str, float] = field(hash=False)
-    rule: str = field()
-    #: Whether the layer's implementation is what is compared: there is nothing to relate without one.
+    #: The property that the bound states.
+    rule: str
+    #: Ids of the defects that it would show (see ``docs/defects.md``).
+    rows: tuple[str, ...] = ()
+    #: It compares a user's implementation with torch's layer, so that it needs one.
     of_implementation: bool = False
     quick: bool = False
 
-    family: ClassVar[str] = "relation"
+    family: ClassVar[str] = "ratio"
+    kind: ClassVar[str] = "ratio"
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -33,8 +41,11 @@ class RelationCase(Case):
 
     @property
     def id(self) -> str:
-        what = self.this.id.removeprefix("op/")
-        return f"relation/{self.kind}/{what}"
+        return f"ratio/{self.comparison}/{self.numerator.id.removeprefix('op/')}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"comparison": self.comparison, **self.numerator.labels}
 
     @property
     def nbytes(self) -> None:
@@ -42,51 +53,66 @@ class RelationCase(Case):
 
     @property
     def pluggable(self) -> bool:
-        return self.this.pluggable
+        return self.numerator.pluggable
 
     def build(self, device: str, seed: int = 0) -> Step:
-        this, than = self.build_pair(device, seed)
+        numerator, denominator = self.build_pair(device, seed)
 
         def step() -> None:
-            this()
-            than()
+            numerator()
+            denominator()
 
         return step
 
     def build_pair(self, device: str, seed: int = 0) -> tuple[Step, Step]:
-        """The two steps, on tensors of their own with the same numbers where the shapes are the same."""
-        return self.this.build(device, seed), self.than.build(device, seed)
+        """Returns numerator and denominator, on tensors of their own, of the same numbers where shapes are the same."""
+        return self.numerator.build(device, seed), self.denominator.build(device, seed)
+
+    def describe(self, images: Path | None = None) -> dict[str, Any]:
+        return {
+            **super().describe(images),
+            "rule": self.rule,
+            "threads": threads(self.rows),
+            "bounds": dict(self.bounds),
+        }
 
 
-def _relation(
-    kind: str,
-    this: OpCase,
-    than: OpCase,
+def _ratio(
+    comparison: str,
+    numerator: LayerCase,
+    denominator: LayerCase,
     *,
     cpu: float | None,
     cuda: float,
     rule: str,
     rows: tuple[str, ...],
     **options: bool,
-) -> RelationCase:
+) -> RatioCase:
     bounds = {"cuda": cuda} if cpu is None else {"cpu": cpu, "cuda": cuda}
-    return RelationCase(
-        kind=kind, this=this, than=than, bounds=bounds, rule=rule, rows=rows, cuda_only=cpu is None, **options
+    return RatioCase(
+        comparison=comparison,
+        numerator=numerator,
+        denominator=denominator,
+        bounds=bounds,
+        rule=rule,
+        rows=rows,
+        gpu_only=cpu is None,
+        **options,
     )
 
 
-def _layer(shape: tuple[int, ...], phase: str, layout: str | None = None, **options: Any) -> OpCase:
+def _layer(shape: tuple[int, ...], phase: str, layout: str | None = None, **options: Any) -> LayerCase:
     rank = len(shape)
     layer = {2: "batch_norm1d", 4: "batch_norm2d", 5: "batch_norm3d"}[rank]
-    return OpCase(
+    return LayerCase(
         layer=layer, phase=phase, layout=layout or {2: "nc", 4: "nchw", 5: "ncdhw"}[rank], shape=shape, **options
     )
 
 
-def _of_shapes() -> Iterator[RelationCase]:
+def _of_shapes() -> Iterator[RatioCase]:
     images = (TALL[0] // 1000, TALL[1], 40, 25)  # the same elements, in the same order in memory
     for phase in ("fwd-train", "fwd-eval", "fwd+bwd"):
-        yield _relation(
+        yield _ratio(
             "1d-vs-2d",
             _layer(TALL, phase),
             _layer(images, phase, "nhwc"),
@@ -98,22 +124,22 @@ def _of_shapes() -> Iterator[RelationCase]:
         )
     for smaller, larger in zip(EDGES[::2], EDGES[1::2], strict=True):
         for phase in ("fwd-train", "fwd-eval"):
-            yield _relation(
-                "neighbours",
+            yield _ratio(
+                "above-vs-below-limit",
                 _layer((larger, 16), phase),
                 _layer((smaller, 16), phase),
                 cpu=1.5,
                 cuda=1.5,
-                rule="one sample more makes no cliff",
+                rule="one sample past a size limit takes about as long as one below",
                 rows=("N57", "N58", "N61"),
             )
 
 
-def _of_modes() -> Iterator[RelationCase]:
+def _of_modes() -> Iterator[RatioCase]:
     for layout in ("nchw", "nhwc"):
         other = "nhwc" if layout == "nchw" else "nchw"
         for phase in ("fwd-train", "fwd+bwd"):
-            yield _relation(
+            yield _ratio(
                 "layouts",
                 _layer(COMMON, phase, layout),
                 _layer(COMMON, phase, other),
@@ -123,7 +149,7 @@ def _of_modes() -> Iterator[RelationCase]:
                 rows=("P08", "P09", "P12", "P13", "P15", "T02"),
                 quick=layout == "nhwc",
             )
-        yield _relation(
+        yield _ratio(
             "eval-vs-train",
             _layer(COMMON, "fwd-eval", layout),
             _layer(COMMON, "fwd-train", layout),
@@ -133,7 +159,7 @@ def _of_modes() -> Iterator[RelationCase]:
             rows=("P06", "P07", "P21"),
             quick=layout == "nchw",
         )
-        yield _relation(
+        yield _ratio(
             "eval-vs-train",
             _layer(COMMON, "bwd-eval", layout),
             _layer(COMMON, "bwd", layout),
@@ -144,37 +170,37 @@ def _of_modes() -> Iterator[RelationCase]:
         )
     for option in ("affine", "track"):
         for phase in ("fwd-train", "fwd+bwd"):
-            yield _relation(
+            yield _ratio(
                 "off-vs-on",
                 _layer(COMMON, phase, None, **{option: False}),
                 _layer(COMMON, phase),
                 cpu=1.1,
                 cuda=1.1,
-                rule="what is switched off costs nothing",
+                rule="an option that is switched off costs no time",
                 rows=("P05",),
             )
 
 
-def _of_kinds() -> Iterator[RelationCase]:
+def _of_kinds() -> Iterator[RatioCase]:
     for shape, phase in ((TALL, "fwd-train"), (COMMON, "fwd-train"), (COMMON, "fwd+bwd")):
         layer = _layer(shape, phase)
-        yield _relation(
+        yield _ratio(
             "layer-vs-composition",
             layer,
-            replace(layer, layer="composition", own=True),
+            replace(layer, layer="composition", torch_only=True),
             cpu=1.5,
             cuda=1.5,
             rule="the layer is not slower than basic operations that do the same",
             rows=("P03",),
             quick=shape == COMMON and phase == "fwd+bwd",
         )
-    for kin in ("group_norm", "layer_norm", "instance_norm"):
+    for layer_name in ("group_norm", "layer_norm", "instance_norm"):
         for phase, fwd in (("fwd", "fwd-train"), ("fwd+bwd", "fwd+bwd")):
-            than = _layer(COMMON, fwd, own=True)
-            yield _relation(
-                "kin-vs-batch-norm",
-                replace(than, layer=kin, phase=phase),
-                than,
+            batch_norm = _layer(COMMON, fwd, torch_only=True)
+            yield _ratio(
+                "other-norm-vs-batch-norm",
+                replace(batch_norm, layer=layer_name, phase=phase),
+                batch_norm,
                 cpu=1.5,
                 cuda=1.5,
                 rule="another norm of the same tensor takes about as long",
@@ -183,10 +209,10 @@ def _of_kinds() -> Iterator[RelationCase]:
     for shape in RESNET_SHAPES:
         for phase in ("fwd-train", "fwd+bwd"):
             default = _layer(shape, phase)
-            yield _relation(
+            yield _ratio(
                 "cudnn-vs-native",
                 default,
-                replace(default, way="native"),
+                replace(default, execution=Execution.NATIVE),
                 cpu=None,
                 cuda=1.15,
                 rule="the backend that torch chooses is about as fast as the other one",
@@ -194,19 +220,19 @@ def _of_kinds() -> Iterator[RelationCase]:
             )
 
 
-def _compiled() -> Iterator[RelationCase]:
-    """On a GPU, where compiling is for speed."""
+def _compiled() -> Iterator[RatioCase]:
+    """Yields the comparisons on a GPU, where compiling is for speed."""
     batch_norms = [
         _layer(COMMON, phase, layout) for layout in ("nchw", "nhwc") for phase in ("fwd-train", "fwd-eval", "fwd+bwd")
     ]
     widths = [
-        OpCase(layer="layer_norm", phase="fwd", layout="nc", shape=(8192, width), own=True)
+        LayerCase(layer="layer_norm", phase="fwd", layout="nc", shape=(8192, width), torch_only=True)
         for width in (256, 1024, 2048, 4096, 8192)
     ]
     for eager in (*batch_norms, *widths):
-        yield _relation(
+        yield _ratio(
             "compiled-vs-eager",
-            replace(eager, way="compiled"),
+            replace(eager, execution=Execution.COMPILED),
             eager,
             cpu=None,
             cuda=1.05,
@@ -215,16 +241,16 @@ def _compiled() -> Iterator[RelationCase]:
         )
 
 
-def _of_implementations() -> Iterator[RelationCase]:
-    """What an author of a kernel asks first."""
+def _of_implementations() -> Iterator[RatioCase]:
+    """Yields the comparisons that the author of a kernel needs first."""
     for shape in ((64, 128), COMMON):
         for layout in ("nchw", "nhwc") if len(shape) == 4 else ("nc",):
             for phase in ("fwd-train", "fwd-eval", "fwd+bwd"):
-                this = _layer(shape, phase, layout)
-                yield _relation(
+                layer = _layer(shape, phase, layout)
+                yield _ratio(
                     "implementation-vs-torch",
-                    this,
-                    replace(this, own=True),
+                    layer,
+                    replace(layer, torch_only=True),
                     cpu=1.03,
                     cuda=1.03,
                     rule="the implementation is no slower than torch's own layer",
@@ -234,4 +260,4 @@ def _of_implementations() -> Iterator[RelationCase]:
                 )
 
 
-CASES: tuple[RelationCase, ...] = (*_of_shapes(), *_of_modes(), *_of_kinds(), *_compiled(), *_of_implementations())
+CASES: tuple[RatioCase, ...] = (*_of_shapes(), *_of_modes(), *_of_kinds(), *_compiled(), *_of_implementations())

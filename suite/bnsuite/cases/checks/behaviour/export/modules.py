@@ -1,4 +1,4 @@
-"""EXPORT: layers that are scripted, traced and exported; and ONNX, from ``exported_onnx.py``."""
+"""Layers that are scripted, traced and exported."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
-from bnsuite.cases.checks.behaviour import exported_onnx
-from bnsuite.cases.checks.behaviour import exporters as ways
+from bnsuite.cases.checks.behaviour.export import exporters
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import compare, right, start_of, step_of, unsettle
-from bnsuite.cases.checks.two_ranks import programs
+from bnsuite.cases.checks.material import networks
+from bnsuite.cases.checks.material.arithmetic import compare, layer_step, randomize_state, reference_step, state_of
+from bnsuite.cases.checks.material.states import snapshot
 
 if TYPE_CHECKING:
     import torch
@@ -38,13 +38,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def _layer(subject: Subject, shape: tuple[int, ...], options: dict[str, Any]) -> nn.Module:
-    return unsettle(subject.batch_norm(max(1, len(shape) - 2), shape[1], **options))
+    return randomize_state(subject.batch_norm(max(1, len(shape) - 2), shape[1], **options))
 
 
-def _try(way: ways.Way, layer: nn.Module, x: torch.Tensor) -> tuple[Any, str]:
-    """The exported layer and "done", or None and the error's name."""
+def _try(exporter: exporters.Way, layer: nn.Module, x: torch.Tensor) -> tuple[Any, str]:
+    """Returns the exported layer and "done", or None and the name of the error."""
     try:
-        return ways.exported(way, layer, x), "done"
+        return exporters.exported(exporter, layer, x), "done"
     except Exception as error:  # noqa: BLE001  # whatever refuses the layer is an outcome
         return None, type(error).__name__
 
@@ -63,12 +63,14 @@ def _steps(
     settings = {"eps": options.get("eps", 1e-5), "momentum": options.get("momentum", 0.1)}
     for number in range(2):
         twin.load_state_dict(made.state_dict())
-        start = start_of(twin, **settings)
+        start = state_of(twin, **settings)
         x = subject.randn(*shape, seed=10 + number)
         dy = subject.randn(*shape, seed=20 + number) if backward else None
-        seen = step_of(made, x, dy)
+        seen = layer_step(made, x, dy)
         yield from compare(
-            seen, *(right(start, x, dy, exact=exact) for exact in (True, False)), prefix=f"{prefix}step {number}: "
+            seen,
+            *(reference_step(start, x, dy, exact=exact) for exact in (True, False)),
+            prefix=f"{prefix}step {number}: ",
         )
         counter = made.state_dict().get("num_batches_tracked")
         if counter is not None:
@@ -77,24 +79,24 @@ def _steps(
 
 
 def _step(
-    subject: Subject, *, way: ways.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
+    subject: Subject, *, exporter: exporters.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
 ) -> Iterator[Observation]:
     layer = _layer(subject, shape, options).train(training)
-    made, word = _try(way, layer, subject.randn(*shape))
+    made, word = _try(exporter, layer, subject.randn(*shape))
     yield Observation("outcome", word, expected="done")
     if made is not None:
-        larger = (shape[0] + 3, *shape[1:]) if way is ways.export_dynamic else shape
+        larger = (shape[0] + 3, *shape[1:]) if exporter is exporters.export_dynamic else shape
         # A decomposed program is for inference: it writes buffers that a backward pass would read.
-        backward = way is not ways.export_decomposed
+        backward = exporter is not exporters.export_decomposed
         yield from _steps(subject, made, layer, larger, options, backward=backward)
 
 
 def _toggled(
-    subject: Subject, *, way: ways.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
+    subject: Subject, *, exporter: exporters.Way, shape: tuple[int, ...], options: dict[str, Any], training: bool
 ) -> Iterator[Observation]:
-    """What is exported in one mode and run in the other, and then in the first again."""
+    """Exports in one mode and runs in the other, and then in the first again."""
     layer = _layer(subject, shape, options).train(training)
-    made, word = _try(way, layer, subject.randn(*shape))
+    made, word = _try(exporter, layer, subject.randn(*shape))
     yield Observation("outcome", word, expected="done")
     if made is None:
         return
@@ -106,12 +108,14 @@ def _toggled(
         yield from _steps(subject, made, layer, shape, options, prefix=f"{name}: ")
 
 
-def _stays(subject: Subject, *, way: ways.Way, shape: tuple[int, ...], training: bool) -> Iterator[Observation]:
-    """What holds its mode by design: whether it can be told the other, and what it does then."""
+def _stays(
+    subject: Subject, *, exporter: exporters.Way, shape: tuple[int, ...], training: bool
+) -> Iterator[Observation]:
+    """Switches a program that keeps its mode by design: it refuses, follows or stays."""
     import torch
 
     layer = _layer(subject, shape, {}).train(training)
-    made, word = _try(way, layer, subject.randn(*shape))
+    made, word = _try(exporter, layer, subject.randn(*shape))
     yield Observation("outcome", word, expected="done")
     if made is None:
         return
@@ -148,12 +152,12 @@ def _nodes(made: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _attributes(subject: Subject, *, way: ways.Way, training: bool) -> Iterator[Observation]:
+def _attributes(subject: Subject, *, exporter: exporters.Way, training: bool) -> Iterator[Observation]:
     import torch
 
     settings = {"momentum": 0.3, "eps": 1e-2}
     layer = _layer(subject, SHAPES["2d"], settings).train(training)
-    made = ways.exported(way, layer, subject.randn(*SHAPES["2d"]))
+    made = exporters.exported(exporter, layer, subject.randn(*SHAPES["2d"]))
     if isinstance(made, torch.jit.ScriptModule) and hasattr(made, "momentum"):
         for name, value in settings.items():
             yield Observation(name, str(getattr(made, name)), expected=str(value))
@@ -165,22 +169,23 @@ def _attributes(subject: Subject, *, way: ways.Way, training: bool) -> Iterator[
             yield Observation(name, str(node.get(name)), expected=str(value))
 
 
-def _mixed(subject: Subject, *, way: ways.Way, dimensions: int) -> Iterator[Observation]:
+def _mixed(subject: Subject, *, exporter: exporters.Way, dimensions: int) -> Iterator[Observation]:
     """A network whose first norm is frozen and whose second trains."""
-    x, _ = programs.batch(subject, dimensions, 4, 0, 0)
-    net = programs.network(subject, dimensions, {}, frozen=True)
-    programs.set_training(net, training=True, frozen=True)
-    made = ways.exported(way, net, x)
+    x, _ = networks.batch(subject, dimensions, 4, 0, 0)
+    net = networks.network(subject, dimensions, {}, frozen=True)
+    networks.set_training(net, training=True, frozen=True)
+    made = exporters.exported(exporter, net, x)
     nodes = (
         _nodes(made)
-        if implementation.named() is None and way in (ways.trace, ways.export, ways.export_decomposed)
+        if implementation.named() is None
+        and exporter in (exporters.trace, exporters.export, exporters.export_decomposed)
         else []
     )
     if nodes:
         flags = "+".join("train" if node["training"] else "eval" for node in nodes)
         yield Observation("modes", flags, expected="eval+train")
     net.load_state_dict(made.state_dict())
-    before = programs.state(net)
+    before = snapshot(net)
     y, truth = made(x), net(x)
     yield Observation("y", far(y, truth), ROUNDING)
     after, right_after = made.state_dict(), net.state_dict()
@@ -196,12 +201,12 @@ def _frozen_script(subject: Subject, *, dimensions: int, optimized: bool) -> Ite
     """A scripted network, its norms folded into its convolutions where that can be."""
     import torch
 
-    x, _ = programs.batch(subject, dimensions, 4, 0, 0)
-    net = programs.network(subject, dimensions, {}).eval()
+    x, _ = networks.batch(subject, dimensions, 4, 0, 0)
+    net = networks.network(subject, dimensions, {}).eval()
     # Folding changes the weights that TF32 would round.
     exactly = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
     with torch.no_grad(), exactly:
-        frozen = ways.exported(lambda layer, _: torch.jit.freeze(torch.jit.script(layer)), net, x)
+        frozen = exporters.exported(lambda layer, _: torch.jit.freeze(torch.jit.script(layer)), net, x)
         if optimized:
             frozen = torch.jit.optimize_for_inference(frozen)
         for _ in range(3):  # what runs first is not what runs once profiled
@@ -209,13 +214,15 @@ def _frozen_script(subject: Subject, *, dimensions: int, optimized: bool) -> Ite
         yield Observation("y", far(made, net(x)), ROUNDING)
 
 
-def _instance_norm(subject: Subject, *, way: ways.Way, shape: tuple[int, ...], training: bool) -> Iterator[Observation]:
+def _instance_norm(
+    subject: Subject, *, exporter: exporters.Way, shape: tuple[int, ...], training: bool
+) -> Iterator[Observation]:
     from torch import nn
 
     kinds = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
     norm = kinds[len(shape)](shape[1], affine=True, track_running_stats=True)
-    layer = unsettle(norm).to(subject.device).train(training)
-    made = ways.exported(way, layer, subject.randn(*shape))
+    layer = randomize_state(norm).to(subject.device).train(training)
+    made = exporters.exported(exporter, layer, subject.randn(*shape))
     layer.load_state_dict(made.state_dict())
     x = subject.randn(*shape, seed=4)
     yield Observation("y", far(made(x), layer(x)), ROUNDING)
@@ -225,7 +232,7 @@ def _instance_norm(subject: Subject, *, way: ways.Way, shape: tuple[int, ...], t
 
 
 def far(seen: torch.Tensor, truth: torch.Tensor) -> float:
-    """The largest difference over the largest number; 1e30 if there is no telling."""
+    """Returns the largest difference over the largest number; 1e30 if it is undefined."""
     import torch
 
     if seen.shape != truth.shape or not torch.isfinite(seen).all():
@@ -234,79 +241,85 @@ def far(seen: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="EXPORT")
-    for way_name, way in ways.WAYS.items():
+    case = partial(BehaviourCase, group="export")
+    for exporter_name, exporter in exporters.WAYS.items():
         for training in (True, False):
             mode = "train" if training else "eval"
             for shape_name, shape in SHAPES.items():
                 for option, options in OPTIONS.items():
-                    if not _sensible(way_name, shape_name, option):
+                    if not _sensible(exporter_name, shape_name, option):
                         continue
                     yield case(
-                        name=f"{way_name}/{mode}/{shape_name}/{option}",
-                        look=partial(_step, way=way, shape=shape, options=options, training=training),
-                        rule="what is exported computes and keeps what the layer does",
-                        rows=("T19",) if way_name.startswith("export") and training and option == "default" else (),
-                        quick=way_name in {"script", "trace"} and (shape_name, option) == ("2d", "default"),
+                        name=f"{exporter_name}/{mode}/{shape_name}/{option}",
+                        observe=partial(_step, exporter=exporter, shape=shape, options=options, training=training),
+                        rule="an exported layer computes and updates what the layer does",
+                        rows=("T19",)
+                        if exporter_name.startswith("export") and training and option == "default"
+                        else (),
+                        quick=exporter_name in {"script", "trace"} and (shape_name, option) == ("2d", "default"),
                     )
-            yield from _modes(case, way_name, way, training=training)
+            yield from _modes(case, exporter_name, exporter, training=training)
     yield from _networks(case)
-    yield from exported_onnx.cases()
 
 
-def _sensible(way: str, shape: str, option: str) -> bool:
-    """Whether a way that differs little from another, or an option that it treats alike, is worth the time."""
-    if way == "script":
+def _sensible(exporter: str, shape: str, option: str) -> bool:
+    """Returns False for combinations that are covered by others."""
+    if exporter == "script":
         return True
-    if way in {"trace", "export"}:
+    if exporter in {"trace", "export"}:
         return shape == "2d" or option == "default"
     return (shape, option) in {("2d", "default"), ("1d", "affine=off")}
 
 
 def _modes(
-    case: Callable[..., BehaviourCase], way_name: str, way: ways.Way, *, training: bool
+    case: Callable[..., BehaviourCase], exporter_name: str, exporter: exporters.Way, *, training: bool
 ) -> Iterator[BehaviourCase]:
     mode = "train" if training else "eval"
-    if way_name.startswith("script"):
+    if exporter_name.startswith("script"):
         for option, options in OPTIONS.items():
             yield case(
-                name=f"{way_name}/{mode}/toggled/{option}",
-                look=partial(_toggled, way=way, shape=SHAPES["2d"], options=options, training=training),
-                rule="what is scripted follows its training flag",
+                name=f"{exporter_name}/{mode}/toggled/{option}",
+                observe=partial(_toggled, exporter=exporter, shape=SHAPES["2d"], options=options, training=training),
+                rule="a scripted layer follows its training flag",
                 rows=("A26",),
-                quick=option == "default" and way_name == "script",
+                quick=option == "default" and exporter_name == "script",
             )
     else:
         yield case(
-            name=f"{way_name}/{mode}/toggled",
-            look=partial(_stays, way=way, shape=SHAPES["2d"], training=training),
-            rule="what is exported in one mode does as accepted when it is told the other",
+            name=f"{exporter_name}/{mode}/toggled",
+            observe=partial(_stays, exporter=exporter, shape=SHAPES["2d"], training=training),
+            rule="a layer exported in one mode behaves as accepted when switched to the other",
             rows=("A26",),
         )
-    if way_name != "export-saved":
+    if exporter_name != "export-saved":
         yield case(
-            name=f"{way_name}/{mode}/attributes",
-            look=partial(_attributes, way=way, training=training),
-            rule="what is exported has the layer's momentum, eps and mode",
+            name=f"{exporter_name}/{mode}/attributes",
+            observe=partial(_attributes, exporter=exporter, training=training),
+            rule="an exported layer has the layer's momentum, eps and mode",
             rows=("A27",) if not training else (),
             torch_only=True,
         )
 
 
 def _networks(case: Callable[..., BehaviourCase]) -> Iterator[BehaviourCase]:
-    for way_name in ("script", "trace", "export", "export-decomposed"):
-        for dimensions in (2,) if way_name == "export-decomposed" else (1, 2, 3):
+    for exporter_name in ("script", "trace", "export", "export-decomposed"):
+        for dimensions in (2,) if exporter_name == "export-decomposed" else (1, 2, 3):
             yield case(
-                name=f"{way_name}/mixed/{dimensions}d",
-                look=partial(_mixed, way=ways.WAYS[way_name], dimensions=dimensions),
+                name=f"{exporter_name}/mixed/{dimensions}d",
+                observe=partial(_mixed, exporter=exporters.WAYS[exporter_name], dimensions=dimensions),
                 rule="a frozen norm and one that trains are exported as what they are",
                 rows=("A28",),
             )
-        for shape_name in ("2d",) if way_name == "export-decomposed" else ("1d", "2d", "3d"):
+        for shape_name in ("2d",) if exporter_name == "export-decomposed" else ("1d", "2d", "3d"):
             for training in (True, False):
                 yield case(
-                    name=f"{way_name}/instance_norm/{shape_name}/{'train' if training else 'eval'}",
-                    look=partial(_instance_norm, way=ways.WAYS[way_name], shape=SHAPES[shape_name], training=training),
+                    name=f"{exporter_name}/instance_norm/{shape_name}/{'train' if training else 'eval'}",
+                    observe=partial(
+                        _instance_norm,
+                        exporter=exporters.WAYS[exporter_name],
+                        shape=SHAPES[shape_name],
+                        training=training,
+                    ),
                     rule="an exported InstanceNorm uses and updates its running statistics as the layer does",
                     rows=("A31",) if not training else (),
                     torch_only=True,
@@ -315,6 +328,6 @@ def _networks(case: Callable[..., BehaviourCase]) -> Iterator[BehaviourCase]:
         for optimized in (False, True):
             yield case(
                 name=f"script/{'optimized' if optimized else 'frozen'}/{dimensions}d",
-                look=partial(_frozen_script, dimensions=dimensions, optimized=optimized),
+                observe=partial(_frozen_script, dimensions=dimensions, optimized=optimized),
                 rule="folding a norm changes no output",
             )

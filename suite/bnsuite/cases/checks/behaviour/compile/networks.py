@@ -1,4 +1,4 @@
-"""COMPILE: torch.compile against eager."""
+"""Networks under torch.compile against the same in eager mode."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.behaviour import compiled_modes
-from bnsuite.cases.checks.behaviour.compiled_modes import AOT, INDUCTOR, PARTS, counted, need, reset
+from bnsuite.cases.checks.behaviour.compile.backends import AOT, INDUCTOR, PARTS, counted, need, reset
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.numerics import kin
-from bnsuite.cases.checks.reference import LIMIT, multiple, unsettle
+from bnsuite.cases.checks.material import other_norms
+from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state
+from bnsuite.cases.checks.material.states import COUNTER
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 #: The most that the error of a whole tensor may be, in errors of the eager net; or in units in the last place, where
 #: eager adds up in float64. In float64 nothing is more exact, and the two are held to each other.
 RATIO, ULPS, ULPS64 = 3.0, 10.0, 100.0
-#: The same for sums of 1e5 values, which eager adds up in parts and compiled code in fewer: 4 was seen of honest code.
+#: The same for sums of 1e5 values, which eager adds up in parts and compiled code in fewer: correct code had 4.
 LARGE_RATIO = 10.0
 DTYPES = ("float64", "bfloat16", "float16")
-COUNTER = "num_batches_tracked"
 SHAPES: dict[str, tuple[int, ...]] = {
     "1d": (33, 20),
     "1d+places": (6, 20, 9),
@@ -52,7 +51,7 @@ class Member:
     options: dict[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
     channels_last: bool = False
-    #: The standard deviation of the input, and what the running variances are multiplied with.
+    #: The standard deviation of the input, and the factor of the running variances.
     std: float = 2.0
     var: float = 1.0
 
@@ -62,15 +61,15 @@ class Member:
 
         torch.manual_seed(0)
         channels, dimensions = self.shape[1], max(1, len(self.shape) - 2)
-        if self.kind in kin.KINDS:
-            return kin.make(subject, self.kind, self.shape).train(self.training)
+        if self.kind in other_norms.KINDS:
+            return other_norms.make(subject, self.kind, self.shape).train(self.training)
         if self.kind == "tracked_instance_norm":
             instance: Any = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[dimensions - 1]
-            net: nn.Module = unsettle(instance(channels, affine=True, track_running_stats=True))
+            net: nn.Module = randomize_state(instance(channels, affine=True, track_running_stats=True))
         elif self.kind == "sync_batch_norm":
-            net = unsettle(nn.SyncBatchNorm(channels, **self.options))
+            net = randomize_state(nn.SyncBatchNorm(channels, **self.options))
         else:
-            net = unsettle(subject.batch_norm(dimensions, channels, **self.options))
+            net = randomize_state(subject.batch_norm(dimensions, channels, **self.options))
             with torch.no_grad():
                 for name, buffer in net.named_buffers():
                     if name.endswith("running_var"):
@@ -97,7 +96,7 @@ Call = Callable[..., Any]
 
 
 def _step(nets: Nets, call: Call, xs: list[Any], dys: list[Any], *, grad: bool) -> list[dict[str, torch.Tensor]]:
-    """What a step through all `nets` by `call` gives of each: output, gradients and floating-point buffers."""
+    """Returns for each net the output, gradients and floating-point buffers of a step through all `nets` by `call`."""
     import torch
 
     leaves = [x.detach().requires_grad_(grad) for x in xs]
@@ -124,21 +123,21 @@ def _through(nets: Nets) -> Call:
 
 
 @dataclass(frozen=True)
-class How:
-    """How nets are compiled and run."""
+class CompileOptions:
+    """The options by which nets are compiled and run."""
 
     backend: str
     dynamic: bool | None = False
     fullgraph: bool = True
-    #: Of samples, a step each; None for as many as the shape has.
+    #: Numbers of samples, one per step; None for as many as the shape has.
     counts: tuple[int | None, ...] = (None, None, None)
     grad: bool = True
     #: The most that the error of a whole tensor may be, as `RATIO`.
     ratio: float = RATIO
 
 
-def _together(subject: Subject, *, members: dict[str, Member], how: How) -> Iterator[Observation]:
-    """Steps of nets that are compiled together, each beside the eager net's and float64, from the same state."""
+def _together(subject: Subject, *, members: dict[str, Member], how: CompileOptions) -> Iterator[Observation]:
+    """Compares steps of nets that are compiled together with eager mode and float64, from the same state."""
     import torch
 
     need(how.backend, subject.device)
@@ -161,13 +160,13 @@ def _together(subject: Subject, *, members: dict[str, Member], how: How) -> Iter
                 _step(exact, _through(exact), [x.double() for x in xs], [dy.double() for dy in dys], grad=how.grad),
                 _step(plain, _through(plain), xs, dys, grad=how.grad),
             )
-            for name, net, eager, seen, truth, honest in zip(members, nets, plain, *sides, strict=True):
-                words.setdefault(f"{name}/parts", set()).add("eager's" if seen.keys() == honest.keys() else "others")
-                for part in (one for one in honest if one in seen):
-                    for how_far, far in _far(seen[part], truth[part], honest[part]).items():
+            for name, net, eager, seen, truth, two_pass in zip(members, nets, plain, *sides, strict=True):
+                words.setdefault(f"{name}/parts", set()).add("eager's" if seen.keys() == two_pass.keys() else "others")
+                for part in (one for one in two_pass if one in seen):
+                    for how_far, far in _far(seen[part], truth[part], two_pass[part]).items():
                         what = f"{name}/{part}/{how_far}"
                         worst[what] = max(far, worst.get(what, 0.0))
-                    same = seen[part].dtype == honest[part].dtype and seen[part].stride() == honest[part].stride()
+                    same = seen[part].dtype == two_pass[part].dtype and seen[part].stride() == two_pass[part].stride()
                     words.setdefault(f"{name}/dtypes and strides", set()).add("eager's" if same else "others")
                 words.setdefault(f"{name}/counter", set()).add(_counter(net, eager))
         breaks, graphs = sum(counted()["graph_break"].values()), counted()["stats"]["unique_graphs"]
@@ -181,18 +180,18 @@ def _together(subject: Subject, *, members: dict[str, Member], how: How) -> Iter
         yield Observation(what, "+".join(sorted(found)), expected="eager's")
 
 
-def _far(seen: torch.Tensor, truth: torch.Tensor, honest: torch.Tensor) -> dict[str, float]:
-    """How far `seen` is from `truth`: as a whole and in the worst channel, in errors of what is `honest`."""
+def _far(seen: torch.Tensor, truth: torch.Tensor, two_pass: torch.Tensor) -> dict[str, float]:
+    """Returns the error of `seen`, as a whole and in the worst channel, in errors of `two_pass`."""
     import torch
 
     if seen.shape != truth.shape:
         return {"rmse": BOUNDLESS}
-    one, other = ((side.double() - truth.double()).square().mean().sqrt().item() for side in (seen, honest))
+    one, other = ((side.double() - truth.double()).square().mean().sqrt().item() for side in (seen, two_pass))
     ulp = torch.finfo(seen.dtype).eps * truth.double().square().mean().sqrt().item()
-    # nothing is more exact than float64 to tell its errors by
+    # nothing is more exact than float64 to measure its errors
     floor = (ULPS if seen.dtype != truth.dtype else ULPS64) * ulp
     ratio = one / max(other, floor / RATIO, 1e-300)
-    return {"rmse": ratio if math.isfinite(ratio) else BOUNDLESS, "worst": multiple(seen, truth, honest)}
+    return {"rmse": ratio if math.isfinite(ratio) else BOUNDLESS, "worst": error_ratio(seen, truth, two_pass)}
 
 
 def _counter(net: Any, eager: Any) -> str:
@@ -206,7 +205,7 @@ def _counter(net: Any, eager: Any) -> str:
     return "eager's" if all(torch.equal(one, other) for one, other in pairs) else "another"
 
 
-RULE = "compiled nets do what eager ones do, to their state too, and as precisely"
+RULE = "compiled nets give the results and the state of eager ones, as precisely"
 
 
 Bank = dict[str, Member]
@@ -238,7 +237,7 @@ def _inputs(shape: tuple[int, ...]) -> Bank:
 
 
 def _banks() -> Iterator[tuple[str, Bank]]:
-    """Nets of our layers by what they have in common."""
+    """Yields sets of nets of batch norm layers, by what they have in common."""
     for name, shape in SHAPES.items():
         yield f"batch_norm{name}/flags", _flags(shape)
         if name in {"1d", "2d"}:
@@ -248,20 +247,20 @@ def _banks() -> Iterator[tuple[str, Bank]]:
     yield "batch_norm2d/large", _both((2, 3, 300, 400))
 
 
-def _kin_banks() -> Iterator[tuple[str, Bank]]:
-    """Nets of torch's other layers; but for those that keep statistics, training makes no difference."""
+def _other_norm_banks() -> Iterator[tuple[str, Bank]]:
+    """Yields sets of nets of torch's other layers; only those that keep statistics differ in training."""
     keepers = ("tracked_instance_norm", "sync_batch_norm")
     for name in ("2d", "3d"):
         plain = {
             f"{kind}{'/channels-last' if last else ''}": Member(SHAPES[name], kind, channels_last=last)
-            for kind, last in product(kin.KINDS, (False, True))
+            for kind, last in product(other_norms.KINDS, (False, True))
         }
-        yield f"kin{name}", plain | _both(SHAPES[name], kinds=keepers)
+        yield f"other-norms-{name}", plain | _both(SHAPES[name], kinds=keepers)
     large = {
-        "instance_norm": Member((1, 2, 700, 700), kin.INSTANCE),
-        "group_norm": Member((4, 128, 32, 32), kin.GROUP, channels_last=True),
+        "instance_norm": Member((1, 2, 700, 700), other_norms.INSTANCE),
+        "group_norm": Member((4, 128, 32, 32), other_norms.GROUP, channels_last=True),
     }
-    yield "kin2d/large", large
+    yield "other-norms-2d/large", large
 
 
 def _ratio(name: str) -> float:
@@ -269,43 +268,42 @@ def _ratio(name: str) -> float:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="COMPILE", rule=RULE, limit_s=300.0)
-    for own, banks in ((False, _banks()), (True, _kin_banks())):
+    case = partial(BehaviourCase, group="compile", rule=RULE, limit_s=300.0)
+    for torch_only, banks in ((False, _banks()), (True, _other_norm_banks())):
         for name, members in banks:
-            rows = ("N79", "N80") if own and "large" in name else ("N72", "N73", *("N76",) * ("inputs" in name))
+            rows = ("N79", "N80") if torch_only and "large" in name else ("N72", "N73", *("N76",) * ("inputs" in name))
             for backend in (AOT, PARTS):
                 if backend == AOT and "flags" not in name:
                     continue
                 yield case(
                     name=f"{backend}/{name}",
-                    look=partial(_together, members=members, how=How(backend, ratio=_ratio(name))),
+                    observe=partial(_together, members=members, how=CompileOptions(backend, ratio=_ratio(name))),
                     rows=rows,
                     quick=backend == AOT and name == "batch_norm2d/flags",
-                    torch_only=own,
+                    torch_only=torch_only,
                 )
-    # what takes a compiler takes its time too
+    # compiling takes time, so there are few of these
     few = {f"{one}/{name}": net for one, shape in SHAPES.items() for name, net in _both(shape).items()}
     few |= {f"affine=off/{name}": net for name, net in _both(SHAPES["2d"], options=FLAGS["affine=off"]).items()}
     inductor: dict[str, tuple[Bank, tuple[str, ...]]] = {
         "batch_norm": (few, ("N72", "N73")),
         "batch_norm2d/inputs": (_inputs(SHAPES["2d"]), ("N73", "N76")),
         "batch_norm2d/large": (_both((2, 3, 300, 400)), ("N73",)),
-        **{name: (members, ("N79", "N80", "N73")) for name, members in _kin_banks() if name != "kin3d"},
+        **{name: (members, ("N79", "N80", "N73")) for name, members in _other_norm_banks() if name != "other-norms-3d"},
     }
     for name, (members, rows) in inductor.items():
-        look = partial(_together, members=members, how=How(INDUCTOR, ratio=_ratio(name)))
-        yield case(name=f"{INDUCTOR}/{name}", look=look, rows=rows, torch_only="kin" in name)
+        observe = partial(_together, members=members, how=CompileOptions(INDUCTOR, ratio=_ratio(name)))
+        yield case(name=f"{INDUCTOR}/{name}", observe=observe, rows=rows, torch_only="other-norms" in name)
     for backend, name in ((PARTS, "1d"), (PARTS, "2d"), (INDUCTOR, "2d")):
         kinds = ("batch_norm", "block") if name == "2d" else ("batch_norm",)
-        how = How(backend, dynamic=True, counts=(3, 4, 7, 32, 5))
+        how = CompileOptions(backend, dynamic=True, counts=(3, 4, 7, 32, 5))
         yield case(
             name=f"{backend}/batch_norm{name}/dynamic",
-            look=partial(_together, members=_both(SHAPES[name], kinds=kinds), how=how),
+            observe=partial(_together, members=_both(SHAPES[name], kinds=kinds), how=how),
             rows=("N74",),
         )
     for backend in (AOT, PARTS):
-        how = How(backend, dynamic=None, fullgraph=False, grad=False)
+        how = CompileOptions(backend, dynamic=None, fullgraph=False, grad=False)
         yield case(
-            name=f"{backend}/batch_norm2d/no-grad", look=partial(_together, members=_both(SHAPES["2d"]), how=how)
+            name=f"{backend}/batch_norm2d/no-grad", observe=partial(_together, members=_both(SHAPES["2d"]), how=how)
         )
-    yield from compiled_modes.cases()

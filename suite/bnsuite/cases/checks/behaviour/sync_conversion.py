@@ -1,4 +1,4 @@
-"""CONVERT: convert_sync_batchnorm on nets of all kinds, and the other converters that replace batch norm."""
+"""Family ``sync-conversion``: convert_sync_batchnorm, and other converters that replace batch norm."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases.checks.behaviour.state import same_state, same_steps
-from bnsuite.cases.checks.behaviour.validity import ended
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
-from bnsuite.cases.checks.reference import unsettle
+from bnsuite.cases.checks.material.arithmetic import randomize_state
+from bnsuite.cases.checks.material.outcomes import outcome_of
+from bnsuite.cases.checks.material.states import same_state, same_steps, snapshot
 
 if TYPE_CHECKING:
     import torch
@@ -31,12 +31,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def _layer(subject: Subject, dimensions: int, options: dict[str, Any], dtype: str = "float32") -> Any:
-    """Torch's own layer, used: conversion is told by its class."""
+    """Returns torch's own layer, since conversion depends on its class."""
     import torch
     from torch import nn
 
     kind = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1]
-    layer = unsettle(kind(CHANNELS, **options).to(subject.device, getattr(torch, dtype)))
+    layer = randomize_state(kind(CHANNELS, **options).to(subject.device, getattr(torch, dtype)))
     for name, counter in layer.named_buffers():
         if name == "num_batches_tracked":
             counter.fill_(736839)
@@ -49,10 +49,6 @@ def _convert(net: nn.Module) -> Any:
     return nn.SyncBatchNorm.convert_sync_batchnorm(net)
 
 
-def _state(net: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: one.detach().clone() for name, one in net.state_dict().items()}
-
-
 def _kept(subject: Subject, *, dimensions: int, options: dict[str, Any], dtype: str) -> Iterator[Observation]:
     """State, settings and flags of a layer that was converted, by itself and inside a net."""
     from torch import nn
@@ -60,13 +56,13 @@ def _kept(subject: Subject, *, dimensions: int, options: dict[str, Any], dtype: 
     for nested, training, frozen in product((False, True), repeat=3):
         layer = _layer(subject, dimensions, options, dtype).train(training).requires_grad_(not frozen)
         net = nn.Sequential(nn.Sequential(layer)).train(training) if nested else layer
-        before = _state(net)
+        before = snapshot(net)
         parameters = dict(net.named_parameters())
         converted = _convert(net)
         now = converted[0][0] if nested else converted
         what = f"{'nested' if nested else 'alone'}/{'train' if training else 'eval'}/{'frozen' if frozen else 'free'}"
         yield Observation(f"{what}/class", type(now).__name__, expected="SyncBatchNorm")
-        yield Observation(f"{what}/state", same_state(_state(converted), before), expected="same")
+        yield Observation(f"{what}/state", same_state(snapshot(converted), before), expected="same")
         devices = {str(one.device) for one in converted.state_dict().values()} or {subject.device}
         yield Observation(f"{what}/devices", "+".join(devices), expected=subject.device)
         same = all(one is parameters[name] for name, one in converted.named_parameters())
@@ -106,14 +102,14 @@ def _kinds(subject: Subject) -> dict[str, tuple[nn.Module, str | None]]:
         "local_response_norm": (nn.LocalResponseNorm(2), "LocalResponseNorm"),
         "conv": (nn.Conv2d(4, 4, 3), "Conv2d"),
         "lazy_instance_norm": (nn.LazyInstanceNorm2d(), "LazyInstanceNorm2d"),
-        # it has no size yet that its successor could be made with
+        # it has no size yet
         "lazy_batch_norm": (nn.LazyBatchNorm2d(), None),
     }
     return {name: (layer.to(subject.device), due) for name, (layer, due) in own.items()}
 
 
 def _map(subject: Subject) -> Iterator[Observation]:
-    """Which layers of a net are replaced, however deep and in whatever container they stand."""
+    """Checks the class of each layer of converted nets, at every depth and in every container."""
     from torch import nn
 
     holders: dict[str, tuple[Callable[[nn.Module], nn.Module], Callable[[Any], Any]]] = {
@@ -125,9 +121,9 @@ def _map(subject: Subject) -> Iterator[Observation]:
     for holder, (hold, find) in holders.items():
         for name, (layer, due) in _kinds(subject).items():
             net = hold(layer)
-            before = {} if name.startswith("lazy") else _state(net)
+            before = {} if name.startswith("lazy") else snapshot(net)
             converted: list[Any] = []
-            outcome = ended(lambda net=net, converted=converted: converted.append(_convert(net)))  # type: ignore[misc]
+            outcome = outcome_of(lambda net=net, converted=converted: converted.append(_convert(net)))  # type: ignore[misc]
             if outcome != "returned":
                 yield Observation(f"{holder}/{name}", outcome, expected=due)
                 continue
@@ -136,7 +132,7 @@ def _map(subject: Subject) -> Iterator[Observation]:
             if due is not None and due != "SyncBatchNorm":
                 yield Observation(f"{holder}/{name}/identity", "kept" if found is layer else "new", expected="kept")
             if before:
-                yield Observation(f"{holder}/{name}/state", same_state(_state(converted[0]), before), expected="same")
+                yield Observation(f"{holder}/{name}/state", same_state(snapshot(converted[0]), before), expected="same")
 
 
 def _activated(base: Any, activation: str) -> Any:
@@ -151,14 +147,14 @@ def _activated(base: Any, activation: str) -> Any:
 
 
 def _subclass(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
-    """A subclass goes on computing what it did, or a warning tells that it does not."""
+    """Checks that a subclass still computes what it did, or that there is a warning."""
     import torch
     from torch import nn
 
     base = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1]
     x = subject.randn(*SHAPES[dimensions])
     for activation, nested in product(("relu", "silu", "gelu"), (False, True)):
-        layer = unsettle(_activated(base, activation)(CHANNELS).to(subject.device)).eval()
+        layer = randomize_state(_activated(base, activation)(CHANNELS).to(subject.device)).eval()
         net = nn.Sequential(layer) if nested else layer
         y = net(x)
         with warnings.catch_warnings(record=True) as told:
@@ -169,7 +165,7 @@ def _subclass(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def _extras(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
-    """What users hang on a layer: attributes, hooks, and what quantization leaves there."""
+    """Checks attributes and hooks of a layer, and those of quantization."""
     from torch import nn
 
     calls: list[str] = []
@@ -194,7 +190,7 @@ def _extras(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def _shared(subject: Subject) -> Iterator[Observation]:
-    """One layer in two places is one layer in two places."""
+    """Checks that one layer in two places stays one layer."""
     from torch import nn
 
     layer = _layer(subject, 2, {})
@@ -213,7 +209,7 @@ def _shared(subject: Subject) -> Iterator[Observation]:
 
 
 def _group(subject: Subject) -> Iterator[Observation]:
-    """What a group is named with it, and a net that holds nothing to convert."""
+    """Checks a process group that is passed, and a net without a layer to convert."""
     from torch import nn
 
     net = nn.Sequential(_layer(subject, 2, {}), nn.Sequential(_layer(subject, 2, {})))
@@ -253,38 +249,38 @@ def _untracked(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="CONVERT", torch_only=True)
-    rule = "converting changes batch norms to synchronised ones, and nothing about them"
+    case = partial(BehaviourCase, group="sync-conversion", torch_only=True)
+    rule = "conversion changes batch norms to synchronised ones, and nothing else"
     for dimensions, (name, options) in product(SHAPES, OPTIONS.items()):
         where = f"batch_norm{dimensions}d/{name}"
         for dtype in ("float32", "float64", "float16"):
             yield case(
                 name=f"{where}/kept/{dtype}",
-                look=partial(_kept, dimensions=dimensions, options=options, dtype=dtype),
+                observe=partial(_kept, dimensions=dimensions, options=options, dtype=dtype),
                 rule=rule,
                 rows=("A03", "A07"),
                 quick=dimensions == 2 and dtype == "float32" and name in {"default", "both=off"},
             )
-        yield case(name=f"{where}/steps", look=partial(_steps, dimensions=dimensions, options=options), rule=rule)
+        yield case(name=f"{where}/steps", observe=partial(_steps, dimensions=dimensions, options=options), rule=rule)
     for dimensions in SHAPES:
         yield case(
             name=f"batch_norm{dimensions}d/subclass",
-            look=partial(_subclass, dimensions=dimensions),
-            rule="a subclass goes on computing what it did, or a warning tells that it does not",
+            observe=partial(_subclass, dimensions=dimensions),
+            rule="a subclass still computes what it did, or there is a warning",
             rows=("A05",),
         )
         yield case(
             name=f"batch_norm{dimensions}d/extras",
-            look=partial(_extras, dimensions=dimensions),
-            rule="what hangs on a layer hangs on its successor",
+            observe=partial(_extras, dimensions=dimensions),
+            rule="attributes and hooks of a layer are kept by its successor",
             rows=("A08",),
         )
         yield case(
             name=f"batch_norm{dimensions}d/untracked",
-            look=partial(_untracked, dimensions=dimensions),
-            rule="replace_all_batch_norm_modules_ leaves layers that go by their batch",
+            observe=partial(_untracked, dimensions=dimensions),
+            rule="replace_all_batch_norm_modules_ leaves layers that use the statistics of their batch",
         )
-    yield case(name="map", look=_map, rule="of all layers batch norms alone are replaced", rows=("A04",), quick=True)
-    yield case(name="shared", look=_shared, rule="what two places share they go on sharing")
-    yield case(name="group", look=_group, rule="every layer has the group that was named")
-    yield case(name="per-layer", look=_per_layer, rule="every layer keeps its own mode", rows=("A07",), quick=True)
+    yield case(name="map", observe=_map, rule="only batch norms are replaced", rows=("A04",), quick=True)
+    yield case(name="shared", observe=_shared, rule="a layer in two places stays shared")
+    yield case(name="group", observe=_group, rule="every layer has the process group that was passed")
+    yield case(name="per-layer", observe=_per_layer, rule="every layer keeps its own mode", rows=("A07",), quick=True)

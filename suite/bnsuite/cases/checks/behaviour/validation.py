@@ -1,4 +1,4 @@
-"""VALID: wrong arguments are errors, never crashes; odd ones do what was accepted."""
+"""Family ``validation``: wrong arguments are errors, never crashes; the outcome of odd ones is accepted."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import step_against_float64, unsettle
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material.arithmetic import randomize_state, step_against_float64
+from bnsuite.cases.checks.material.outcomes import returned_or_refused
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
@@ -24,30 +26,16 @@ if TYPE_CHECKING:
 CHANNELS = 5
 #: The sizes of inputs, from the first dimension on: channels come second.
 SIZES = (6, CHANNELS, 3, 4, 2, 3)
-#: How many dimensions an input of ``BatchNorm1d``, ``2d`` and ``3d`` may have.
+#: Dimensions that an input of ``BatchNorm1d``, ``2d`` and ``3d`` may have.
 RANKS = {1: (2, 3), 2: (4,), 3: (5,)}
 SHAPES: dict[int, tuple[int, ...]] = {1: SIZES[:3], 2: SIZES[:4], 3: SIZES[:5]}
-STATISTICS = ("running_mean", "running_var")
-#: Many channels beside tensors of a few values: what is read or written beyond their end is not ours.
+#: Many channels beside tensors of a few values, so that an access beyond their end shows.
 WIDE = 4000
 SHORT = 2
 LIMIT_S = 20
-#: Of eps and momentum.
+#: Values of eps and momentum.
 VALUES = (-100.0, -0.5, 0.0, 1e-30, 1, 1.5, 1e30, math.nan, math.inf)
 Try = Callable[[], Any]
-
-
-def ended(call: Try) -> str:
-    """How a call ends: "returned", or the name of its error."""
-    try:
-        call()
-    except Exception as error:  # noqa: BLE001  # an error is what is looked at
-        return type(error).__name__
-    return "returned"
-
-
-def _refuses(call: Try) -> str:
-    return "returned" if ended(call) == "returned" else "refused"
 
 
 def _try_layer(subject: Subject, dimensions: int, *, training: bool, name: str, length: int) -> None:
@@ -132,7 +120,7 @@ TRIES = {"layers": _layer_tries, "operators": _operator_tries}
 
 
 def try_all(kind: str, device: str) -> None:
-    """Try everything of a `kind`, each in a copy of this process, which is lost if it crashes; print the outcomes.
+    """Tries everything of a `kind`, each in a fork of this process, which may crash; prints the outcomes.
 
     This process itself has nothing to do with the device, which a copy could then not use.
     """
@@ -166,12 +154,12 @@ def _tried(call: Try, device: str) -> str:
 
 
 def _apart(subject: Subject, *, kind: str) -> Iterator[Observation]:
-    """Everything of a kind, each told as refused or let through.
+    """Checks that everything of a kind is refused or let through as accepted.
 
-    What is let through may return or crash, as chance has it: the memory behind a short tensor is anyone's.
+    A call that is let through may return or crash at random: the memory behind a short tensor may be anything.
     """
     if not hasattr(os, "fork"):
-        raise CannotLookError("processes can't be copied here")
+        raise CheckNotApplicableError("processes can't be copied here")
     root = str(Path(__file__).parents[4])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
@@ -193,10 +181,10 @@ def _ranks(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
     for rank, training in product(range(7), (True, False)):
         fits = rank in RANKS[dimensions]
         if not fits and rank in {2, 3, 4, 5} and implementation.named():
-            continue  # it may take inputs of every layer: what it is asked for does not tell them apart
-        layer: Any = unsettle(subject.batch_norm(dimensions, CHANNELS)).train(training)
+            continue  # it may take inputs of every layer: its arguments do not distinguish them
+        layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS)).train(training)
         before = {name: getattr(layer, name).clone() for name in STATISTICS}
-        outcome = _refuses(partial(layer, subject.randn(*(SIZES[:rank] if rank != 1 else (CHANNELS,)))))
+        outcome = returned_or_refused(partial(layer, subject.randn(*(SIZES[:rank] if rank != 1 else (CHANNELS,)))))
         what = f"{rank}-dim/{'train' if training else 'eval'}"
         yield Observation(what, outcome, expected="returned" if fits else None if 2 <= rank <= 5 else "refused")
         if outcome == "refused":
@@ -214,10 +202,10 @@ def _dtypes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
     names = ("int64", "int32", "uint8", "bool", "complex64", "float8_e4m3fn", "float64")
     for name, training in product(names, (True, False)):
-        layer: Any = unsettle(subject.batch_norm(dimensions, CHANNELS)).train(training)
+        layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS)).train(training)
         before = {name: getattr(layer, name).clone() for name in STATISTICS}
         x = subject.randn(*SHAPES[dimensions]).abs().to(getattr(torch, name))
-        outcome = _refuses(partial(layer, x))
+        outcome = returned_or_refused(partial(layer, x))
         what = f"{name}/{'train' if training else 'eval'}"
         yield Observation(what, outcome, expected=None if name == "float64" else "refused")  # some devices mix
         if outcome == "refused":
@@ -225,13 +213,13 @@ def _dtypes(subject: Subject, *, dimensions: int) -> Iterator[Observation]:
 
 
 def _odd(subject: Subject, *, dimensions: int, name: str, value: float) -> Iterator[Observation]:
-    """A setting that means little: whether it is refused, and whether outputs and statistics are finite then."""
+    """Tries a setting of little use: it is refused or not, and outputs and statistics are finite or not."""
     import torch
 
     for training in (True, False):
         mode = "train" if training else "eval"
         try:
-            layer: Any = unsettle(subject.batch_norm(dimensions, CHANNELS, **{name: value})).train(training)
+            layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS, **{name: value})).train(training)
             y = layer(subject.randn(*SHAPES[dimensions]))
         except Exception as error:  # noqa: BLE001  # which one differs by version
             yield Observation(mode, type(error).__name__)
@@ -242,9 +230,9 @@ def _odd(subject: Subject, *, dimensions: int, name: str, value: float) -> Itera
 
 
 def _even(subject: Subject, *, dimensions: int, name: str, value: float) -> Iterator[Observation]:
-    """A setting at the edge of what makes sense, which is right by arithmetic."""
+    """Compares a setting at the edge of its range with float64."""
     for training in (True, False):
-        layer = unsettle(subject.batch_norm(dimensions, CHANNELS, **{name: value})).train(training)
+        layer = randomize_state(subject.batch_norm(dimensions, CHANNELS, **{name: value})).train(training)
         x, dy = (subject.randn(*SHAPES[dimensions], seed=seed) for seed in (0, 1))
         prefix = f"{'train' if training else 'eval'}/"
         given: dict[str, Any] = {name: value}
@@ -255,7 +243,9 @@ def _features(subject: Subject) -> Iterator[Observation]:
     odd: dict[str, Any] = {"negative": -1, "fraction": 2.5, "word": "a", "none": None, "zero": 0}
     for (name, value), dimensions in product(odd.items(), SHAPES):
         call = partial(subject.batch_norm, dimensions, value)
-        yield Observation(f"{dimensions}d/{name}", _refuses(call), expected=None if name == "zero" else "refused")
+        yield Observation(
+            f"{dimensions}d/{name}", returned_or_refused(call), expected=None if name == "zero" else "refused"
+        )
 
 
 SIGNED = (
@@ -277,7 +267,7 @@ SIGNED = (
 
 
 def _signatures(_subject: Subject) -> Iterator[Observation]:
-    """What operators and layers take, by name and in order."""
+    """Checks the parameters of operators and layers, by name and in order."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -297,7 +287,7 @@ def _signatures(_subject: Subject) -> Iterator[Observation]:
 
 
 def _declared(subject: Subject) -> Iterator[Observation]:
-    """Operators do to their arguments what their schema says, and fake tensors tell what they return."""
+    """Compares effects on arguments with the schema of operators, and results with those of fake tensors."""
     import torch
 
     x = subject.randn(*SIZES[:3])
@@ -318,12 +308,12 @@ def _declared(subject: Subject) -> Iterator[Observation]:
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="VALID")
-    refused = "what does not fit is refused, and never crashes"
-    yield case(name="apart/layers", look=partial(_apart, kind="layers"), rule=refused, limit_s=300.0)
+    case = partial(BehaviourCase, group="validation")
+    refused = "wrong arguments are refused, and never crash"
+    yield case(name="apart/layers", observe=partial(_apart, kind="layers"), rule=refused, limit_s=300.0)
     yield case(
         name="apart/operators",
-        look=partial(_apart, kind="operators"),
+        observe=partial(_apart, kind="operators"),
         rule=refused,
         rows=("A40", "A41"),
         torch_only=True,
@@ -333,18 +323,27 @@ def cases() -> Iterator[BehaviourCase]:
         where = f"batch_norm{dimensions}d"
         quick = dimensions == 2
         yield case(
-            name=f"{where}/ranks", look=partial(_ranks, dimensions=dimensions), rule=refused, rows=("A42",), quick=True
+            name=f"{where}/ranks",
+            observe=partial(_ranks, dimensions=dimensions),
+            rule=refused,
+            rows=("A42",),
+            quick=True,
         )
-        yield case(name=f"{where}/dtypes", look=partial(_dtypes, dimensions=dimensions), rule=refused, quick=quick)
+        yield case(name=f"{where}/dtypes", observe=partial(_dtypes, dimensions=dimensions), rule=refused, quick=quick)
         for name, value in product(("eps", "momentum"), VALUES):
             sensible = 0.0 < value < 1e31 if name == "eps" else 0.0 <= value <= 1.0
             yield case(
                 name=f"{where}/{name}={value}",
-                look=partial(_even if sensible else _odd, dimensions=dimensions, name=name, value=value),
-                rule="a setting is taken as it is" if sensible else "a setting beyond sense does what was accepted",
+                observe=partial(_even if sensible else _odd, dimensions=dimensions, name=name, value=value),
+                rule="a setting is used as given" if sensible else "a meaningless setting is handled as accepted",
                 rows=() if sensible else ("A43",),
                 quick=quick and not sensible,
             )
-    yield case(name="features", look=_features, rule=refused, torch_only=True)
-    yield case(name="signatures", look=_signatures, rule="operators and layers take what was accepted", torch_only=True)
-    yield case(name="declared", look=_declared, rule="operators do what their schema says", torch_only=True)
+    yield case(name="features", observe=_features, rule=refused, torch_only=True)
+    yield case(
+        name="signatures",
+        observe=_signatures,
+        rule="operators and layers have the accepted parameters",
+        torch_only=True,
+    )
+    yield case(name="declared", observe=_declared, rule="operators behave as their schema says", torch_only=True)

@@ -1,12 +1,13 @@
-"""The kin of batch norm: layer, group and instance norm, and what is right for them."""
+"""Layer, group and instance norm, and the same by two-pass arithmetic."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import Observation, Subject
-from bnsuite.cases.checks.reference import LIMIT, Seen, compare, step_of, unsettle
+from bnsuite.cases.checks.material.arithmetic import LIMIT, StepResult, compare, layer_step, randomize_state
 
 if TYPE_CHECKING:
     import torch
@@ -17,14 +18,14 @@ EPS = 1e-5
 
 
 def groups_of(kind: str, channels: int) -> int:
-    """Into how many groups a sample of `channels` falls; a group norm has two, or one if they can't be halved."""
+    """Returns the number of groups of a sample of `channels`; a group norm has two, or one if they can't be halved."""
     if kind == INSTANCE:
         return channels
     return 2 if kind == GROUP and channels % 2 == 0 else 1
 
 
 def make(subject: Subject, kind: str, shape: tuple[int, ...], *, eps: float = EPS) -> nn.Module:
-    """A layer for inputs of `shape`, (N, C, ...), with uneven weights and biases.
+    """Returns a layer for inputs of `shape`, (N, C, ...), with uneven weights and biases.
 
     Layer norm takes in all but N, so it has a weight for each place of a sample; the others have one a channel.
     """
@@ -39,13 +40,13 @@ def make(subject: Subject, kind: str, shape: tuple[int, ...], *, eps: float = EP
     else:
         instance: Any = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}[len(shape)]
         layer = instance(channels, eps=eps, affine=True)
-    return unsettle(layer.to(subject.device))
+    return randomize_state(layer.to(subject.device))
 
 
-def right(kind: str, layer: Any, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool, eps: float = EPS) -> Seen:
-    """A step of `layer` by two-pass arithmetic: in float64 if `exact`, else in float32 and rounded to the precision
-    of what it stands beside.
-    """
+def reference_step(
+    kind: str, layer: Any, x: torch.Tensor, dy: torch.Tensor | None, *, exact: bool, eps: float = EPS
+) -> StepResult:
+    """Returns the results of two-pass arithmetic: in float64 if `exact`, else in float32 and rounded."""
     import torch
 
     compute = torch.float64 if exact or x.dtype == torch.float64 else torch.float32
@@ -58,14 +59,14 @@ def right(kind: str, layer: Any, x: torch.Tensor, dy: torch.Tensor | None, *, ex
     unit = (centred / (var + eps).sqrt()).reshape(leaf.shape)
     shape = leaf.shape[1:] if kind == LAYER else (-1, *[1] * (leaf.dim() - 2))
     y = unit * weight.view(shape) + bias.view(shape)
-    seen = Seen(y=y.detach())
+    seen = StepResult(y=y.detach())
     if dy is not None:
         y.backward(dy.detach().to(compute))
         seen.dx, seen.dweight, seen.dbias = leaf.grad, weight.grad, bias.grad
     return seen if exact else _rounded(seen, x, layer)
 
 
-def _rounded(seen: Seen, x: torch.Tensor, layer: Any) -> Seen:
+def _rounded(seen: StepResult, x: torch.Tensor, layer: Any) -> StepResult:
     for name, like in (("y", x), ("dx", x), ("dweight", layer.weight), ("dbias", layer.bias)):
         found = getattr(seen, name)
         if found is not None:
@@ -73,8 +74,8 @@ def _rounded(seen: Seen, x: torch.Tensor, layer: Any) -> Seen:
     return seen
 
 
-def flat(seen: Seen) -> Seen:
-    """With the gradients of parameters as one row: layer norm's have the shape of a sample."""
+def flat(seen: StepResult) -> StepResult:
+    """Returns `seen` with the gradients of parameters as one row: layer norm's have the shape of a sample."""
     for name in ("dweight", "dbias"):
         found = getattr(seen, name)
         setattr(seen, name, None if found is None else found.flatten())
@@ -91,8 +92,37 @@ def step_against_float64(
     limit: float = LIMIT,
     prefix: str = "",
 ) -> Iterator[Observation]:
-    """One step of `layer`, held against two-pass arithmetic in every part."""
-    seen = step_of(layer, x, dy)
+    """Compares one step of `layer` with two-pass arithmetic in every part."""
+    seen = layer_step(layer, x, dy)
     seen.running_mean = seen.running_var = None
-    exact, plain = (right(kind, layer, x, dy, exact=one, eps=eps) for one in (True, False))
-    yield from compare(flat(seen), flat(exact), flat(plain), limit=limit, prefix=prefix)
+    exact, rounded = (reference_step(kind, layer, x, dy, exact=one, eps=eps) for one in (True, False))
+    yield from compare(flat(seen), flat(exact), flat(rounded), limit=limit, prefix=prefix)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Another norm on an input of many samples; statistics are over `groups` equal parts of each sample."""
+
+    name: str
+    shape: tuple[int, ...]
+    groups: int
+
+    def layer(self) -> nn.Module:
+        from torch import nn
+
+        if self.name == "layer_norm":
+            return nn.LayerNorm(self.shape[1:])
+        if self.name == "group_norm":
+            return nn.GroupNorm(self.groups, self.shape[1])
+        return nn.InstanceNorm1d(self.shape[1], affine=True)
+
+    def reference_step(self, x: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+        """Returns the output for `x`, in its precision."""
+        parts = x.reshape(x.shape[0], self.groups, -1)
+        away = parts - parts.mean(2, keepdim=True)
+        y = (away / (away.square().mean(2, keepdim=True) + 1e-5).sqrt()).view(x.shape)
+        weight, bias = (layer.get_parameter(name).to(x.dtype) for name in ("weight", "bias"))
+        if self.name == "layer_norm":
+            return y * weight + bias
+        shape = (-1, *[1] * (x.dim() - 2))
+        return y * weight.view(shape) + bias.view(shape)

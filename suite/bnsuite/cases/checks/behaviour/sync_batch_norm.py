@@ -1,38 +1,40 @@
-"""SYNC: a layer that synchronises across ranks is plain batch norm of all shards put together.
+"""Family ``sync-batch-norm``: a layer that synchronises across ranks is batch norm of all shards together.
 
 That layer is torch's SyncBatchNorm, or the implementation if it synchronises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
-from bnsuite.cases.checks.case import BehaviourCase, CannotLookError, Observation, Subject
-from bnsuite.cases.checks.reference import Seen, Start, compare, right, start_of, step_of, unsettle
-from bnsuite.cases.checks.two_ranks import LIMIT_S, ask, programs
+from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.material import networks
+from bnsuite.cases.checks.material.arithmetic import (
+    LayerState,
+    StepResult,
+    compare,
+    layer_step,
+    randomize_state,
+    reference_step,
+    state_of,
+)
+from bnsuite.cases.checks.two_ranks import LIMIT_S, ask, programs, same_on_both
 
 if TYPE_CHECKING:
     import torch
 
 
-def same(answers: tuple[dict[str, Any], ...], names: Iterable[str]) -> str:
-    import torch
-
-    different = [name for name in names if not torch.equal(answers[0][name], answers[1][name])]
-    return "differ" if different else "equal"
-
-
 @dataclass(frozen=True)
 class Shards:
-    """What two ranks put through a layer that synchronises, (N, C, ...) each."""
+    """The inputs of two ranks for a layer that synchronises, (N, C, ...) each."""
 
     shapes: tuple[tuple[int, ...], tuple[int, ...]] = ((4, 6, 5, 4), (4, 6, 5, 4))
     options: dict[str, Any] = field(default_factory=dict)
-    #: Of the input and of the incoming gradient.
+    #: Layouts of the input and of the incoming gradient.
     layouts: tuple[str, str] = ("contiguous", "contiguous")
     dtype: str = "float32"
     autocast: bool = False
@@ -42,7 +44,7 @@ class Shards:
 
 
 def _fields(shards: Shards) -> dict[str, Any]:
-    """What the program is told."""
+    """The arguments of the program."""
     return {one.name: getattr(shards, one.name) for one in fields(shards) if one.name != "rows"}
 
 
@@ -101,7 +103,7 @@ def _on(flag: bool) -> str:
 
 
 def _flat(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Values of all shards as (values, C): where they stand has no part in the statistics."""
+    """Returns the values of all shards as (values, C), since their places don't matter for the statistics."""
     import torch
 
     return torch.cat([one.movedim(1, -1).flatten(0, -2) for one in tensors])
@@ -115,25 +117,25 @@ def _synchronised(subject: Subject, *, shards: Shards) -> Iterator[Observation]:
     here = Subject("cpu")
     made = [programs.shard(here, list(shape), rank, shards.dtype) for rank, shape in enumerate(shards.shapes)]
     x, dy = (_flat([pair[number] for pair in made]) for number in (0, 1))
-    layer = unsettle(implementation.torchs_own(1, x.shape[1], **shards.options))
+    layer = randomize_state(implementation.torchs_own(1, x.shape[1], **shards.options))
     if shards.dtype == "float64":
         layer.double()
     momentum = shards.options.get("momentum", 0.1)
     sides = []
     for exact in (True, False):
-        start = start_of(layer, momentum=momentum)
+        start = state_of(layer, momentum=momentum)
         for number in range(shards.steps):
-            seen = right(replace(start, counted=number), x, dy, exact=exact)
+            seen = reference_step(replace(start, counted=number), x, dy, exact=exact)
             start = replace(start, running_mean=seen.running_mean, running_var=seen.running_var)
         sides.append(seen)
     answers = outcome.answers
-    _refuse_apart(answers[0]["y"], start_of(layer), made[0], sides[0])
+    _refuse_apart(answers[0]["y"], state_of(layer), made[0], sides[0])
 
     def total(name: str) -> torch.Tensor | None:
         given = [answer[name] for answer in answers if answer.get(name) is not None]
         return sum(one.double() for one in given).to(given[0].dtype) if given else None
 
-    seen = Seen(
+    seen = StepResult(
         y=_flat([answer["y"] for answer in answers]).to(x.dtype),
         dx=_flat([answer["dx"] for answer in answers]) if shards.input_grad else sides[0].dx,
         dweight=total("dweight"),
@@ -143,27 +145,29 @@ def _synchronised(subject: Subject, *, shards: Shards) -> Iterator[Observation]:
     )
     yield from compare(seen, *sides)
     statistics = [name for name in ("running_mean", "running_var", "num_batches_tracked") if name in answers[0]]
-    yield Observation("statistics across ranks", same(answers, statistics), expected="equal")
+    yield Observation("statistics across ranks", same_on_both(answers, statistics), expected="equal")
     counted = answers[0].get("num_batches_tracked")
     if counted is not None:
         yield Observation("num_batches_tracked", str(int(counted)), expected=str(shards.steps))
 
 
-def _refuse_apart(seen: torch.Tensor, start: Start, made: tuple[torch.Tensor, torch.Tensor], all_: Seen) -> None:
-    """Nothing to look at if the implementation's ranks each take their own statistics, as plain batch norm does."""
+def _refuse_apart(
+    seen: torch.Tensor, start: LayerState, made: tuple[torch.Tensor, torch.Tensor], all_: StepResult
+) -> None:
+    """Raises CheckNotApplicableError if each rank of the implementation takes its own statistics."""
     if not implementation.named() or not seen.numel():
         return
     y = _flat([seen]).double()
     assert all_.y is not None
-    by_itself = right(replace(start, training=False), _flat([made[0]]), None, exact=True).y
+    by_itself = reference_step(replace(start, training=False), _flat([made[0]]), None, exact=True).y
     assert by_itself is not None
     apart, together = ((y - truth).abs().max().item() for truth in (by_itself, all_.y[: len(y)]))
     if apart < 0.1 * together:
-        raise CannotLookError("the implementation does not synchronise across ranks")
+        raise CheckNotApplicableError("the implementation does not synchronise across ranks")
 
 
 def _penalty(subject: Subject) -> Iterator[Observation]:
-    """A gradient penalty: no torch has it, and each is to say so."""
+    """Checks that a gradient penalty, which torch does not support, is refused."""
     yield Observation("outcome", ask(subject, "penalty", shapes=[[4, 6, 5, 4]] * 2).word)
 
 
@@ -175,39 +179,39 @@ def _peak(subject: Subject, *, last: bool) -> Iterator[Observation]:
 
 
 def _alone(subject: Subject, *, options: dict[str, Any], convert: bool, dimensions: int) -> Iterator[Observation]:
-    """Rank 0 evaluates; the other does nothing, for as long as it takes."""
+    """Evaluates on rank 0, while the other does nothing."""
     outcome = ask(subject, "alone", options=options, convert=convert, dimensions=dimensions)
     yield Observation("outcome", outcome.word, expected="done")
     if outcome.word != "done":
         return
     here = Subject("cpu")
-    channels = programs.WIDTHS[1]
-    plain = unsettle(implementation.torchs_own(dimensions, channels, **options)).eval()
-    x = here.randn(4, channels, *programs.SPATIAL[dimensions])
-    start = start_of(plain)
+    channels = networks.WIDTHS[1]
+    plain = randomize_state(implementation.torchs_own(dimensions, channels, **options)).eval()
+    x = here.randn(4, channels, *networks.SPATIAL[dimensions])
+    start = state_of(plain)
     answer = outcome.answers[0]
     names = ("running_mean", "running_var")
-    seen = replace(step_of(plain, x, None), y=answer["y"], **{name: answer.get(name) for name in names})
-    yield from compare(seen, *(right(start, x, None, exact=exact) for exact in (True, False)))
+    seen = replace(layer_step(plain, x, None), y=answer["y"], **{name: answer.get(name) for name in names})
+    yield from compare(seen, *(reference_step(start, x, None, exact=exact) for exact in (True, False)))
 
 
 def _refused(subject: Subject) -> Iterator[Observation]:
-    """What training on a CPU does: by design it raises."""
+    """Checks that training on a CPU raises."""
     if subject.device != "cpu":
-        raise CannotLookError("the device is no CPU")
+        raise CheckNotApplicableError("the device is no CPU")
     outcome = ask(subject, "synchronised", **_fields(Shards()))
     yield Observation("outcome", outcome.word)
 
 
 def cases() -> Iterator[BehaviourCase]:
-    case = partial(BehaviourCase, group="SYNC", limit_s=LIMIT_S)
+    case = partial(BehaviourCase, group="sync-batch-norm", limit_s=LIMIT_S)
     # torch's own SyncBatchNorm trains on GPUs only.
-    training = partial(case, cuda_only=implementation.named() is None)
+    training = partial(case, gpu_only=implementation.named() is None)
     for name, shards in _shards():
         yield training(
             name=f"step/{name}",
-            look=partial(_synchronised, shards=shards),
-            rule="a layer that synchronises is batch norm of all shards put together",
+            observe=partial(_synchronised, shards=shards),
+            rule="a layer that synchronises computes batch norm of all shards together",
             rows=shards.rows,
         )
     for convert in (False, True):
@@ -216,24 +220,24 @@ def cases() -> Iterator[BehaviourCase]:
                 how = "converted" if convert else "made"
                 yield case(
                     name=f"alone/{how}/{dimensions}d/tracking={_on(tracked)}",
-                    look=partial(
+                    observe=partial(
                         _alone, options={"track_running_stats": tracked}, convert=convert, dimensions=dimensions
                     ),
-                    rule="a rank that evaluates waits for nobody",
+                    rule="a rank that evaluates does not wait for the others",
                     rows=("A07",) if convert else ("A11",) * (not tracked),
                     torch_only=convert,
                 )
     yield training(
         name="gradient-penalty",
-        look=_penalty,
-        rule="a gradient penalty ends as it was accepted, with an error that is told",
+        observe=_penalty,
+        rule="a gradient penalty ends with the accepted error",
         rows=("A13",),
     )
     for last in (False, True):
         yield training(
             name=f"peak/{'channels-last' if last else 'contiguous'}",
-            look=partial(_peak, last=last),
-            rule="synchronising takes no memory to speak of",
+            observe=partial(_peak, last=last),
+            rule="synchronising takes no notable memory",
             rows=("M12",),
         )
-    yield case(name="on-a-cpu", look=_refused, rule="training on a CPU ends as it was accepted", torch_only=True)
+    yield case(name="on-a-cpu", observe=_refused, rule="training on a CPU ends as accepted", torch_only=True)

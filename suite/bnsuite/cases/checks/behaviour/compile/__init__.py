@@ -1,0 +1,13 @@
+"""Family ``compile``: torch.compile against eager."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnsuite.cases.checks.behaviour.compile import modes, networks
+from bnsuite.cases.checks.case import BehaviourCase
+
+
+def cases() -> Iterator[BehaviourCase]:
+    yield from networks.cases()
+    yield from modes.cases()

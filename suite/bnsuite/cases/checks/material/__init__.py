@@ -1,0 +1,1 @@
+"""Material shared by the check families: inputs, layouts, settings, states, and reference arithmetic."""
