@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sysconfig
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from typing import TextIO
 
 import pytest
 
-from bnsuite.cli.bisect import GATES, EndedError, bisect
+from bnsuite.cli.bisect import EndedError, add_options, bisect
 from bnsuite.cli.command import main
 from bnsuite.cli.comparing import ComparisonRequest, ComparisonResult
 from bnsuite.judge import gates
 from bnsuite.judge.bisect import Answer, Search, Seen, Told, judged, tell
+from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.errors import InputError
 from bnsuite.record.interleaved import InterleavedTimes
@@ -66,7 +68,9 @@ def test_what_can_not_be_told_is_gone_around(count: int) -> None:
 
 def finding(verdict: Verdict, case: str = "op/a", gate: str = "timing", change: float | None = None) -> Finding:
     bounds = {} if change is None else {"low": change - 0.01, "high": change + 0.01}
-    return Finding(case=case, gate=gate, verdict=verdict, summary=f"the reason of {case}", change=change, **bounds)
+    return Finding(
+        case=case, gate=gate, verdict=verdict, reason=because(f"the reason of {case}"), change=change, **bounds
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +149,7 @@ def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
             ["-k", "op/batch_norm1d", "--good", "torch==2.9.1"],
             "--good torch==2.9.1: is not older than --bad torch==2.9",
         ),
-        (["-k", "op/batch_norm1d", "--gate", "speed"], "argument --gate: invalid choice: 'speed' (choose from"),
+        (["-k", "op/batch_norm1d", "--gate", "speed"], "argument --gate: there is no gate 'speed'; choose from"),
     ],
 )
 def test_wrong_input_is_one_line(
@@ -334,7 +338,14 @@ def test_an_interruption_tells_what_is_known(capsys: pytest.CaptureFixture[str])
 
 
 def test_every_gate_can_be_named() -> None:
-    assert set(GATES) == set(gates.GATES)
+    """A name that is no gate's is refused with those there are."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_options(parser)
+    ends = ["--good", "torch==2.5.0", "--bad", "torch==2.6.0", "--gate"]
+    for name in gates.GATES:
+        assert parser.parse_args([*ends, name]).gate == name
+    with pytest.raises(argparse.ArgumentError, match="there is no gate 'speed'; choose from numerics, behaviour"):
+        parser.parse_args([*ends, "speed"])
 
 
 def test_another_change_on_the_way_is_not_the_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,13 +48,7 @@ HOMES = {
     "pytest_benchmark": {"measure/items"},
     "pydantic": {"record", "judge", "launch"},
     "scipy": {"judge/statistics.py"},
-    "tabulate": {
-        "report/table.py",
-        "articles/tables.py",
-        "report/gpu.py",
-        "report/comparison.py",
-        "report/selftest.py",
-    },
+    "tabulate": {"report/tabular.py"},
     "rich": {"report/progress.py"},
     "docker": {"launch"},
 }

@@ -16,6 +16,7 @@ from bnsuite.record.interleaved import InterleavedTimes, PairedCase, PairedLaunc
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import Observation, Outcome, Run, Status
 from bnsuite.report import comparison
+from bnsuite.report.reasons import words
 from conftest import curve, make_run, result, timing
 
 MOST = 18
@@ -208,9 +209,9 @@ def test_the_evidence_is_told() -> None:
     launches = (*(pairs(value) for value in slow), *(pairs(value, confirms=True) for value in slow))
     finding = found(run_of(), times(*launches))
     assert finding.verdict is Verdict.REGRESSED
-    assert "takes +4.1%" in finding.summary
-    assert "shown by 4 launches and again by 4 fresh ones" in finding.summary
-    assert "plain operations of torch's own changed by +0.1%" in finding.summary
+    assert "takes +4.1 %" in words(finding)
+    assert "in 4 launches and again in 4 fresh ones" in words(finding)
+    assert "the controls changed by +0.1 %" in words(finding)
     assert finding.evidence["control_copy"] == pytest.approx(0.001, rel=0.01)
     assert (finding.low or 0) < (finding.change or 0) < (finding.high or 0)
 
@@ -218,7 +219,7 @@ def test_the_evidence_is_told() -> None:
 def test_too_much_disturbance_is_invalid() -> None:
     finding = found(run_of(), times(*(pairs(0.0, share=0.5) for _ in range(3))))
     assert finding.verdict is Verdict.INVALID
-    assert "something else had the core in 3 of 3 launches" in finding.summary
+    assert "something else had the core in 3 of 3 launches" in words(finding)
 
 
 def test_what_a_could_not_show_is_not_held_against_b() -> None:
@@ -232,7 +233,7 @@ def test_what_a_could_not_show_is_not_held_against_b() -> None:
     assert beside(Status.FAILED).verdict is Verdict.PASS  # it has a limit of its own
     failed = make_run(result("numerics/ref/x", outcomes={"numerics": Outcome(status=Status.FAILED, reason="it died")}))
     both = beside(Status.FAILED, failed)
-    assert (both.verdict, both.summary) == (
+    assert (both.verdict, words(both)) == (
         Verdict.SKIPPED,
         "fails in both; python:/trusted: onnx is not installed",
     )
@@ -241,7 +242,7 @@ def test_what_a_could_not_show_is_not_held_against_b() -> None:
         times(budget_s=10.0),
         a=run_of(outcomes={"timing": Outcome(status=Status.SKIPPED, reason="it needs a GPU")}),
     )
-    assert (skipped.verdict, skipped.summary) == (Verdict.SKIPPED, "python:/trusted: it needs a GPU")
+    assert (skipped.verdict, words(skipped)) == (Verdict.SKIPPED, "python:/trusted: it needs a GPU")
 
 
 def test_what_b_can_not_show_any_more_is_missing() -> None:
@@ -251,7 +252,7 @@ def test_what_b_can_not_show_any_more_is_missing() -> None:
     a = make_run(result("numerics/ref/x", observations=(Observation(what="y[0]", value=1.0, limit=30.0),)))
     finding = found(make_run(lost), times(), a=a)
     assert finding.verdict is Verdict.MISSING
-    assert finding.summary.startswith("python:/trusted shows it, and . can't: torch.compile has no working inductor")
+    assert words(finding).startswith("python:/trusted can do it, and . can't: torch.compile has no working inductor")
     less = lost.model_copy(update={"case": lost.case.model_copy(update={"lacks": ("torchvision",)})})
     assert found(make_run(less), times(), a=a).verdict is Verdict.SKIPPED
     refused = make_run(lost)
@@ -264,7 +265,7 @@ def test_what_the_budget_cut_short_is_inconclusive() -> None:
     """Both what was timed too little and what was not looked at; what fails still fails."""
     finding = found(run_of(), times(pairs(0.0), pairs(0.01), budget_s=10.0))
     assert finding.verdict is Verdict.INCONCLUSIVE
-    assert "more launches would decide" in finding.summary
+    assert "more launches would decide" in words(finding)
     unseen = make_run(result("numerics/ref/x"))
     assert found(unseen, times(budget_s=10.0)).verdict is Verdict.INCONCLUSIVE
     failed = run_of(outcomes={"timing": Outcome(status=Status.FAILED, reason="B: it hung")})
@@ -283,7 +284,7 @@ def test_some_of_the_seeds_are_no_pass() -> None:
 
     finding, cut = trained(2)
     assert (finding.verdict, cut) == (Verdict.INCONCLUSIVE, True)
-    assert finding.summary.startswith("the budget ended after 2 of 3 seeds; curves equal")
+    assert words(finding).startswith("the budget ended after 2 of 3 seeds; curves equal")
     for finding, cut in (trained(3), trained(2, None)):
         assert (finding.verdict, cut) == (Verdict.PASS, False)
 
@@ -297,11 +298,11 @@ def test_what_is_known_of_a_release_is_a_change_all_the_same() -> None:
     pin = Pin(case="numerics/*", what="y", device="any", torch="", value=1e9, reason="torch rounds twice there")
     (finding,) = judge(seen(1.0), seen(90.0), times(), (pin,))
     assert finding.verdict is Verdict.REGRESSED
-    assert finding.summary.endswith("; known, and pinned: torch rounds twice there")
+    assert words(finding).endswith("; known, and pinned: torch rounds twice there")
     (finding,) = judge(seen(80.0), seen(90.0), times(), (pin,))
     assert finding.verdict is Verdict.PASS
     (finding,) = judge(seen(1.0), seen(90.0), times(), ())
-    assert (finding.verdict, "known" in finding.summary) == (Verdict.REGRESSED, False)
+    assert (finding.verdict, "known" in words(finding)) == (Verdict.REGRESSED, False)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +320,7 @@ def test_it_is_known_what_more_time_might_have_decided(launches: int, budget_s: 
 
 def test_the_end_is_that_of_the_measuring() -> None:
     """Without a budget it is not the budget that ended; what was decided while it ran is what is judged."""
-    assert "the measuring ended after 2 launches" in found(run_of(), times(pairs(0.0), pairs(0.01))).summary
+    assert "the measuring ended after 2 launches" in words(found(run_of(), times(pairs(0.0), pairs(0.01))))
     skipped = result("op/b", outcomes={"timing": Outcome(status=Status.SKIPPED, reason="not here")})
     both = make_run(result("op/a", timings=(timing(1e-3),)), skipped)
     assert [one.id for one in interleaved.timed_cases(both)] == ["op/a", "op/b"]
@@ -329,7 +330,7 @@ def test_a_planted_fault_is_named() -> None:
     """No reader takes a comparison with a fault in it for a real one."""
     planted = times(pairs(0.0)).model_copy(update={"injected": {"slower": 0.03}})
     text = comparison.terminal(run_of(), run_of(), planted, [], ExitStatus.FINE)
-    assert "B, judged:  ., with slower = 0.03 planted into it" in text
+    assert "B, judged: ., with slower = 0.03 injected" in text
 
 
 def test_what_a_does_as_well_is_no_change() -> None:

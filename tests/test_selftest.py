@@ -18,6 +18,7 @@ from bnsuite.cli import selftest as verb
 from bnsuite.cli.comparing import ComparisonResult
 from bnsuite.cli.trials import CURVES, KINDS, LARGE, TIMED, TINY, TRAINING, Plan, planned
 from bnsuite.judge import interleaved
+from bnsuite.judge.reason import text as because
 from bnsuite.judge.selftest import (
     Duty,
     End,
@@ -322,7 +323,7 @@ def judged(folder: Path, verdict: Verdict, *, ended_by: str | None = None, cut_s
     run = make_run(result("op/a"))
     run = run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
     times = InterleavedTimes(schema=2, a=".", b=".", seed=1, most_launches=MOST, budget_s=None, variables={}, cases=())
-    findings = [Finding(case="op/a", gate=gate, verdict=verdict, summary="") for gate in ("timing", "memory")]
+    findings = [Finding(case="op/a", gate=gate, verdict=verdict, reason=because("")) for gate in ("timing", "memory")]
     folder.mkdir(parents=True)
     return ComparisonResult(run, run, times, findings, cut_short, ExitStatus.FINE, "", folder)
 

@@ -6,11 +6,12 @@ import itertools
 
 import pytest
 
+from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict, exit_status, worst
 
 
 def findings(*verdicts: Verdict) -> list[Finding]:
-    return [Finding(case=f"c{n}", gate="timing", verdict=one, summary="") for n, one in enumerate(verdicts)]
+    return [Finding(case=f"c{n}", gate="timing", verdict=one, reason=because("")) for n, one in enumerate(verdicts)]
 
 
 @pytest.mark.parametrize(

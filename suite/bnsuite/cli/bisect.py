@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 SUMMARY = "which release of torch brought a change: compare releases in lockstep"
 
-#: As in ``judge/gates.py``, which takes half a second to import.
-GATES = ("timing", "memory", "numerics", "behaviour", "convergence")
 #: In the folder of results, beside a folder a release.
 ANSWER = "bisect.json"
 
@@ -42,11 +40,22 @@ class EndedError(Exception):
         self.answer, self.cause = answer, cause
 
 
+def _gate(text: str) -> str:
+    """Returns the name of a gate."""
+    from bnsuite.judge.gates import GATES  # takes half a second to import
+
+    if text not in GATES:
+        raise argparse.ArgumentTypeError(f"there is no gate {text!r}; choose from {', '.join(GATES)}")
+    return text
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     release = "torch==X.Y.Z"
     parser.add_argument("--good", required=True, metavar=release, help="a release that is trusted")
     parser.add_argument("--bad", required=True, metavar=release, help="a newer release that shows the change")
-    parser.add_argument("--gate", choices=GATES, help="what must have regressed (default: anything)")
+    parser.add_argument(
+        "--gate", type=_gate, metavar="GATE", help="what must have regressed, such as timing (default: anything)"
+    )
     parser.add_argument(
         "--budget", type=budget, metavar="TIME", help="end each comparison after 90s, 10m or 2h, decided or not"
     )
@@ -123,7 +132,7 @@ def _forget_old(folder: Path, keep: str) -> None:
 
 def _require_cases(cases: Iterable[PlannedCase], options: argparse.Namespace) -> None:
     """Raise InputError if no case is compared, or none by the gate that was named."""
-    compared = [case for case in cases if not case.bounds]
+    compared = [case for case in cases if case.kind != "ratio"]
     if not compared:
         raise InputError(f"-k {options.k!r} {NOT_COMPARED}")
     if options.gate is not None and not any(options.gate in case.gates for case in compared):
@@ -223,8 +232,9 @@ def _seen(release: str, judged: ComparisonResult, sizes: Mapping[Which, float | 
 def _shown(finding: Finding) -> str:
     """Which verdict, of what, by how much: the estimate with its interval, or the gate's own words."""
     from bnsuite.report import units
+    from bnsuite.report.reasons import words
 
-    text = finding.summary
+    text = words(finding)
     if finding.change is not None and finding.low is not None and finding.high is not None:
         bounds = f"{units.change(finding.low)} to {units.change(finding.high)}"
         text = f"{units.change(finding.change)} ({bounds})"

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TextIO
 
 from bnsuite.cli.output import remark
-from bnsuite.cli.results import claimed, forget_old, require_sides, write_verdicts
+from bnsuite.cli.results import claimed, forget_old, require_sides
 from bnsuite.cli.rounds import MAX_LAUNCHES, measure
 from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
@@ -22,7 +22,7 @@ from bnsuite.record import interleaved, pins
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import Run, RunOptions
-from bnsuite.report.comparison import markdown
+from bnsuite.report import findings_json, writers
 from bnsuite.report.progress import listener
 
 
@@ -129,10 +129,11 @@ def _judged(
     """What was measured, judged; the verdicts are written beside it, as far as they can be."""
     judgement = verdicts(a, b, times, known, strict=wanted.strict)
     findings, status = list(judgement.findings), judgement.status
-    text = judgement.model_dump_json(by_alias=True, indent=1)
-    unwritten = write_verdicts(wanted.folder, text, markdown(a, b, times, findings, status))
+    unwritten = next(iter(writers.write(writers.ComparisonReport(a, b, times, judgement), wanted.folder)), None)
     open_ = cut_short(b, times, findings)
-    return ComparisonResult(a, b, times, findings, open_, status, text, wanted.folder, unwritten)
+    return ComparisonResult(
+        a, b, times, findings, open_, status, findings_json.text(judgement), wanted.folder, unwritten
+    )
 
 
 def verdicts(

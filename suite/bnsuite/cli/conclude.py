@@ -6,17 +6,18 @@ import argparse
 import os
 from pathlib import Path
 
-from bnsuite.cli.options import REPORT, baselines_folder
+from bnsuite.cli.options import baselines_folder
 from bnsuite.cli.output import remark
-from bnsuite.cli.results import print_verdicts, tell_unwritten, write_verdicts
+from bnsuite.cli.results import print_verdicts, tell_unwritten
 from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import Finding, Judgement, exit_status
-from bnsuite.record import baselines, pins
+from bnsuite.record import baselines
 from bnsuite.record.errors import InputError, one_line
-from bnsuite.record.files import exists, read_text, write_atomically
+from bnsuite.record.files import exists
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Run
-from bnsuite.report.table import markdown, terminal
+from bnsuite.report import findings_json, writers
+from bnsuite.report.table import terminal
 
 
 def require_baselines(options: argparse.Namespace) -> None:
@@ -40,25 +41,23 @@ def reference_for(run: Run, options: argparse.Namespace) -> Reference:
     folder = baselines_folder(options)
     if folder.is_dir():
         return baselines.load(folder, run)
-    return Reference(
-        name=f"{folder}/", pins=pins.read(folder), no_timing=f"there is no {folder}/ here; name it with --baselines"
-    )
+    return baselines.without_folder(folder)
 
 
-def _add_claims(run: Run, folder: Path) -> None:
-    """Add to the report what the articles claim, if the run has trainings; trouble with it spoils no verdict."""
+def _claims(run: Run, folder: Path) -> tuple[str, ...]:
+    """Returns the section on the articles' claims, if the run has trainings; trouble with it spoils no verdict."""
     if not any(result.curves for result in run.cases):
-        return
+        return ()
     from bnsuite.articles import tables as claims
     from bnsuite.articles.claims import answers
     from bnsuite.articles.evidence import Evidence
     from bnsuite.record import details
 
     try:
-        section = claims.markdown(answers(Evidence(run, details.load(folder))))
-        write_atomically(folder / REPORT, f"{read_text(folder / REPORT, 'report')}\n{section}")
+        return (claims.markdown(answers(Evidence(run, details.load(folder)))),)
     except Exception as error:  # noqa: BLE001  # the verdicts are what a run is for
-        remark(f"{folder / REPORT}: without the claims: {one_line(error)}")
+        remark(f"{folder / writers.REPORT}: without the claims: {one_line(error)}")
+        return ()
 
 
 def conclude(
@@ -77,10 +76,10 @@ def conclude(
         findings = judge(run, reference)
     status = exit_status(findings, finished=run.finished, strict=options.strict)
     judgement = Judgement(schema=Judgement.SCHEMA, reference=reference.name, status=status, findings=tuple(findings))
-    text = judgement.model_dump_json(by_alias=True, indent=1)
-    unwritten = None if folder is None else write_verdicts(folder, text, markdown(run, findings, status))
-    unwritten = print_verdicts(text if options.json else terminal(run, findings, status), unwritten)
-    if folder is not None and unwritten is None:
-        _add_claims(run, folder)
-    tell_unwritten(unwritten, status)
+    unwritten = None
+    if folder is not None:
+        errors = writers.write(writers.RunReport(run, judgement, _claims(run, folder)), folder)
+        unwritten = next(iter(errors), None)
+    text = findings_json.text(judgement) if options.json else terminal(run, findings, status)
+    tell_unwritten(print_verdicts(text, unwritten), status)
     return status

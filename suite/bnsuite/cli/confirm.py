@@ -79,6 +79,9 @@ def settle(
     Without `measured_here` it is made sure first that this interpreter is what `run` has measured. `compare` makes the
     lockstep.
     """
+    from bnsuite.judge.confirmation import confirmed, unconfirmed
+    from bnsuite.judge.reason import text
+
     slower = flagged(findings)
     if not slower:
         return findings
@@ -89,10 +92,14 @@ def settle(
         judged = _compared(wanted, compare)
     except _UnsettledError as error:
         remark(f"--confirm: {error}")
-        told = {one.case: _unsettled(run, reference, one, str(error)) for one in slower}
+        why = text(str(error))
+        told = {one.case: unconfirmed(one, why, reference=reference.name) for one in slower}
     else:
         shown = {(one.case, one.gate): one for one in judged.findings}
-        told = {one.case: _settled(run, reference, one, shown.get((one.case, one.gate)), wanted.a) for one in slower}
+        told = {
+            one.case: confirmed(one, shown.get((one.case, one.gate)), against=wanted.a, reference=reference.name)
+            for one in slower
+        }
         remark(f"what the baseline flags was measured again in lockstep against {wanted.a}: {wanted.folder}/")
     return [told[one.case] if one in slower else one for one in findings]
 
@@ -172,29 +179,3 @@ def _compared(wanted: ComparisonRequest, compare: Compare | None) -> ComparisonR
     if not judged.b.finished:
         raise _UnsettledError(judged.b.ended_by or "the lockstep did not come to its end")
     return judged
-
-
-def _settled(run: Run, reference: Reference, stored: Finding, again: Finding | None, against: str) -> Finding:
-    """The verdict of the lockstep in the place of the stored baseline's, both in words."""
-    from bnsuite.judge.verdict import Verdict
-
-    verdicts = {Verdict.REGRESSED, Verdict.PASS, Verdict.IMPROVED, Verdict.INCONCLUSIVE}
-    if again is None or again.verdict not in verdicts:
-        why = f"{again.verdict.value}: {again.summary}" if again else "the case was not measured"
-        return _unsettled(run, reference, stored, why)
-    summary = f"in lockstep against {against}: {again.summary}; {_before(run, reference, stored)}"
-    evidence = {**again.evidence, "confirmed_against": against, "stored_change": stored.change}
-    return again.model_copy(update={"summary": summary, "evidence": evidence})
-
-
-def _unsettled(run: Run, reference: Reference, stored: Finding, why: str) -> Finding:
-    """A finding that stays as it was, since a regression is never hidden by what fails later."""
-    return stored.model_copy(update={"summary": f"{_before(run, reference, stored)}; not confirmed: {why}"})
-
-
-def _before(run: Run, reference: Reference, stored: Finding) -> str:
-    """What the stored baseline showed, without the advice to confirm it."""
-    from bnsuite.judge.timing import how_to_confirm
-
-    words = stored.summary.removesuffix(how_to_confirm(run, stored.case, reference))
-    return f"against {reference.name} it is {words}"

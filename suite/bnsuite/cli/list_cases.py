@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from bnsuite.launch.queries import catalogue
-    from bnsuite.report.table import cases as cases_table
+    from bnsuite.report.catalogue import cases as cases_table
 
     planned = catalogue(options.profile, options.k, data_folder(options))
     say(cases_table(planned, each_check=options.k is not None))

@@ -14,9 +14,6 @@ from bnsuite.record.schema import RunOptions
 
 RESULTS = Path("results")
 LATEST = RESULTS / "latest"
-#: Beside ``run.json``: the verdicts for machines and for people.
-FINDINGS = "findings.json"
-REPORT = "report.md"
 
 
 def positive(kind: type[int | float]) -> Callable[[str], int | float]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsuite.cli.options import FINDINGS, LATEST, REPORT
+from bnsuite.cli.options import LATEST
 from bnsuite.cli.output import remark, say
 from bnsuite.record.errors import InputError
 
@@ -31,6 +31,7 @@ def forget_old(folder: Path) -> None:
     from bnsuite.record import details
     from bnsuite.record.interleaved import LOCKSTEP_FILE, SIDES
     from bnsuite.record.store import RUN_FILE
+    from bnsuite.report.writers import WRITERS
 
     with contextlib.suppress(OSError):
         # A run may be named as a side of a comparison is: only beside the comparison's times it is that side.
@@ -40,7 +41,7 @@ def forget_old(folder: Path) -> None:
         sides = [folder / side for side in SIDES] if compared else []
         pictures = [path for kind in ("svg", "png", "gif") for path in (folder / "figures").glob(f"*.{kind}")]
         timings = (folder / "pytest-benchmark").glob("launch-*.json")
-        named = [folder / name for name in (RUN_FILE, LOCKSTEP_FILE, FINDINGS, REPORT)]
+        named = [folder / name for name in (RUN_FILE, LOCKSTEP_FILE, *WRITERS)]
         for old in (*named, *timings, *pictures, *(folder / LOG).glob("*.txt")):
             old.unlink(missing_ok=True)
         details.remove(folder)
@@ -63,18 +64,6 @@ def require_sides(folder: Path) -> None:
             raise InputError(
                 f"{folder / side}: holds a run that is no part of a comparison; choose another folder with --out"
             )
-
-
-def write_verdicts(folder: Path, findings: str, report: str) -> InputError | None:
-    """Write the findings as JSON and the report into `folder`; returns why that can't be, for verdicts come first."""
-    from bnsuite.record.files import write_atomically
-
-    try:
-        write_atomically(folder / FINDINGS, findings + "\n")
-        write_atomically(folder / REPORT, report)
-    except InputError as error:
-        return error
-    return None
 
 
 def tell_unwritten(unwritten: InputError | None, status: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bnsuite.cli.options import FINDINGS, add_run, baselines_folder
+from bnsuite.cli.options import add_run, baselines_folder
 from bnsuite.cli.output import say
 from bnsuite.record.errors import InputError
 
@@ -35,6 +35,7 @@ def _show_run(folder: Path, options: argparse.Namespace) -> None:
     from bnsuite.record import store
     from bnsuite.record.files import exists, read_text
     from bnsuite.report import table
+    from bnsuite.report.writers import FINDINGS
 
     run = store.load(options.run)
     path = folder / FINDINGS
@@ -50,7 +51,8 @@ def _show_comparison(folder: Path, options: argparse.Namespace) -> None:
     from bnsuite.judge.verdict import Judgement
     from bnsuite.record import interleaved, pins, store
     from bnsuite.record.files import exists, read_text
-    from bnsuite.report import comparison
+    from bnsuite.report import comparison, findings_json
+    from bnsuite.report.writers import FINDINGS
 
     a, b = (store.load(folder / side) for side in interleaved.SIDES)
     times = interleaved.load(folder)
@@ -62,5 +64,5 @@ def _show_comparison(folder: Path, options: argparse.Namespace) -> None:
         from bnsuite.cli.comparing import verdicts
 
         judgement = verdicts(a, b, times, pins.read(baselines_folder(options)))
-        text = judgement.model_dump_json(by_alias=True, indent=1)
+        text = findings_json.text(judgement)
     say(text.rstrip() if options.json else comparison.terminal(a, b, times, list(judgement.findings), judgement.status))

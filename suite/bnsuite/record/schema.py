@@ -158,6 +158,10 @@ class PlannedCase(Value):
     """A case as the catalogue describes it."""
 
     id: Annotated[str, Field(pattern=r"^[!-~]+$")]
+    #: "layer", "ratio", "check", "training" or "workload".
+    kind: str = ""
+    #: Everything that the id says, by name.
+    labels: dict[str, str] = Field(default_factory=dict)
     family: str
     version: Whole
     gates: tuple[str, ...]

@@ -1,22 +1,20 @@
-"""What a selftest shows: how often the gates ring falsely, how often they find what was planted, and what it takes."""
+"""The report of a self-test: false alarms, detected faults, and the time they take."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tabulate import tabulate
-
 from bnsuite.judge.selftest import RUNS, Duty, End, Rate, told
 from bnsuite.judge.statistics import share_interval
 from bnsuite.judge.verdict import ExitStatus
 from bnsuite.record.selftest import Trial, Where
-from bnsuite.report import units
-from bnsuite.report.table import NOTHING
+from bnsuite.report import tabular, text, units
+from bnsuite.report.tabular import NOTHING
 
 HEADERS = (
-    *("planted", "in", "trials", "rings", "95 % interval", "seen", "INCONCLUSIVE"),
-    *("verdicts", "launches", "a case takes", "must be", "is"),
+    *("injected", "in", "trials", "alarms", "95 % interval", "change", "INCONCLUSIVE"),
+    *("verdicts", "launches", "time per case", "must be", "is"),
 )
 ALIGN = (
     *("left", "left", "right", "right", "right", "right", "right"),
@@ -26,38 +24,41 @@ ALIGN = (
 
 @dataclass(frozen=True)
 class Resampled:
-    """Runs put together from the launches of nights with nothing changed."""
+    """Runs resampled from the launches of trials with nothing changed."""
 
     where: Where
     launches: int
     cases: int
-    ringing: int
+    alarms: int
     runs: int = RUNS
 
 
 @dataclass(frozen=True)
 class Selftest:
-    """All that there is to be shown."""
+    """The content of the report."""
 
     trials: Sequence[Trial]
     rates: Sequence[Rate]
     resampled: Sequence[Resampled]
-    #: What is missing, and why: a line each.
+    #: The trials that are missing, and why: one line each.
     missing: Sequence[str]
-    #: The commands that do it again.
+    #: The commands that repeat it.
     again: Sequence[str]
     status: ExitStatus
 
 
 def terminal(shown: Selftest) -> str:
-    """All of it as plain text."""
-    return "\n".join([*_heading(shown), "", _table(shown, "simple"), "", *_notes(shown), "", _summary(shown)])
+    """Returns the report as plain text."""
+    table = tabular.terminal(_rows(shown), HEADERS, ALIGN)
+    notes = map(text.one_line, _notes(shown))
+    return "\n".join([*map(text.one_line, _heading(shown)), "", table, "", *notes, "", _summary(shown)])
 
 
 def markdown(shown: Selftest) -> str:
-    """The same as Markdown."""
-    lines = ["# bnsuite selftest", "", *(f"- {line}" for line in _heading(shown)), "", _table(shown, "github"), ""]
-    lines += [f"- {line}" for line in _notes(shown)]
+    """Returns the same as Markdown."""
+    heading = [f"- {text.markdown(line)}" for line in _heading(shown)]
+    lines = ["# bnsuite selftest", "", *heading, "", tabular.markdown(_rows(shown), HEADERS, ALIGN), ""]
+    lines += [f"- {text.markdown(line)}" for line in _notes(shown)]
     lines += ["", f"**{_summary(shown)}**", ""]
     return "\n".join([*lines, *(["Again:", "", *(f"    {one}" for one in shown.again), ""] if shown.again else [])])
 
@@ -80,7 +81,7 @@ def _heading(shown: Selftest) -> list[str]:
 
 
 def _places(shown: Selftest) -> list[str]:
-    """The places, numbered if there are several; the same ones may have been measured by other code."""
+    """Returns the places, numbered if there are several; the same one may have been measured by several methods."""
     places = list(dict.fromkeys(one.where for one in shown.trials))
     if len(places) == 1:
         return [_place(places[0])]
@@ -88,24 +89,18 @@ def _places(shown: Selftest) -> list[str]:
 
 
 def _place(where: Where) -> str:
-    threads = f"{where.threads} thread{'s' if where.threads > 1 else ''}"
+    threads = units.count(where.threads, "thread")
     beside = ", beside a busy process" if where.busy else ""
     return f"{where.machine} · {where.device} · {threads} · {where.profile} · torch {where.torch}{beside}"
 
 
-def _table(shown: Selftest, style: str) -> str:
+def _rows(shown: Selftest) -> list[list[str]]:
     places = list(dict.fromkeys(one.where for one in shown.rates))
-    return tabulate(
-        [_row(one, places.index(one.where) + 1 if len(places) > 1 else None) for one in shown.rates],
-        headers=HEADERS,
-        tablefmt=style,
-        colalign=ALIGN if shown.rates else None,
-        disable_numparse=True,
-    )
+    return [_row(one, places.index(one.where) + 1 if len(places) > 1 else None) for one in shown.rates]
 
 
 def _row(rate: Rate, place: int | None) -> list[str]:
-    """A row of the table, with the number of its place in the heading if there are several."""
+    """Returns a row of the table, with the number of its place in the heading if there are several."""
     low, high = rate.interval
     kind = rate.kind if place is None else f"{rate.kind} ({place})"
     return [
@@ -136,13 +131,13 @@ def _percent(share: float) -> str:
 
 
 def _notes(shown: Selftest) -> list[str]:
-    lines = ["rings: trials in which a gate said REGRESSED; of what was planted, the gate that is meant to find it"]
+    lines = ["alarms: trials in which a gate gave REGRESSED; for an injected fault, the gate that must detect it"]
     for one in shown.resampled:
-        low, high = share_interval(one.ringing, one.runs)
+        low, high = share_interval(one.alarms, one.runs)
         lines.append(
             f"resampled from {one.launches} launches with nothing changed ({_place(one.where)}): "
-            f"{one.ringing} of {one.runs} runs of {one.cases} cases raise an alarm, "
-            f"{100 * one.ringing / one.runs:.2f} % ({_percent(low)} to {_percent(high)} %, were these all launches "
+            f"{one.alarms} of {one.runs} runs of {one.cases} cases raise an alarm, "
+            f"{100 * one.alarms / one.runs:.2f} % ({_percent(low)} to {_percent(high)} %, were these all launches "
             "there are)"
         )
     return [*lines, *shown.missing]
@@ -154,5 +149,5 @@ def _summary(shown: Selftest) -> str:
         ExitStatus.REGRESSED: "A GATE FAILED IN ITS DUTY",
     }.get(shown.status, "not measured as asked")
     took = units.duration(sum(one.wall_s for one in shown.trials))
-    count = len(shown.trials)
-    return f"{head}: {count} trial{'' if count == 1 else 's'}, {took} (exit status {shown.status.value})"
+    count = units.count(len(shown.trials), "trial")
+    return f"{head}: {count}, {took} (exit status {shown.status.value})"

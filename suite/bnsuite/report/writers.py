@@ -1,0 +1,73 @@
+"""The files that are written beside a run or a comparison, one writer each.
+
+An output format is a module of its own and a line here. Whoever writes reports and whoever cleans a folder of results
+goes by this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnsuite.judge.verdict import Judgement
+from bnsuite.record.errors import InputError
+from bnsuite.record.files import write_atomically
+from bnsuite.record.interleaved import InterleavedTimes
+from bnsuite.record.schema import Run
+from bnsuite.report import comparison, findings_json, table
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A judged run, as writers take it."""
+
+    run: Run
+    judgement: Judgement
+    #: Sections that others add to a report for people, as Markdown.
+    sections: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    """A judged comparison, as writers take it."""
+
+    a: Run
+    b: Run
+    times: InterleavedTimes
+    judgement: Judgement
+
+
+Report = RunReport | ComparisonReport
+Writer = Callable[[Report], str]
+
+
+def _markdown(report: Report) -> str:
+    judgement = report.judgement
+    findings = list(judgement.findings)
+    if isinstance(report, ComparisonReport):
+        return comparison.markdown(report.a, report.b, report.times, findings, judgement.status)
+    return "\n".join([table.markdown(report.run, findings, judgement.status), *report.sections])
+
+
+FINDINGS, REPORT = "findings.json", "report.md"
+
+#: By the name of the file.
+WRITERS: dict[str, Writer] = {
+    FINDINGS: lambda report: findings_json.text(report.judgement) + "\n",
+    REPORT: _markdown,
+}
+
+
+def write(report: Report, folder: Path) -> list[InputError]:
+    """Writes all files into `folder`, each by rename; returns why some could not be, which stops no other."""
+    errors = []
+    for name, writer in WRITERS.items():
+        try:
+            write_atomically(folder / name, writer(report))
+        except InputError as error:
+            errors.append(error)
+        except Exception as error:  # noqa: BLE001  # a fault of one format costs no other
+            cause = f"{type(error).__name__}: {error}"
+            errors.append(InputError(f"{folder / name}: cannot be written: {cause}; please report this"))
+    return errors
