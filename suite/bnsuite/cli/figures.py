@@ -21,13 +21,11 @@ def main(options: argparse.Namespace) -> int:
     from bnsuite.articles.figures import draw
     from bnsuite.record import details, store
     from bnsuite.record.errors import NotMeasuredError
-    from bnsuite.record.files import make_folder
 
     where = store.folder_of(options.run)
     evidence = Evidence(store.load(options.run), details.load(where))
     tell_missing(evidence, options.run)
     folder = options.out or where / "figures"
-    make_folder(folder)
     drawn = 0
     for picture in draw(evidence, folder):
         say(f"wrote {picture}")
