@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bnsuite.cli.command import main
 from bnsuite.record import accept as accepting
-from bnsuite.record import baselines
+from bnsuite.record import baselines, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import Absence, Cause
@@ -242,6 +243,35 @@ def test_a_baseline_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path, monkeyp
     with pytest.raises(InputError, match="No space left on device"):
         accept(tmp_path, run(2e-3, tuple(curve(seed, final=0.2) for seed in range(3))))
     assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_long_name_is_no_file_name(tmp_path: Path) -> None:
+    """A processor of 100,000 letters has a name of its own all the same."""
+    long = [run(), run()]
+    for place, letter in enumerate("xy"):
+        cpu = "x" * 100_000 + letter
+        long[place] = long[place].model_copy(
+            update={"environment": long[place].environment.model_copy(update={"cpu": cpu})}
+        )
+        accept(tmp_path, long[place])
+    assert len(list((tmp_path / "timing").iterdir())) == 2
+
+
+def test_runs_of_which_nothing_is_taken_are_not_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 3 and a last line that says so where all was left out; 0 where the baseline is the same."""
+    disturbed = make_run(result("op/a", timings=(timing(1e-3, cpu_share=0.5),) * 3))
+    curves = make_run(result("train/w/bn/x", curves=CURVES))
+    for name, one in (("disturbed", disturbed), ("curves", curves)):
+        (tmp_path / name).mkdir()
+        store.save(one, tmp_path / name)
+    ours = ["--baselines", str(tmp_path / "baselines")]
+    assert main(["accept", str(tmp_path / "disturbed"), *ours]) == 3
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "nothing accepted: the baseline stays as it is; left out: 1 case, measure them again"
+    assert not (tmp_path / "baselines").exists()
+    again = ["accept", str(tmp_path / "curves"), *ours, "--only", "convergence"]
+    assert [main(again), main(again)] == [0, 0]
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing accepted: the baseline stays as it is"
 
 
 def test_what_measured_nothing_is_not_accepted(tmp_path: Path) -> None:

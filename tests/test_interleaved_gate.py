@@ -11,12 +11,13 @@ import pytest
 from bnsuite.judge import interleaved
 from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.interleaved import Decision, decide
-from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.judge.verdict import ExitStatus, Finding, Verdict, exit_status
 from bnsuite.record.interleaved import InterleavedTimes, PairedCase, PairedLaunch
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import Observation, Outcome, Run, Status
 from bnsuite.report import comparison
 from bnsuite.report.reasons import words
+from bnsuite.report.summary import last_line
 from conftest import curve, make_run, result, timing
 
 MOST = 18
@@ -270,6 +271,19 @@ def test_what_the_budget_cut_short_is_inconclusive() -> None:
     assert found(unseen, times(budget_s=10.0)).verdict is Verdict.INCONCLUSIVE
     failed = run_of(outcomes={"timing": Outcome(status=Status.FAILED, reason="B: it hung")})
     assert found(failed, times(budget_s=10.0)).verdict is Verdict.FAILED
+
+
+def test_a_slowdown_that_waits_to_be_confirmed_is_named() -> None:
+    """Where the budget ends first: it is in the evidence and in the last line, and a large one is no status 0."""
+    for slow, status in ((2.19, ExitStatus.NOT_MEASURED), (0.05, ExitStatus.FINE)):
+        flagged = [slow, slow + 0.001, slow - 0.001, slow]
+        finding = found(run_of(), times(*map(pairs, flagged), budget_s=90.0))
+        assert (finding.verdict, finding.evidence["unconfirmed"]) == (Verdict.INCONCLUSIVE, 1)
+        assert "a slowdown that is not confirmed" in words(finding)
+        assert exit_status([finding], finished=True, strict=False) is status
+        assert last_line(run_of(), [finding], status).startswith("a slowdown is not confirmed in time: 1 INCONCLUSIVE")
+    quiet = found(run_of(), times(pairs(0.0), pairs(0.01), budget_s=90.0))
+    assert "unconfirmed" not in quiet.evidence
 
 
 def test_some_of_the_seeds_are_no_pass() -> None:

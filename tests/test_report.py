@@ -98,6 +98,18 @@ def test_the_last_line_says_it_all() -> None:
     assert ended == "not measured as asked (interrupted): nothing measured in 0 cases, 42 s (exit status 3)"
 
 
+def test_the_last_line_says_what_was_decided() -> None:
+    """Nothing is called right of which no gate has decided anything."""
+
+    def head(**verdicts: Verdict) -> str:
+        some = [Finding(case="op/a", gate=gate, verdict=one, reason=because("")) for gate, one in verdicts.items()]
+        return last_line(RUN, some, ExitStatus.FINE).partition(": ")[0]
+
+    assert head(timing=Verdict.PASS, memory=Verdict.IMPROVED) == "nothing wrong"
+    assert head(timing=Verdict.NO_BASELINE, memory=Verdict.PASS) == "nothing wrong in memory; timing not decided"
+    assert head(timing=Verdict.INCONCLUSIVE, memory=Verdict.SKIPPED) == "nothing compared"
+
+
 def test_markdown_is_the_same() -> None:
     """A heading, a table that GitHub draws, the reasons as a list, the summary in bold."""
     text = table.markdown(RUN, FINDINGS, ExitStatus.REGRESSED)

@@ -6,7 +6,6 @@ are exact. ``checks/<cpu or cuda>.jsonl`` is portable.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from typing_extensions import Self
 
 from bnsuite.record.files import read_text
+from bnsuite.record.key import slug
 from bnsuite.record.schema import CHECK_GATES, Bytes, CaseResult, Run, Status, Versioned
 from bnsuite.record.store import parse
 
@@ -163,7 +163,7 @@ def kind_of_device(run: Run) -> str:
 def _memory_stem(run: Run) -> str:
     gpu = run.environment.gpu
     subject = gpu.name if gpu else f"cpu {run.environment.threads} threads"
-    return re.sub(r"[^a-z0-9]+", "-", subject.lower()).strip("-")
+    return slug(subject)
 
 
 def _memory_line(run: Run, result: CaseResult) -> MemoryLine | None:

@@ -61,7 +61,7 @@ def _rule(data: Data) -> str:
     threads = data["threads"]
     others = " and others" if len(threads) > 2 else ""
     seen = f" (as in {', '.join(map(clipped, threads[:2]))}{others})" if threads else ""
-    return f"the rule: {clipped(data['rule'] or 'none given', 400)}{seen}"
+    return f"the rule: {clipped(data['rule'] or 'none given', text.MAX_SENTENCE)}{seen}"
 
 
 def _not_in_reference(data: Data) -> str:
@@ -192,7 +192,7 @@ def _deviation(data: Data) -> str:
 
 
 def _deviations(data: Data) -> str:
-    return listed([_deviation(one) for one in data["deviations"]], more=data["more"])
+    return listed([_deviation(one) for one in data["deviations"]], more=data["more"], letters=text.MAX_SENTENCE)
 
 
 def _gone(data: Data) -> str:
@@ -202,7 +202,12 @@ def _gone(data: Data) -> str:
 
 def _as_expected(data: Data) -> str:
     pinned = [f"{one['what']}: {one.get('reason') or one['shared_with'] + ' has it too'}" for one in data["pinned"]]
-    return f"as expected, except for known deviations: {listed(pinned, more=data['more'])}" if pinned else "as expected"
+    known = listed(pinned, more=data["more"], letters=text.MAX_SENTENCE)
+    return f"as expected, except for known deviations: {known}" if pinned else "as expected"
+
+
+def _with_pins(data: Data) -> str:
+    return f"{_inner(data)}; known, and pinned: {listed(data['pins'], between='; ', letters=text.MAX_SENTENCE)}"
 
 
 def _reference_says(data: Data) -> str:
@@ -298,7 +303,7 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
         f"only a baseline can judge {listed(data['names'], more=data['more'])}: {_inner(data)}"
     ),
     ReasonCode.AS_EXPECTED: _as_expected,
-    ReasonCode.WITH_PINS: lambda data: f"{_inner(data)}; known, and pinned: {listed(data['pins'], between='; ')}",
+    ReasonCode.WITH_PINS: _with_pins,
     ReasonCode.SKIPPED_IN_REFERENCE: _reference_says,
     ReasonCode.FAILED_IN_BOTH: lambda data: f"fails in both; {_reference_says(data)}",
     ReasonCode.FAILED_IN_REFERENCE: lambda data: f"nothing to compare it with; {_reference_says(data)}",

@@ -10,8 +10,8 @@ import html
 import re
 from collections.abc import Sequence
 
-#: Letters of one reason, and of one value in it.
-MAX_REASON, MAX_VALUE = 1000, 120
+#: Letters of one reason, of a sentence within it, and of one value.
+MAX_REASON, MAX_SENTENCE, MAX_VALUE = 1000, 400, 120
 #: Items of one list.
 MAX_ITEMS = 12
 
@@ -30,9 +30,14 @@ def clipped(text: str, most: int = MAX_VALUE) -> str:
     return text if more <= 0 else f"{text[:most]}… ({more:,} more letters)"
 
 
-def listed(items: Sequence[str], most: int = MAX_ITEMS, *, more: int = 0, between: str = ", ") -> str:
-    """Returns items joined, each clipped; of many the first ones, and how many more there are, `more` not given."""
-    shown = between.join(clipped(one) for one in items[:most])
+def listed(
+    items: Sequence[str], most: int = MAX_ITEMS, *, more: int = 0, between: str = ", ", letters: int = MAX_VALUE
+) -> str:
+    """Returns items joined, each of at most `letters`; of many the first ones, and how many are left out.
+
+    `more` counts those that were left out before.
+    """
+    shown = between.join(clipped(one, letters) for one in items[:most])
     more += max(0, len(items) - most)
     return f"{shown} and {more:,} more" if more else shown
 
