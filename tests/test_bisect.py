@@ -15,7 +15,7 @@ from bnsuite.cli.bisect import EndedError, add_options, bisect
 from bnsuite.cli.command import main
 from bnsuite.cli.comparing import ComparisonRequest, ComparisonResult
 from bnsuite.judge import gates
-from bnsuite.judge.bisect import Answer, Search, Seen, Told, judged, tell
+from bnsuite.judge.bisect import BisectResult, BisectStep, ReleaseState, Search, classify, comparable
 from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.errors import InputError
@@ -35,8 +35,8 @@ def searched(releases: tuple[str, ...], first_bad: int, skipped: frozenset[int])
     while (release := search.next) is not None:
         looked.append(release)
         place = releases.index(release)
-        known = Told.BAD if place >= first_bad else Told.GOOD
-        search = search.after(release, Told.SKIPPED if place in skipped else known)
+        known = ReleaseState.BAD if place >= first_bad else ReleaseState.GOOD
+        search = search.after(release, ReleaseState.SKIPPED if place in skipped else known)
     return search, looked
 
 
@@ -76,36 +76,36 @@ def finding(verdict: Verdict, case: str = "op/a", gate: str = "timing", change: 
 @pytest.mark.parametrize(
     ("verdicts", "told"),
     [
-        (["PASS", "REGRESSED", "FAILED"], Told.BAD),
-        (["PASS", "IMPROVED"], Told.GOOD),
-        (["PASS", "INCONCLUSIVE"], Told.SKIPPED),
-        (["PASS", "FAILED"], Told.SKIPPED),
-        (["PASS", "INVALID"], Told.SKIPPED),
-        (["PASS", "SKIPPED"], Told.SKIPPED),
-        (["PASS"], Told.SKIPPED),
-        ([], Told.SKIPPED),
+        (["PASS", "REGRESSED", "FAILED"], ReleaseState.BAD),
+        (["PASS", "IMPROVED"], ReleaseState.GOOD),
+        (["PASS", "INCONCLUSIVE"], ReleaseState.SKIPPED),
+        (["PASS", "FAILED"], ReleaseState.SKIPPED),
+        (["PASS", "INVALID"], ReleaseState.SKIPPED),
+        (["PASS", "SKIPPED"], ReleaseState.SKIPPED),
+        (["PASS"], ReleaseState.SKIPPED),
+        ([], ReleaseState.SKIPPED),
     ],
 )
-def test_verdicts_tell_good_from_bad(verdicts: list[str], told: Told) -> None:
+def test_verdicts_tell_good_from_bad(verdicts: list[str], told: ReleaseState) -> None:
     """Of the first two cases: one that is worse is bad, all as they were is good, anything else can't be told."""
     findings = [finding(Verdict(verdict), f"op/{place}") for place, verdict in enumerate(verdicts)]
     wanted = {("op/0", "timing"): None, ("op/1", "timing"): None}
-    assert tell(findings, wanted)[0] is told
+    assert classify(findings, wanted)[0] is told
 
 
 @pytest.mark.parametrize(
     ("change", "at_the_end", "told"),
     [
-        (0.001, 0.05, Told.GOOD),
-        (0.009, 0.013, Told.SKIPPED),
-        (0.004, 0.013, Told.SKIPPED),
-        (0.004, 0.016, Told.GOOD),
-        (-0.02, 0.013, Told.GOOD),
+        (0.001, 0.05, ReleaseState.GOOD),
+        (0.009, 0.013, ReleaseState.SKIPPED),
+        (0.004, 0.013, ReleaseState.SKIPPED),
+        (0.004, 0.016, ReleaseState.GOOD),
+        (-0.02, 0.013, ReleaseState.GOOD),
     ],
 )
-def test_a_pass_is_good_only_where_it_excludes_the_change(change: float, at_the_end: float, told: Told) -> None:
+def test_a_pass_is_good_only_where_it_excludes_the_change(change: float, at_the_end: float, told: ReleaseState) -> None:
     """A PASS says less than 2 %, which may be all that the newest shows."""
-    assert tell([finding(Verdict.PASS, change=change)], {("op/a", "timing"): at_the_end})[0] is told
+    assert classify([finding(Verdict.PASS, change=change)], {("op/a", "timing"): at_the_end})[0] is told
     lines: list[str] = []
     shown = {"2.5.0": [finding(Verdict.PASS, change=0.009)], "2.6.0": [finding(Verdict.REGRESSED, change=0.013)]}
     answer = bisect(["2.4.0", *shown], WANTED, None, Releases(shown), lines.append)
@@ -120,10 +120,10 @@ def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
         finding(Verdict.PASS),
         finding(Verdict.SKIPPED, "op/b"),
     ]
-    assert judged(findings, "timing") == {("op/a", "timing")}
-    assert tell(findings, dict.fromkeys(judged(findings, "timing")))[0] is Told.GOOD
-    assert tell(findings, dict.fromkeys(judged(findings, None)))[0] is Told.BAD
-    assert tell(findings[2:], dict.fromkeys(judged(findings[2:], None)))[0] is Told.SKIPPED
+    assert comparable(findings, "timing") == {("op/a", "timing")}
+    assert classify(findings, dict.fromkeys(comparable(findings, "timing")))[0] is ReleaseState.GOOD
+    assert classify(findings, dict.fromkeys(comparable(findings, None)))[0] is ReleaseState.BAD
+    assert classify(findings[2:], dict.fromkeys(comparable(findings[2:], None)))[0] is ReleaseState.SKIPPED
 
 
 @pytest.mark.parametrize(
@@ -239,11 +239,11 @@ def test_the_answer_is_also_data() -> None:
     steps: list[str] = []
     shown: dict[str, list[Finding] | Exception | str] = {"2.5.0": GOOD, "2.6.0": BAD, "2.7.0": BAD}
     answer = bisect(["2.4.0", *shown], wanted, "timing", Releases(shown), steps.append)
-    assert Answer.model_validate_json(answer.model_dump_json(by_alias=True)) == answer
+    assert BisectResult.model_validate_json(answer.model_dump_json(by_alias=True)) == answer
     assert [(one.release, one.told) for one in answer.seen] == [
-        ("2.7.0", Told.BAD),
-        ("2.5.0", Told.GOOD),
-        ("2.6.0", Told.BAD),
+        ("2.7.0", ReleaseState.BAD),
+        ("2.5.0", ReleaseState.GOOD),
+        ("2.6.0", ReleaseState.BAD),
     ]
     assert (answer.good, answer.bad, answer.gate) == ("2.4.0", "2.7.0", "timing")
     assert (answer.last_good, answer.first_bad, answer.between) == ("2.5.0", "2.6.0", ())
@@ -301,9 +301,9 @@ def test_what_an_earlier_search_left_is_gone(
     """
     for version in ("2.7.0", "2.8.0", "2.9.1"):
         wheel(index, version, {})
-    seen = tuple(Seen(release=release, told=Told.GOOD, text="") for release in ("2.6.0", ".."))
+    seen = tuple(BisectStep(release=release, told=ReleaseState.GOOD, text="") for release in ("2.6.0", ".."))
     ends_of_it = {"good": "2.5.0", "bad": "2.6.0", "gate": None, "last_good": None, "first_bad": None}
-    left = Answer(schema=1, **ends_of_it, between=(), seen=seen, status=ExitStatus.FINE, text="")
+    left = BisectResult(schema=1, **ends_of_it, between=(), seen=seen, status=ExitStatus.FINE, text="")
     (tmp_path / "o" / "2.6.0").mkdir(parents=True)
     (tmp_path / "o" / "mine").mkdir()
     (tmp_path / "o" / "bisect.json").write_text(left.model_dump_json(by_alias=True))
@@ -316,7 +316,7 @@ def test_what_an_earlier_search_left_is_gone(
     assert status == (0 if ends == "found" else 2), err
     assert (tmp_path / "o" / "mine").exists()
     assert (tmp_path / "o" / "2.6.0").exists() is (ends == "at once")
-    answer = Answer.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
+    answer = BisectResult.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
     assert (answer == left) is (ends == "at once")
     assert ("o/2.8.0: cannot be written to" in err) is (ends != "found")
     last = {
@@ -396,6 +396,6 @@ def test_the_real_command_finds_it(index: Path, start: Callable[..., subprocess.
         *("2.5.9", "2.7.2", "2.8.1"),
         "bisect.json",
     }
-    answer = Answer.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
+    answer = BisectResult.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
     assert (answer.first_bad, answer.last_good, answer.between) == ("2.8.1", "2.7.2", ())
-    assert {one.release: one.told for one in answer.seen}["2.6.3"] is Told.SKIPPED
+    assert {one.release: one.told for one in answer.seen}["2.6.3"] is ReleaseState.SKIPPED

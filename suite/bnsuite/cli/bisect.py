@@ -20,7 +20,7 @@ from bnsuite.record.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from bnsuite.cli.comparing import ComparisonRequest, ComparisonResult
-    from bnsuite.judge.bisect import Answer, Search, Seen, Which
+    from bnsuite.judge.bisect import BisectResult, BisectStep, Search, Which
     from bnsuite.judge.verdict import Finding
     from bnsuite.record.schema import PlannedCase, RunOptions
 
@@ -35,7 +35,7 @@ ANSWER = "bisect.json"
 class EndedError(Exception):
     """Something that is no fault of a release ended the search: how far it came, and what it was."""
 
-    def __init__(self, answer: Answer, cause: Exception) -> None:
+    def __init__(self, answer: BisectResult, cause: Exception) -> None:
         super().__init__(str(cause))
         self.answer, self.cause = answer, cause
 
@@ -103,7 +103,7 @@ def main(options: argparse.Namespace) -> int:
     return answer.status
 
 
-def _tell(answer: Answer, folder: Path, *, as_json: bool) -> None:
+def _tell(answer: BisectResult, folder: Path, *, as_json: bool) -> None:
     """Print the answer, then write it: what took hours is told even where nothing can be written any more."""
     from bnsuite.record.files import write_atomically
 
@@ -114,7 +114,7 @@ def _tell(answer: Answer, folder: Path, *, as_json: bool) -> None:
 
 def _forget_old(folder: Path, keep: str) -> None:
     """Take away what an earlier search left in `folder`, but for the comparison that has just been made."""
-    from bnsuite.judge.bisect import Answer
+    from bnsuite.judge.bisect import BisectResult
     from bnsuite.launch.environments.release import VERSION
     from bnsuite.record.files import read_text
     from bnsuite.record.store import parse
@@ -123,7 +123,7 @@ def _forget_old(folder: Path, keep: str) -> None:
     if not old.exists():
         return
     with contextlib.suppress(InputError):  # if it can't be read, it is replaced all the same
-        for one in parse(Answer, read_text(old, "answer"), old).seen:
+        for one in parse(BisectResult, read_text(old, "answer"), old).seen:
             if one.release != keep and VERSION.fullmatch(one.release):
                 shutil.rmtree(folder / one.release, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -148,13 +148,13 @@ def bisect(
     gate: str | None,
     compare: Compare,
     tell: Callable[[str], None] = say,
-) -> Answer:
+) -> BisectResult:
     """Look for the first bad one of `releases` (oldest first; good, then bad at the end).
 
     `wanted` is the comparison of the ends; its folder takes a folder a release. `tell` hears each step. Raises
     EndedError for what ends it once the ends are known to differ, and before that what it was.
     """
-    from bnsuite.judge.bisect import Search, Seen, Told, judged
+    from bnsuite.judge.bisect import BisectStep, ReleaseState, Search, comparable
     from bnsuite.judge.verdict import Verdict
 
     search = Search.over(releases)
@@ -162,10 +162,10 @@ def bisect(
     tell(f"{len(releases)} releases from torch {good}, which is trusted, to {bad}")
     ends = _compared(compare, wanted, bad)
     _forget_old(wanted.folder, keep=bad)
-    which = judged(ends.findings, gate)
+    which = comparable(ends.findings, gate)
     seen = {bad: _seen(bad, ends, dict.fromkeys(which))}
     tell(_line(seen[bad]))
-    if seen[bad].told is not Told.BAD:
+    if seen[bad].told is not ReleaseState.BAD:
         return _answer(search, seen, gate)
     worse = [one for one in ends.findings if one.verdict is Verdict.REGRESSED and (one.case, one.gate) in which]
     sizes = {(one.case, one.gate): one.change if one.gate == "timing" else None for one in worse}
@@ -178,7 +178,7 @@ def bisect(
             if not isinstance(error, InputError) or not str(error).startswith(f"torch=={release}: "):
                 raise EndedError(_answer(search, seen, gate, ended=f"{_cause(error)}; "), error) from error
             text = f"can't be had: {str(error).removeprefix(f'torch=={release}: ')}"
-            seen[release] = Seen(release=release, told=Told.SKIPPED, text=text)
+            seen[release] = BisectStep(release=release, told=ReleaseState.SKIPPED, text=text)
         except KeyboardInterrupt:
             return _answer(search, seen, gate, ended="interrupted; ")
         tell(_line(seen[release]))
@@ -214,19 +214,19 @@ def _cause(error: Exception) -> str:
     return str(error) if isinstance(error, InputError) else one_line(error)
 
 
-def _seen(release: str, judged: ComparisonResult, sizes: Mapping[Which, float | None]) -> Seen:
-    from bnsuite.judge.bisect import UNCHANGED, Seen, Told, tell
+def _seen(release: str, judged: ComparisonResult, sizes: Mapping[Which, float | None]) -> BisectStep:
+    from bnsuite.judge.bisect import UNCHANGED, BisectStep, ReleaseState, classify
 
-    told, clearest = tell(judged.findings, sizes)
-    if told is Told.SKIPPED and judged.b.ended_by is not None:
+    told, clearest = classify(judged.findings, sizes)
+    if told is ReleaseState.SKIPPED and judged.b.ended_by is not None:
         text = judged.b.ended_by
     elif not clearest:
         text = "not all of what regressed was measured"
     else:
         text = _shown(clearest[0]) + (f", and {len(clearest) - 1} more" if len(clearest) > 1 else "")
-        if told is Told.SKIPPED and clearest[0].verdict in UNCHANGED:
+        if told is ReleaseState.SKIPPED and clearest[0].verdict in UNCHANGED:
             text += ", by which it could still have the change that is looked for"
-    return Seen(release=release, told=told, text=text)
+    return BisectStep(release=release, told=told, text=text)
 
 
 def _shown(finding: Finding) -> str:
@@ -241,20 +241,20 @@ def _shown(finding: Finding) -> str:
     return f"{finding.verdict.value} {finding.gate} of {finding.case}, {text}"
 
 
-def _line(seen: Seen) -> str:
+def _line(seen: BisectStep) -> str:
     return f"torch {seen.release}: {seen.told.value}: {seen.text}"
 
 
-def _answer(search: Search, seen: dict[str, Seen], gate: str | None, ended: str = "") -> Answer:
+def _answer(search: Search, seen: dict[str, BisectStep], gate: str | None, ended: str = "") -> BisectResult:
     """Which release it is, or between which two it lies, if there is a change at all; `ended` says what ended it."""
-    from bnsuite.judge.bisect import Answer, Told
+    from bnsuite.judge.bisect import BisectResult, ReleaseState
     from bnsuite.judge.verdict import ExitStatus
 
     first, last = search.releases[0], search.releases[-1]
     good, bad, hidden = search.last_good, search.first_bad, search.between
     before = f"{good} is good ({seen[good].text})" if good in seen else f"{good} is good, as it was named"
-    status, changed = ExitStatus.NOT_MEASURED, seen[last].told is Told.BAD
-    if seen[last].told is Told.GOOD:
+    status, changed = ExitStatus.NOT_MEASURED, seen[last].told is ReleaseState.BAD
+    if seen[last].told is ReleaseState.GOOD:
         status, text = ExitStatus.FINE, f"no change between torch {first} and {last}: {seen[last].text}"
     elif not changed:
         text = f"whether torch {last} differs from {first} could not be told: {seen[last].text}"
@@ -265,8 +265,8 @@ def _answer(search: Search, seen: dict[str, Seen], gate: str | None, ended: str 
             f"{ended}the change came after torch {good} and not after {bad} ({seen[bad].text}); {before}; "
             f"{', '.join(hidden)} could not be told"
         )
-    return Answer(
-        schema=Answer.SCHEMA,
+    return BisectResult(
+        schema=BisectResult.SCHEMA,
         good=first,
         bad=last,
         gate=gate,

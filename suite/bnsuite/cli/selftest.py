@@ -254,11 +254,11 @@ def _folder(out: Path) -> Path:
 
 def _ended(trial: Trial, folder: Path) -> str:
     """How a trial ended, in words; its folder is kept only if that is not how it must end."""
-    from bnsuite.judge.selftest import End, concerned, end, told
+    from bnsuite.judge.selftest import End, concerned, counts, end
     from bnsuite.judge.verdict import Verdict
 
     ended = end(trial)
-    text = f"{ended.value}: {told(Counter(Verdict(one.verdict) for one in concerned(trial)))}"
+    text = f"{ended.value}: {counts(Counter(Verdict(one.verdict) for one in concerned(trial)))}"
     if ended is not End.AS_REQUIRED:
         return f"{text}; see {folder}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -298,14 +298,14 @@ def _missing(kind: str, count: int, why: str) -> str:
 
 def _resampled(trials: Sequence[Trial]) -> Iterator[Resampled]:
     """Runs put together anew from the launches of each place that has enough of them."""
-    from bnsuite.judge.selftest import CASES, MIN_LAUNCHES, quiet_launches, runs_that_ring
+    from bnsuite.judge.selftest import CASES, MIN_LAUNCHES, runs_with_alarms, unchanged_launches
     from bnsuite.report.selftest import Resampled
 
     for where in dict.fromkeys(one.where for one in trials):
-        launches = quiet_launches(trials, where)
+        launches = unchanged_launches(trials, where)
         if len(launches) >= MIN_LAUNCHES:
             most = max(one.most_launches for one in trials if one.where == where)
-            yield Resampled(where, len(launches), CASES, runs_that_ring(launches, most=most))
+            yield Resampled(where, len(launches), CASES, runs_with_alarms(launches, most=most))
 
 
 def _again(trials: Sequence[Trial]) -> Iterator[str]:

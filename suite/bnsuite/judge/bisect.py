@@ -1,7 +1,7 @@
-"""The search for the release that brought a change: what a comparison tells of one, and which is looked at next.
+"""The search for the release that brought a change: the state of a release by its comparison, and the next one.
 
-The first release is good and the last one bad. As with git's bisect, what can't be told of a release is skipped, and
-its neighbours are looked at instead.
+The first release is good and the last one bad. As with git's bisect, a release whose state can't be determined is
+skipped, and those next to it are compared instead.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ Which = tuple[str, str]
 UNCHANGED = frozenset({Verdict.PASS, Verdict.IMPROVED})
 
 
-class Told(Enum):
-    """What a comparison with the good release tells of another one."""
+class ReleaseState(Enum):
+    """The state of a release, by its comparison with the good one."""
 
     GOOD = "good"
     BAD = "bad"
     SKIPPED = "skipped"
 
 
-class Seen(Value):
-    """What a comparison with the good release told of another one."""
+class BisectStep(Value):
+    """One release compared with the good one."""
 
     release: str
-    told: Told
-    #: By what, in a few words: the estimate with its interval where there is one.
+    told: ReleaseState
+    #: The clearest finding in words: the estimate with its interval where there is one.
     text: str
 
 
-class Answer(Versioned):
-    """What a search came to, as it stands in ``bisect.json``. History of the schema: 1, in 0.4.0, is the first."""
+class BisectResult(Versioned):
+    """The result of a search, as it stands in ``bisect.json``. History of the schema: 1, in 0.4.0, is the first."""
 
     SCHEMA: ClassVar[int] = 1
 
     #: The ends, as they were named.
     good: str
     bad: str
-    #: Whose regression was looked for; None for any gate's.
+    #: The gate whose regression was searched; None for any.
     gate: str | None
     #: In the order in which they were compared.
-    seen: tuple[Seen, ...]
-    #: The newest release that is good, and the oldest that is bad; None where there is no change, or it can't be told.
+    seen: tuple[BisectStep, ...]
+    #: The newest good release and the oldest bad one; None where there is no change, or it is not known.
     last_good: str | None
     first_bad: str | None
-    #: The releases between these two, which could not be told.
+    #: The releases between these two, whose state is not known.
     between: tuple[str, ...]
     status: ExitStatus
     #: The same in words.
@@ -61,7 +61,7 @@ class Answer(Versioned):
 
 @dataclass(frozen=True)
 class Search:
-    """How far the search is: between `good` and `bad`, two places in `releases`, something changed."""
+    """A search in progress: between `good` and `bad`, two places in `releases`, something changed."""
 
     #: Oldest first, at least two.
     releases: tuple[str, ...]
@@ -71,7 +71,7 @@ class Search:
 
     @staticmethod
     def over(releases: Collection[str]) -> Search:
-        """A search of which nothing is known but its two ends."""
+        """Returns a search of which nothing is known but its two ends."""
         return Search(tuple(releases), 0, len(releases) - 1)
 
     @property
@@ -86,55 +86,55 @@ class Search:
 
     @property
     def between(self) -> tuple[str, ...]:
-        """The releases of which it is open whether they are good or bad."""
+        """The releases whose state is not known."""
         return self.releases[self.good + 1 : self.bad]
 
     @property
     def next(self) -> str | None:
-        """The release to look at: the one nearest to the middle that was not skipped, or None if there is none."""
+        """The release to compare next: the one nearest to the middle that was not skipped, or None."""
         open_ = [place for place in range(self.good + 1, self.bad) if self.releases[place] not in self.skipped]
         if not open_:
             return None
         return self.releases[min(open_, key=lambda place: abs(2 * place - self.good - self.bad))]
 
-    def after(self, release: str, told: Told) -> Search:
-        """The search once `release`, which is one of those between, was looked at."""
+    def after(self, release: str, told: ReleaseState) -> Search:
+        """Returns the search once `release`, which is one of those between, was compared."""
         place = self.releases.index(release)
-        if told is Told.GOOD:
+        if told is ReleaseState.GOOD:
             return replace(self, good=place)
-        if told is Told.BAD:
+        if told is ReleaseState.BAD:
             return replace(self, bad=place)
         return replace(self, skipped=self.skipped | {release})
 
 
-def judged(findings: Iterable[Finding], gate: str | None) -> frozenset[Which]:
-    """What a first comparison can tell a change by: all that `gate` judges (None: any gate), but what was SKIPPED."""
+def comparable(findings: Iterable[Finding], gate: str | None) -> frozenset[Which]:
+    """Returns the findings that can show a change: those of `gate` (None: any gate) that were not SKIPPED."""
     mine = [one for one in findings if gate in {None, one.gate}]
     kept = [one for one in mine if one.verdict is not Verdict.SKIPPED] or mine
     return frozenset((one.case, one.gate) for one in kept)
 
 
-def tell(findings: Iterable[Finding], wanted: Mapping[Which, float | None]) -> tuple[Told, list[Finding]]:
-    """Whether `findings` show a change in any of `wanted`, and those that say so, the clearest first.
+def classify(findings: Iterable[Finding], wanted: Mapping[Which, float | None]) -> tuple[ReleaseState, list[Finding]]:
+    """Returns the state that `findings` show by any of `wanted`, and the findings that do, the clearest first.
 
-    `wanted` has how large the change is that is looked for, where that is known.
+    `wanted` has the size of the searched change, where that is known.
     """
     found = {(one.case, one.gate): one for one in findings if (one.case, one.gate) in wanted}
     regressed = [one for one in found.values() if one.verdict is Verdict.REGRESSED]
     if regressed:
-        return Told.BAD, sorted(regressed, key=_size, reverse=True)
+        return ReleaseState.BAD, sorted(regressed, key=_size, reverse=True)
     open_ = [
         one for one in found.values() if one.verdict not in UNCHANGED or not _small(one, wanted[one.case, one.gate])
     ]
     if open_:
-        return Told.SKIPPED, sorted(open_, key=lambda one: WORST_FIRST.index(one.verdict))
+        return ReleaseState.SKIPPED, sorted(open_, key=lambda one: WORST_FIRST.index(one.verdict))
     if not found or len(found) < len(wanted):
-        return Told.SKIPPED, []
-    return Told.GOOD, sorted(found.values(), key=_size, reverse=True)
+        return ReleaseState.SKIPPED, []
+    return ReleaseState.GOOD, sorted(found.values(), key=_size, reverse=True)
 
 
 def _small(finding: Finding, change: float | None) -> bool:
-    """Whether it is nearer to nothing than to the relative `change` that is looked for, which is excluded.
+    """Returns if a finding is nearer to no change than to the searched relative `change`, which it excludes.
 
     A PASS says less than 2 %, and a regression begins at 1 %.
     """

@@ -174,8 +174,8 @@ def _compare_metrics(pairs: list[tuple[Curve, Curve]], accepted: Sequence[Curve]
         for metric, (low, high) in intervals.items()
         if metric not in open_ones and (high > metric.margin or (low < -metric.margin and not changed))
     ]
-    shown = max(worse or changed or estimates, key=lambda metric: abs(estimates[metric].mean) / metric.margin)
-    changes: Record = {one.name: estimates[one].mean for one in (worse or changed or [shown])}
+    farthest = max(worse or changed or estimates, key=lambda metric: abs(estimates[metric].mean) / metric.margin)
+    changes: Record = {one.name: estimates[one].mean for one in (worse or changed or [farthest])}
     if worse:
         verdict, why = Verdict.REGRESSED, reason(ReasonCode.METRICS_WORSE, metrics=changes)
     elif open_ones:
@@ -184,19 +184,19 @@ def _compare_metrics(pairs: list[tuple[Curve, Curve]], accepted: Sequence[Curve]
         verdict, why = Verdict.IMPROVED, reason(ReasonCode.METRICS_BETTER, metrics=changes)
     else:
         verdict, why = Verdict.PASS, reason(ReasonCode.METRICS_WITHIN, metrics=changes)
-    low, high = intervals[shown]
+    low, high = intervals[farthest]
     return Finding(
         case=result.id,
         gate=GATE,
         verdict=verdict,
         reason=why,
-        change=estimates[shown].mean,
+        change=estimates[farthest].mean,
         low=low,
         high=high,
         evidence={
-            "metric": shown.name,
+            "metric": farthest.name,
             "seeds": len(pairs),
-            "pairing": compared[shown].how,
+            "pairing": compared[farthest].how,
             **_means(pairs, target),
         },
     )

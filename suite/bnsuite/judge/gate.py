@@ -1,4 +1,4 @@
-"""What a gate is: its name, the function that judges, and what a reference has for it."""
+"""The gate: its name, the function that judges, and the cases that a reference has for it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Gate:
     judge: Judge
     #: The cases that a reference has for this gate, and that a run on the same kind of device must have.
     accepted: Callable[[Reference, Run], Iterable[Accepted]] = _nothing
-    #: A case has many findings' worth of detail and no number: tables count its cases by family.
+    #: Its cases are many and have no number of their own: tables show how many there are of a family.
     counted: bool = False
     #: Stands before the change in a table, as in "memory +3.0 %"; empty where the column says it.
     label: str = ""

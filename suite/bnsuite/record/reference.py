@@ -71,7 +71,7 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Absence:
-    """Why a reference has nothing of a case; `details` such as "threads 1, not 2"."""
+    """The absence of a case from a reference; `details` such as "threads 1, not 2"."""
 
     cause: Cause
     details: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class Reference:
     absent_cases: Mapping[tuple[str, str], Absence] = field(default_factory=dict)
 
     def absence(self, gate: str, case: str) -> Absence | None:
-        """Returns why it has nothing of `case` for `gate`, unless that is simply not in it."""
+        """Returns the cause of having nothing of `case` for `gate`; None if it is simply not in it."""
         return self.absent.get(gate) or self.absent_cases.get((gate, case))
 
     def environment(self, cases: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""What a table shows of a case's findings: the change of each gate's number, in one cell."""
+"""The cells of a table: the changes that the gates found, the time and the memory of a case."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnsuite.judge.selftest import RUNS, Duty, End, Rate, told
+from bnsuite.judge.selftest import RUNS, Duty, End, Rate, counts
 from bnsuite.judge.statistics import share_interval
 from bnsuite.judge.verdict import ExitStatus
 from bnsuite.record.selftest import Trial, Where
@@ -111,7 +111,7 @@ def _row(rate: Rate, place: int | None) -> list[str]:
         f"{_percent(low)} to {_percent(high)} %",
         NOTHING if rate.change is None else units.change(rate.change),
         f"{100 * rate.undecided:.0f} %",
-        told(rate.verdicts),
+        counts(rate.verdicts),
         f"{rate.launches:g}",
         units.duration(rate.case_s),
         rate.duty.value,
