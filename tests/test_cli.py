@@ -254,7 +254,7 @@ def test_accept_shows_and_writes_and_check_judges(folder: Path, capsys: pytest.C
     assert "wrote baselines/convergence/w.jsonl" in capsys.readouterr().out
     assert main(["check", "run", "--json"]) == 0
     judged = json.loads(capsys.readouterr().out)
-    assert judged["schema"] == 1
+    assert judged["schema"] == 2
     assert {(one["case"], one["gate"]): one["verdict"] for one in judged["findings"]}[
         "train/w/bn/x", "convergence"
     ] == "PASS"
