@@ -1,4 +1,4 @@
-"""The timing gate of a lockstep: false alarms are rare, slowdowns are found, and what can't be told is not passed."""
+"""The interleaved timing gate: false alarms are rare, slowdowns are found, and undecided cases do not pass."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def heavy(chance: random.Random, deviation: float) -> float:
 
 
 @pytest.mark.parametrize(("deviation", "nights"), [(0.004, 200), (0.012, 200), (0.025, 100)])
-def test_nights_with_nothing_changed_ring_rarely(deviation: float, nights: int) -> None:
-    """Of nights of twenty cases each, at most 1 % raise any alarm."""
+def test_false_alarms_are_rare(deviation: float, nights: int) -> None:
+    """Of runs of twenty unchanged cases each, at most 1 % raise any alarm."""
     chance = random.Random(7)
     alarms = 0
     for _ in range(nights):
@@ -148,16 +148,16 @@ def test_faster_is_told_as_well() -> None:
     assert interleaved.decide_values([-0.05 + n / 1000 for n in range(6)], [], 20, MOST).verdict is Verdict.IMPROVED
 
 
-@pytest.mark.parametrize("stray", [-0.5, 0.3])
-def test_one_stray_launch_hides_nothing(stray: float) -> None:
+@pytest.mark.parametrize("far_off", [-0.5, 0.3])
+def test_one_launch_far_off_hides_nothing(far_off: float) -> None:
     """Neither that nothing changed, nor a slowdown; two at the same end of eight are too many."""
     around = [0.002, -0.004, 0.001, 0.003, -0.002, -0.001, 0.004]
-    assert interleaved.decide_values([stray, *around], [], 20, MOST).verdict is Verdict.PASS
+    assert interleaved.decide_values([far_off, *around], [], 20, MOST).verdict is Verdict.PASS
     slower = [value + 0.03 for value in around]
-    flagged = interleaved.decide_values([stray, *slower], [], 20, MOST)
+    flagged = interleaved.decide_values([far_off, *slower], [], 20, MOST)
     assert flagged.flagged
-    assert interleaved.decide_values([stray, *slower], [*slower, stray], 20, MOST).verdict is Verdict.REGRESSED
-    assert interleaved.decide_values([stray, stray, *around[1:]], [], 20, MOST).verdict is None
+    assert interleaved.decide_values([far_off, *slower], [*slower, far_off], 20, MOST).verdict is Verdict.REGRESSED
+    assert interleaved.decide_values([far_off, far_off, *around[1:]], [], 20, MOST).verdict is None
 
 
 def test_what_launches_usually_differ_by_is_known() -> None:
@@ -199,8 +199,8 @@ def run_of(name: str = "op/a", *, outcomes: dict[str, Outcome] | None = None) ->
     return make_run(result(name, timings=(timing(1e-3),), outcomes=outcomes))
 
 
-def found(b: Run, lockstep_times: InterleavedTimes, a: Run | None = None) -> Finding:
-    (finding,) = judge(a or b, b, lockstep_times, ())
+def found(b: Run, interleaved_times: InterleavedTimes, a: Run | None = None) -> Finding:
+    (finding,) = judge(a or b, b, interleaved_times, ())
     return finding
 
 
@@ -340,10 +340,10 @@ def test_the_end_is_that_of_the_measuring() -> None:
     assert [one.id for one in interleaved.timed_cases(both)] == ["op/a", "op/b"]
 
 
-def test_a_planted_fault_is_named() -> None:
+def test_an_injected_fault_is_named() -> None:
     """No reader takes a comparison with a fault in it for a real one."""
-    planted = times(pairs(0.0)).model_copy(update={"injected": {"slower": 0.03}})
-    text = comparison.terminal(run_of(), run_of(), planted, [], ExitStatus.FINE)
+    injected = times(pairs(0.0)).model_copy(update={"injected": {"slower": 0.03}})
+    text = comparison.terminal(run_of(), run_of(), injected, [], ExitStatus.FINE)
     assert "B, judged: ., with slower = 0.03 injected" in text
 
 
