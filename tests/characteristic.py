@@ -76,7 +76,12 @@ def nights(name: str, target: float, new: list[Curve], old: list[Curve]) -> Coun
         run = result(name, curves=tuple(new[seed] for seed in seeds))
         run = run.model_copy(update={"case": run.case.model_copy(update={"target": target})})
         stored = CurveReference(
-            id=name, version=1, profiles=("full",), device="cpu", curves=tuple(old[seed] for seed in seeds)
+            id=name,
+            version=1,
+            profiles=("full",),
+            device="cpu",
+            workload="w",
+            curves=tuple(old[seed] for seed in seeds),
         )
         (finding,) = convergence.judge(
             make_run(run), convergence.Reference(name="baselines/", convergence={name: stored})

@@ -201,6 +201,17 @@ GATES = {
 }
 
 
+def described(name: str) -> tuple[str, dict[str, str]]:
+    """The kind and the labels of a case, as the catalogue would give them."""
+    family, *words = name.split("/")
+    if family in {"numerics", "behaviour"}:
+        return "check", {"gate": family, "family": words[0]}
+    if family == "train":
+        settings = dict(setting.partition("=")[::2] for setting in words[2:])
+        return "training", {"data": "", **dict(zip(("workload", "norm"), words, strict=False)), **settings}
+    return {"ratio": "ratio", "op": "layer"}.get(family, "workload"), {}
+
+
 def result(
     name: str,
     *,

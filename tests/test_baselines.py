@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bnsuite.cli.command import main
 from bnsuite.record import accept as accepting
-from bnsuite.record import baselines
+from bnsuite.record import baselines, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.key import machine_key
+from bnsuite.record.reference import Absence, Cause
 from bnsuite.record.schema import Outcome, Run, Status
 from conftest import ROOT, curve, make_run, result, timing
 
@@ -50,7 +52,7 @@ def test_accepted_is_loaded(tmp_path: Path) -> None:
         [1.1e-3] * 3,
     ]
     assert reference.convergence["train/w/bn/x"].curves == CURVES
-    assert reference.no_timing is None
+    assert reference.absence("timing", "op/none") is None
 
 
 def test_files_are_made_for_review(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_files_are_made_for_review(tmp_path: Path) -> None:
 def test_a_partial_run_replaces_only_its_cases(tmp_path: Path) -> None:
     accept(tmp_path, run())
     assert accept(tmp_path, make_run(result("op/a", timings=(timing(2e-3),)))) == [
-        "op/a timing: replaced: 1 launches of 1 run (was 3 launches of 1 run), +100.0 % as measured"
+        "op/a timing: replaced: 1 launch of 1 run (was 3 launches of 1 run), +100.0 % as measured"
     ]
     reference = baselines.load(tmp_path, run())
     assert reference.timing["op/a"].runs[0][0].median_s == 2e-3
@@ -121,9 +123,11 @@ def test_unfinished_and_failed_is_not_accepted(tmp_path: Path) -> None:
 
 def test_an_id_is_no_path(tmp_path: Path) -> None:
     """A run from elsewhere can't choose where a baseline is written."""
-    for name in ("train/../../evil", "train", "train//x"):
-        with pytest.raises(InputError, match="is not the id of a training"):
-            accept(tmp_path, make_run(result(name, curves=CURVES)))
+    for workload in ("..", "", "a/b", "x" * 300):
+        evil = result("train/w/bn/x", curves=CURVES)
+        evil = evil.model_copy(update={"case": evil.case.model_copy(update={"labels": {"workload": workload}})})
+        with pytest.raises(InputError, match="can't be the name of a workload's file"):
+            accept(tmp_path, make_run(evil))
 
 
 def test_a_new_version_starts_anew(tmp_path: Path) -> None:
@@ -138,10 +142,7 @@ def test_another_machine_has_no_timing_but_the_same_curves(tmp_path: Path) -> No
     accept(tmp_path, run())
     elsewhere = baselines.load(tmp_path, run(threads=2))
     assert elsewhere.timing == {}
-    assert (
-        elsewhere.no_timing
-        == "no baseline for this machine (the nearest has threads 1, not 2); make one with `bnsuite accept`"
-    )
+    assert elsewhere.absence("timing", "op/a") == Absence(Cause.NO_TIMING_OF_MACHINE, ("threads 1, not 2",))
     assert "train/w/bn/x" in elsewhere.convergence
 
 
@@ -244,9 +245,40 @@ def test_a_baseline_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path, monkeyp
     assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_long_name_is_no_file_name(tmp_path: Path) -> None:
+    """A processor of 100,000 letters has a name of its own all the same."""
+    long = [run(), run()]
+    for place, letter in enumerate("xy"):
+        cpu = "x" * 100_000 + letter
+        long[place] = long[place].model_copy(
+            update={"environment": long[place].environment.model_copy(update={"cpu": cpu})}
+        )
+        accept(tmp_path, long[place])
+    assert len(list((tmp_path / "timing").iterdir())) == 2
+
+
+def test_runs_of_which_nothing_is_taken_are_not_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 3 and a last line that says so where all was left out; 0 where the baseline is the same."""
+    disturbed = make_run(result("op/a", timings=(timing(1e-3, cpu_share=0.5),) * 3))
+    curves = make_run(result("train/w/bn/x", curves=CURVES))
+    for name, one in (("disturbed", disturbed), ("curves", curves)):
+        (tmp_path / name).mkdir()
+        store.save(one, tmp_path / name)
+    ours = ["--baselines", str(tmp_path / "baselines")]
+    assert main(["accept", str(tmp_path / "disturbed"), *ours]) == 3
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "nothing accepted: the baseline stays as it is; left out: 1 case, measure them again"
+    assert not (tmp_path / "baselines").exists()
+    again = ["accept", str(tmp_path / "curves"), *ours, "--only", "convergence"]
+    assert [main(again), main(again)] == [0, 0]
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing accepted: the baseline stays as it is"
+
+
 def test_what_measured_nothing_is_not_accepted(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no measurement"):
-        accept(tmp_path, make_run(result("op/a")))
+        accept(tmp_path, make_run(result("numerics/x/y")))
+    changes, files = accepting.accept([make_run(result("op/a"))], tmp_path)
+    assert ([change.measured for change in changes], files) == ([False], {})
 
 
 @pytest.mark.parametrize(

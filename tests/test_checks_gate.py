@@ -15,6 +15,7 @@ from bnsuite.record.lines import CHECKS, CheckLine
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Observation, Outcome, Run, Status
+from bnsuite.report.reasons import words
 from conftest import make_run, result
 
 NAME = "numerics/reference/x"
@@ -26,7 +27,7 @@ def seen(*observations: Observation) -> Run:
 
 def accepted(**observed: float | str) -> Reference:
     line = CheckLine(schema=1, id=NAME, version=1, profiles=("quick", "full"), torch="2.14.1", observed=observed)
-    return Reference(name="baselines/", checks={NAME: line})
+    return Reference(name="baselines/", lines={"checks": {NAME: line}})
 
 
 def finding(run: Run, reference: Reference | None = None) -> Finding:
@@ -43,8 +44,8 @@ def test_a_limit_needs_no_baseline() -> None:
     assert finding(seen(number(30.0))).verdict is Verdict.PASS
     one = finding(seen(number(31.0)))
     assert one.verdict is Verdict.REGRESSED
-    assert one.summary.startswith("dx is 31, where 30 is the most")
-    assert "dx is boundless" in finding(seen(number(1e30))).summary
+    assert words(one).startswith("dx is 31, the limit is 30")
+    assert "dx is not finite" in words(finding(seen(number(1e30))))
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(9.0, Verdict.PASS), (11.0, Verdict.REGRESSED), (2.9, Verdict.PASS)])
@@ -59,14 +60,14 @@ def test_what_is_not_finite_is_wrong(value: float) -> None:
     one = CheckObservation("dx", value, limit=30.0)
     told = finding(seen(Observation(what=one.what, value=one.value, limit=one.limit)))
     assert told.verdict is Verdict.REGRESSED
-    assert "dx is boundless, where 30 is the most" in told.summary
+    assert "dx is not finite, the limit is 30" in words(told)
 
 
 def test_a_word_is_the_expected_one() -> None:
     right = Observation(what="counter", value="1", expected="1")
     wrong = Observation(what="counter", value="2", expected="1")
     assert finding(seen(right)).verdict is Verdict.PASS
-    assert "counter is 2, and must be 1" in finding(seen(wrong)).summary
+    assert "counter is 2, and must be 1" in words(finding(seen(wrong)))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_finding_says_which_rule_is_broken_and_who_met_it() -> None:
         update={"rule": "gradients are right", "threads": ("pytorch/pytorch#57796", "a/b#1", "c/d#2")}
     )
     run = run.model_copy(update={"cases": (run.cases[0].model_copy(update={"case": case}),)})
-    assert "the rule: gradients are right (as in pytorch/pytorch#57796, a/b#1 and others)" in finding(run).summary
+    assert "the rule: gradients are right (as in pytorch/pytorch#57796, a/b#1 and others)" in words(finding(run))
 
 
 def test_what_was_not_looked_at_is_failed_or_skipped() -> None:
@@ -129,7 +130,7 @@ def test_what_was_not_looked_at_is_failed_or_skipped() -> None:
     for status, verdict in ((Status.FAILED, Verdict.FAILED), (Status.SKIPPED, Verdict.SKIPPED)):
         outcomes = {"behaviour": Outcome(status=status, reason="why")}
         (one,) = judge_behaviour(make_run(result("behaviour/x/y", outcomes=outcomes)), Reference(name="baselines/"))
-        assert (one.verdict, one.summary) == (verdict, "why")
+        assert (one.verdict, words(one)) == (verdict, "why")
 
 
 def test_a_check_that_vanished_is_missing() -> None:
@@ -141,7 +142,7 @@ def test_an_observation_that_vanished_is_missing() -> None:
     """What was accepted and is gone is told, be there something new or not; what is wrong is told first."""
     one = finding(seen(number(1.0)), accepted(dx=1.0, dweight=1.0))
     assert one.verdict is Verdict.MISSING
-    assert one.summary.startswith("in baselines/, but not seen: dweight; ")
+    assert words(one).startswith("in baselines/, but not observed: dweight; ")
     renamed = seen(number(1.0), Observation(what="dw", value="new"))
     assert finding(renamed, accepted(dx=1.0, dweight=1.0)).verdict is Verdict.MISSING
     assert finding(seen(number(31.0)), accepted(dx=1.0, dweight=1.0)).verdict is Verdict.REGRESSED

@@ -14,6 +14,7 @@ from bnsuite.articles.claims import CLAIMS, Answer, Claim, Region, Row, Scale, W
 from bnsuite.articles.evidence import Evidence, minus
 from bnsuite.record import details
 from bnsuite.record.details import Accuracy, Detail, Units
+from bnsuite.record.errors import InputError
 from conftest import Command, curve, make_run, result
 from conftest import detail as bare_detail
 
@@ -156,6 +157,12 @@ def test_effects_are_shown_with_their_unit() -> None:
     assert shown.effect(Scale.RATIO, math.log(0.8)) == "-20.0 %"
     assert shown.effect(Scale.RATIO, math.log(250)) == "x 250"
     assert shown.effect(Scale.LOSS, 0.1234) == "+0.123"
+
+
+def test_details_that_are_a_file_are_named(tmp_path: Path) -> None:
+    (tmp_path / "trainings").write_text("")
+    with pytest.raises(InputError, match="trainings: is a file, where the details of trainings would lie; remove it"):
+        details.load(tmp_path)
 
 
 def test_the_verb(bnsuite: Command, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
 from bnsuite.experiments.confirm import ConfirmRequest
 from bnsuite.experiments.events import Event, Remark
 from bnsuite.judge.gates import judge
+from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record import store
 from bnsuite.record.errors import InputError
@@ -23,6 +24,7 @@ from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import Reference, from_run
 from bnsuite.record.schema import Run
+from bnsuite.report.reasons import words
 from conftest import Command, make_run, result, timing
 from test_package_index import index, wheel
 
@@ -53,7 +55,13 @@ class Again:
         if isinstance(self._shown, BaseException):
             raise self._shown
         again = Finding(
-            case="op/a", gate="timing", verdict=self._shown, summary="takes +4.0%", change=0.04, low=0.03, high=0.05
+            case="op/a",
+            gate="timing",
+            verdict=self._shown,
+            reason=because("takes +4.0%"),
+            change=0.04,
+            low=0.03,
+            high=0.05,
         )
         run = make_run().model_copy(update={"ended_by": self._ended_by, "finished": self._ended_by is None})
         times = InterleavedTimes(
@@ -80,8 +88,8 @@ def test_the_comparison_has_the_last_word(verdict: Verdict) -> None:
     told: list[Event] = []
     a, b = settled(measured(SLOW, USUAL), Again(verdict), told=told)
     assert (a.verdict, a.change, a.low, a.high) == (verdict, 0.04, 0.03, 0.05)
-    assert a.summary.startswith("in lockstep against torch==2.14.1: takes +4.0%; against yesterday it is slower by 50%")
-    assert "confirm" not in a.summary
+    assert words(a).startswith("interleaved with torch==2.14.1: takes +4.0%; against yesterday it is slower by 50 %")
+    assert "confirm" not in words(a)
     assert a.evidence["stored_change"] == pytest.approx(0.5)
     assert b.verdict is Verdict.PASS
     (remark,) = told
@@ -123,9 +131,9 @@ def test_what_a_loud_host_leaves_open_is_settled() -> None:
     again = Again(Verdict.PASS)
     found = {one.case: one for one in settled(loud, again) if one.gate == "timing"}
     assert found["op/a"].verdict is Verdict.PASS
-    assert "against yesterday it is slower by 36%" in found["op/a"].summary
+    assert "against yesterday it is slower by 36 %" in words(found["op/a"])
     assert found["op/b"].verdict is Verdict.INCONCLUSIVE
-    assert found["op/b"].summary.endswith("not confirmed: the case was not measured")
+    assert words(found["op/b"]).endswith("not confirmed: the case was not measured")
 
 
 def test_nothing_flagged_costs_nothing() -> None:
@@ -148,8 +156,8 @@ def test_nothing_flagged_costs_nothing() -> None:
 def test_a_regression_is_not_hidden_by_what_fails_later(again: Again, why: str) -> None:
     a, _ = settled(measured(SLOW, USUAL), again)
     assert a.verdict is Verdict.REGRESSED
-    assert a.summary.startswith("against yesterday it is slower by 50%, where the baseline allows 10%")
-    assert a.summary.endswith(why)
+    assert words(a).startswith("against yesterday it is slower by 50 %, where the baseline allows 10 %")
+    assert words(a).endswith(why)
 
 
 def test_a_baseline_that_does_not_say_its_torch_is_told() -> None:
@@ -158,16 +166,16 @@ def test_a_baseline_that_does_not_say_its_torch_is_told() -> None:
     old = old.model_copy(update={"environment": old.environment.model_copy(update={"packages": {}})})
     reference = from_run(old, "yesterday", machine_key(run))
     a, _ = confirm.settle(request(run, reference), Again(Verdict.PASS), events.ignore)
-    assert "yesterday does not say which one torch it was measured with; name it: --confirm torch==X.Y.Z" in a.summary
+    assert "yesterday does not say which one torch it was measured with; name it: --confirm torch==X.Y.Z" in words(a)
 
 
 def test_without_it_the_summary_says_how() -> None:
     run = measured(SLOW, USUAL)
     a, _ = judge(run, held_against(run))
-    assert a.summary.endswith("; --confirm settles it, or `bnsuite ab torch==2.14.1 . -k 'op/a'`")
+    assert words(a).endswith("; --confirm decides it, or `bnsuite ab torch==2.14.1 . -k 'op/a'`")
     run = run.model_copy(update={"options": run.options.model_copy(update={"implementation": "mine:layer"})})
     a, _ = judge(run, held_against(run))
-    assert a.summary.endswith("`bnsuite ab . . --impl-b mine:layer -k 'op/a'`")
+    assert words(a).endswith("`bnsuite ab . . --impl-b mine:layer -k 'op/a'`")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +234,7 @@ def test_a_slowdown_is_settled_by_the_real_command(index: Path, bnsuite: Command
     assert found["verdict"] == "REGRESSED"
     assert (tmp_path / "new" / "confirm" / "interleaved.json").exists()
     if "not confirmed: INVALID: " not in found["summary"]:
-        assert found["summary"].startswith(f"in lockstep against torch=={version}: takes +")
-        assert "; against old it is slower by 50%" in found["summary"]
+        assert found["summary"].startswith(f"interleaved with torch=={version}: takes +")
+        assert "; against old it is slower by 50 %" in found["summary"]
         assert found["change"] > 1
     assert found["summary"] in (tmp_path / "new" / "report.md").read_text()

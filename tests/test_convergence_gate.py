@@ -10,6 +10,7 @@ from bnsuite.judge import convergence as gate
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.reference import CurveReference, Reference
 from bnsuite.record.schema import Curve, Outcome, Status
+from bnsuite.report.reasons import words
 from conftest import curve, make_run, result
 
 CASE = "train/w/bn/x"
@@ -29,7 +30,9 @@ def _same_chance_for_each() -> None:
 
 
 def judge(curves: list[Curve], accepted: list[Curve] = ACCEPTED, **more: object) -> Finding:
-    stored = CurveReference(id=CASE, version=1, profiles=("quick", "full"), device="cpu", curves=tuple(accepted))
+    stored = CurveReference(
+        id=CASE, version=1, profiles=("quick", "full"), device="cpu", workload="w", curves=tuple(accepted)
+    )
     run = make_run(result(CASE, curves=tuple(curves), **more))
     (finding,) = gate.judge(run, Reference(name="baselines/", convergence={CASE: stored}))
     return finding
@@ -60,7 +63,7 @@ def test_epochs_to_target_are_interpolated() -> None:
 def test_equal_curves_pass_at_once() -> None:
     """Three seeds of ten are enough, if they are the same to the last bit."""
     finding = judge(ACCEPTED[:3])
-    assert (finding.verdict, finding.summary) == (Verdict.PASS, "curves equal to the last bit, 3 seeds")
+    assert (finding.verdict, words(finding)) == (Verdict.PASS, "curves equal to the last bit, 3 seeds")
 
 
 def test_rounding_is_no_change() -> None:
@@ -74,7 +77,7 @@ def test_worse_losses_regress() -> None:
     """Twelve per cent on every seed, beyond the margin of three."""
     finding = judge([scaled(one, 0.12 + chance.gauss(0, 0.01)) for one in ACCEPTED])
     assert finding.verdict is Verdict.REGRESSED
-    assert "final validation loss +1" in finding.summary
+    assert "final validation loss +1" in words(finding)
 
 
 def test_slower_learning_regresses() -> None:
@@ -85,14 +88,14 @@ def test_slower_learning_regresses() -> None:
     ]
     finding = judge(later)
     assert finding.verdict is Verdict.REGRESSED
-    assert "epochs to target" in finding.summary
+    assert "epochs to target" in words(finding)
 
 
 def test_better_is_a_change_too() -> None:
     """A loss that got better for no reason is shown, to be acknowledged."""
     finding = judge([scaled(one, -0.10 + chance.gauss(0, 0.01)) for one in ACCEPTED])
     assert finding.verdict is Verdict.IMPROVED
-    assert "bnsuite accept" in finding.summary
+    assert "bnsuite accept" in words(finding)
 
 
 def test_a_worse_early_loss_is_not_outweighed_by_a_better_final_one() -> None:
@@ -105,7 +108,7 @@ def test_a_worse_early_loss_is_not_outweighed_by_a_better_final_one() -> None:
     ]
     finding = judge(curves)
     assert finding.verdict is Verdict.REGRESSED
-    assert "early loss" in finding.summary
+    assert "early loss" in words(finding)
 
 
 def test_what_got_better_hides_nothing_that_may_be_worse() -> None:
@@ -121,7 +124,7 @@ def test_what_got_better_hides_nothing_that_may_be_worse() -> None:
     ]
     finding = judge(curves)
     assert finding.verdict is Verdict.INCONCLUSIVE
-    assert finding.summary.startswith("early loss -4.0%, but 3 seeds can't settle final validation loss")
+    assert words(finding).startswith("early loss -4.0 %, but 3 seeds can't settle final validation loss")
 
 
 def test_a_regression_is_not_hidden_by_a_seed_that_crashes() -> None:
@@ -129,16 +132,16 @@ def test_a_regression_is_not_hidden_by_a_seed_that_crashes() -> None:
     crashed = {"outcomes": {gate.GATE: Outcome(status=Status.FAILED, reason="seed 9: it died")}}
     worse = judge([scaled(one, 0.2) for one in ACCEPTED[:9]], **crashed)
     assert worse.verdict is Verdict.REGRESSED
-    assert worse.summary.endswith("; besides, seed 9: it died")
+    assert words(worse).endswith("; besides, seed 9: it died")
     same = judge(ACCEPTED[:9], **crashed)
-    assert (same.verdict, same.summary) == (Verdict.FAILED, "seed 9: it died")
+    assert (same.verdict, words(same)) == (Verdict.FAILED, "seed 9: it died")
 
 
 def test_few_noisy_seeds_settle_nothing() -> None:
     """Three seeds that differ by 20 % either way are INCONCLUSIVE, and the way out is named."""
     finding = judge([scaled(one, share) for one, share in zip(ACCEPTED, (0.2, -0.2, 0.1), strict=False)])
     assert finding.verdict is Verdict.INCONCLUSIVE
-    assert "--profile full" in finding.summary
+    assert "--profile full" in words(finding)
 
 
 def test_missing_the_target_regresses() -> None:
@@ -146,7 +149,7 @@ def test_missing_the_target_regresses() -> None:
     lost = curve(1, final=0.5, early=ACCEPTED[1].early_loss or 0)
     finding = judge([ACCEPTED[0], lost, ACCEPTED[2]])
     assert finding.verdict is Verdict.REGRESSED
-    assert "never on seeds [1]" in finding.summary
+    assert "never on seed 1," in words(finding)
 
 
 def test_losing_everything_regresses_though_the_baseline_misses_some() -> None:
@@ -185,7 +188,7 @@ def test_divergence_regresses() -> None:
     gone = ACCEPTED[2].model_copy(update={"train_loss": (*ACCEPTED[2].train_loss[:-1], None)})
     finding = judge([*ACCEPTED[:2], gone])
     assert finding.verdict is Verdict.REGRESSED
-    assert "final training loss: not finite on seeds [2]" in finding.summary
+    assert "final training loss: not finite on seed 2," in words(finding)
 
 
 def test_a_target_the_baseline_missed_as_well_is_no_news() -> None:
@@ -197,12 +200,12 @@ def test_a_target_the_baseline_missed_as_well_is_no_news() -> None:
 
 def test_without_anything_to_compare_it_says_why() -> None:
     (unknown,) = gate.judge(make_run(result(CASE, curves=tuple(ACCEPTED))), Reference(name="baselines/"))
-    assert (unknown.verdict, unknown.summary) == (
+    assert (unknown.verdict, words(unknown)) == (
         Verdict.NO_BASELINE,
         "not in baselines/; `bnsuite accept` puts it there",
     )
     assert judge(ACCEPTED, version=2).verdict is Verdict.NO_BASELINE
-    assert judge([curve(99)]).summary == "the baseline has none of the seeds of this run"
+    assert words(judge([curve(99)])) == "the baseline has none of the seeds of this run"
     assert judge([curve(0)]).verdict is Verdict.INCONCLUSIVE
     failed = {"convergence": Outcome(status=Status.FAILED, reason="seed 0: it raised")}
     assert judge(ACCEPTED, outcomes=failed).verdict is Verdict.FAILED
@@ -245,7 +248,7 @@ def test_accuracy_is_held_to_a_percentage_point() -> None:
 
     finding = judge(less_right(0.02))
     assert finding.verdict is Verdict.REGRESSED
-    assert "final error rate" in finding.summary
+    assert "final error rate" in words(finding)
     assert judge(less_right(0.002)).verdict is Verdict.PASS
 
 

@@ -41,9 +41,3 @@ def test_no_id_leads_out_of_the_folder(tmp_path: Path, case: str) -> None:
     """Ids come from a measured process, which is never trusted."""
     with pytest.raises(InputError, match="is not the id of a training"):
         details.save(case, [detail(0)], tmp_path)
-
-
-def test_an_earlier_runs_details_can_be_removed(tmp_path: Path) -> None:
-    details.save(CASE, [detail(0)], tmp_path)
-    details.remove(tmp_path)
-    assert details.load(tmp_path) == {}

@@ -9,15 +9,16 @@ import pytest
 from PIL import Image
 
 from bnsuite.articles.evidence import Evidence
-from bnsuite.articles.figures import draw, style
+from bnsuite.articles.figures import curves, draw, style, sweeps
 from bnsuite.cases import TrainCase, catalogue
 from bnsuite.measure import devices
 from bnsuite.measure.training_recorder import record
 from bnsuite.record import details, store
 from bnsuite.record.details import Detail
 from bnsuite.record.schema import Curve
-from conftest import Command, make_run, result
+from conftest import Command, curve, make_run, result
 
+KINDS = ("svg", "png")
 CASES = (
     *(f"train/bad-init-regression/{norm}/act=tanh" for norm in ("bn", "none")),
     *(f"train/cnn/{norm}/data=digits" for norm in ("bn", "none", "gn")),
@@ -36,8 +37,8 @@ def evidence() -> Evidence:
         case = catalogue.case(name)
         assert isinstance(case, TrainCase)
         recorded = [record(replace(case, epochs=2), devices.get("cpu"), seed) for seed in range(2)]
-        curves = tuple(Curve.model_validate(asdict(curve), strict=False) for curve, _ in recorded)
-        results.append(result(name, curves=curves))
+        learnt = tuple(Curve.model_validate(asdict(curve), strict=False) for curve, _ in recorded)
+        results.append(result(name, curves=learnt))
         seen[name] = tuple(Detail.model_validate(asdict(detail), strict=False) for _, detail in recorded)
     return Evidence(make_run(*results), seen)
 
@@ -80,18 +81,29 @@ def test_pictures_are_whole_and_say_what_they_show(drawn: dict[str, Path]) -> No
         assert f"<!-- {said}" in text or f"{said}" in text, said
 
 
+def test_a_normalization_of_ones_own_is_drawn() -> None:
+    """One that has no style here comes last, in a neutral one, in curves as in sweeps."""
+    names = (
+        *(f"train/cnn/{norm}/data=digits" for norm in ("rms", "bn", "apex")),
+        *(f"train/batch-size/{norm}/batch={batch}" for norm in ("rms", "bn") for batch in (64, 128)),
+    )
+    run = make_run(*(result(name, curves=(curve(0), curve(1))) for name in names))
+    pictures = dict([*curves.losses(Evidence(run)), *sweeps.batch_sizes(Evidence(run))])
+    assert pictures.keys() == {f"{name}.{kind}" for name in ("loss-cnn-data=digits", "batch-size") for kind in KINDS}
+    assert "rms" in pictures["loss-cnn-data=digits.svg"].decode()
+    assert style.in_order(["rms", "none", "apex", "bn"]) == ["bn", "none", "apex", "rms"]
+
+
 def test_the_animation_has_a_frame_an_epoch(drawn: dict[str, Path]) -> None:
     """Before the first epoch, and after each of two."""
     with Image.open(drawn["layers-cnn-data=digits.gif"]) as image:
         assert getattr(image, "n_frames", 1) == 3
 
 
-def test_the_same_run_gives_the_same_pictures(evidence: Evidence, drawn: dict[str, Path], tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_pictures(evidence: Evidence, drawn: dict[str, Path]) -> None:
     """To the byte: a picture in a repository changes when what it shows does."""
-    from bnsuite.articles.figures import sweeps
-
-    for path in sweeps.batch_sizes(evidence, tmp_path):
-        assert path.read_bytes() == drawn[path.name].read_bytes()
+    for name, content in sweeps.batch_sizes(evidence):
+        assert content == drawn[name].read_bytes()
 
 
 def test_a_band_survives_what_is_not_finite() -> None:
@@ -122,3 +134,4 @@ def test_the_verb(bnsuite: Command, evidence: Evidence, tmp_path: Path) -> None:
     store.save(make_run(result("op/a")), tmp_path / "empty")
     done = bnsuite("figures", "empty", "--out", "pictures")
     assert (done.status, done.err.count("\n")) == (3, 1)
+    assert not (tmp_path / "pictures").exists()

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from bnsuite.judge.gates import judge
-from bnsuite.judge.verdict import Verdict
+from typing import TYPE_CHECKING
+
+from bnsuite.judge.gate import Gate
+from bnsuite.judge.gates import GATES, judge
+from bnsuite.judge.reason import text as because
+from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import CurveReference, Reference, from_run
-from bnsuite.record.schema import Observation, Run
+from bnsuite.record.schema import Observation, Outcome, Run, Status
+from bnsuite.report import table
+from bnsuite.report.reasons import words
 from conftest import curve, make_run, result, timing
+
+if TYPE_CHECKING:
+    import pytest
 
 RUN = make_run(
     result("train/w/bn/x", timings=(timing(1e-2),) * 3, curves=(curve(0), curve(1))),
@@ -52,8 +61,39 @@ def test_checks_of_a_gpu_are_none_of_a_cpus() -> None:
     seen = Observation(what="outcome", value="refused")
     here = make_run(result("numerics/reference/x", observations=(seen,)))
     there = here.model_copy(update={"device": "cuda:0"})
-    assert set(from_run(here, "accepted", machine_key(here)).checks) == {"numerics/reference/x"}
-    assert from_run(there, "accepted", machine_key(here)).checks == {}
+    assert set(from_run(here, "accepted", machine_key(here)).lines["checks"]) == {"numerics/reference/x"}
+    assert "checks" not in from_run(there, "accepted", machine_key(here)).lines
+
+
+def test_a_reference_says_why_it_has_nothing_of_a_case() -> None:
+    """A run that has the case but measured it beside something else, or on another machine, is not one without it."""
+
+    def why(reference_run: Run, gate: str, run: Run = RUN) -> str:
+        reference = from_run(reference_run, "that run", machine_key(run))
+        return next(words(one) for one in judge(run, reference) if one.gate == gate and one.case != "op/a")
+
+    both = make_run(result("memory/x", timings=(timing(1e-3),) * 3), RUN.cases[1])
+    disturbed = make_run(result("memory/x", timings=(timing(1e-3, cpu_share=0.5),) * 3))
+    assert why(disturbed, "timing", both) == "that run has it, but INVALID: all of its launches were disturbed"
+    elsewhere = make_run(*both.cases, threads=2)
+    for gate in ("timing", "memory"):
+        assert why(elsewhere, gate, both) == "that run was measured on another machine: threads 2, not 1"
+    failed = make_run(result("memory/x", outcomes={"timing": Outcome(status=Status.FAILED, reason="it died")}))
+    assert why(failed, "timing", both) == "that run has it, but FAILED: it died"
+    assert why(make_run(RUN.cases[1]), "timing", both) == "not in that run"
+
+
+def test_a_gate_of_ones_own_needs_its_module_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its findings come with the others, its missing cases are found, and tables show its number by its label."""
+    number = Finding(case="op/a", gate="energy", verdict=Verdict.PASS, reason=because("within"), change=0.03)
+    accepted = REFERENCE.timing["op/a"].model_copy(update={"id": "op/gone"})
+    energy = Gate("energy", lambda *_: [number], accepted=lambda *_: [accepted], label="energy")
+    monkeypatch.setitem(GATES, "energy", energy)
+    findings = judge(RUN, REFERENCE)
+    assert number in findings
+    assert [(one.case, one.gate) for one in findings if one.verdict is Verdict.MISSING] == [("op/gone", "energy")]
+    shown = table.terminal(RUN, findings, ExitStatus.FINE)
+    assert any("energy +3.0 %" in line for line in shown.splitlines() if line.startswith("op/a"))
 
 
 def test_a_case_that_was_not_asked_for_is_not_missing() -> None:

@@ -1,4 +1,4 @@
-"""The timing gate of a lockstep: false alarms are rare, slowdowns are found, and what can't be told is not passed."""
+"""The interleaved timing gate: false alarms are rare, slowdowns are found, and undecided cases do not pass."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 from bnsuite.judge import interleaved
 from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.interleaved import Decision, decide
-from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.judge.verdict import ExitStatus, Finding, Verdict, exit_status
 from bnsuite.record.interleaved import InterleavedTimes, PairedCase, PairedLaunch
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import Observation, Outcome, Run, Status
 from bnsuite.report import comparison
+from bnsuite.report.reasons import words
+from bnsuite.report.summary import last_line
 from conftest import curve, make_run, result, timing
 
 MOST = 18
@@ -96,8 +98,8 @@ def heavy(chance: random.Random, deviation: float) -> float:
 
 
 @pytest.mark.parametrize(("deviation", "nights"), [(0.004, 200), (0.012, 200), (0.025, 100)])
-def test_nights_with_nothing_changed_ring_rarely(deviation: float, nights: int) -> None:
-    """Of nights of twenty cases each, at most 1 % raise any alarm."""
+def test_false_alarms_are_rare(deviation: float, nights: int) -> None:
+    """Of runs of twenty unchanged cases each, at most 1 % raise any alarm."""
     chance = random.Random(7)
     alarms = 0
     for _ in range(nights):
@@ -146,16 +148,16 @@ def test_faster_is_told_as_well() -> None:
     assert interleaved.decide_values([-0.05 + n / 1000 for n in range(6)], [], 20, MOST).verdict is Verdict.IMPROVED
 
 
-@pytest.mark.parametrize("stray", [-0.5, 0.3])
-def test_one_stray_launch_hides_nothing(stray: float) -> None:
+@pytest.mark.parametrize("far_off", [-0.5, 0.3])
+def test_one_launch_far_off_hides_nothing(far_off: float) -> None:
     """Neither that nothing changed, nor a slowdown; two at the same end of eight are too many."""
     around = [0.002, -0.004, 0.001, 0.003, -0.002, -0.001, 0.004]
-    assert interleaved.decide_values([stray, *around], [], 20, MOST).verdict is Verdict.PASS
+    assert interleaved.decide_values([far_off, *around], [], 20, MOST).verdict is Verdict.PASS
     slower = [value + 0.03 for value in around]
-    flagged = interleaved.decide_values([stray, *slower], [], 20, MOST)
+    flagged = interleaved.decide_values([far_off, *slower], [], 20, MOST)
     assert flagged.flagged
-    assert interleaved.decide_values([stray, *slower], [*slower, stray], 20, MOST).verdict is Verdict.REGRESSED
-    assert interleaved.decide_values([stray, stray, *around[1:]], [], 20, MOST).verdict is None
+    assert interleaved.decide_values([far_off, *slower], [*slower, far_off], 20, MOST).verdict is Verdict.REGRESSED
+    assert interleaved.decide_values([far_off, far_off, *around[1:]], [], 20, MOST).verdict is None
 
 
 def test_what_launches_usually_differ_by_is_known() -> None:
@@ -197,8 +199,8 @@ def run_of(name: str = "op/a", *, outcomes: dict[str, Outcome] | None = None) ->
     return make_run(result(name, timings=(timing(1e-3),), outcomes=outcomes))
 
 
-def found(b: Run, lockstep_times: InterleavedTimes, a: Run | None = None) -> Finding:
-    (finding,) = judge(a or b, b, lockstep_times, ())
+def found(b: Run, interleaved_times: InterleavedTimes, a: Run | None = None) -> Finding:
+    (finding,) = judge(a or b, b, interleaved_times, ())
     return finding
 
 
@@ -208,9 +210,9 @@ def test_the_evidence_is_told() -> None:
     launches = (*(pairs(value) for value in slow), *(pairs(value, confirms=True) for value in slow))
     finding = found(run_of(), times(*launches))
     assert finding.verdict is Verdict.REGRESSED
-    assert "takes +4.1%" in finding.summary
-    assert "shown by 4 launches and again by 4 fresh ones" in finding.summary
-    assert "plain operations of torch's own changed by +0.1%" in finding.summary
+    assert "takes +4.1 %" in words(finding)
+    assert "in 4 launches and again in 4 fresh ones" in words(finding)
+    assert "the controls changed by +0.1 %" in words(finding)
     assert finding.evidence["control_copy"] == pytest.approx(0.001, rel=0.01)
     assert (finding.low or 0) < (finding.change or 0) < (finding.high or 0)
 
@@ -218,7 +220,7 @@ def test_the_evidence_is_told() -> None:
 def test_too_much_disturbance_is_invalid() -> None:
     finding = found(run_of(), times(*(pairs(0.0, share=0.5) for _ in range(3))))
     assert finding.verdict is Verdict.INVALID
-    assert "something else had the core in 3 of 3 launches" in finding.summary
+    assert "something else had the core in 3 of 3 launches" in words(finding)
 
 
 def test_what_a_could_not_show_is_not_held_against_b() -> None:
@@ -234,7 +236,7 @@ def test_what_a_could_not_show_is_not_held_against_b() -> None:
         result("numerics/reference/x", outcomes={"numerics": Outcome(status=Status.FAILED, reason="it died")})
     )
     both = beside(Status.FAILED, failed)
-    assert (both.verdict, both.summary) == (
+    assert (both.verdict, words(both)) == (
         Verdict.SKIPPED,
         "fails in both; python:/trusted: onnx is not installed",
     )
@@ -243,7 +245,7 @@ def test_what_a_could_not_show_is_not_held_against_b() -> None:
         times(budget_s=10.0),
         a=run_of(outcomes={"timing": Outcome(status=Status.SKIPPED, reason="it needs a GPU")}),
     )
-    assert (skipped.verdict, skipped.summary) == (Verdict.SKIPPED, "python:/trusted: it needs a GPU")
+    assert (skipped.verdict, words(skipped)) == (Verdict.SKIPPED, "python:/trusted: it needs a GPU")
 
 
 def test_what_b_can_not_show_any_more_is_missing() -> None:
@@ -253,7 +255,7 @@ def test_what_b_can_not_show_any_more_is_missing() -> None:
     a = make_run(result("numerics/reference/x", observations=(Observation(what="y[0]", value=1.0, limit=30.0),)))
     finding = found(make_run(lost), times(), a=a)
     assert finding.verdict is Verdict.MISSING
-    assert finding.summary.startswith("python:/trusted shows it, and . can't: torch.compile has no working inductor")
+    assert words(finding).startswith("python:/trusted can do it, and . can't: torch.compile has no working inductor")
     less = lost.model_copy(update={"case": lost.case.model_copy(update={"lacks": ("torchvision",)})})
     assert found(make_run(less), times(), a=a).verdict is Verdict.SKIPPED
     refused = make_run(lost)
@@ -266,11 +268,24 @@ def test_what_the_budget_cut_short_is_inconclusive() -> None:
     """Both what was timed too little and what was not looked at; what fails still fails."""
     finding = found(run_of(), times(pairs(0.0), pairs(0.01), budget_s=10.0))
     assert finding.verdict is Verdict.INCONCLUSIVE
-    assert "more launches would decide" in finding.summary
+    assert "more launches would decide" in words(finding)
     unseen = make_run(result("numerics/reference/x"))
     assert found(unseen, times(budget_s=10.0)).verdict is Verdict.INCONCLUSIVE
     failed = run_of(outcomes={"timing": Outcome(status=Status.FAILED, reason="B: it hung")})
     assert found(failed, times(budget_s=10.0)).verdict is Verdict.FAILED
+
+
+def test_a_slowdown_that_waits_to_be_confirmed_is_named() -> None:
+    """Where the budget ends first: it is in the evidence and in the last line, and a large one is no status 0."""
+    for slow, status in ((2.19, ExitStatus.NOT_MEASURED), (0.05, ExitStatus.FINE)):
+        flagged = [slow, slow + 0.001, slow - 0.001, slow]
+        finding = found(run_of(), times(*map(pairs, flagged), budget_s=90.0))
+        assert (finding.verdict, finding.evidence["unconfirmed"]) == (Verdict.INCONCLUSIVE, 1)
+        assert "a slowdown that is not confirmed" in words(finding)
+        assert exit_status([finding], finished=True, strict=False) is status
+        assert last_line(run_of(), [finding], status).startswith("a slowdown is not confirmed in time: 1 INCONCLUSIVE")
+    quiet = found(run_of(), times(pairs(0.0), pairs(0.01), budget_s=90.0))
+    assert "unconfirmed" not in quiet.evidence
 
 
 def test_some_of_the_seeds_are_no_pass() -> None:
@@ -285,7 +300,7 @@ def test_some_of_the_seeds_are_no_pass() -> None:
 
     finding, cut = trained(2)
     assert (finding.verdict, cut) == (Verdict.INCONCLUSIVE, True)
-    assert finding.summary.startswith("the budget ended after 2 of 3 seeds; curves equal")
+    assert words(finding).startswith("the budget ended after 2 of 3 seeds; curves equal")
     for finding, cut in (trained(3), trained(2, None)):
         assert (finding.verdict, cut) == (Verdict.PASS, False)
 
@@ -299,11 +314,11 @@ def test_what_is_known_of_a_release_is_a_change_all_the_same() -> None:
     pin = Pin(case="numerics/*", what="y", device="any", torch="", value=1e9, reason="torch rounds twice there")
     (finding,) = judge(seen(1.0), seen(90.0), times(), (pin,))
     assert finding.verdict is Verdict.REGRESSED
-    assert finding.summary.endswith("; known, and pinned: torch rounds twice there")
+    assert words(finding).endswith("; known, and pinned: torch rounds twice there")
     (finding,) = judge(seen(80.0), seen(90.0), times(), (pin,))
     assert finding.verdict is Verdict.PASS
     (finding,) = judge(seen(1.0), seen(90.0), times(), ())
-    assert (finding.verdict, "known" in finding.summary) == (Verdict.REGRESSED, False)
+    assert (finding.verdict, "known" in words(finding)) == (Verdict.REGRESSED, False)
 
 
 @pytest.mark.parametrize(
@@ -321,17 +336,17 @@ def test_it_is_known_what_more_time_might_have_decided(launches: int, budget_s: 
 
 def test_the_end_is_that_of_the_measuring() -> None:
     """Without a budget it is not the budget that ended; what was decided while it ran is what is judged."""
-    assert "the measuring ended after 2 launches" in found(run_of(), times(pairs(0.0), pairs(0.01))).summary
+    assert "the measuring ended after 2 launches" in words(found(run_of(), times(pairs(0.0), pairs(0.01))))
     skipped = result("op/b", outcomes={"timing": Outcome(status=Status.SKIPPED, reason="not here")})
     both = make_run(result("op/a", timings=(timing(1e-3),)), skipped)
     assert [one.id for one in interleaved.timed_cases(both)] == ["op/a", "op/b"]
 
 
-def test_a_planted_fault_is_named() -> None:
+def test_an_injected_fault_is_named() -> None:
     """No reader takes a comparison with a fault in it for a real one."""
-    planted = times(pairs(0.0)).model_copy(update={"injected": {"slower": 0.03}})
-    text = comparison.terminal(run_of(), run_of(), planted, [], ExitStatus.FINE)
-    assert "B, judged:  ., with slower = 0.03 planted into it" in text
+    injected = times(pairs(0.0)).model_copy(update={"injected": {"slower": 0.03}})
+    text = comparison.terminal(run_of(), run_of(), injected, [], ExitStatus.FINE)
+    assert "B, judged: ., with slower = 0.03 injected" in text
 
 
 def test_what_a_does_as_well_is_no_change() -> None:

@@ -9,6 +9,8 @@ import pytest
 from bnsuite.record import accept as accepting
 from bnsuite.record import baselines
 from bnsuite.record.errors import InputError
+from bnsuite.record.lines import CHECKS, MEMORY, CheckLine, MemoryLine
+from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Memory, Observation, Run
 from conftest import make_run, result, timing
 
@@ -25,6 +27,14 @@ def run(*, peaks: tuple[int, ...] = (MIB,) * 3, dx: float = 1.23456789) -> Run:
     return make_run(result("memory/x", timings=timings), result("numerics/reference/x", observations=seen))
 
 
+def memory(reference: Reference, case: str) -> MemoryLine:
+    return MEMORY.lines_of(reference.lines)[case]
+
+
+def checks(reference: Reference, case: str) -> CheckLine:
+    return CHECKS.lines_of(reference.lines)[case]
+
+
 def accept(folder: Path, *runs: Run, keep: tuple[tuple[int, str, str], ...] = ()) -> dict[str, str]:
     changes, files = accepting.accept(list(runs), folder, what=("memory", "checks"), keep=keep)
     accepting.write(files)
@@ -35,8 +45,8 @@ def test_what_is_accepted_is_what_helps_to_judge(tmp_path: Path) -> None:
     """A peak to the byte; numbers to six digits, words that nothing else tells, and no word that is expected anyway."""
     assert accept(tmp_path, run()) == {"memory/x": "new", "numerics/reference/x": "new"}
     reference = baselines.load(tmp_path, run())
-    assert reference.memory["memory/x"].allocated_peak_bytes == MIB
-    assert reference.checks["numerics/reference/x"].observed == {"dx": 1.23457, "outcome": "refused"}
+    assert memory(reference, "memory/x").allocated_peak_bytes == MIB
+    assert checks(reference, "numerics/reference/x").observed == {"dx": 1.23457, "outcome": "refused"}
     assert {path.name for path in tmp_path.rglob("*.jsonl")} == {"cpu-1-threads.jsonl", "cpu.jsonl"}
     assert accept(tmp_path, run()) == {"memory/x": "unchanged", "numerics/reference/x": "unchanged"}
 
@@ -48,8 +58,8 @@ def test_what_passes_stays_as_it_was(tmp_path: Path) -> None:
     said = accept(tmp_path, later, keep=((0, "numerics/reference/x", "numerics"),))
     assert said == {"memory/x": "replaced", "numerics/reference/x": "kept: the run passes against it"}
     reference = baselines.load(tmp_path, run())
-    assert reference.checks["numerics/reference/x"].observed["dx"] == 1.23457
-    assert reference.memory["memory/x"].allocated_peak_bytes == 3 * MIB
+    assert checks(reference, "numerics/reference/x").observed["dx"] == 1.23457
+    assert memory(reference, "memory/x").allocated_peak_bytes == 3 * MIB
 
 
 def test_what_passes_gets_what_it_lacked(tmp_path: Path) -> None:
@@ -66,11 +76,11 @@ def test_what_passes_gets_what_it_lacked(tmp_path: Path) -> None:
     assert accept(tmp_path, make_run(more), keep=(kept,)) == {
         "numerics/reference/x": "kept but for what it lacked: the run passes against it"
     }
-    observed = baselines.load(tmp_path, run()).checks["numerics/reference/x"].observed
+    observed = checks(baselines.load(tmp_path, run()), "numerics/reference/x").observed
     assert (observed["dx"], observed["dweight"]) == (1.23457, 1.0)
     anew = more.model_copy(update={"case": more.case.model_copy(update={"version": 2})})
     assert accept(tmp_path, make_run(anew), keep=(kept,)) == {"numerics/reference/x": "version 2 instead of 1"}
-    assert baselines.load(tmp_path, run()).checks["numerics/reference/x"].observed == {"dx": 2.0, "dweight": 1.0}
+    assert checks(baselines.load(tmp_path, run()), "numerics/reference/x").observed == {"dx": 2.0, "dweight": 1.0}
 
 
 def test_a_bad_night_is_not_taken_for_a_good_one_after_it(tmp_path: Path) -> None:
@@ -78,7 +88,7 @@ def test_a_bad_night_is_not_taken_for_a_good_one_after_it(tmp_path: Path) -> Non
     accept(tmp_path, run())
     bad = run(peaks=(50 * MIB,) * 3, dx=25.0)
     assert accept(tmp_path, bad, run()) == {"memory/x": "unchanged", "numerics/reference/x": "unchanged"}
-    assert baselines.load(tmp_path, run()).memory["memory/x"].allocated_peak_bytes == MIB
+    assert memory(baselines.load(tmp_path, run()), "memory/x").allocated_peak_bytes == MIB
 
 
 def test_several_runs_add_up(tmp_path: Path) -> None:
@@ -86,10 +96,10 @@ def test_several_runs_add_up(tmp_path: Path) -> None:
     whole, part = run(), make_run(run(peaks=(3 * MIB,) * 3).cases[0])
     assert accept(tmp_path, whole, part) == {"memory/x": "new", "numerics/reference/x": "new"}
     reference = baselines.load(tmp_path, run())
-    assert reference.checks["numerics/reference/x"].observed["dx"] == 1.23457
-    assert reference.memory["memory/x"].allocated_peak_bytes == 3 * MIB
+    assert checks(reference, "numerics/reference/x").observed["dx"] == 1.23457
+    assert memory(reference, "memory/x").allocated_peak_bytes == 3 * MIB
     accept(tmp_path, make_run(run(dx=2.0).cases[1]), part)
-    assert baselines.load(tmp_path, run()).checks["numerics/reference/x"].observed["dx"] == 2.0
+    assert checks(baselines.load(tmp_path, run()), "numerics/reference/x").observed["dx"] == 2.0
 
 
 def test_launches_that_disagree_are_no_reference(tmp_path: Path) -> None:

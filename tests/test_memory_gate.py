@@ -37,7 +37,9 @@ def finding(
         allocated_peak_bytes=accepted,
         gpu_used_bytes=stored_used,
     )
-    (one,) = judge(make_run(result(NAME, timings=timings)), Reference(name="baselines/", memory={NAME: line}))
+    (one,) = judge(
+        make_run(result(NAME, timings=timings)), Reference(name="baselines/", lines={"memory": {NAME: line}})
+    )
     return one
 
 

@@ -44,7 +44,7 @@ def verdict(seen: list[int], accepted: int) -> Verdict:
     timings = tuple(timing(1e-3).model_copy(update={"memory": Memory(allocated_peak_bytes=peak)}) for peak in seen)
     line = MemoryLine(schema=1, id="memory/x", version=1, profiles=("quick",), torch="", allocated_peak_bytes=accepted)
     run = make_run(result("memory/x", timings=timings))
-    (one,) = judge(run, Reference(name="baselines/", memory={"memory/x": line}))
+    (one,) = judge(run, Reference(name="baselines/", lines={"memory": {"memory/x": line}}))
     return one.verdict
 
 

@@ -1,4 +1,4 @@
-"""Relations: one step's time over another's against a fixed bound, without any baseline."""
+"""Ratios: one step's time over another's against a fixed bound, without any baseline."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import Reference, from_run
 from bnsuite.record.schema import Memory, Outcome, Status, Timing
+from bnsuite.report.reasons import words
 from conftest import make_run, result
 
 NAME = "ratio/layouts/x"
@@ -37,7 +38,7 @@ def test_under_its_bound_it_passes_and_above_it_is_regressed() -> None:
     assert finding(*(launch(ratio) for ratio in (1.2, 1.21, 1.22))).verdict is Verdict.PASS
     one = finding(*(launch(ratio) for ratio in (2.0, 2.1, 2.05)))
     assert one.verdict is Verdict.REGRESSED
-    assert one.summary.startswith("takes 2.05 times as long, 1.5 times is the most")
+    assert words(one).startswith("takes 2.05 times as long, the limit is 1.5 times")
 
 
 def test_near_its_bound_it_is_undecided() -> None:
@@ -45,7 +46,7 @@ def test_near_its_bound_it_is_undecided() -> None:
 
 
 def test_launches_that_agree_by_chance_are_not_believed_to_the_last_digit() -> None:
-    """Three that are equal and 3 % above the bound show nothing: relations differ by as much from launch to launch."""
+    """Three that are equal and 3 % above the bound show nothing: ratios differ by as much from launch to launch."""
     assert finding(*[launch(1.545)] * 3).verdict is Verdict.INCONCLUSIVE
     assert finding(*[launch(1.65)] * 3).verdict is Verdict.REGRESSED
 
@@ -67,7 +68,7 @@ def test_what_fails_later_does_not_pass_for_what_came_before() -> None:
         return judge(run, Reference(name="baselines/"))[0]
 
     passed = found(1.2)
-    assert (passed.verdict, passed.summary) == (Verdict.FAILED, "after 3 launches: it died")
+    assert (passed.verdict, words(passed)) == (Verdict.FAILED, "after 3 launches: it died")
     assert found(2.0).verdict is Verdict.REGRESSED
 
 
@@ -75,7 +76,7 @@ def test_beside_a_busy_process_it_is_invalid() -> None:
     assert finding(*[launch(1.0, cpu_share=0.5)] * 3).verdict is Verdict.INVALID
 
 
-def test_a_relation_is_no_reference() -> None:
+def test_a_ratio_is_no_reference() -> None:
     """It is not accepted into a baseline, and not looked for in another run."""
     run = make_run(result(NAME, timings=(launch(1.0),) * 3, bounds={"cpu": 1.5}))
     assert from_run(run, "other", machine_key(run)).timing == {}

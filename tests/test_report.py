@@ -9,10 +9,12 @@ from functools import partial
 
 import pytest
 
+from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.launch.session import Progress
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.report import comparison, progress, table
+from bnsuite.report.summary import last_line
 from conftest import curve, make_run, result, timing, watched
 
 RUN = make_run(
@@ -20,10 +22,10 @@ RUN = make_run(
     result("train/w/bn/x", timings=(timing(4e-2),), curves=(curve(0),)),
 )
 FINDINGS = [
-    Finding(case="op/a", gate="timing", verdict=Verdict.REGRESSED, summary="slower by 25%", change=0.25),
-    Finding(case="train/w/bn/x", gate="timing", verdict=Verdict.NO_BASELINE, summary="not in baselines/"),
-    Finding(case="train/w/bn/x", gate="convergence", verdict=Verdict.PASS, summary="equal"),
-    Finding(case="op/gone", gate="timing", verdict=Verdict.MISSING, summary="in baselines/, but gone"),
+    Finding(case="op/a", gate="timing", verdict=Verdict.REGRESSED, reason=because("slower by 25%"), change=0.25),
+    Finding(case="train/w/bn/x", gate="timing", verdict=Verdict.NO_BASELINE, reason=because("not in baselines/")),
+    Finding(case="train/w/bn/x", gate="convergence", verdict=Verdict.PASS, reason=because("equal")),
+    Finding(case="op/gone", gate="timing", verdict=Verdict.MISSING, reason=because("in baselines/, but gone")),
 ]
 
 
@@ -66,7 +68,7 @@ def test_how_a_training_learnt_is_named(
 ) -> None:
     """By the number that moved, in the table of a run as in that of a comparison."""
     finding = Finding(
-        case="train/w/bn/x", gate="convergence", verdict=verdict, summary="", change=change, evidence=evidence
+        case="train/w/bn/x", gate="convergence", verdict=verdict, reason=because(""), change=change, evidence=evidence
     )
     times = InterleavedTimes(schema=2, a=".", b=".", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
     alone = table.terminal(RUN, [finding], ExitStatus.FINE)
@@ -78,7 +80,10 @@ def test_how_a_training_learnt_is_named(
 
 def test_the_reasons_come_worst_first_and_once() -> None:
     """Twenty cases with the same reason are one line."""
-    many = [Finding(case=f"op/{n}", gate="timing", verdict=Verdict.NO_BASELINE, summary="not there") for n in range(20)]
+    many = [
+        Finding(case=f"op/{n}", gate="timing", verdict=Verdict.NO_BASELINE, reason=because("not there"))
+        for n in range(20)
+    ]
     text = table.terminal(RUN, [*many, *FINDINGS], ExitStatus.REGRESSED)
     reasons = [line for line in text.splitlines() if line.startswith("  ")]
     assert reasons[0] == "  REGRESSED timing, op/a: slower by 25%"
@@ -87,10 +92,22 @@ def test_the_reasons_come_worst_first_and_once() -> None:
 
 
 def test_the_last_line_says_it_all() -> None:
-    text = table.summary(RUN, FINDINGS, ExitStatus.REGRESSED)
+    text = last_line(RUN, FINDINGS, ExitStatus.REGRESSED)
     assert text == "REGRESSED: 1 REGRESSED, 1 MISSING, 1 NO_BASELINE, 1 PASS in 2 cases, 42 s (exit status 1)"
-    ended = table.summary(make_run(finished=False), [], ExitStatus.NOT_MEASURED)
+    ended = last_line(make_run(finished=False), [], ExitStatus.NOT_MEASURED)
     assert ended == "not measured as asked (interrupted): nothing measured in 0 cases, 42 s (exit status 3)"
+
+
+def test_the_last_line_says_what_was_decided() -> None:
+    """Nothing is called right of which no gate has decided anything."""
+
+    def head(**verdicts: Verdict) -> str:
+        some = [Finding(case="op/a", gate=gate, verdict=one, reason=because("")) for gate, one in verdicts.items()]
+        return last_line(RUN, some, ExitStatus.FINE).partition(": ")[0]
+
+    assert head(timing=Verdict.PASS, memory=Verdict.IMPROVED) == "nothing wrong"
+    assert head(timing=Verdict.NO_BASELINE, memory=Verdict.PASS) == "nothing wrong in memory; timing not decided"
+    assert head(timing=Verdict.INCONCLUSIVE, memory=Verdict.SKIPPED) == "nothing compared"
 
 
 def test_markdown_is_the_same() -> None:
@@ -145,13 +162,18 @@ def test_checks_are_a_row_a_family() -> None:
             case=f"numerics/reference/{n}",
             gate="numerics",
             verdict=verdict,
-            summary="s",
+            reason=because("s"),
             evidence={"pinned": int(n == 1)},
         )
         for n, verdict in enumerate([Verdict.PASS, Verdict.PASS, Verdict.REGRESSED])
     ]
-    lines = table.terminal(make_run(), findings, ExitStatus.REGRESSED).splitlines()
-    (row,) = (line for line in lines if line.startswith("numerics/"))
+    findings.append(
+        Finding(case="numerics/reference/gone", gate="numerics", verdict=Verdict.MISSING, reason=because("not there"))
+    )
+    run = make_run(*(result(f"numerics/reference/{n}") for n in range(3)))
+    lines = table.terminal(run, findings, ExitStatus.REGRESSED).splitlines()
+    row, gone = (line for line in lines if line.startswith("numerics"))
+    assert gone.split("  ")[0] == "numerics, not in this run"
     assert row.split("  ")[0] == "numerics/reference"
     assert "3 checks, 1 with a pinned deviation" in row
     assert row.endswith("REGRESSED")

@@ -18,6 +18,7 @@ from bnsuite.cli import verdicts
 from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
 from bnsuite.experiments.trials import CURVES, KINDS, LARGE, TIMED, TINY, TRAINING, planned
 from bnsuite.judge import interleaved
+from bnsuite.judge.reason import text as because
 from bnsuite.judge.selftest import (
     Duty,
     End,
@@ -25,13 +26,13 @@ from bnsuite.judge.selftest import (
     Repetition,
     Resampled,
     SelftestResult,
-    _rings,
+    _alarms,
     duty,
     end,
-    quiet_launches,
     rates,
-    runs_that_ring,
+    runs_with_alarms,
     status,
+    unchanged_launches,
 )
 from bnsuite.judge.statistics import share_interval
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
@@ -226,19 +227,19 @@ def launches(chance: random.Random, *, shift: float = 0.0, deviation: float = 0.
     ]
 
 
-def test_noise_alone_hardly_rings() -> None:
+def test_noise_alone_hardly_alarms() -> None:
     """Fewer than one run in a hundred, of cases whose launches differ by 1.2 %."""
-    assert runs_that_ring(launches(random.Random(3)), most=MOST, runs=2000) <= 20
+    assert runs_with_alarms(launches(random.Random(3)), most=MOST, runs=2000) <= 20
 
 
-def test_a_real_shift_rings() -> None:
+def test_a_real_shift_alarms() -> None:
     """One case of sixteen that is 4 % slower: nearly every run."""
-    assert runs_that_ring(launches(random.Random(3), shift=0.04), most=MOST, runs=300) > 290
+    assert runs_with_alarms(launches(random.Random(3), shift=0.04), most=MOST, runs=300) > 290
 
 
 def test_what_is_drawn_follows_from_the_seed() -> None:
     some = launches(random.Random(5), shift=0.02)
-    assert runs_that_ring(some, most=MOST, runs=200) == runs_that_ring(some, most=MOST, runs=200)
+    assert runs_with_alarms(some, most=MOST, runs=200) == runs_with_alarms(some, most=MOST, runs=200)
 
 
 def test_the_short_cut_says_what_the_gate_says() -> None:
@@ -263,7 +264,7 @@ def test_the_short_cut_says_what_the_gate_says() -> None:
     for _ in range(400):
         shift = chance.choice((0.0, 0.012, 0.03))
         values = [chance.gauss(shift, 0.012) for _ in range(2 * MOST)]
-        assert _rings(values, range(2 * MOST), 20, MOST) == by_the_gate(values)
+        assert _alarms(values, range(2 * MOST), 20, MOST) == by_the_gate(values)
         rang += by_the_gate(values)
     assert 50 < rang < 350
 
@@ -282,7 +283,7 @@ def test_only_first_looks_of_nights_are_drawn_from() -> None:
         trial("single", values=values),
         trial("night", values=values, where=elsewhere),
     ]
-    found = quiet_launches(many, HERE)
+    found = unchanged_launches(many, HERE)
     assert len(found) == interleaved.FIRST_LOOK
     assert found[0] == {"op/a": 0.01, "op/b": 0.0}
     assert found[1] == {"op/b": 0.0}
@@ -335,7 +336,7 @@ def judged(
     run = make_run(result("op/a"))
     run = run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
     times = InterleavedTimes(schema=2, a=".", b=".", seed=1, most_launches=MOST, budget_s=None, variables={}, cases=())
-    findings = [Finding(case="op/a", gate=gate, verdict=verdict, summary="") for gate in ("timing", "memory")]
+    findings = [Finding(case="op/a", gate=gate, verdict=verdict, reason=because("")) for gate in ("timing", "memory")]
     folder.path.mkdir(parents=True)
     return ComparisonResult(run, run, times, tuple(findings), cut_short, folder)
 

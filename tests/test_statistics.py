@@ -36,6 +36,13 @@ def test_no_spread_is_certainty() -> None:
     assert paired([0.1, 0.1, 0.1]).p_two_sided() == 0
 
 
+def test_a_moderated_variance_lies_between_its_own_and_the_usual() -> None:
+    """Each counts by its degrees of freedom; without a prior nothing changes."""
+    assert statistics.moderate(4.0, 3, 1.0, 0) == (4.0, 3)
+    assert statistics.moderate(4.0, 3, 1.0, 3) == (2.5, 6)
+    assert statistics.moderate(0.0, 0, 0.5, 2) == (0.25, 2)
+
+
 def test_corrections_against_known_values() -> None:
     """Holm and Benjamini-Hochberg, as scipy and the papers have them."""
     p = [0.01, 0.04, 0.03, 0.005]
@@ -53,10 +60,10 @@ def test_sign_test_and_degrees_of_freedom() -> None:
 
 
 def test_holm_keeps_the_family_error() -> None:
-    """Of 4,000 families of four true nulls, about one in a hundred rings at the 1 % level, not one in twenty-five."""
+    """Of 4,000 families of four true nulls about one in a hundred is a false alarm at the 1 % level."""
     chance = random.Random(0)
-    rings = sum(min(holm([chance.random() for _ in range(4)])) < 0.01 for _ in range(4000))
-    assert rings < 4000 * 0.016
+    alarms = sum(min(holm([chance.random() for _ in range(4)])) < 0.01 for _ in range(4000))
+    assert alarms < 4000 * 0.016
 
 
 def test_unpaired_numbers() -> None:

@@ -36,4 +36,12 @@ def test_changes_and_durations() -> None:
     assert units.change(-0.5) == "-50.0 %"
     assert units.spread(0.012) == "± 1.2 %"
     assert units.duration(41.6) == "42 s"
+    assert units.duration(59.7) == "1 min 00 s"
     assert units.duration(200) == "3 min 20 s"
+    assert units.duration(3600 * 2 + 300) == "2 h 05 min"
+    assert units.duration(784.5 * 60) == "13 h 04 min"
+
+
+def test_counts_have_their_plural() -> None:
+    assert [units.count(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
+    assert units.count(2, "launch", "launches") == "2 launches"

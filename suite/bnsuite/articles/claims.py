@@ -1,8 +1,7 @@
-"""What the articles claim, and what the seeds of a run say to it: holds, does not hold, or undecided.
+"""The claims of the articles, and the answers by the seeds of a run: holds, does not hold, or undecided.
 
-An effect is a mean over seeds with its 95 % interval (Student's t on the differences seed by seed). A claim names
-the region in which it is true and the one in which it is not; where the interval reaches out of both, more seeds
-are needed.
+An effect is a mean over seeds with its 95 % interval (Student's t on the differences seed by seed). A claim has a
+region in which it is true and one in which it is not; where the interval reaches out of both, more seeds are needed.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ LEVEL = 0.95
 
 
 class Answer(str, Enum):
-    """What the evidence says to a claim."""
+    """The answer of the evidence to a claim."""
 
     HOLDS = "holds"
     FAILS = "does not hold"
@@ -27,7 +26,7 @@ class Answer(str, Enum):
 
 
 class Scale(str, Enum):
-    """What the numbers of an effect are."""
+    """The scale of an effect's numbers."""
 
     EPOCHS = "epochs"
     #: Natural logarithms of a ratio; shown as a relative change.
@@ -50,7 +49,7 @@ class Region:
     fails_above: float
 
     def answer(self, low: float, high: float) -> Answer:
-        """What the interval says."""
+        """Returns the answer of an interval."""
         if low > self.fails_above:
             return Answer.FAILS
         if high < self.holds_below:
@@ -65,7 +64,7 @@ class Within:
     margin: float
 
     def answer(self, low: float, high: float) -> Answer:
-        """What the interval says."""
+        """Returns the answer of an interval."""
         if -self.margin < low and high < self.margin:
             return Answer.HOLDS
         if low > self.margin or high < -self.margin:
@@ -75,11 +74,11 @@ class Within:
 
 @dataclass(frozen=True)
 class Row:
-    """One place where a claim was tried."""
+    """One place where a claim was tested."""
 
     #: The trainings compared, in short.
     where: str
-    #: What the effect is, such as "final validation loss, bn against none".
+    #: The effect, such as "final validation loss, bn / none".
     what: str
     scale: Scale
     seeds: int
@@ -94,7 +93,7 @@ Test = tuple[str, str, Scale, Seeds, Region | Within]
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of an article and where it is tried."""
+    """A sentence of an article and the places where it is tested."""
 
     name: str
     article: str
@@ -102,7 +101,7 @@ class Claim:
     tests: Callable[[Evidence], Iterator[Test]]
 
     def rows(self, evidence: Evidence) -> list[Row]:
-        """What this run says; nothing where it holds no training of the claim at two seeds or more."""
+        """Returns the answers of a run; none where it has no training of the claim at two seeds or more."""
         return [row for test in self.tests(evidence) if (row := _row(*test)) is not None]
 
 
@@ -119,20 +118,19 @@ FEWER_EPOCHS = Region(0.0, -0.1)
 LOWER_LOSS = Region(0.0, math.log(0.98))
 LOWER_GAP = Region(0.0, -0.005)
 FEWER_POINTS = Region(0.0, -0.01)
-#: What is let pass as "no harm".
+#: The change that counts as "no harm".
 HARMLESS = Region(math.log(1.10), math.log(1.10))
 HALF_A_POINT = 0.005
 #: Epochs after which the losses of an epoch hardly move within it.
 TRAINED_OUT = 10
+BAD_INIT = "bad-init-regression"
 
 
 def _pairs(evidence: Evidence) -> Iterator[tuple[str, str, str]]:
-    """Every workload that has a training with batch norm and the same without: its name, the two ids."""
-    for workload in ("synthetic-mlp", "mnist-mlp", "mnist-mlp-sgd", "bad-init-regression", "cnn"):
-        for case in evidence.trainings(workload):
-            other = case.replace("/bn/", "/none/")
-            if other != case and evidence.has(other):
-                yield case.removeprefix("train/").replace("/bn/", " "), case, other
+    """Yields every training with batch norm and its counterpart without: where, and the two ids."""
+    for workload in ("synthetic-mlp", "mnist-mlp", "mnist-mlp-sgd", BAD_INIT, "cnn"):
+        for bn, none in evidence.pairs(workload):
+            yield evidence.place(bn), bn, none
 
 
 def _faster(evidence: Evidence) -> Iterator[Test]:
@@ -165,10 +163,9 @@ def _tenfold(evidence: Evidence) -> Iterator[Test]:
 
 def _bad_init(evidence: Evidence) -> Iterator[Test]:
     for activation in ("tanh", "relu"):
-        bn, none = (f"train/bad-init-regression/{norm}/act={activation}" for norm in ("bn", "none"))
-        if evidence.has(bn, none):
-            change = minus(evidence.final_loss(bn), evidence.final_loss(none))
-            yield f"bad-init-regression {activation}", "final test loss, bn / none", Scale.RATIO, change, LOWER_LOSS
+        if (pair := evidence.pair(BAD_INIT, act=activation)) is not None:
+            bn, none = map(evidence.final_loss, pair)
+            yield f"{BAD_INIT} {activation}", "final test loss, bn / none", Scale.RATIO, minus(bn, none), LOWER_LOSS
     sweep = evidence.initial_scales()
     scales = sorted(sweep["bn"].keys() & sweep["none"].keys())
     if len(scales) > 1:
@@ -179,120 +176,101 @@ def _bad_init(evidence: Evidence) -> Iterator[Test]:
 
 
 def _spread(evidence: Evidence, cases: list[str]) -> Seeds:
-    """The difference between a seed's worst and best final loss over some trainings."""
+    """Returns the difference between a seed's worst and best final loss over some trainings."""
     losses = [evidence.final_loss(case) for case in cases]
     seeds = set.intersection(*(set(one) for one in losses))
     return {seed: max(one[seed] for one in losses) - min(one[seed] for one in losses) for seed in seeds}
 
 
-def _stopped(activation: str, how: str) -> Callable[[Evidence], Iterator[Test]]:
+def _stopped(activation: str, kind: str) -> Callable[[Evidence], Iterator[Test]]:
     def tests(evidence: Evidence) -> Iterator[Test]:
-        pairs = [(f"bad-init-regression {activation}", f"train/bad-init-regression/{{}}/act={activation}")]
+        pairs = [(f"{BAD_INIT} {activation}", evidence.pair(BAD_INIT, act=activation))]
         if activation == "relu":
-            pairs += [(f"cnn {data}", f"train/cnn/{{}}/data={data}") for data in ("digits", "mnist-6k", "fashion-6k")]
-        for where, pattern in pairs:
-            bn, none = pattern.format("bn"), pattern.format("none")
-            if evidence.has(bn, none):
-                fewer = minus(evidence.stopped(bn), evidence.stopped(none))
-                yield where, f"share of {how} at the end, bn - none", Scale.POINTS, fewer, FEWER_POINTS
+            pairs += [(f"cnn {data}", evidence.pair("cnn", data=data)) for data in ("digits", "mnist-6k", "fashion-6k")]
+        for where, pair in pairs:
+            if pair is not None:
+                fewer = minus(*map(evidence.stopped, pair))
+                yield where, f"share of {kind} at the end, bn - none", Scale.POINTS, fewer, FEWER_POINTS
 
     return tests
 
 
 def _small_batches(evidence: Evidence) -> Iterator[Test]:
-    def case(norm: str, batch: int) -> str:
-        return f"train/batch-size/{norm}/batch={batch}"
-
     for batch in (2, 4):
-        if evidence.has(case("bn", batch), case("bn", 32)):
-            harm = minus(evidence.final_loss(case("bn", 32)), evidence.final_loss(case("bn", batch)))
-            yield (
-                f"cnn digits, bn, batch {batch}",
-                "final validation loss, batch 32 / small",
-                Scale.RATIO,
-                harm,
-                LOWER_LOSS,
-            )
-        for norm in ("ln", "gn"):
-            if evidence.has(case(norm, batch), case(norm, 32)):
-                harm = minus(evidence.final_loss(case(norm, batch)), evidence.final_loss(case(norm, 32)))
-                where = f"cnn digits, {norm}, batch {batch}"
+        for norm in ("bn", "ln", "gn"):
+            small, usual = (evidence.find("batch-size", norm, batch=f"{size}") for size in (batch, 32))
+            if small is None or usual is None:
+                continue
+            where = f"cnn digits, {norm}, batch {batch}"
+            harm = minus(evidence.final_loss(small), evidence.final_loss(usual))
+            if norm == "bn":  # the claim is that it is hurt
+                harm = minus(evidence.final_loss(usual), evidence.final_loss(small))
+                yield where, "final validation loss, batch 32 / small", Scale.RATIO, harm, LOWER_LOSS
+            else:
                 yield where, "final validation loss, small / batch 32", Scale.RATIO, harm, HARMLESS
 
 
 def _placement(evidence: Evidence) -> Iterator[Test]:
-    for after, before in (
-        ("train/placement/after/net=mnist-mlp/data=mnist-6k", "train/dropout/bn/p=0/data=mnist-6k"),
-        ("train/placement/after/net=mnist-mlp/data=digits", "train/mnist-mlp/bn/data=digits"),
-        ("train/placement/after/net=cnn/data=digits", "train/cnn/bn/data=digits"),
+    for net, data, usual in (
+        ("mnist-mlp", "mnist-6k", evidence.find("dropout", "bn", p="0", data="mnist-6k")),
+        ("mnist-mlp", "digits", evidence.find("mnist-mlp", "bn", data="digits")),
+        ("cnn", "digits", evidence.find("cnn", "bn", data="digits")),
     ):
-        if evidence.has(after, before):
-            where = after.removeprefix("train/placement/after/net=").replace("/", " ")
-            better = minus(evidence.accuracy(after), evidence.accuracy(before))
-            yield where, "final accuracy, after - before", Scale.POINTS, better, Region(HALF_A_POINT, HALF_A_POINT)
+        after = evidence.find("placement", "after", net=net, data=data)
+        if after is not None and usual is not None:
+            better = minus(evidence.accuracy(after), evidence.accuracy(usual))
+            region = Region(HALF_A_POINT, HALF_A_POINT)
+            yield f"{net} data={data}", "final accuracy, after - before", Scale.POINTS, better, region
 
 
 def _modes(evidence: Evidence) -> Iterator[Test]:
     for workload in ("mnist-mlp-sgd", "mnist-mlp", "cnn"):
-        for case in evidence.trainings(workload):
-            if "/bn/" in case:
-                where = case.removeprefix("train/").replace("/", " ")
-                yield (
-                    where,
-                    "final accuracy, eval - train mode",
-                    Scale.POINTS,
-                    evidence.modes(case),
-                    Within(0.01),
-                )
+        for case in evidence.trainings(workload, "bn"):
+            where = evidence.place(case, norm=True)
+            yield where, "final accuracy, eval - train mode", Scale.POINTS, evidence.modes(case), Within(0.01)
 
 
 def _regularises(evidence: Evidence) -> Iterator[Test]:
-    """The training loss is the mean over the last epoch, in training mode; two epochs are too few for it to tell."""
+    """Yields tests of trainings of ten epochs or more: the training loss is the mean over the last epoch."""
     for where, bn, none in _pairs(evidence):
         trained_out = len(evidence.training(bn).curves[0].train_loss) >= TRAINED_OUT
-        if trained_out and "bad-init" not in where:  # whose losses stay in the tens and do not overfit
+        workload = evidence.labels(bn)["workload"]
+        if trained_out and workload != BAD_INIT:  # whose losses stay in the tens and do not overfit
             narrower = minus(evidence.gap(bn), evidence.gap(none))
             yield where, "validation above training loss at the end, bn - none", Scale.LOSS, narrower, LOWER_GAP
 
 
 def _dropout(evidence: Evidence) -> Iterator[Test]:
     for data, without in (
-        ("digits", "train/mnist-mlp/bn/data=digits"),
-        ("mnist-6k", "train/dropout/bn/p=0/data=mnist-6k"),
+        ("digits", evidence.find("mnist-mlp", "bn", data="digits")),
+        ("mnist-6k", evidence.find("dropout", "bn", p="0", data="mnist-6k")),
     ):
         for rate in ("0.2", "0.5"):
-            case = f"train/dropout/bn/p={rate}/data={data}"
-            if evidence.has(case, without):
+            case = evidence.find("dropout", "bn", p=rate, data=data)
+            if case is not None and without is not None:
                 gain = minus(evidence.final_loss(without), evidence.final_loss(case))
-                yield (
-                    f"mnist-mlp bn {data} p={rate}",
-                    "final validation loss, p = 0 / p",
-                    Scale.RATIO,
-                    gain,
-                    Region(math.log(1.02), math.log(1.02)),
-                )
+                where, region = f"mnist-mlp bn {data} p={rate}", Region(math.log(1.02), math.log(1.02))
+                yield where, "final validation loss, p = 0 / p", Scale.RATIO, gain, region
 
 
 def _recurrent(evidence: Evidence) -> Iterator[Test]:
     for data in ("digits", "mnist-6k"):
-        ln, bn = f"train/recurrent/ln/data={data}", f"train/recurrent/bn/data={data}"
-        if evidence.has(ln, bn):
-            change = minus(evidence.final_loss(ln), evidence.final_loss(bn))
+        if (pair := evidence.pair("recurrent", ("ln", "bn"), data=data)) is not None:
+            change = minus(*map(evidence.final_loss, pair))
             yield f"recurrent {data}", "final validation loss, ln / per-step bn", Scale.RATIO, change, LOWER_LOSS
 
 
 def _keras(evidence: Evidence) -> Iterator[Test]:
     for data in ("mnist-held-out", "digits-held-out"):
-        keras, torch = (f"train/mnist-mlp-keras/{which}/data={data}" for which in ("bn", "bn-torch"))
-        if evidence.has(keras, torch):
-            loss = minus(evidence.final_loss(keras), evidence.final_loss(torch))
+        if (pair := evidence.pair("mnist-mlp-keras", ("bn", "bn-torch"), data=data)) is not None:
+            loss = minus(*map(evidence.final_loss, pair))
             yield data, "final validation loss, Keras / torch", Scale.RATIO, loss, Within(math.log(1.05))
-            accuracy = minus(evidence.accuracy(keras), evidence.accuracy(torch))
+            accuracy = minus(*map(evidence.accuracy, pair))
             yield data, "final accuracy, Keras - torch", Scale.POINTS, accuracy, Within(HALF_A_POINT)
 
 
 def answers(evidence: Evidence) -> list[tuple[Claim, list[Row]]]:
-    """Every claim, and what the run says to it."""
+    """Returns every claim with the answers of the run."""
     return [(claim, claim.rows(evidence)) for claim in CLAIMS]
 
 

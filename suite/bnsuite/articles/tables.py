@@ -1,4 +1,4 @@
-"""What the articles claim and what was measured, as text for a terminal and for ``report.md``."""
+"""The articles' claims and the measured answers, as text for a terminal and for ``report.md``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from tabulate import tabulate
-
 from bnsuite.articles.claims import Claim, Row, Scale
-from bnsuite.report import units
+from bnsuite.report import tabular, units
 
 HEADERS = ("where", "effect", "mean", "95 % interval", "seeds", "answer")
 ALIGN = ("left", "left", "right", "left", "right", "left")
@@ -19,27 +17,28 @@ Answered = Sequence[tuple[Claim, list[Row]]]
 
 
 def terminal(answered: Answered) -> str:
-    """Every claim with a table of the places where it was tried."""
+    """Returns every claim with a table of the places where it was tested."""
     parts = []
     for claim, rows in answered:
         parts.append(f"{claim.text} (article {claim.article}): {_counted(rows)}")
         if rows:
-            parts.append(_table(rows, "plain"))
+            parts.append(tabular.terminal(_cells(rows), HEADERS, ALIGN, "plain"))
         parts.append("")
     return "\n".join([*parts, summary(answered)])
 
 
 def markdown(answered: Answered) -> str:
-    """The same as a section of a report, claims that were tried only."""
+    """Returns the same as a section of a report, tested claims only."""
     parts = ["## What the articles claim", ""]
     for claim, rows in answered:
         if rows:
-            parts += [f"**{claim.text}** (article {claim.article}): {_counted(rows)}", "", _table(rows, "github"), ""]
+            table = tabular.markdown(_cells(rows), HEADERS, ALIGN)
+            parts += [f"**{claim.text}** (article {claim.article}): {_counted(rows)}", "", table, ""]
     return "\n".join([*parts, summary(answered), ""])
 
 
 def as_json(answered: Answered) -> str:
-    """The answers for machines; effects on scale "ratio" are natural logarithms."""
+    """Returns the answers as JSON; effects on scale "ratio" are natural logarithms."""
     return json.dumps(
         {
             "schema": 1,
@@ -58,7 +57,7 @@ def as_json(answered: Answered) -> str:
 
 
 def summary(answered: Answered) -> str:
-    """One line: how many places said what, and how many claims were not tried."""
+    """Returns one line: the answers of all places, and how many claims were not tested."""
     rows = [row for _, rows in answered for row in rows]
     untried = sum(not rows for _, rows in answered)
     more = f"; {untried} claims were not tried in this run, --profile full tries all" if untried else ""
@@ -73,8 +72,8 @@ def _counted(rows: Iterable[Row]) -> str:
     )
 
 
-def _table(rows: Iterable[Row], style: str) -> str:
-    cells = [
+def _cells(rows: Iterable[Row]) -> list[tuple[str, ...]]:
+    return [
         (
             row.where,
             row.what,
@@ -85,11 +84,10 @@ def _table(rows: Iterable[Row], style: str) -> str:
         )
         for row in rows
     ]
-    return tabulate(cells, headers=HEADERS, tablefmt=style, colalign=ALIGN, disable_numparse=True)
 
 
 def effect(scale: Scale, value: float) -> str:
-    """An effect with its sign and unit."""
+    """Returns an effect with its sign and unit."""
     if scale is Scale.EPOCHS:
         return f"{value:+.2f} epochs"
     if scale is Scale.POINTS:

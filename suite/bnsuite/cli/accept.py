@@ -41,12 +41,13 @@ def command(*, runs: tuple[Path, ...], baselines: Path, only: str | None, dry_ru
 def _accept(where: tuple[Path, ...], runs: list[Run], folder: Path, only: str | None, *, dry_run: bool) -> int:
     from bnsuite.judge import timing
     from bnsuite.judge.gates import judge
-    from bnsuite.judge.verdict import Verdict
+    from bnsuite.judge.verdict import ExitStatus, Verdict
     from bnsuite.record import accept, baselines
     from bnsuite.record.lines import torch_of
-    from bnsuite.report.table import changes as changes_table
+    from bnsuite.report import units
+    from bnsuite.report.catalogue import changes as changes_table
 
-    # What passes as it is stays as it was accepted: no reference drifts by being accepted again and again.
+    # A case that passes keeps its baseline: no reference drifts by being accepted again and again.
     each = [(place, finding) for place, run in enumerate(runs) for finding in judge(run, baselines.load(folder, run))]
     spoiled = {
         (place, finding.case)
@@ -59,6 +60,11 @@ def _accept(where: tuple[Path, ...], runs: list[Run], folder: Path, only: str | 
     for path, run in zip(where, runs, strict=True):
         say(f"{path}: of {run.started}, {run.options.profile}, {run.device}, torch {torch_of(run)}")
     say(changes_table(changes))
+    if not files:
+        left_out = sum(not change.measured for change in changes)
+        more = f"; left out: {units.count(left_out, 'case')}, measure them again" if left_out else ""
+        say(f"nothing accepted: the baseline stays as it is{more}")
+        return ExitStatus.NOT_MEASURED if left_out else ExitStatus.FINE
     if dry_run:
         say("nothing written (--dry-run)")
         return 0

@@ -21,14 +21,12 @@ def command(*, run: Path, out: Path | None) -> int:
     from bnsuite.articles.figures import draw
     from bnsuite.record import details, store
     from bnsuite.record.errors import NotMeasuredError
-    from bnsuite.record.files import make_folder
     from bnsuite.record.folder import FIGURES
 
     where = store.folder_of(run)
     evidence = Evidence(store.load(run), details.load(where))
     remark_missing(evidence, run)
     folder = out or where / FIGURES
-    make_folder(folder)
     drawn = 0
     for picture in draw(evidence, folder):
         say(f"wrote {picture}")

@@ -21,7 +21,7 @@ from bnsuite.launch.plan import PLANS
 def command(*, profile: str, select: str | None, data_dir: Path | None) -> int:
     """Print the cases; returns the exit status."""
     from bnsuite.launch.queries import catalogue
-    from bnsuite.report.table import cases as cases_table
+    from bnsuite.report.catalogue import cases as cases_table
 
     say(cases_table(catalogue(profile, select, data_dir), each_check=select is not None))
     return 0

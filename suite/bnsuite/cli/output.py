@@ -78,7 +78,7 @@ def progress(say_step: Callable[[str], None] = remark) -> Iterator[Notify]:
 
 def words(event: Event) -> str:
     """An event that is no measurement, in one line."""
-    from bnsuite.judge.selftest import told
+    from bnsuite.judge.selftest import counts
     from bnsuite.report import bisect, units
 
     if isinstance(event, Remark):
@@ -93,4 +93,4 @@ def words(event: Event) -> str:
         return f"not counted: the budget ended it, after {units.duration(event.wall_s)}"
     assert isinstance(event, TrialEnded)
     kept = f"; see {event.folder}" if event.folder else ""
-    return f"{event.end.value}: {told(event.verdicts)}{kept}, after {units.duration(event.wall_s)}"
+    return f"{event.end.value}: {counts(event.verdicts)}{kept}, after {units.duration(event.wall_s)}"

@@ -52,8 +52,7 @@ def _show_comparison(folder: ResultsFolder, *, as_json: bool) -> None:
     from bnsuite.record import interleaved, pins, store
     from bnsuite.record.files import exists, read_text
     from bnsuite.record.folder import FINDINGS, SIDES
-    from bnsuite.report import comparison
-    from bnsuite.report.writers import findings_json
+    from bnsuite.report import comparison, findings_json
 
     a, b = (store.load(folder.path / side) for side in SIDES)
     times = interleaved.load(folder.path)
@@ -63,5 +62,5 @@ def _show_comparison(folder: ResultsFolder, *, as_json: bool) -> None:
         judgement = store.parse(Judgement, text, path)
     else:
         judgement = judged(b, judge(a, b, times, pins.read(options.BASELINES)), times.a, strict=False)
-        text = findings_json(judgement)
+        text = findings_json.text(judgement)
     say(text if as_json else comparison.terminal(a, b, times, list(judgement.findings), judgement.status))

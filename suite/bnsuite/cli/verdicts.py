@@ -11,7 +11,8 @@ from bnsuite.cli.output import progress, remark, say
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
 from bnsuite.record.errors import InputError, one_line
 from bnsuite.record.folder import REPORT
-from bnsuite.report import comparison, table, writers
+from bnsuite.report import comparison, findings_json, table, writers
+from bnsuite.report.writers import ComparisonReport, RunReport
 
 if TYPE_CHECKING:
     from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
@@ -23,16 +24,10 @@ if TYPE_CHECKING:
 def reference_for(run: Run, baselines: Path) -> Reference:
     """The baselines for `run`; a reference without times where the folder is not there."""
     from bnsuite.record import baselines as stored
-    from bnsuite.record import pins
-    from bnsuite.record.reference import Reference
 
     if baselines.is_dir():
         return stored.load(baselines, run)
-    return Reference(
-        name=f"{baselines}/",
-        pins=pins.read(baselines),
-        no_timing=f"there is no {baselines}/ here; name it with --baselines",
-    )
+    return stored.without_folder(baselines)
 
 
 def judged(run: Run, findings: Sequence[Finding], reference: str, *, strict: bool) -> Judgement:
@@ -50,30 +45,26 @@ def show_run(
     """
     unwritten = error if isinstance(error, InputError) else None
     if folder is not None and unwritten is None:
-        unwritten = writers.write_run(run, judgement, folder)
-        if unwritten is None:
-            _add_claims(run, folder)
+        unwritten = next(iter(writers.write(RunReport(run, judgement, _claims(run, folder)), folder)), None)
     if error is not None and unwritten is not error:
         remark(one_line(error))
     return _show(judgement, unwritten, lambda one: table.terminal(run, list(one.findings), one.status), as_json=as_json)
 
 
-def _add_claims(run: Run, folder: Path) -> None:
-    """Add to the report what the articles claim, if the run has trainings; a failure spoils no verdict."""
+def _claims(run: Run, folder: Path) -> tuple[str, ...]:
+    """The report's section on the articles' claims, if the run has trainings; a failure spoils no verdict."""
     if not any(result.curves for result in run.cases):
-        return
+        return ()
     from bnsuite.articles import tables
     from bnsuite.articles.claims import answers
     from bnsuite.articles.evidence import Evidence
     from bnsuite.record import details
-    from bnsuite.record.files import read_text, write_atomically
 
-    report = folder / REPORT
     try:
-        section = tables.markdown(answers(Evidence(run, details.load(folder))))
-        write_atomically(report, f"{read_text(report, 'report')}\n{section}")
+        return (tables.markdown(answers(Evidence(run, details.load(folder)))),)
     except Exception as error:  # noqa: BLE001  # the verdicts are what a run is for
-        remark(f"{report}: without the claims: {one_line(error)}")
+        remark(f"{folder / REPORT}: without the claims: {one_line(error)}")
+        return ()
 
 
 def show_comparison(
@@ -96,7 +87,7 @@ def _show(
         judgement = judgement.model_copy(update={"status": ExitStatus.UNUSABLE})
     status = judgement.status
     try:
-        say(writers.findings_json(judgement) if as_json else render(judgement))
+        say(findings_json.text(judgement) if as_json else render(judgement))
     except InputError as error:
         unwritten = unwritten or error
         status = status if status is ExitStatus.REGRESSED else ExitStatus.UNUSABLE
@@ -116,7 +107,8 @@ def comparison_made(request: ComparisonRequest, *, strict: bool = False) -> tupl
         with progress() as notify:
             result = compare(replace(request, folder=folder), notify)
         judgement = judged(result.b, result.findings, result.times.a, strict=strict)
-        unwritten = writers.write_comparison(result.a, result.b, result.times, judgement, folder.path)
+        report = ComparisonReport(result.a, result.b, result.times, judgement)
+        unwritten = next(iter(writers.write(report, folder.path)), None)
     for warning in result.warnings:
         remark(warning)
     return result, unwritten

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from bnsuite.experiments.ab import Compare, ComparisonRequest, ComparisonResult
 from bnsuite.experiments.events import Notify, Remark
-from bnsuite.judge.timing import how_to_confirm, looks_slower
-from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.judge.confirmation import confirmed, unconfirmed
+from bnsuite.judge.reason import text
+from bnsuite.judge.timing import looks_slower
+from bnsuite.judge.verdict import Finding
 from bnsuite.launch.environments import Here
 from bnsuite.launch.process.scratch import scratch_folder
 from bnsuite.launch.process.worker import Worker
@@ -23,8 +25,6 @@ from bnsuite.record.select import expression
 
 #: The name of the environment that the baseline was measured in.
 BASELINE = "baseline"
-
-_DECIDING = frozenset({Verdict.REGRESSED, Verdict.PASS, Verdict.IMPROVED, Verdict.INCONCLUSIVE})
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,16 @@ def settle(request: ConfirmRequest, compare: Compare, notify: Notify) -> tuple[F
         result = _compared(wanted, compare)
     except _UnsettledError as error:
         notify(Remark(f"--confirm: {error}"))
-        settled = {one.case: _unsettled(request, one, str(error)) for one in slower}
+        why = text(str(error))
+        settled = {one.case: unconfirmed(one, why, reference=request.reference.name) for one in slower}
     else:
         again = {(one.case, one.gate): one for one in result.findings}
-        settled = {one.case: _settled(request, one, again.get((one.case, one.gate)), wanted.a) for one in slower}
+        settled = {
+            one.case: confirmed(
+                one, again.get((one.case, one.gate)), against=wanted.a, reference=request.reference.name
+            )
+            for one in slower
+        }
         notify(
             Remark(
                 f"cases that the baseline flags were measured again, interleaved with {wanted.a}: {wanted.folder.path}/"
@@ -146,24 +152,3 @@ def _compared(wanted: ComparisonRequest, compare: Compare) -> ComparisonResult:
 
 def _cause(error: Exception) -> str:
     return str(error) if isinstance(error, InputError) else one_line(error)
-
-
-def _settled(request: ConfirmRequest, stored: Finding, again: Finding | None, against: str) -> Finding:
-    """The verdict of the comparison in the place of the stored baseline's, both in words."""
-    if again is None or again.verdict not in _DECIDING:
-        why = f"{again.verdict.value}: {again.summary}" if again else "the case was not measured"
-        return _unsettled(request, stored, why)
-    summary = f"in lockstep against {against}: {again.summary}; {_before(request, stored)}"
-    evidence = {**again.evidence, "confirmed_against": against, "stored_change": stored.change}
-    return again.model_copy(update={"summary": summary, "evidence": evidence})
-
-
-def _unsettled(request: ConfirmRequest, stored: Finding, why: str) -> Finding:
-    """A finding that stays as it was, since a regression is never hidden by what fails later."""
-    return stored.model_copy(update={"summary": f"{_before(request, stored)}; not confirmed: {why}"})
-
-
-def _before(request: ConfirmRequest, stored: Finding) -> str:
-    """The finding against the stored baseline, without the advice to confirm it."""
-    words = stored.summary.removesuffix(how_to_confirm(request.run, stored.case, request.reference))
-    return f"against {request.reference.name} it is {words}"

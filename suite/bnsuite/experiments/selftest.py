@@ -27,11 +27,11 @@ from bnsuite.judge.selftest import (
     SelftestResult,
     concerned,
     end,
-    quiet_launches,
     rates,
-    runs_that_ring,
+    runs_with_alarms,
     status,
     surely_against,
+    unchanged_launches,
 )
 from bnsuite.judge.verdict import Verdict
 from bnsuite.launch.plan import run_options
@@ -249,10 +249,10 @@ def _conclude(state: _State) -> SelftestResult:
 def _resampled(trials: Sequence[Trial]) -> Iterator[Resampled]:
     """Runs put together anew from the launches of each place that has enough of them."""
     for where in dict.fromkeys(one.where for one in trials):
-        launches = quiet_launches(trials, where)
+        launches = unchanged_launches(trials, where)
         if len(launches) >= MIN_LAUNCHES:
             most = max(one.most_launches for one in trials if one.where == where)
-            yield Resampled(where, len(launches), CASES, runs_that_ring(launches, most=most))
+            yield Resampled(where, len(launches), CASES, runs_with_alarms(launches, most=most))
 
 
 def _again(trials: Sequence[Trial]) -> Iterator[Repetition]:

@@ -1,1 +1,1 @@
-"""What the numbers mean: statistics, gates and verdicts. A run and a reference in, findings out."""
+"""The meaning of the numbers: statistics, gates and verdicts. A run and a reference in, findings out."""

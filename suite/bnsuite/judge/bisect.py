@@ -1,7 +1,7 @@
-"""The search for the release that brought a change: what a comparison tells of one, and which is looked at next.
+"""The search for the release that brought a change: the state of a release by its comparison, and the next one.
 
-The first release is good and the last one bad. As with git's bisect, what can't be told of a release is skipped, and
-its neighbours are looked at instead.
+The first release is good and the last one bad. As with git's bisect, a release whose state can't be determined is
+skipped, and those next to it are compared instead.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class BisectAnswer(Versioned):
 
 @dataclass(frozen=True)
 class Search:
-    """How far the search is: between `good` and `bad`, two places in `releases`, something changed."""
+    """A search in progress: between `good` and `bad`, two places in `releases`, something changed."""
 
     #: Oldest first, at least two.
     releases: tuple[str, ...]
@@ -75,7 +75,7 @@ class Search:
 
     @staticmethod
     def over(releases: Collection[str]) -> Search:
-        """A search of which nothing is known but its two ends."""
+        """Returns a search of which nothing is known but its two ends."""
         return Search(tuple(releases), 0, len(releases) - 1)
 
     @property
@@ -90,12 +90,12 @@ class Search:
 
     @property
     def between(self) -> tuple[str, ...]:
-        """The releases of which it is open whether they are good or bad."""
+        """The releases whose state is not known."""
         return self.releases[self.good + 1 : self.bad]
 
     @property
     def next(self) -> str | None:
-        """The release to look at: the one nearest to the middle that was not skipped, or None if there is none."""
+        """The release to compare next: the one nearest to the middle that was not skipped, or None."""
         open_ = [place for place in range(self.good + 1, self.bad) if self.releases[place] not in self.skipped]
         if not open_:
             return None
@@ -121,7 +121,7 @@ def comparable(findings: Iterable[Finding], gate: str | None) -> frozenset[Which
 def assess(findings: Iterable[Finding], wanted: Mapping[Which, float | None]) -> tuple[Assessment, list[Finding]]:
     """Returns whether `findings` show a change in any of `wanted`, and those that it follows from, the clearest first.
 
-    `wanted` has how large the change is that is looked for, where that is known.
+    `wanted` has the size of the searched change, where that is known.
     """
     found = {(one.case, one.gate): one for one in findings if (one.case, one.gate) in wanted}
     regressed = [one for one in found.values() if one.verdict is Verdict.REGRESSED]
@@ -138,7 +138,7 @@ def assess(findings: Iterable[Finding], wanted: Mapping[Which, float | None]) ->
 
 
 def _small(finding: Finding, change: float | None) -> bool:
-    """Whether it is nearer to nothing than to the relative `change` that is looked for, which is excluded.
+    """Returns if a finding is nearer to no change than to the searched relative `change`, which it excludes.
 
     A PASS says less than 2 %, and a regression begins at 1 %.
     """

@@ -1,71 +1,83 @@
-"""The gates of checks: what is seen of numerics and behaviour is right, on whatever machine.
+"""The gates of checks: numerics and behaviour are right, on every machine.
 
-A number with a limit is wrong above it. Below it, it is wrong where it is 3 times what was accepted and more than a
-third of the limit, so that drift is told before it is damage. A word is wrong if it is not the expected one. What has
-neither is held against the baseline alone: a word to the letter, a number within 5 %. What was accepted and is not seen
-any more is missing. A known deviation is pinned, with its reason, in the baselines.
+A number with a limit is wrong above it. Below it, it is wrong where it is 3 times the accepted one and more than a
+third of the limit, so that drift shows before it does damage. A word is wrong if it is not the expected one. An
+observation with neither is compared with the baseline alone: a word to the letter, a number within 5 %. An accepted
+observation that a run lacks is missing. A known deviation is pinned, with its reason, in the baselines.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from glob import escape
 
-from bnsuite.judge.verdict import Finding, Verdict
-from bnsuite.record.lines import CheckLine
+from bnsuite.judge.gate import Accepted, Gate
+from bnsuite.judge.outcomes import not_measured, without_reference
+from bnsuite.judge.reason import Reason, ReasonCode, Record, first_of, reason
+from bnsuite.judge.verdict import EvidenceValue, Finding, Verdict
+from bnsuite.record.lines import CHECKS, CheckLine, gate_of
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import CHECK_GATES, CaseResult, Observation, Run, Status
 
 NUMERICS, BEHAVIOUR = CHECK_GATES
 
-#: Times the accepted number, and share of its limit, from which on a number has drifted.
+#: A number has drifted from this many times the accepted one on, if it is also more than this share of its limit.
 DRIFT = 3.0
 DRIFT_FLOOR = 1 / 3
-#: Where only the accepted number tells: the relative change that is let pass.
+#: The tolerated relative change of a number that only the baseline can judge.
 MARGIN = 0.05
-#: What stands for an observation that was accepted and that a run has not, where a pin is to let that pass.
+#: The value that a pin gives an accepted observation which a run may lack.
 NOT_SEEN = "not seen"
-#: Reasons told of one case; the rest is counted.
-TOLD = 3
+#: Reasons named of one case; the rest is counted.
+MAX_NAMED = 3
+
+PinOf = Callable[[Observation], Pin | None]
+
+
+class SharedDeviation(Pin):
+    """A deviation of the trusted environment, which one measured beside it may have as well."""
+
+    #: The name of the trusted environment.
+    reason: str
 
 
 @dataclass
 class _Sorted:
-    """The observations of a case by what is said of them, each in words."""
+    """The observations of a case, sorted by their verdicts."""
 
-    wrong: list[str] = field(default_factory=list)
-    pinned: list[str] = field(default_factory=list)
-    #: What was accepted, and this run has not.
+    wrong: list[Record] = field(default_factory=list)
+    pinned: list[Record] = field(default_factory=list)
+    #: Names of accepted observations that the run lacks.
     gone: list[str] = field(default_factory=list)
-    #: What there was nothing to hold against.
+    #: Names of observations that only a baseline could judge, and that it has not.
     unknown: list[str] = field(default_factory=list)
-    better: list[str] = field(default_factory=list)
+    better: list[Record] = field(default_factory=list)
 
 
 def judge_numerics(run: Run, reference: Reference) -> list[Finding]:
-    """One finding for each case with a numerics gate."""
+    """Returns one finding for each case with a numerics gate."""
     return _judge(run, reference, NUMERICS)
 
 
 def judge_behaviour(run: Run, reference: Reference) -> list[Finding]:
-    """One finding for each case with a behaviour gate."""
+    """Returns one finding for each case with a behaviour gate."""
     return _judge(run, reference, BEHAVIOUR)
 
 
 def deviations(run: Run, name: str) -> tuple[Pin, ...]:
-    """What is wrong in a run that is trusted all the same, as pins: one measured beside it may do it as well."""
+    """Returns the deviations of a trusted run, called `name`, as pins for one measured beside it."""
     return tuple(
-        Pin(
+        SharedDeviation(
             case=escape(result.id),
             what=escape(one.what),
             device="any",
             torch="",
             value=one.value if isinstance(one.value, str) else one.value * DRIFT,
-            reason=f"{name} does it too",
+            reason=name,
         )
         for result in run.cases
         for one in _deviating(result)
@@ -73,144 +85,157 @@ def deviations(run: Run, name: str) -> tuple[Pin, ...]:
 
 
 def reasons(run: Run, case: str, pins: Collection[Pin]) -> list[str]:
-    """Why what is wrong with a case of `run` is known, by these pins."""
+    """Returns the reasons of the pins that cover a deviation of a case of `run`."""
     wrong = [one for result in run.cases if result.id == case for one in _deviating(result)]
     return list(dict.fromkeys(pin.reason for one in wrong for pin in pins if pin.covers(run, case, one)))
 
 
 def _deviating(result: CaseResult) -> list[Observation]:
-    """What is wrong by itself, whatever was accepted."""
-    told = [one for one in result.observations if one.expected is not None or one.limit is not None]
-    return [one for one in told if _wrong(one, None)]
+    """Returns the observations that are wrong whatever was accepted."""
+    judged = [one for one in result.observations if one.expected is not None or one.limit is not None]
+    return [one for one in judged if _wrong(one, None)]
 
 
 def _judge(run: Run, reference: Reference, gate: str) -> list[Finding]:
-    return [_judge_case(run, result, reference, gate) for result in run.cases if gate in result.outcomes]
+    lines = CHECKS.lines_of(reference.lines)
+    return [
+        _judge_case(run, result, reference, lines.get(result.id), gate)
+        for result in run.cases
+        if gate in result.outcomes
+    ]
 
 
-def _judge_case(run: Run, result: CaseResult, reference: Reference, gate: str) -> Finding:
-    outcome = result.outcomes[gate]
-    if outcome.status is not Status.MEASURED:
-        verdict = Verdict.SKIPPED if outcome.status is Status.SKIPPED else Verdict.FAILED
-        return Finding(case=result.id, gate=gate, verdict=verdict, summary=outcome.reason or "the run ended before")
-    stored = reference.checks.get(result.id)
+def _judge_case(run: Run, result: CaseResult, reference: Reference, stored: CheckLine | None, gate: str) -> Finding:
+    if result.outcomes[gate].status is not Status.MEASURED:
+        return not_measured(result, gate)
     if stored is not None and stored.version != result.case.version:
         stored = None
-    seen = _Sorted()
-    known = partial(_known, run, result, reference)
+    found = _Sorted()
+    pin_of = partial(_pin_of, run, result, reference)
     for one in result.observations:
-        _sort(one, stored, known, seen)
+        _sort(one, stored, pin_of, found)
     if stored is not None and run.options.implementation is None:  # another layer may have fewer parts
-        _sort_gone(stored, result, known, seen)
-    verdict, text = _verdict(result, seen, reference)
+        _sort_gone(stored, result, pin_of, found)
+    verdict, why = _verdict(result, gate, found, reference)
     numbers = [one.value / one.limit for one in result.observations if one.limit and not isinstance(one.value, str)]
-    evidence: dict[str, float | int | str | None] = {
+    evidence: dict[str, EvidenceValue] = {
         "observations": len(result.observations),
-        "pinned": len(seen.pinned),
+        "pinned": len(found.pinned),
     }
     if numbers:
         evidence["nearest_to_a_limit"] = min(max(numbers), sys.float_info.max)  # a limit may be as small as it likes
-    return Finding(case=result.id, gate=gate, verdict=verdict, summary=text, evidence=evidence)
+    return Finding(case=result.id, gate=gate, verdict=verdict, reason=why, evidence=evidence)
 
 
-def _verdict(result: CaseResult, seen: _Sorted, reference: Reference) -> tuple[Verdict, str]:
-    if seen.wrong:
-        return Verdict.REGRESSED, f"{_told(seen.wrong)}; {_stands_for(result)}"
-    if seen.gone:
-        hint = "; if that is meant, `bnsuite accept` takes it out" if reference.advice else ""
-        text = f"in {reference.name}, but not seen: {_told(seen.gone)}{hint}"
-        return Verdict.MISSING, text
-    if seen.unknown:
-        text = f"only a baseline can tell {_told(seen.unknown)}: not in {reference.name}{reference.advice}"
-        return Verdict.NO_BASELINE, text
-    if seen.better:
-        return Verdict.IMPROVED, f"{_told(seen.better)}; to be acknowledged with `bnsuite accept`"
-    return Verdict.PASS, "as it must be" + (f", but for what is pinned: {_told(seen.pinned)}" if seen.pinned else "")
+def _verdict(result: CaseResult, gate: str, found: _Sorted, reference: Reference) -> tuple[Verdict, Reason]:
+    if found.wrong:
+        named, more = first_of(found.wrong, MAX_NAMED)
+        why = reason(
+            ReasonCode.DEVIATIONS,
+            deviations=[*named],
+            more=more,
+            rule=result.case.rule,
+            threads=[*result.case.threads],
+        )
+        return Verdict.REGRESSED, why
+    if found.gone:
+        return Verdict.MISSING, _names(
+            ReasonCode.OBSERVATIONS_GONE, found.gone, reference=reference.name, acceptable=reference.acceptable
+        )
+    if found.unknown:
+        absent = without_reference(result, gate, reference).reason
+        return Verdict.NO_BASELINE, _names(ReasonCode.OBSERVATIONS_UNKNOWN, found.unknown, reason=absent)
+    if found.better:
+        named, more = first_of(found.better, MAX_NAMED)
+        return Verdict.IMPROVED, reason(ReasonCode.BETTER_THAN_ACCEPTED, deviations=[*named], more=more)
+    named, more = first_of(found.pinned, MAX_NAMED)
+    return Verdict.PASS, reason(ReasonCode.AS_EXPECTED, pinned=[*named], more=more)
 
 
-def _known(run: Run, result: CaseResult, reference: Reference, one: Observation) -> str | None:
-    """Why a deviation is let pass, or None."""
-    return next((pin.reason for pin in reference.pins if pin.covers(run, result.id, one)), None)
+def _names(code: ReasonCode, names: Sequence[str], **data: str | bool | Reason) -> Reason:
+    named, more = first_of(names, MAX_NAMED)
+    return reason(code, names=[*named], more=more, **data)
 
 
-def _sort(
-    one: Observation, stored: CheckLine | None, known: Callable[[Observation], str | None], into: _Sorted
-) -> None:
-    """Say what is to be said of an observation; `known` is asked of what is wrong alone, which is little of much."""
+def _pin_of(run: Run, result: CaseResult, reference: Reference, one: Observation) -> Pin | None:
+    """Returns the pin that covers a deviation, if there is one."""
+    return next((pin for pin in reference.pins if pin.covers(run, result.id, one)), None)
+
+
+def _pinned(name: str, pin: Pin) -> Record:
+    return {"what": name, "shared_with" if isinstance(pin, SharedDeviation) else "reason": pin.reason}
+
+
+def _sort(one: Observation, stored: CheckLine | None, pin_of: PinOf, into: _Sorted) -> None:
+    """Sorts an observation; `pin_of` is called for wrong ones alone, which are few of many."""
     accepted = stored.observed.get(one.what) if stored else None
     if one.expected is None and one.limit is None and accepted is None:
         into.unknown.append(one.what)
         return
     wrong = _wrong(one, accepted)
-    if wrong and (reason := known(one)):
-        into.pinned.append(f"{one.what}: {reason}")
+    if wrong and (pin := pin_of(one)):
+        into.pinned.append(_pinned(one.what, pin))
     elif wrong:
         into.wrong.append(wrong)
     elif better := _better(one, accepted):
         into.better.append(better)
 
 
-def _sort_gone(
-    stored: CheckLine, result: CaseResult, known: Callable[[Observation], str | None], into: _Sorted
-) -> None:
-    """Say what was accepted of a case and is not among its observations."""
+def _sort_gone(stored: CheckLine, result: CaseResult, pin_of: PinOf, into: _Sorted) -> None:
+    """Sorts the accepted observations of a case that the run lacks."""
     there = {one.what for one in result.observations}
     for what in stored.observed:
         if what in there:
             continue
-        if reason := known(Observation(what=what, value=NOT_SEEN)):
-            into.pinned.append(f"{what}: {reason}")
+        if pin := pin_of(Observation(what=what, value=NOT_SEEN)):
+            into.pinned.append(_pinned(what, pin))
         else:
             into.gone.append(what)
 
 
-def _wrong(one: Observation, accepted: float | str | None) -> str | None:
-    """What is wrong with an observation, or None."""
+def _wrong(one: Observation, accepted: float | str | None) -> Record | None:
+    """Returns the deviation of an observation, or None if it is right."""
+    seen: Record = {"what": one.what, "value": one.value}
     if one.expected is not None:
-        return None if one.value == one.expected else f"{one.what} is {one.value}, and must be {one.expected}"
+        return None if one.value == one.expected else {**seen, "expected": one.expected}
     if one.limit is not None:
-        return _over(one, accepted)
+        return _over(one, one.limit, accepted)
     if isinstance(accepted, str) or isinstance(one.value, str):
-        return None if accepted == one.value else f"{one.what} is {one.value}, and was {accepted}"
+        return None if accepted == one.value else {**seen, "accepted": accepted}
     assert accepted is not None
-    return f"{one.what} is {one.value:.4g}, and was {accepted:.4g}" if _change(one.value, accepted) > MARGIN else None
+    return {**seen, "accepted": accepted} if _change(one.value, accepted) > MARGIN else None
 
 
-def _better(one: Observation, accepted: float | str | None) -> str | None:
-    """What is better than the baseline, where only the baseline tells, or None."""
+def _better(one: Observation, accepted: float | str | None) -> Record | None:
+    """Returns the improvement of an observation that only the baseline can judge, or None."""
     alone = one.expected is None and one.limit is None
     if not alone or isinstance(one.value, str) or isinstance(accepted, str | None):
         return None
-    return f"{one.what} is {one.value:.4g}, and was {accepted:.4g}" if _change(one.value, accepted) < -MARGIN else None
+    better = _change(one.value, accepted) < -MARGIN
+    return {"what": one.what, "value": one.value, "accepted": accepted} if better else None
 
 
 def _change(value: float, accepted: float) -> float:
     return (value - accepted) / abs(accepted) if accepted else float(value > 0) - float(value < 0)
 
 
-def _over(one: Observation, accepted: float | str | None) -> str | None:
-    """Why a number that has a limit is wrong, or None."""
-    assert one.limit is not None
-    if isinstance(one.value, str):
-        return f"{one.what} is {one.value}, and must be a number up to {one.limit:g}"
-    if one.value > one.limit:
-        return f"{one.what} is {_number(one.value)}, where {one.limit:g} is the most"
-    if isinstance(accepted, float | int) and one.value > max(DRIFT * accepted, DRIFT_FLOOR * one.limit):
-        return f"{one.what} is {_number(one.value)}, {one.value / max(accepted, 1e-300):.0f} times what was accepted"
+def _over(one: Observation, limit: float, accepted: float | str | None) -> Record | None:
+    """Returns the deviation of a number that has a limit, or None."""
+    seen: Record = {"what": one.what, "value": one.value}
+    if isinstance(one.value, str) or one.value > limit:
+        return {**seen, "limit": limit}
+    if isinstance(accepted, float | int) and one.value > max(DRIFT * accepted, DRIFT_FLOOR * limit):
+        return {**seen, "accepted": accepted, "times": one.value / max(accepted, 1e-300)}
     return None
 
 
-def _number(value: float) -> str:
-    return "boundless" if value >= 1e30 else f"{value:.3g}"
+def _accepted(gate: str, reference: Reference) -> list[Accepted]:
+    return [one for one in CHECKS.lines_of(reference.lines).values() if gate_of(one) == gate]
 
 
-def _told(parts: list[str]) -> str:
-    more = len(parts) - TOLD
-    return ", ".join(parts[:TOLD]) + (f" and {more} more" if more > 0 else "")
-
-
-def _stands_for(result: CaseResult) -> str:
-    """The rule that is broken, and the threads in which others met it."""
-    threads = result.case.threads
-    seen = f" (as in {', '.join(threads[:2])}{' and others' if len(threads) > 2 else ''})" if threads else ""
-    return f"the rule: {result.case.rule or 'none given'}{seen}"
+NUMERICS_GATE = Gate(
+    name=NUMERICS, judge=judge_numerics, accepted=lambda reference, _: _accepted(NUMERICS, reference), counted=True
+)
+BEHAVIOUR_GATE = Gate(
+    name=BEHAVIOUR, judge=judge_behaviour, accepted=lambda reference, _: _accepted(BEHAVIOUR, reference), counted=True
+)

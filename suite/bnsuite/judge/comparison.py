@@ -1,4 +1,4 @@
-"""Two runs measured in lockstep: B held against A by every gate."""
+"""Two runs whose launches were interleaved: B is compared with A by every gate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from functools import partial
 from bnsuite.judge import convergence, interleaved
 from bnsuite.judge.checks import deviations, reasons
 from bnsuite.judge.gates import judge as judge_run
-from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.judge.reason import Reason, ReasonCode, reason, text
+from bnsuite.judge.verdict import DECIDED_WELL, Finding, Verdict
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference, trusted
@@ -16,9 +17,9 @@ from bnsuite.record.schema import CHECK_GATES, CaseResult, Outcome, Run, Status
 
 
 def judge(a: Run, b: Run, times: InterleavedTimes, pins: Collection[Pin]) -> list[Finding]:
-    """All findings of B, in the order of its cases; what A does as well is no deviation of B's.
+    """Returns all findings of B, in the order of its cases; a deviation that A has as well is none of B's.
 
-    What is known of a release, by `pins`, and A does not do, is a change: its reason is told with it.
+    A deviation that is pinned for B's release and that A does not have is a change: the pin's reason is added.
     """
     reference = trusted(a, times.a, deviations(a, times.a))
 
@@ -26,37 +27,41 @@ def judge(a: Run, b: Run, times: InterleavedTimes, pins: Collection[Pin]) -> lis
         return interleaved.judge(run, times)
 
     findings = [_beside(a, times.a, finding) for finding in judge_run(b, reference, {interleaved.GATE: timing})]
-    findings = [_with_pins(b, pins, _unless_a_shows_it(a, b, times, finding)) for finding in findings]
+    findings = [_with_pins(b, pins, _unless_only_in_a(a, b, times, finding)) for finding in findings]
     if times.budget_s is None or not b.finished:
         return findings
     return list(map(partial(_out_of_time, b), findings))
 
 
+def _changed(finding: Finding, verdict: Verdict, why: Reason) -> Finding:
+    return finding.model_copy(update={"verdict": verdict, "reason": why})
+
+
 def _beside(a: Run, name: str, finding: Finding) -> Finding:
-    """A finding where A had nothing to hold B against, for A's reason: SKIPPED there, or failed there too."""
+    """Returns a finding with A's reason where A has nothing to compare with: SKIPPED there, or failed there too."""
     outcome = _outcome(a, finding)
     if outcome is None or finding.verdict not in {Verdict.NO_BASELINE, Verdict.FAILED, Verdict.INCONCLUSIVE}:
         return finding
-    why = outcome.reason or "no reason given"
-    told = why if why.startswith(name) else f"{name}: {why}"
+    its = text(outcome.reason)
     if outcome.status is Status.SKIPPED:
-        return finding.model_copy(update={"verdict": Verdict.SKIPPED, "summary": told})
+        why = reason(ReasonCode.SKIPPED_IN_REFERENCE, reference=name, reason=its)
+        return _changed(finding, Verdict.SKIPPED, why)
     if outcome.status is not Status.FAILED or finding.gate not in {*CHECK_GATES, convergence.GATE}:
-        return finding  # what is timed in turns fails on both sides, whichever it was
-    if finding.verdict is Verdict.FAILED:  # what A does wrong as well is no change
-        return finding.model_copy(update={"verdict": Verdict.SKIPPED, "summary": f"fails in both; {told}"})
-    return finding.model_copy(update={"summary": f"nothing to hold it against; {told}"})
+        return finding  # an interleaved case fails on both sides, whichever it was
+    if finding.verdict is Verdict.FAILED:  # a failure that A has as well is no change
+        return _changed(finding, Verdict.SKIPPED, reason(ReasonCode.FAILED_IN_BOTH, reference=name, reason=its))
+    return _changed(finding, finding.verdict, reason(ReasonCode.FAILED_IN_REFERENCE, reference=name, reason=its))
 
 
 def _outcome(run: Run, finding: Finding) -> Outcome | None:
-    """How far a run came with what a finding is about; None where it has no such case or gate."""
+    """Returns the outcome of a finding's case and gate in `run`, or None if it has no such case or gate."""
     return next((one.outcomes.get(finding.gate) for one in run.cases if one.id == finding.case), None)
 
 
-def _unless_a_shows_it(a: Run, b: Run, times: InterleavedTimes, finding: Finding) -> Finding:
-    """A check that A shows and B can't look at is MISSING, as where B has no compiler that works.
+def _unless_only_in_a(a: Run, b: Run, times: InterleavedTimes, finding: Finding) -> Finding:
+    """Returns a check that A can do and B can't as MISSING, as where B has no working compiler.
 
-    What a user's implementation refuses, and what needs a package that isn't there, is SKIPPED.
+    A check that a user's implementation refuses, or that needs a package which is not installed, stays SKIPPED.
     """
     if (
         finding.gate not in CHECK_GATES
@@ -67,22 +72,22 @@ def _unless_a_shows_it(a: Run, b: Run, times: InterleavedTimes, finding: Finding
     outcome = _outcome(a, finding)
     if outcome is None or outcome.status is not Status.MEASURED or _result(b, finding).case.lacks:
         return finding
-    text = f"{times.a} shows it, and {times.b} can't: {finding.summary}"
-    return finding.model_copy(update={"verdict": Verdict.MISSING, "summary": text})
+    why = reason(ReasonCode.ONLY_IN_REFERENCE, reference=times.a, environment=times.b, reason=finding.reason)
+    return _changed(finding, Verdict.MISSING, why)
 
 
 def _with_pins(b: Run, pins: Collection[Pin], finding: Finding) -> Finding:
-    """A check that B breaks, with what the baselines know of it."""
+    """Returns a check that B breaks with the reasons of the pins that cover it."""
     if finding.gate not in CHECK_GATES or finding.verdict is not Verdict.REGRESSED:
         return finding
     known = reasons(b, finding.case, pins)
     if not known:
         return finding
-    return finding.model_copy(update={"summary": f"{finding.summary}; known, and pinned: {'; '.join(known)}"})
+    return _changed(finding, finding.verdict, reason(ReasonCode.WITH_PINS, reason=finding.reason, pins=[*known]))
 
 
 def cut_short(b: Run, times: InterleavedTimes, findings: Iterable[Finding]) -> bool:
-    """Whether the budget left anything of `findings` open that more time might have decided."""
+    """Returns if the budget left anything of `findings` open that more time might have decided."""
     if times.budget_s is None:
         return False
     decisions = interleaved.decided(b, times)
@@ -93,18 +98,19 @@ def cut_short(b: Run, times: InterleavedTimes, findings: Iterable[Finding]) -> b
 
 
 def _out_of_time(run: Run, finding: Finding) -> Finding:
-    """What the budget left no time for is undecided: it has not failed, and some seeds of a training do not pass."""
-    if finding.verdict not in {Verdict.FAILED, Verdict.PASS, Verdict.IMPROVED} or not _pending(run, finding):
+    """Returns a case that the budget left no time for as undecided: not as failed, and some seeds are no PASS."""
+    if finding.verdict not in {Verdict.FAILED, *DECIDED_WELL} or not _pending(run, finding):
         return finding
     seeds = len(_result(run, finding).curves) if finding.gate == convergence.GATE else 0
-    text = "the budget ended before it was measured"
+    why = reason(ReasonCode.BUDGET_ENDED)
     if seeds:
-        text = f"the budget ended after {seeds} of {len(run.options.seeds)} seeds; {finding.summary}"
-    return finding.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "summary": text})
+        of = len(run.options.seeds)
+        why = reason(ReasonCode.BUDGET_ENDED_AFTER_SEEDS, seeds=seeds, of=of, reason=finding.reason)
+    return _changed(finding, Verdict.INCONCLUSIVE, why)
 
 
 def _pending(run: Run, finding: Finding) -> bool:
-    """Whether what a finding is about was not measured, or not all of it."""
+    """Returns if the case of a finding was not measured by its gate, or only in part."""
     result = _result(run, finding)
     outcome = result.outcomes.get(finding.gate)
     if outcome is None:

@@ -1,25 +1,29 @@
 """The convergence gate: every training still learns as fast and as far as its accepted curves.
 
 Seeds pair: the same seed starts the same training everywhere. Curves that are equal to the last bit pass at once.
-Otherwise each metric is compared seed by seed with a paired t, two-sided, since a loss that got better for no
-reason is a change as well; Holm's correction holds the metrics of a case together. Where the seeds turn out not to
+Otherwise each metric is compared seed by seed with a paired t, two-sided, since a loss that improved for no reason is a
+change as well; Holm's correction keeps the error level over the metrics of a case. Where the seeds turn out not to
 pair, all of the run's are compared with all of the baseline's by Mann-Whitney.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from bnsuite.judge.gate import Accepted, Gate
+from bnsuite.judge.outcomes import finding, not_measured, without_reference
+from bnsuite.judge.reason import Reason, ReasonCode, Record, reason, text
 from bnsuite.judge.statistics import Estimate, correlation, holm, mann_whitney, p_lost, paired, welch
 from bnsuite.judge.verdict import Finding, Verdict
-from bnsuite.record.reference import CurveReference, Reference
+from bnsuite.record.lines import kind_of_device
+from bnsuite.record.reference import Reference
 from bnsuite.record.schema import CaseResult, Curve, Run, Status
 
 GATE = "convergence"
 
-#: False alarms of one case, over all its metrics.
+#: The false-alarm rate of one case, over all its metrics.
 ALPHA = 0.01
 #: PASS is given where the interval of this level lies inside the margin, for every metric.
 LEVEL = 0.90
@@ -35,7 +39,7 @@ MIN_FOR_CORRELATION = 5
 
 
 def epochs_to_target(curve: Curve, target: float) -> float | None:
-    """After how many epochs the validation loss first met `target`, between epochs by interpolation."""
+    """Returns the epochs until the validation loss first met `target`, interpolated; None if it never did."""
     before = None
     for epoch, loss in enumerate(curve.val_loss):
         if loss is not None and loss <= target:
@@ -48,13 +52,13 @@ def epochs_to_target(curve: Curve, target: float) -> float | None:
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of a curve, less is better; `margin` is the relative change that is let pass."""
+    """One number of a curve, less is better; `margin` is the tolerated relative change."""
 
     name: str
     margin: float
     #: A baseline under this is compared as if it were this large.
     least: float
-    #: How it is said that there is no number.
+    #: The word for a curve that does not have the number.
     absent: str
     of: Callable[[Curve, float], float | None]
 
@@ -83,7 +87,7 @@ class Comparison:
 
 
 def _compare_numbers(pairs: list[tuple[float, float]], all_old: list[float], least: float) -> Comparison:
-    """Run against baseline: seed by seed, or where the seeds don't pair, the run's against all of the baseline's."""
+    """Returns the change, seed by seed; where the seeds don't pair, of the run's against all of the baseline's."""
     new, old = [a for a, _ in pairs], [b for _, b in pairs]
     if len(pairs) >= MIN_FOR_CORRELATION and correlation(new, old) < WEAKLY_PAIRED:
         scale = max(fmean(all_old), least)
@@ -94,53 +98,39 @@ def _compare_numbers(pairs: list[tuple[float, float]], all_old: list[float], lea
 
 
 def judge(run: Run, reference: Reference) -> list[Finding]:
-    """One finding for each case with a convergence gate."""
+    """Returns one finding for each case with a convergence gate."""
     return [_judge_case(one, reference) for one in run.cases if GATE in one.outcomes]
 
 
 def _judge_case(result: CaseResult, reference: Reference) -> Finding:
-    def finding(verdict: Verdict, summary: str) -> Finding:
-        return Finding(case=result.id, gate=GATE, verdict=verdict, summary=summary)
-
     outcome = result.outcomes[GATE]
-    why = outcome.reason or "no reason given"
-    if outcome.status is Status.SKIPPED:
-        return finding(Verdict.SKIPPED, why)
-    if outcome.status is Status.FAILED:
-        seen = _judge_curves(result, reference, finding)
-        if seen.verdict is not Verdict.REGRESSED:
-            return finding(Verdict.FAILED, why)
-        return seen.model_copy(update={"summary": f"{seen.summary}; besides, {why}"})
-    return _judge_curves(result, reference, finding)
+    if outcome.status is Status.SKIPPED or not result.curves:
+        return not_measured(result, GATE)
+    found = _judge_curves(result, reference)
+    if outcome.status is not Status.FAILED:
+        return found
+    if found.verdict is not Verdict.REGRESSED:
+        return not_measured(result, GATE)
+    also = reason(ReasonCode.WITH_FAILURE, reason=found.reason, also=text(outcome.reason))
+    return found.model_copy(update={"reason": also})
 
 
-def _judge_curves(result: CaseResult, reference: Reference, finding: Callable[[Verdict, str], Finding]) -> Finding:
-    """What the seeds that were trained show."""
-    if not result.curves:
-        return finding(Verdict.FAILED, "not measured: the run ended before")
+def _judge_curves(result: CaseResult, reference: Reference) -> Finding:
+    """Returns the finding of the seeds that were trained, of which there is at least one."""
     stored = reference.convergence.get(result.id)
-    if stored is None:
-        return finding(Verdict.NO_BASELINE, f"not in {reference.name}{reference.advice}")
-    if stored.version != result.case.version:
-        return finding(
-            Verdict.NO_BASELINE,
-            f"the baseline is of version {stored.version} of this workload, the run of {result.case.version}",
-        )
-    return _compare(result, stored, finding)
-
-
-def _compare(result: CaseResult, stored: CurveReference, finding: Callable[[Verdict, str], Finding]) -> Finding:
+    if stored is None or stored.version != result.case.version:
+        return without_reference(result, GATE, reference, None if stored is None else stored.version)
     accepted = {curve.seed: curve for curve in stored.curves}
     pairs = [(curve, accepted[curve.seed]) for curve in result.curves if curve.seed in accepted]
     if not pairs:
-        return finding(Verdict.NO_BASELINE, "the baseline has none of the seeds of this run")
+        return finding(result, GATE, Verdict.NO_BASELINE, reason(ReasonCode.NO_COMMON_SEED))
     if all(new == old for new, old in pairs):
-        return finding(Verdict.PASS, f"curves equal to the last bit, {len(pairs)} seeds")
-    return _compare_metrics(pairs, stored.curves, result.case.target or 0.0, finding)
+        return finding(result, GATE, Verdict.PASS, reason(ReasonCode.CURVES_EQUAL, seeds=len(pairs)))
+    return _compare_metrics(pairs, stored.curves, result)
 
 
 def _lost(pairs: list[tuple[Curve, Curve]], metric: Metric, target: float) -> tuple[list[int], bool]:
-    """The seeds on which the baseline has the metric and the run has not, and whether that is beyond chance.
+    """Returns the seeds on which the baseline has the metric and the run has not, and if that is beyond chance.
 
     Where the baseline has it on every seed, one is enough; where it misses some by itself, a sign test decides.
     """
@@ -151,18 +141,15 @@ def _lost(pairs: list[tuple[Curve, Curve]], metric: Metric, target: float) -> tu
     return lost, bool(lost) and (always or p_lost(len(lost), len(gained)) < ALPHA)
 
 
-def _compare_metrics(
-    pairs: list[tuple[Curve, Curve]],
-    accepted: Sequence[Curve],
-    target: float,
-    finding: Callable[[Verdict, str], Finding],
-) -> Finding:
+def _compare_metrics(pairs: list[tuple[Curve, Curve]], accepted: Sequence[Curve], result: CaseResult) -> Finding:
+    target = result.case.target or 0.0
     compared: dict[Metric, Comparison] = {}
     open_ones: list[Metric] = []
     for metric in METRICS:
         lost, surely = _lost(pairs, metric, target)
         if surely:
-            return finding(Verdict.REGRESSED, f"{metric.name}: {metric.absent} on seeds {lost}, unlike the baseline")
+            why = reason(ReasonCode.METRIC_LOST, metric=metric.name, missing=metric.absent, seeds=[*lost])
+            return finding(result, GATE, Verdict.REGRESSED, why)
         both = [(metric.of(new, target), metric.of(old, target)) for new, old in pairs]
         known = [(a, b) for a, b in both if a is not None and b is not None]
         if len(known) > 1:
@@ -172,7 +159,7 @@ def _compare_metrics(
             open_ones.append(metric)
     estimates = {metric: one.estimate for metric, one in compared.items()}
     if not estimates:
-        return finding(Verdict.INCONCLUSIVE, f"{len(pairs)} seeds differ from the baseline's; more are needed to judge")
+        return finding(result, GATE, Verdict.INCONCLUSIVE, reason(ReasonCode.FEW_SEEDS, seeds=len(pairs)))
     p_values = holm([one.p for one in compared.values()])
     changed = {
         metric: estimate
@@ -187,40 +174,52 @@ def _compare_metrics(
         for metric, (low, high) in intervals.items()
         if metric not in open_ones and (high > metric.margin or (low < -metric.margin and not changed))
     ]
-    shown = max(worse or changed or estimates, key=lambda metric: abs(estimates[metric].mean) / metric.margin)
-    said = "; ".join(f"{metric.name} {estimates[metric].mean:+.1%}" for metric in (worse or changed or [shown]))
+    farthest = max(worse or changed or estimates, key=lambda metric: abs(estimates[metric].mean) / metric.margin)
+    changes: Record = {one.name: estimates[one].mean for one in (worse or changed or [farthest])}
     if worse:
-        verdict, text = Verdict.REGRESSED, said
+        verdict, why = Verdict.REGRESSED, reason(ReasonCode.METRICS_WORSE, metrics=changes)
     elif open_ones:
-        names = ", ".join(metric.name for metric in open_ones)
-        better = f"{said}, but " if changed else ""
-        text = f"{better}{len(pairs)} seeds can't settle {names}; more can: --profile full"
-        verdict = Verdict.INCONCLUSIVE
+        verdict, why = Verdict.INCONCLUSIVE, _undecided(changes if changed else {}, open_ones, len(pairs))
     elif changed:
-        verdict, text = Verdict.IMPROVED, f"{said}: better, and to be acknowledged with `bnsuite accept`"
+        verdict, why = Verdict.IMPROVED, reason(ReasonCode.METRICS_BETTER, metrics=changes)
     else:
-        verdict, text = Verdict.PASS, f"every metric within its margin, the furthest: {said}"
-    low, high = intervals[shown]
-    return finding(verdict, text).model_copy(
-        update={
-            "change": estimates[shown].mean,
-            "low": low,
-            "high": high,
-            "evidence": {
-                "metric": shown.name,
-                "seeds": len(pairs),
-                "pairing": compared[shown].how,
-                **_means(pairs, target),
-            },
-        }
+        verdict, why = Verdict.PASS, reason(ReasonCode.METRICS_WITHIN, metrics=changes)
+    low, high = intervals[farthest]
+    return Finding(
+        case=result.id,
+        gate=GATE,
+        verdict=verdict,
+        reason=why,
+        change=estimates[farthest].mean,
+        low=low,
+        high=high,
+        evidence={
+            "metric": farthest.name,
+            "seeds": len(pairs),
+            "pairing": compared[farthest].how,
+            **_means(pairs, target),
+        },
     )
 
 
+def _undecided(better: Record, open_ones: Iterable[Metric], seeds: int) -> Reason:
+    return reason(ReasonCode.METRICS_UNDECIDED, metrics=better, seeds=seeds, open=[metric.name for metric in open_ones])
+
+
 def _means(pairs: list[tuple[Curve, Curve]], target: float) -> dict[str, float | None]:
-    """Each metric's mean over the seeds, in the run and in the reference."""
+    """Returns each metric's mean over the seeds, in the run and in the reference."""
     means: dict[str, float | None] = {}
     for metric in METRICS:
         for side, who in ((0, "run"), (1, "baseline")):
             values = [value for pair in pairs if (value := metric.of(pair[side], target)) is not None]
             means[f"{metric.name} ({who})"] = fmean(values) if values else None
     return means
+
+
+def _accepted(reference: Reference, run: Run) -> list[Accepted]:
+    """Returns the accepted trainings that a run on this kind of device has: a GPU's may be too large for a CPU."""
+    devices = {kind_of_device(run), "cpu"}
+    return [one for one in reference.convergence.values() if one.device in devices]
+
+
+CONVERGENCE_GATE = Gate(name=GATE, judge=judge, accepted=_accepted, label_key="metric")

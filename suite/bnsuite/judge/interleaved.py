@@ -1,9 +1,9 @@
-"""The timing gate of two environments in lockstep: whether B takes longer than A.
+"""The timing gate of two environments, interleaved: B is compared with A block by block.
 
-A launch is one value, the logarithm of B's time over A's over all its pairs of blocks (see ``record/interleaved.py``);
-a fresh pair of processes makes the next one. Launches are looked at after every few of them, and only what is undecided
-goes on. A slowdown that is seen is measured again in launches of its own, and counts only if they show it too: both
-tests must err for a false alarm.
+The value of a launch is the logarithm of B's time over A's over all its pairs of blocks (see
+``record/interleaved.py``); a fresh pair of processes makes the next one. Launches are looked at after every few of
+them, and only undecided cases go on. A flagged slowdown is measured again in launches of its own, and counts only if
+they show it too: both tests must err for a false alarm.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, expm1, log1p, sqrt
 
-from bnsuite.judge.statistics import Estimate, normal_quantile, trimmed
+from bnsuite.judge.outcomes import finding, not_measured
+from bnsuite.judge.reason import Reason, ReasonCode, Record, reason
+from bnsuite.judge.statistics import Estimate, moderate, normal_quantile, trimmed
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.interleaved import InterleavedTimes, PairedCase
 from bnsuite.record.schema import CaseResult, Run, Status
@@ -29,23 +31,23 @@ METHOD = 1
 FLOOR = 0.01
 #: PASS is given where B is shown to take less than this much longer.
 MARGIN = 0.02
-#: What one look at a case may err by, one-sided.
+#: The error level of one look at a case, one-sided.
 LOOK_ALPHA = 0.005
-#: What a PASS may err by, were B just at the margin, at one look.
+#: The error level of a PASS, were B just at the margin, at one look.
 PASS_ALPHA = 0.01
-#: Runs in which any case rings falsely, were screening and confirmation independent.
+#: The share of runs with any false alarm, were screening and confirmation independent.
 RUN_ALPHA = 0.01
 #: Launches before the first look, and between looks.
 FIRST_LOOK, EVERY = 4, 2
-#: Of so many launches the one that is farthest off at either end is left out: a single one may be spoilt by what
-#: nothing in it tells, and would hide all the others.
+#: Of so many launches the farthest at either end is left out: a single one may be spoiled by something that nothing in
+#: it shows, and would hide all the others.
 TRIMMED = 8
 #: Launches vary at least this much (log scale), whatever a few happen to show.
 MIN_DEVIATION = 0.003
-#: What launches usually differ by, and as how many launches that counts: four by themselves tell little of how much
-#: they differ. Not where they differ by more than so many times as much, which is another machine.
-USUAL_DEVIATION, WORTH, MAX_UNUSUAL = 0.01, 4, 2.0
-#: Shown intervals.
+#: The usual deviation of launches, and the number of launches that it is worth: four by themselves say little of their
+#: deviation. It is not used where they deviate by more than so many times as much, which is another machine.
+USUAL_DEVIATION, PRIOR_LAUNCHES, MAX_UNUSUAL = 0.01, 4, 2.0
+#: The level of shown intervals.
 LEVEL = 0.90
 #: No forecast of launches goes beyond this.
 MAX_NEEDED = 1000
@@ -54,50 +56,48 @@ CONTROL = "control/"
 
 @dataclass(frozen=True)
 class Decision:
-    """What the launches of one case say; `verdict` is None as long as more of them may decide."""
+    """The decision of one case by its launches; `verdict` is None as long as more of them may decide."""
 
     verdict: Verdict | None
     #: How much longer B takes (log scale).
     change: Estimate | None
-    #: Launches that count, of the first ones and of those made to confirm.
+    #: Launches that count, of the screening and of the confirming ones.
     screened: int
     confirmed: int
-    #: Whether a slowdown was seen and waits to be confirmed.
+    #: A slowdown was flagged, and is not confirmed.
     flagged: bool = False
     #: The probability of a mean so far above zero, were there no change.
     p: float | None = None
-    #: How many more launches it would take about, by what was seen so far.
+    #: About how many more launches it would take, by those so far.
     needs: int = 0
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """The trimmed mean of at least two values, with an error that MIN_DEVIATION holds up."""
-    seen = trimmed(values, len(values) // TRIMMED)
-    return replace(seen, error=max(seen.error, MIN_DEVIATION / sqrt(len(values))))
+    """Returns the trimmed mean of at least two values, with an error of MIN_DEVIATION at least."""
+    plain = trimmed(values, len(values) // TRIMMED)
+    return replace(plain, error=max(plain.error, MIN_DEVIATION / sqrt(len(values))))
 
 
 def moderated(values: Sequence[float]) -> Estimate:
-    """The same, its error drawn towards that of launches as they usually are: Smyth's moderated t with a fixed prior.
+    """Returns the same, its error moderated by the usual one (see :func:`bnsuite.judge.statistics.moderate`).
 
-    It needs fewer launches, and decides what goes on: a slowdown that it shows is held to :func:`estimate` afterwards.
-    G. K. Smyth (2004), "Linear models and empirical Bayes methods for assessing differential expression".
+    It needs fewer launches, and screens: a slowdown that it shows must pass :func:`estimate` afterwards.
     """
-    seen = estimate(values)
-    variance = seen.error**2 * len(values)
+    plain = estimate(values)
+    variance = plain.error**2 * len(values)
     if variance > (MAX_UNUSUAL * USUAL_DEVIATION) ** 2:
-        return seen
-    freedom = WORTH + seen.freedom
-    variance = (WORTH * USUAL_DEVIATION**2 + seen.freedom * variance) / freedom
-    return Estimate(seen.mean, sqrt(variance / len(values)), freedom)
+        return plain
+    variance, freedom = moderate(variance, plain.freedom, USUAL_DEVIATION, PRIOR_LAUNCHES)
+    return Estimate(plain.mean, sqrt(variance / len(values)), freedom)
 
 
 def decide(compared: PairedCase, cases: int, most: int) -> Decision:
-    """What the launches of one of `cases` cases say, where there are at most `most` of either kind."""
+    """Returns the decision of one of `cases` cases, where there are at most `most` launches of either kind."""
     return decide_values(compared.values(), compared.values(confirms=True), cases, most)
 
 
 def decide_values(screen: Sequence[float], confirm: Sequence[float], cases: int, most: int) -> Decision:
-    """The same of the values of the first launches, and of those made to confirm what these showed."""
+    """Returns the same by the values of screening and of confirming launches."""
     flag = next((count for count in _looks(len(screen)) if slower(moderated(screen[:count]), LOOK_ALPHA)), None)
     if flag is None:
         return _screened(screen, most)
@@ -109,26 +109,26 @@ def decide_values(screen: Sequence[float], confirm: Sequence[float], cases: int,
             return Decision(Verdict.REGRESSED, fresh, flag, count, p=fresh.p_above(0.0))
         if fresh.p_below(log1p(MARGIN)) < PASS_ALPHA:
             return Decision(Verdict.PASS, fresh, flag, count)
-    shown = confirm if len(confirm) > 1 else screen
-    change = estimate(shown)
+    latest = confirm if len(confirm) > 1 else screen
+    change = estimate(latest)
     undecided = Verdict.INCONCLUSIVE if len(confirm) >= most else None
     return Decision(
-        undecided, change, flag, len(confirm), flagged=True, needs=_needs(change, len(shown), len(confirm), alpha)
+        undecided, change, flag, len(confirm), flagged=True, needs=_needs(change, len(latest), len(confirm), alpha)
     )
 
 
 def _looks(most: int) -> range:
-    """After how many launches a case is looked at, up to `most`."""
+    """Returns the numbers of launches after which a case is looked at, up to `most`."""
     return range(FIRST_LOOK, most + 1, EVERY)
 
 
-def slower(seen: Estimate, alpha: float) -> bool:
-    """Whether a slowdown was seen that chance shows with a probability of less than `alpha`."""
-    return seen.mean > log1p(FLOOR) and seen.p_above(0.0) < alpha
+def slower(estimated: Estimate, alpha: float) -> bool:
+    """Returns if there is a slowdown that chance shows with a probability of less than `alpha`."""
+    return estimated.mean > log1p(FLOOR) and estimated.p_above(0.0) < alpha
 
 
 def _screened(screen: Sequence[float], most: int) -> Decision:
-    """What launches say that show no slowdown."""
+    """Returns the decision by launches that show no slowdown."""
     count = len(screen)
     if count < 2:
         return Decision(None, None, count, 0, needs=FIRST_LOOK - count)
@@ -145,25 +145,25 @@ def _screened(screen: Sequence[float], most: int) -> Decision:
 
 
 def _needs(change: Estimate, count: int, made: int, alpha: float) -> int:
-    """About how many more launches would show a change, or that it is within the margin: the sooner of the two.
+    """Returns about how many more launches would show a change, or that it is within the margin, if that is sooner.
 
-    `change` is what `count` launches show, and `made` are those of the kind that is needed.
+    `change` is the estimate by `count` launches; `made` of the kind that is needed were made so far.
     """
     deviation = change.error * sqrt(count)
-    wanted = [MAX_NEEDED]
+    needed = [MAX_NEEDED]
     for distance, level in ((change.mean, alpha), (log1p(MARGIN) - change.mean, PASS_ALPHA)):
         if distance > 0:
-            wanted.append(ceil((normal_quantile(1 - level) * deviation / distance) ** 2))
-    return max(EVERY, min(wanted) - made)
+            needed.append(ceil((normal_quantile(1 - level) * deviation / distance) ** 2))
+    return max(EVERY, min(needed) - made)
 
 
 def timed_cases(run: Run) -> list[CaseResult]:
-    """The cases among which false alarms are kept rare: all that have a timing gate, whatever became of them."""
+    """Returns the cases over which the false-alarm rate is controlled: all that have a timing gate."""
     return [result for result in run.cases if GATE in result.outcomes]
 
 
 def decided(run: Run, times: InterleavedTimes) -> dict[str, Decision]:
-    """What the launches say of each timed case of `run`, which is B's."""
+    """Returns the decision of each timed case of `run`, which is B's."""
     by_id = {one.id: one for one in times.cases}
     timed = timed_cases(run)
     return {
@@ -173,7 +173,7 @@ def decided(run: Run, times: InterleavedTimes) -> dict[str, Decision]:
 
 
 def judge(run: Run, times: InterleavedTimes) -> list[Finding]:
-    """One finding for each case of `run`, which is B's, that has a timing gate."""
+    """Returns one finding for each case of `run`, which is B's, that has a timing gate."""
     by_id = {one.id: one for one in times.cases}
     timed, decisions = timed_cases(run), decided(run, times)
     controls = {name: estimate(values) for name in by_id if (values := _control(by_id[name])) is not None}
@@ -190,29 +190,26 @@ def _finding(
     result: CaseResult, compared: PairedCase | None, decision: Decision, controls: dict[str, Estimate], ended: str
 ) -> Finding:
     outcome = result.outcomes[GATE]
-    moved = {f"{name.replace('/', '_')}": expm1(one.mean) for name, one in controls.items()}
-    verdict, text = decision.verdict, _told(decision)
-    if outcome.status is Status.SKIPPED:
-        verdict, text = Verdict.SKIPPED, outcome.reason or "no reason given"
-    elif outcome.status is Status.FAILED and verdict is not Verdict.REGRESSED:
-        verdict, text = Verdict.FAILED, outcome.reason or "no reason given"
-    elif compared is not None and verdict is not Verdict.REGRESSED and (reason := _disturbance(compared)):
-        verdict, text = Verdict.INVALID, reason
+    changes = {name.replace("/", "_"): expm1(one.mean) for name, one in controls.items()}
+    verdict = decision.verdict
+    if outcome.status is Status.SKIPPED or (outcome.status is Status.FAILED and verdict is not Verdict.REGRESSED):
+        return not_measured(result, GATE)
+    why = _reason(decision, changes)
+    if compared is not None and verdict is not Verdict.REGRESSED and (disturbance := _disturbance(compared)):
+        verdict, why = Verdict.INVALID, disturbance
     elif verdict is None:
+        launches = decision.screened + decision.confirmed
         verdict = Verdict.INCONCLUSIVE
-        text = f"the {ended} ended after {decision.screened + decision.confirmed} launches; {text}"
-    elif verdict is Verdict.REGRESSED and moved:
-        text += (
-            f"; plain operations of torch's own changed by {', '.join(f'{change:+.1%}' for change in moved.values())}"
-        )
-    if decision.change is None or verdict in {Verdict.SKIPPED, Verdict.FAILED}:
-        return Finding(case=result.id, gate=GATE, verdict=verdict, summary=text)
+        why = reason(ReasonCode.ENDED_AFTER_LAUNCHES, by=ended, launches=launches, reason=why)
+    if decision.change is None:
+        return finding(result, GATE, verdict, why)
     low, high = decision.change.interval(LEVEL)
+    unconfirmed = {"unconfirmed": 1} if decision.flagged and verdict is Verdict.INCONCLUSIVE else {}
     return Finding(
         case=result.id,
         gate=GATE,
         verdict=verdict,
-        summary=text,
+        reason=why,
         change=expm1(decision.change.mean),
         low=expm1(low),
         high=expm1(high),
@@ -222,33 +219,46 @@ def _finding(
             "pairs": sum(len(one.a_s) for one in compared.launches) if compared else 0,
             "p": decision.p,
             "deviation": decision.change.error * sqrt(max(decision.confirmed, decision.screened)),
-            **moved,
+            **unconfirmed,
+            **changes,
         },
     )
 
 
-def _told(decision: Decision) -> str:
+def _reason(decision: Decision, controls: dict[str, float]) -> Reason:
     if decision.change is None:
-        return f"about {decision.needs} more launches would decide"
+        return reason(ReasonCode.NEEDS_LAUNCHES, needs=decision.needs)
     low, high = (expm1(bound) for bound in decision.change.interval(LEVEL))
-    seen = f"takes {expm1(decision.change.mean):+.1%} ({low:+.1%} to {high:+.1%})"
+    change: Record = {"change": expm1(decision.change.mean), "low": low, "high": high}
     if decision.verdict is Verdict.REGRESSED:
-        return f"{seen}, shown by {decision.screened} launches and again by {decision.confirmed} fresh ones"
+        return reason(
+            ReasonCode.SLOWDOWN_CONFIRMED,
+            **change,
+            launches=decision.screened,
+            confirming=decision.confirmed,
+            controls={**controls},
+        )
     if decision.verdict in {Verdict.PASS, Verdict.IMPROVED}:
-        return f"{seen}, by {decision.screened + decision.confirmed} launches"
-    kind = "neither slower nor within the margin"
-    if decision.flagged:
-        after = f" after {decision.confirmed} launches of its own" if decision.confirmed else ""
-        kind = f"a slowdown that is not confirmed{after}"
-    return f"{seen}: {kind}; about {decision.needs} more launches would decide"
+        return reason(ReasonCode.TIME_COMPARED, **change, launches=decision.screened + decision.confirmed)
+    return reason(
+        ReasonCode.TIME_UNDECIDED,
+        **change,
+        flagged=decision.flagged,
+        confirming=decision.confirmed,
+        needs=decision.needs,
+    )
 
 
-def _disturbance(compared: PairedCase) -> str | None:
-    """Why too much was disturbed for a verdict, or None."""
+def _disturbance(compared: PairedCase) -> Reason | None:
+    """Returns the disturbance of most of the launches, if there was one."""
     disturbed = [one for one in compared.launches if one.value is None]
     if 2 * len(disturbed) <= len(compared.launches):
         return None
-    reason = next((one.disturbed for one in disturbed if one.disturbed), "something else had the core")
-    return (
-        f"{reason} in {len(disturbed)} of {len(compared.launches)} launches; end it, or give bnsuite cores of its own"
+    cause = next((one.disturbed for one in disturbed if one.disturbed), None)
+    return reason(
+        ReasonCode.DISTURBED,
+        kind="core" if cause is None else "other",
+        by=[] if cause is None else [cause],
+        launches=len(disturbed),
+        of=len(compared.launches),
     )

@@ -1,71 +1,69 @@
-"""The memory gate: a step holds no more than it did.
+"""The memory gate: the peak of a step has not grown.
 
-Bytes in torch's allocator are exact, so launches must agree to the byte; what is let pass is a share, or a MiB that
-an allocator may round up to. What the GPU has in use is coarser, and counts only where bnsuite was alone on it.
+Bytes in torch's allocator are exact, so that launches must agree to the byte; the tolerance is a share, or a MiB that
+an allocator may round up to. The memory in use on the GPU is coarser, and counts only where bnsuite was alone on it.
 """
 
 from __future__ import annotations
 
+from bnsuite.judge.gate import Gate
+from bnsuite.judge.outcomes import finding, without_reference
+from bnsuite.judge.reason import Reason, ReasonCode, reason
 from bnsuite.judge.verdict import Finding, Verdict
-from bnsuite.record.lines import MemoryLine
+from bnsuite.record.lines import MEMORY, MemoryLine
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import CaseResult, Run, Status
 
 GATE = "memory"
 
 MIB = 1 << 20
-#: What the allocator's peak may grow by: the larger of the two.
+#: The tolerance of the allocator's peak: the larger of the two.
 MIN_GROWTH_BYTES, GROWTH = MIB, 0.005
-#: Likewise for what is used on the whole GPU.
+#: The tolerance of the memory in use on the whole GPU.
 MIN_USED_GROWTH_BYTES, USED_GROWTH = 64 * MIB, 0.05
 
 
 def judge(run: Run, reference: Reference) -> list[Finding]:
-    """One finding for each case whose memory was measured; where it was not, the timing gate says why."""
+    """Returns one finding for each case whose memory was measured; the timing gate says why others were not."""
+    accepted = MEMORY.lines_of(reference.lines)
     return [
-        _judge_case(result, reference)
+        _judge_case(result, accepted.get(result.id), reference)
         for result in run.cases
         if GATE in result.outcomes and result.outcomes[GATE].status is Status.MEASURED
     ]
 
 
-def _judge_case(result: CaseResult, reference: Reference) -> Finding:
-    stored = reference.memory.get(result.id)
+def _judge_case(result: CaseResult, stored: MemoryLine | None, reference: Reference) -> Finding:
     if stored is None or stored.version != result.case.version:
-        text = f"not in {reference.name}{reference.advice}"
-        return Finding(case=result.id, gate=GATE, verdict=Verdict.NO_BASELINE, summary=text)
+        return without_reference(result, GATE, reference, None if stored is None else stored.version)
     peaks = [one.memory.allocated_peak_bytes for one in result.timings if one.memory.allocated_peak_bytes is not None]
     if not peaks:
-        return Finding(case=result.id, gate=GATE, verdict=Verdict.FAILED, summary="no launch told its peak")
+        return finding(result, GATE, Verdict.FAILED, reason(ReasonCode.NO_PEAK))
     accepted = stored.allocated_peak_bytes
     room = max(MIN_GROWTH_BYTES, GROWTH * accepted)
     low, high = min(peaks), max(peaks)
-    verdict = Verdict.PASS
-    text = f"peak of {high} bytes, {accepted} in the baseline"
+    verdict, why = Verdict.PASS, reason(ReasonCode.PEAK_WITHIN, peak=high, baseline=accepted)
     if low > accepted + room:
-        verdict, text = (
-            Verdict.REGRESSED,
-            f"holds {_mib(low - accepted)} more at its peak than the {_mib(accepted)} of the baseline",
-        )
+        verdict, why = Verdict.REGRESSED, reason(ReasonCode.PEAK_ABOVE, peak=low, baseline=accepted)
     elif used := _used_growth(result, stored):
-        verdict, text = Verdict.REGRESSED, used
+        verdict, why = Verdict.REGRESSED, used
     elif low != high:
-        verdict, text = Verdict.INCONCLUSIVE, f"launches disagree: peaks of {low} to {high} bytes"
+        verdict, why = Verdict.INCONCLUSIVE, reason(ReasonCode.PEAKS_DIFFER, low=low, high=high)
     elif high < accepted - room:
-        verdict, text = Verdict.IMPROVED, f"holds {_mib(accepted - high)} less at its peak"
+        verdict, why = Verdict.IMPROVED, reason(ReasonCode.PEAK_BELOW, peak=high, baseline=accepted)
     change = high / accepted - 1 if accepted > 0 else 0.0
     return Finding(
         case=result.id,
         gate=GATE,
         verdict=verdict,
-        summary=text,
+        reason=why,
         change=change,
         evidence={"allocated_peak_bytes": high, "baseline_bytes": accepted, "room_bytes": room},
     )
 
 
-def _used_growth(result: CaseResult, stored: MemoryLine) -> str | None:
-    """Why all that the GPU has in use is too much, or None."""
+def _used_growth(result: CaseResult, stored: MemoryLine) -> Reason | None:
+    """Returns the growth of the memory in use on the GPU, if it is beyond the tolerance."""
     alone = [
         one for one in result.undisturbed if one.memory.gpu_used_bytes is not None and one.gpu and one.gpu.foreign == 0
     ]
@@ -75,8 +73,7 @@ def _used_growth(result: CaseResult, stored: MemoryLine) -> str | None:
     room = max(MIN_USED_GROWTH_BYTES, USED_GROWTH * stored.gpu_used_bytes)
     if used <= stored.gpu_used_bytes + room:
         return None
-    return f"the GPU has {_mib(used)} in use, {_mib(stored.gpu_used_bytes)} in the baseline"
+    return reason(ReasonCode.GPU_USE_ABOVE, used=used, baseline=stored.gpu_used_bytes)
 
 
-def _mib(nbytes: float) -> str:
-    return f"{nbytes / MIB:.2f} MiB"
+MEMORY_GATE = Gate(name=GATE, judge=judge, label="memory")

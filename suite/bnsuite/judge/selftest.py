@@ -1,4 +1,4 @@
-"""What the trials of a selftest say: how often a gate rings falsely, and how often it finds a fault."""
+"""Error rates by the trials of a self-test: false alarms of a gate, and the share of faults that it detects."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ NEVER_PASSED, FOUND = 0.05, 0.10
 #: Runs that are resampled, and the cases of each.
 RUNS, CASES = 10_000, 20
 #: From fewer launches with nothing changed nothing is resampled: six nights' first looks. A case whose few launches
-#: happen to lie above the margin rings in nearly every run drawn from them: 8 launches of one machine gave anything
-#: from 0.9 to 45 %, 24 of it 0.5 % and 48 of it 0.3 %.
+#: happen to lie above the margin raises an alarm in nearly every run drawn from them: 8 launches of one machine gave
+#: anything from 0.9 to 45 %, 24 of it 0.5 % and 48 of it 0.3 %.
 MIN_LAUNCHES = 6 * interleaved.FIRST_LOOK
-#: What lies so near to a threshold is decided by the gate itself.
+#: A value so near to a threshold is decided by the gate itself.
 ALMOST = 0.999
 
 
 class Duty(Enum):
-    """What must come of a trial."""
+    """The required end of a trial."""
 
     NO_ALARM = "no alarm"
     FOUND = "found"
@@ -39,7 +39,7 @@ class Duty(Enum):
 
 
 class End(Enum):
-    """What did come of it."""
+    """The end of a trial."""
 
     AS_REQUIRED = "as required"
     AGAINST_DUTY = "AGAINST DUTY"
@@ -47,7 +47,7 @@ class End(Enum):
 
 
 def duty(trial: Trial) -> Duty:
-    """What must come of `trial`: a slowdown too small for a duty is only counted."""
+    """Returns the required end of `trial`; a slowdown too small for one is only counted."""
     if trial.gate is None:
         return Duty.NO_ALARM
     slower = trial.injected.get("slower")
@@ -57,12 +57,12 @@ def duty(trial: Trial) -> Duty:
 
 
 def concerned(trial: Trial) -> list[Seen]:
-    """The findings that the trial is about: of the gate that is meant to find the fault, or all."""
+    """Returns the findings of the gate that must detect the fault, or all."""
     return [one for one in trial.findings if trial.gate in {None, one.gate}]
 
 
 def parts(trial: Trial) -> dict[str, list[Seen]]:
-    """What must be found each for itself: a slowdown is in every case that was slowed, a fault wherever it shows."""
+    """Returns the parts that must each be detected: a slowdown in every case, a fault wherever it shows."""
     found: dict[str, list[Seen]] = {}
     for one in concerned(trial):
         found.setdefault(one.case if "slower" in trial.injected else _variant(trial), []).append(one)
@@ -70,13 +70,13 @@ def parts(trial: Trial) -> dict[str, list[Seen]]:
 
 
 def end(trial: Trial) -> End:
-    """Whether a trial ended as it must, in each of its parts."""
+    """Returns the end of a trial: the worst of its parts."""
     ends = {_end(duty(trial), seen) for seen in parts(trial).values()} or {End.NOT_MEASURED}
     return next((one for one in (End.AGAINST_DUTY, End.NOT_MEASURED) if one in ends), End.AS_REQUIRED)
 
 
 def surely_against(trial: Trial) -> bool:
-    """Whether a trial ended against its duty, whatever might have come of what was left open."""
+    """Returns if a trial ended against its duty, whatever its open cases might have shown."""
     required = duty(trial)
     some = [seen for seen in parts(trial).values() if _end(required, seen) is End.AGAINST_DUTY]
     return any(required is not Duty.FOUND or Verdict.INCONCLUSIVE not in {one.verdict for one in seen} for seen in some)
@@ -108,7 +108,7 @@ class Rate:
     hits: int
     of: int
     verdicts: Counter[Verdict]
-    #: What was seen of the time, relative: the median over trials; None where the trials are not about one case's.
+    #: The measured relative change of the time, the median over trials; None where trials are not of one case.
     change: float | None
     launches: float
     #: Seconds of wall that a case took, median over trials.
@@ -127,7 +127,7 @@ class Rate:
 
 
 def rates(trials: Iterable[Trial]) -> list[Rate]:
-    """A rate a kind and machine, of slowdowns a rate a case and of faults a rate a fault, in order of appearance."""
+    """Returns a rate per kind and machine; of slowdowns one per case, of faults one per fault."""
     groups: dict[tuple[Where, str, str], list[tuple[Trial, list[Seen]]]] = {}
     for trial in trials:
         for variant, seen in parts(trial).items():
@@ -165,7 +165,7 @@ class Resampled:
     where: Where
     launches: int
     cases: int
-    ringing: int
+    alarms: int
     runs: int = RUNS
 
 
@@ -201,13 +201,13 @@ class SelftestResult:
     status: ExitStatus
 
 
-def told(verdicts: Mapping[Verdict, int]) -> str:
-    """Such as "2 INCONCLUSIVE, 21 PASS", the worst first."""
+def counts(verdicts: Mapping[Verdict, int]) -> str:
+    """Returns numbers and verdicts, the worst first, such as "2 INCONCLUSIVE, 21 PASS"."""
     return ", ".join(f"{verdicts[one]} {one.value}" for one in WORST_FIRST if verdicts.get(one))
 
 
 def status(trials: Iterable[Trial], *, complete: bool) -> ExitStatus:
-    """The exit status: `complete` if all that was asked for was measured at least once."""
+    """Returns the exit status; `complete` if every requested trial was measured at least once."""
     ends = [end(trial) for trial in trials]
     if End.AGAINST_DUTY in ends:
         return ExitStatus.REGRESSED
@@ -218,10 +218,10 @@ def status(trials: Iterable[Trial], *, complete: bool) -> ExitStatus:
 Launch = Mapping[str, float]
 
 
-def quiet_launches(trials: Iterable[Trial], where: Where) -> list[Launch]:
-    """The launches of nights with nothing changed, as far as every case had its part in them.
+def unchanged_launches(trials: Iterable[Trial], where: Where) -> list[Launch]:
+    """Returns the launches of trials with nothing changed, up to the first look.
 
-    Those after the first look had only what was undecided, and would stand for it alone.
+    Later launches have undecided cases alone, and would represent only those.
     """
     found: list[Launch] = []
     for trial in trials:
@@ -235,33 +235,33 @@ def quiet_launches(trials: Iterable[Trial], where: Where) -> list[Launch]:
     return found
 
 
-def runs_that_ring(
+def runs_with_alarms(
     launches: Sequence[Launch], *, most: int, runs: int = RUNS, cases: int = CASES, seed: int = 0
 ) -> int:
-    """How many of `runs` runs of `cases` cases raise any alarm, their launches drawn from those that were measured.
+    """Returns how many of `runs` runs of `cases` cases raise an alarm, their launches drawn from measured ones.
 
     A drawn launch gives its value to every case at once, as a launch does. Where fewer cases were measured than a run
-    has, the rest are the same cases by launches drawn for themselves. `most` is as for `lockstep.decide_values`.
+    has, the rest are the same cases by launches drawn for themselves. `most` is as for `interleaved.decide_values`.
     """
     chance = random.Random(seed)  # noqa: S311  # what is drawn is no secret
     names = sorted({name for launch in launches for name in launch})
     columns = {name: [launch.get(name) for launch in launches] for name in names}
     places = range(len(launches))
-    ringing = 0
+    count = 0
     for _ in range(runs):
         left = cases
-        rings = False
-        while left > 0 and not rings:
+        alarm = False
+        while left > 0 and not alarm:
             chosen = names if left >= len(names) else chance.sample(names, left)
             left -= len(chosen)
             drawn = chance.choices(places, k=2 * most)
-            rings = any(_rings(columns[name], drawn, cases, most) for name in chosen)
-        ringing += rings
-    return ringing
+            alarm = any(_alarms(columns[name], drawn, cases, most) for name in chosen)
+        count += alarm
+    return count
 
 
-def _rings(column: Sequence[float | None], drawn: Sequence[int], cases: int, most: int) -> bool:
-    """Whether a case raises an alarm that is launched until it is decided."""
+def _alarms(column: Sequence[float | None], drawn: Sequence[int], cases: int, most: int) -> bool:
+    """Returns if a case raises an alarm, launched until it is decided."""
     values = [value for place in drawn if (value := column[place]) is not None]
     if not _may_be_flagged(values[:most]):
         return False
@@ -278,7 +278,7 @@ def _rings(column: Sequence[float | None], drawn: Sequence[int], cases: int, mos
 
 
 def _may_be_flagged(values: Sequence[float]) -> bool:
-    """Whether any look may see a slowdown: most cases show none, and need not be decided to say so."""
+    """Returns if any look may flag a slowdown: most cases show none, which is quicker to see than to decide."""
     floor = log1p(interleaved.FLOOR)
     for count in range(interleaved.FIRST_LOOK, len(values) + 1, interleaved.EVERY):
         seen = interleaved.moderated(values[:count])

@@ -1,37 +1,42 @@
 """The timing gate against a stored baseline of the same machine: coarse by nature, since a machine drifts.
 
-A launch is one value: the logarithm of a case's median over a control's median in the same process. Two controls
-ride along, and a change counts only as far as neither of them shows it: against the *linear* control alone, a
-neighbour that fills the memory bus made batch norm look up to 28 % slower, against the *copy* control alone it
-looked up to 39 % faster; what both agreed on stayed under 6 % (two shared virtual cores, 12 quiet and 6 disturbed
-launches). Other cases and neighbours leave more, so that a regression must also be far beyond what the controls
-strayed (`STRAY_FACTOR`). Controls are too short to see a core being shared; the launch's own processor time does.
+The value of a launch is the logarithm of a case's median over a control's median in the same process. Two controls are
+timed beside the cases, and a change counts only as far as neither of them shows it: against the *linear* control
+alone, background load on the memory bus made batch norm look up to 28 % slower, against the *copy* control alone it
+looked up to 39 % faster; the part that both agreed on stayed under 6 % (two shared virtual cores, 12 undisturbed and 6
+disturbed launches). Other cases and other background loads leave more, so that a regression must also be far beyond
+the drift of the controls (`DRIFT_FACTOR`). Controls are too short to show a core being shared; the launch's own
+processor time shows it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import expm1, log, log1p, sqrt
 from statistics import fmean, median, stdev
 
 from bnsuite.judge import ratios
+from bnsuite.judge.gate import Gate
+from bnsuite.judge.outcomes import finding, not_measured, without_reference
+from bnsuite.judge.reason import Reason, ReasonCode, Record, reason, text
 from bnsuite.judge.statistics import Estimate, benjamini_hochberg, satterthwaite
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.reference import LaunchValue, Reference, TimingReference, condense
-from bnsuite.record.schema import CaseResult, Run, Status
+from bnsuite.record.schema import CaseResult, Run, Status, Timing
 
 GATE = "timing"
 #: The control that moves as many bytes as the case must.
 COPY = "copy"
 
-#: The share of the limit above which a measurement must be broken. A copy is no hard limit: where a step moves just
-#: what a copy does, as batch norm in evaluation, 107 % was seen on two shared virtual cores.
+#: The share of a copy's bandwidth above which a measurement must be broken. A copy is no hard limit: where a step moves
+#: just as many bytes, as batch norm in evaluation does, 107 % was seen on two shared virtual cores.
 MAX_SHARE = 1.25
 #: A change smaller than this is never called a regression: the floor for a number stored on another day.
 FLOOR = 0.10
 #: The baseline's own launches must not reach the threshold: it lies this many of their deviations away.
 DEVIATIONS = 3.0
-#: False alarms are held under this share, over all cases of a run (Benjamini-Hochberg).
+#: The share of false alarms among alarms, over all cases of a run (Benjamini-Hochberg).
 ALPHA = 0.01
 #: The two-sided interval that is shown; PASS is given where its upper end lies under the threshold.
 LEVEL = 0.90
@@ -43,15 +48,14 @@ MIN_DEVIATION = 0.01
 DRIFT = 0.015
 #: How many runs' worth that prior knowledge is.
 DRIFT_FREEDOM = 5
-#: A control that moved this much (log scale) since the baseline tells that the machine, or all of the environment,
-#: is another one now; over 19 quiet runs no launch of the product strayed by more than 14 %, of the copy by 53 %.
+#: A control that changed this much (log scale) since the baseline shows that the machine, or all of the environment, is
+#: another one now; over 19 undisturbed runs the largest deviation of a launch was 14 % for the product, 53 % for the
+#: copy.
 CONTROL_LIMIT = log(1.25)
-#: Controls tell that a machine is in another state, not how much that slows every case. What they leave unexplained
-#: must be this many times what they strayed themselves: beside neighbours on the other core (one fills the memory, one
-#: runs Python, one trains and sorts) it was up to 1.6 times that, in five quick runs of 23 unchanged cases.
-STRAY_FACTOR = 2.0
-#: What a control that changed tells.
-ELSEWHERE = "another state of the machine, or all of the environment"
+#: Controls show that a machine is in another state, not how much that slows each case. The change that they leave
+#: unexplained must be this many times their own drift: beside background loads on the other core (one fills the memory,
+#: one runs Python, one trains and sorts) it was up to 1.6 times that, in five quick runs of 23 unchanged cases.
+DRIFT_FACTOR = 2.0
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,9 @@ class _Comparison:
     #: The part of the change that every control leaves unexplained.
     agreed: float
     threshold: float
-    #: What the controls themselves did since the baseline, as relative changes.
+    #: The relative changes of the controls themselves since the baseline.
     controls: dict[str, float]
-    #: The control that `change` is held against.
+    #: The control that `change` is measured against.
     quietest: str
 
     @property
@@ -76,27 +80,27 @@ class _Comparison:
         return (self.agreed > self.threshold) - (self.agreed < -self.threshold)
 
     @property
-    def strayed(self) -> float:
-        """How far the control that strayed most is from the baseline's, as a relative change."""
+    def drift(self) -> float:
+        """The largest relative change of a control since the baseline."""
         return expm1(max(abs(log1p(change)) for change in self.controls.values()))
 
     @property
     def beyond_controls(self) -> bool:
-        """Whether what the controls leave unexplained is more than they stray with a machine's state."""
-        return expm1(abs(self.agreed)) > STRAY_FACTOR * self.strayed
+        """The change that controls leave unexplained is larger than the state of the machine would make it."""
+        return expm1(abs(self.agreed)) > DRIFT_FACTOR * self.drift
 
 
 def judge(run: Run, reference: Reference) -> list[Finding]:
-    """One finding for each case with a timing gate."""
+    """Returns one finding for each case with a timing gate."""
     findings: dict[str, Finding] = {}
     compared: dict[str, tuple[CaseResult, _Comparison]] = {}
     for result in run.cases:
         if GATE not in result.outcomes:
             continue
         if impossible := _impossible(result):
-            findings[result.id] = Finding(case=result.id, gate=GATE, verdict=Verdict.FAILED, summary=impossible)
+            findings[result.id] = finding(result, GATE, Verdict.FAILED, impossible)
             continue
-        if result.case.bounds and len(result.undisturbed) >= _enough(run):
+        if result.case.kind == "ratio" and len(result.undisturbed) >= _enough(run):
             findings[result.id] = _unless_it_failed(result, ratios.judge(run, result))
             continue
         stored = reference.timing.get(result.id)
@@ -111,38 +115,41 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
     for (name, (result, comparison)), p in zip(compared.items(), adjusted, strict=True):
         found = _verdict(result, comparison, p, reference.timing[name])
         if looks_slower(found):
-            found = found.model_copy(update={"summary": found.summary + how_to_confirm(run, name, reference)})
+            found = found.model_copy(update={"reason": _with_advice(found.reason, run, name, reference)})
         findings[name] = found
     return [findings[result.id] for result in run.cases if result.id in findings]
 
 
-def _unless_it_failed(result: CaseResult, finding: Finding) -> Finding:
-    """A finding of the launches before the one that failed: only a regression stands."""
+def _unless_it_failed(result: CaseResult, found: Finding) -> Finding:
+    """Returns the finding of launches before one that failed: only a regression stands."""
     outcome = result.outcomes[GATE]
-    if outcome.status is not Status.FAILED or finding.verdict is Verdict.REGRESSED:
-        return finding
-    text = f"after {len(result.timings)} launches: {outcome.reason}"
-    return finding.model_copy(update={"verdict": Verdict.FAILED, "summary": text})
+    if outcome.status is not Status.FAILED or found.verdict is Verdict.REGRESSED:
+        return found
+    why = reason(ReasonCode.FAILED_AFTER_LAUNCHES, launches=len(result.timings), reason=text(outcome.reason))
+    return found.model_copy(update={"verdict": Verdict.FAILED, "reason": why})
 
 
-def looks_slower(finding: Finding) -> bool:
-    """Whether a finding against a stored baseline is slower: a regression, or one if it were not for the controls."""
+def looks_slower(found: Finding) -> bool:
+    """Returns if a finding against a stored baseline is slower: a regression, or one but for the controls."""
     verdicts = {Verdict.REGRESSED, Verdict.INCONCLUSIVE}
-    return finding.gate == GATE and finding.verdict in verdicts and bool(finding.evidence.get("slower"))
+    return found.gate == GATE and found.verdict in verdicts and bool(found.evidence.get("slower"))
 
 
-def how_to_confirm(run: Run, case: str, reference: Reference) -> str:
-    """What settles whether a case is slower, as the end of its summary."""
-    environments, instead = f"{reference.environment([case]) or 'A'} .", ""
-    if run.options.implementation is not None:
-        environments, instead = ". .", f" --impl-b {run.options.implementation}"
-    return f"; --confirm settles it, or `bnsuite ab {environments}{instead} -k '{case}'`"
+def _with_advice(why: Reason, run: Run, case: str, reference: Reference) -> Reason:
+    """Adds the comparison that confirms or refutes a slowdown."""
+    implementation = run.options.implementation
+    advice: Record = {
+        "case": case,
+        "environment": "." if implementation is not None else reference.environment([case]),
+        "implementation": implementation,
+    }
+    return reason(why.code, **why.data, confirm=advice)
 
 
 def share_of_limit(result: CaseResult) -> float | None:
-    """The least traffic of a case over what a copy of as many bytes moved in the same time and launch, or None.
+    """Returns a case's least traffic per second over that of a copy of as many bytes in the same launch, or None.
 
-    The fastest round of the copy stands for the limit; the middle launch for the case.
+    The fastest round of the copy is the limit; the median launch stands for the case.
     """
     launches = [one for one in result.undisturbed if COPY in one.controls_s]
     if result.case.nbytes is None or not launches:
@@ -150,19 +157,16 @@ def share_of_limit(result: CaseResult) -> float | None:
     return median(min(one.controls_s[COPY]) / median(one.samples_s) for one in launches)
 
 
-def _impossible(result: CaseResult) -> str | None:
-    """Why the measurement must be broken, if it must."""
+def _impossible(result: CaseResult) -> Reason | None:
+    """Returns why the measurement must be broken, if it must: no step is so much faster than a copy."""
     share = share_of_limit(result)
     if share is None or share <= MAX_SHARE:
         return None
-    return (
-        f"broken measurement: {share:.0%} of the limit; it can't move its {result.case.nbytes} bytes faster than "
-        "a copy beside it does"
-    )
+    return reason(ReasonCode.FASTER_THAN_COPY, share=share, nbytes=result.case.nbytes)
 
 
 def _compare(launches: list[LaunchValue], stored: TimingReference) -> _Comparison | None:
-    """None where no control is common to all launches."""
+    """Returns None where no control is common to all launches."""
     accepted = [launch for one in stored.runs for launch in one]
     names = sorted(set.intersection(*(set(launch.controls_s) for launch in (*launches, *accepted))))
     if not names:
@@ -182,7 +186,7 @@ def _compare(launches: list[LaunchValue], stored: TimingReference) -> _Compariso
 
 
 def _change(launches: list[LaunchValue], stored: TimingReference, control: str) -> Estimate:
-    """How much slower (log scale) than stored, with the error that launches and the drift between runs make."""
+    """Returns the slowdown (log scale), with the error by the spread of launches and the drift between runs."""
     new = [_value(launch, control) for launch in launches]
     runs = _values(stored, control)
     centres = [median(one) for one in runs]
@@ -210,7 +214,7 @@ def _control_change(launches: list[LaunchValue], accepted: list[LaunchValue], co
 
 
 def _deviation(groups: list[list[float]]) -> float:
-    """The deviation inside groups, each about its own mean; zero where no group has two values."""
+    """Returns the deviation inside groups, each about its own mean; zero where no group has two values."""
     squares = sum(sum((value - fmean(group)) ** 2 for value in group) for group in groups)
     freedom = sum(len(group) - 1 for group in groups)
     return sqrt(squares / freedom) if freedom else 0.0
@@ -221,32 +225,28 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
     low, high = change.interval(LEVEL)
     limit = expm1(threshold)
     control = comparison.controls[comparison.quietest]
-    shown = _shown(result, comparison, stored)
-    slower = p < ALPHA and bool(shown) and all(one.p < ALPHA and one.direction > 0 for one in shown)
+    required = _required(result, comparison, stored)
+    slower = p < ALPHA and bool(required) and all(one.p < ALPHA and one.direction > 0 for one in required)
+    controls: Record = {**comparison.controls}
     if slower:
-        text = f"slower by {expm1(change.mean):.0%}, where the baseline allows {limit:.0%}"
-        if all(one.beyond_controls for one in shown):
-            verdict = Verdict.REGRESSED
-        else:
-            verdict = Verdict.INCONCLUSIVE
-            text += f", but not by twice what a plain operation of torch's own strayed: {ELSEWHERE}"
+        beyond = all(one.beyond_controls for one in required)
+        verdict = Verdict.REGRESSED if beyond else Verdict.INCONCLUSIVE
+        why = reason(
+            ReasonCode.SLOWER, change=expm1(change.mean), limit=limit, beyond_controls=beyond, controls=controls
+        )
     elif abs(log1p(control)) > CONTROL_LIMIT:
-        verdict = Verdict.INCONCLUSIVE
-        text = f"a plain operation of torch's own changed as much: {ELSEWHERE}"
+        verdict, why = Verdict.INCONCLUSIVE, reason(ReasonCode.CONTROLS_CHANGED, controls=controls)
     elif p < ALPHA and comparison.direction < 0:
-        verdict, text = Verdict.IMPROVED, f"faster by {-expm1(change.mean):.0%}"
+        verdict, why = Verdict.IMPROVED, reason(ReasonCode.FASTER, change=expm1(change.mean), controls=controls)
     elif high < threshold:
-        verdict, text = Verdict.PASS, f"within {limit:.0%} of the baseline"
+        verdict, why = Verdict.PASS, reason(ReasonCode.WITHIN_LIMIT, limit=limit)
     else:
-        verdict, text = Verdict.INCONCLUSIVE, f"not shown to be within {limit:.0%} of the baseline"
-    if verdict is not Verdict.PASS:
-        moved = ", ".join(f"{name} {share:+.0%}" for name, share in comparison.controls.items())
-        text += f"; controls since then: {moved}"
+        verdict, why = Verdict.INCONCLUSIVE, reason(ReasonCode.NOT_WITHIN_LIMIT, limit=limit, controls=controls)
     found = Finding(
         case=result.id,
         gate=GATE,
         verdict=verdict,
-        summary=text,
+        reason=why,
         change=expm1(change.mean),
         low=expm1(low),
         high=expm1(high),
@@ -262,10 +262,10 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
     return _unless_it_failed(result, found)
 
 
-def _shown(result: CaseResult, comparison: _Comparison, stored: TimingReference) -> list[_Comparison]:
-    """All that must show a regression: `comparison`, and that of the launches made to confirm it, if any were made.
+def _required(result: CaseResult, comparison: _Comparison, stored: TimingReference) -> list[_Comparison]:
+    """Returns all comparisons that must show a regression: `comparison`, and that of the launches made to confirm it.
 
-    Empty where those gave nothing to compare.
+    Without such launches it is `comparison` alone; the list is empty where they gave nothing to compare.
     """
     if not any(one.confirms for one in result.timings):
         return [comparison]
@@ -275,7 +275,7 @@ def _shown(result: CaseResult, comparison: _Comparison, stored: TimingReference)
 
 
 def _enough(run: Run) -> int:
-    """How many undisturbed launches a verdict needs: more than half of those asked for."""
+    """Returns the number of undisturbed launches that a verdict needs: more than half of those asked for."""
     return run.options.launches // 2 + 1
 
 
@@ -283,31 +283,27 @@ def _without_comparison(
     result: CaseResult, stored: TimingReference | None, reference: Reference, enough: int
 ) -> Finding:
     outcome = result.outcomes[GATE]
-    if outcome.status is Status.SKIPPED:
-        verdict, text = Verdict.SKIPPED, outcome.reason or "no reason given"
-    elif outcome.status is Status.FAILED or not result.timings:
-        verdict, text = Verdict.FAILED, outcome.reason or "not measured: the run ended before"
-    elif len(result.undisturbed) < enough and any(one.disturbed for one in result.timings):
-        verdict, text = Verdict.INVALID, _disturbance(result)
-    elif len(result.undisturbed) < enough:
-        verdict, text = Verdict.FAILED, f"only {len(result.timings)} launches: the run ended before"
-    elif stored is None:
-        verdict, text = (
-            Verdict.NO_BASELINE,
-            reference.no_timing or f"not in {reference.name}{reference.advice}",
-        )
-    elif stored.version != result.case.version:
-        verdict = Verdict.NO_BASELINE
-        text = f"the baseline is of version {stored.version} of this workload, the run of {result.case.version}"
-    else:
-        verdict, text = Verdict.NO_BASELINE, "the baseline was measured beside other controls"
-    return Finding(case=result.id, gate=GATE, verdict=verdict, summary=text)
+    if outcome.status in {Status.SKIPPED, Status.FAILED} or not result.timings:
+        return not_measured(result, GATE)
+    if len(result.undisturbed) < enough:
+        if any(one.disturbed for one in result.timings):
+            return finding(result, GATE, Verdict.INVALID, _disturbance(result.timings))
+        why = reason(ReasonCode.FEW_LAUNCHES, launches=len(result.timings))
+        return finding(result, GATE, Verdict.FAILED, why)
+    if stored is None or stored.version != result.case.version:
+        return without_reference(result, GATE, reference, None if stored is None else stored.version)
+    return finding(result, GATE, Verdict.NO_BASELINE, reason(ReasonCode.OTHER_CONTROLS))
 
 
-def _disturbance(result: CaseResult) -> str:
-    reasons = [one.disturbed for one in result.timings if one.disturbed]
-    often = max(reasons, key=reasons.count)
-    hint = "end it, or give bnsuite a core of its own (taskset, docker run --cpuset-cpus)"
-    if "GPU" in often:
-        hint = "cool it, or lock its clocks" if "throttled" in often else "end it; `nvidia-smi` names it"
-    return f"{often} in {len(reasons)} of {len(result.timings)} launches; {hint}"
+def _disturbance(launches: Sequence[Timing]) -> Reason:
+    """Returns the most frequent disturbance, and in how many launches there was any."""
+    disturbed = [one for one in launches if one.disturbed]
+    causes = [one.disturbed for one in disturbed]
+    often = disturbed[causes.index(max(causes, key=causes.count))]
+    gpu = None if often.gpu is None or often.gpu.disturbed != often.disturbed else often.gpu
+    kind = "core" if gpu is None else "gpu-throttled" if gpu.throttled else "gpu-shared"
+    by = gpu.throttled or () if gpu is not None else ()
+    return reason(ReasonCode.DISTURBED, kind=kind, by=[*by], launches=len(disturbed), of=len(launches))
+
+
+TIMING_GATE = Gate(name=GATE, judge=judge, accepted=lambda reference, _: reference.timing.values())

@@ -1,4 +1,4 @@
-"""How runs become the baseline: what would change, and the files that say so."""
+"""Accepting runs as the baseline: the changes, and the files to write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from bnsuite.record.baselines import (
     CurveLine,
@@ -17,12 +16,11 @@ from bnsuite.record.baselines import (
     lines_by_case,
     read_timing,
     timing_path,
-    workload,
 )
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import BASELINES, make_folder, write_together
 from bnsuite.record.key import MachineKey, differences, machine_key
-from bnsuite.record.lines import CHECKS, MEMORY, Kind, L
+from bnsuite.record.lines import LINES, Kind, L, kind_of_device, torch_of
 from bnsuite.record.reference import (
     CurveReference,
     TimingReference,
@@ -32,30 +30,28 @@ from bnsuite.record.reference import (
 )
 from bnsuite.record.schema import CaseResult, Curve, Run, Status
 
-LINES: dict[str, Kind[Any]] = {"memory": MEMORY, "checks": CHECKS}
-
 
 @dataclass(frozen=True)
 class Change:
-    """What accepting would do to one case."""
+    """The change of one case by accepting it."""
 
     case: str
     gate: str
     what: str
-    #: Whether there was anything to accept.
+    #: There was a measurement to accept.
     measured: bool = True
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """A run, and the cases and gates of it that pass against what was accepted."""
+class _AcceptedRun:
+    """A run, and its cases and gates that pass against the baseline."""
 
     run: Run
     passing: frozenset[tuple[str, str]]
 
 
-#: What can be accepted by itself.
-WHAT = ("timing", "memory", "checks", "convergence")
+#: The kinds of references, each of which can be accepted by itself.
+WHAT = ("timing", *LINES, "convergence")
 
 
 def accept(
@@ -66,18 +62,19 @@ def accept(
     keep: Collection[tuple[int, str, str]] = (),
     spoiled: Collection[tuple[int, str]] = (),
 ) -> tuple[list[Change], dict[Path, str]]:
-    """What accepting `runs`, of one machine and torch, changes: a list to show, and the texts of the files to write.
+    """Returns the changes by accepting `runs`, of one machine and torch, and the texts of the files to write.
 
-    `what` is some of WHAT. What is in `keep`, the place of a run, a case and a gate, passes as it is: what was accepted
-    stays, as another machine's need not leave its mark. The times in `spoiled`, the place of a run and a case, are not
-    taken. Timings are always new, and are taken from all runs together, so that the baseline knows how far the machine
-    drifts from run to run. Raises InputError if a run did not come to its end or judged an implementation of a user's,
-    if the runs don't belong together or hold nothing, or if curves of fewer seeds would replace those of more.
+    `what` is some of WHAT. `keep` has the place of a run, a case and a gate that pass against the baseline, which then
+    stays as it is. The times in `spoiled`, the place of a run and a case, are not taken. Timings are always new, and
+    are taken from all runs together, so that the baseline knows how far the machine drifts from run to run.
+
+    Raises InputError if a run did not come to its end or judged an implementation of a user's, if the runs don't
+    belong together or hold nothing, or if curves of fewer seeds would replace those of more.
     """
     timed = [_without(run, {case for there, case in spoiled if there == place}) for place, run in enumerate(runs)]
     timed = [run for place, run in enumerate(timed) if runs[place] not in runs[:place]]
     each = [
-        _Kept(run, frozenset((case, gate) for there, case, gate in keep if there == place))
+        _AcceptedRun(run, frozenset((case, gate) for there, case, gate in keep if there == place))
         for place, run in enumerate(runs)
         if run not in runs[:place]
     ]
@@ -91,13 +88,13 @@ def accept(
             files |= _accept_lines(kind, each, folder, changes)
     if "convergence" in what:
         files |= _accept_curves(each, folder, changes)
-    if not any(change.measured for change in changes):
+    if not changes:
         raise InputError("the run holds no measurement to accept; measure again")
     return changes, files
 
 
 def _key(runs: list[Run]) -> MachineKey:
-    """The machine that `runs` are of; InputError if they can't be accepted, or not together."""
+    """Returns the machine of `runs`; raises InputError if they can't be accepted, or not together."""
     key = machine_key(runs[0])
     for run in runs:
         if not run.finished:
@@ -116,13 +113,13 @@ def _key(runs: list[Run]) -> MachineKey:
 
 
 def _without(run: Run, cases: Collection[str]) -> Run:
-    """`run` as if nothing had been timed of `cases`."""
+    """Returns `run` without the times of `cases`."""
     kept = tuple(one.model_copy(update={"timings": ()}) if one.id in cases else one for one in run.cases)
     return run.model_copy(update={"cases": kept})
 
 
 def _builds(a: Run, b: Run) -> list[tuple[str, object, object]]:
-    """What a baseline is a baseline of, side by side."""
+    """Returns the names of a release's parts, with the versions of both runs."""
     ours, its = a.environment, b.environment
     return [
         ("torch", ours.packages.get("torch"), its.packages.get("torch")),
@@ -131,15 +128,15 @@ def _builds(a: Run, b: Run) -> list[tuple[str, object, object]]:
     ]
 
 
-def _accept_lines(kind: Kind[L], runs: list[_Kept], folder: Path, changes: list[Change]) -> dict[Path, str]:
+def _accept_lines(kind: Kind[L], runs: list[_AcceptedRun], folder: Path, changes: list[Change]) -> dict[Path, str]:
     passing = [{case for case, gate in one.passing if gate in kind.gates} for one in runs]
-    said, files = kind.accept([(one.run, names) for one, names in zip(runs, passing, strict=True)], folder)
-    changes += [Change(name, kind.folder, what) for name, what in said.items()]
+    outcomes, files = kind.accept([(one.run, names) for one, names in zip(runs, passing, strict=True)], folder)
+    changes += [Change(name, kind.name, what) for name, what in outcomes.items()]
     return files
 
 
 def write(files: dict[Path, str]) -> None:
-    """Put accepted files where they belong, all of them or, if one can't be written, none."""
+    """Writes accepted files, all of them or, if one can't be written, none."""
     for path in files:
         make_folder(path.parent, BASELINES)
     write_together(files, BASELINES)
@@ -153,7 +150,7 @@ def _accept_timing(runs: list[Run], folder: Path, key: MachineKey, changes: list
     newest: dict[str, CaseResult] = {}
     timed: dict[str, None] = {}
     for result in (result for run in runs for result in run.cases if "timing" in result.outcomes):
-        if result.case.bounds:  # a relation has its bound
+        if result.case.kind == "ratio":  # a ratio has a bound, and needs no baseline
             continue
         timed[result.id] = None
         before = newest.get(result.id)
@@ -177,7 +174,7 @@ def _accept_timing(runs: list[Run], folder: Path, key: MachineKey, changes: list
 
 
 def _timing_change(new: TimingReference, old: TimingReference | None) -> str:
-    """Such as "replaced: 9 launches of 3 runs (was 25 of 6), +1.2 % as measured"."""
+    """Returns the change in words, such as "replaced: 9 launches of 3 runs (was 25 of 6), +1.2 % as measured"."""
     if old is None:
         return f"new: {_size(new)}"
     if old.version != new.version:
@@ -187,11 +184,11 @@ def _timing_change(new: TimingReference, old: TimingReference | None) -> str:
 
 
 def _size(one: TimingReference) -> str:
-    return f"{sum(map(len, one.runs))} launches of {len(one.runs)} run{'s' if len(one.runs) > 1 else ''}"
+    return f"{_count(sum(map(len, one.runs)), 'launch', 'launches')} of {_count(len(one.runs), 'run')}"
 
 
-def _accept_curves(runs: list[_Kept], folder: Path, changes: list[Change]) -> dict[Path, str]:
-    new: dict[str, tuple[CurveReference, _Kept]] = {}
+def _accept_curves(runs: list[_AcceptedRun], folder: Path, changes: list[Change]) -> dict[Path, str]:
+    new: dict[str, tuple[CurveReference, _AcceptedRun]] = {}
     for one in runs:
         for result in one.run.cases:
             if not _measured(result, "convergence"):
@@ -200,11 +197,11 @@ def _accept_curves(runs: list[_Kept], folder: Path, changes: list[Change]) -> di
             if before is None or (result.case.version, len(result.curves)) > (before.version, len(before.curves)):
                 new[result.id] = curve_reference(result, one.run), one
     files = {}
-    for family in sorted({workload(name) for name in new}):
-        path = curve_path(folder, family)
+    for workload in sorted({taken.workload for taken, _ in new.values()}):
+        path = curve_path(folder, workload)
         lines = dict(lines_by_case(path))
         for name, (taken, one) in new.items():
-            if workload(name) != family:
+            if taken.workload != workload:
                 continue
             what, changed = _curve_change(taken, lines.get(name, []), (name, "convergence") in one.passing)
             changes.append(Change(name, "convergence", what))
@@ -219,11 +216,11 @@ def _accept_curves(runs: list[_Kept], folder: Path, changes: list[Change]) -> di
 
 
 def _curve_change(one: CurveReference, old: list[CurveLine], keep: bool) -> tuple[str, bool]:
-    """What becomes of a case's accepted curves, and whether that is a change."""
+    """Returns the change of a case's accepted curves in words, and if it is one."""
     if not old:
-        return f"new: {len(one.curves)} seeds", True
+        return f"new: {_seeds(one)}", True
     if old[0].version != one.version:
-        return f"version {one.version} instead of {old[0].version}: {len(one.curves)} seeds", True
+        return f"version {one.version} instead of {old[0].version}: {_seeds(one)}", True
     accepted = {line.curve.seed: line.curve for line in old}
     if all(accepted.get(curve.seed) == curve for curve in one.curves):
         return "unchanged", False
@@ -231,10 +228,18 @@ def _curve_change(one: CurveReference, old: list[CurveLine], keep: bool) -> tupl
         return "kept: the run passes against it", False
     if len(one.curves) < len(old):
         raise InputError(
-            f"{one.id}: the run has {len(one.curves)} seeds, the baseline {len(old)}; "
+            f"{one.id}: the run has {_seeds(one)}, the baseline {len(old)}; "
             "accept a run of --profile full, or its times alone with --only timing"
         )
-    return f"replaced: {len(one.curves)} seeds", True
+    return f"replaced: {_seeds(one)}", True
+
+
+def _seeds(one: CurveReference) -> str:
+    return _count(len(one.curves), "seed")
+
+
+def _count(number: int, one: str, several: str | None = None) -> str:
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _curve_line(one: CurveReference, curve: Curve, run: Run) -> CurveLine:
@@ -243,8 +248,8 @@ def _curve_line(one: CurveReference, curve: Curve, run: Run) -> CurveLine:
         id=one.id,
         version=one.version,
         profiles=one.profiles,
-        device=run.device.partition(":")[0],
-        torch=run.environment.packages.get("torch", "unknown"),
+        device=kind_of_device(run),
+        torch=torch_of(run),
         curve=curve,
     )
 

@@ -1,7 +1,7 @@
-"""Accepted references on disk, and how they are read.
+"""Accepted references on disk.
 
-``timing/<machine>.json`` belongs to one kind of machine, a line a case. ``convergence/<workload>.jsonl`` is
-portable, a line a seed. Both are made to be reviewed like code.
+``timing/<machine>.json`` belongs to one kind of machine and has one line per case. ``convergence/<workload>.jsonl`` is
+portable and has one line per seed. Both can be reviewed like code.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from bnsuite.record import pins
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import read_text
 from bnsuite.record.key import MachineKey, differences, machine_key
-from bnsuite.record.lines import CHECKS, MEMORY
+from bnsuite.record.lines import LINES
 from bnsuite.record.migrations import Migration
-from bnsuite.record.reference import CurveReference, Reference, TimingReference
+from bnsuite.record.reference import Absence, Cause, CurveReference, Reference, TimingReference
 from bnsuite.record.schema import Curve, Run, Value, Versioned
 from bnsuite.record.store import parse
 
 
 class Origin(Value):
-    """Where an accepted number comes from."""
+    """The origin of accepted numbers."""
 
     bnsuite: str
     revision: str | None
@@ -74,7 +74,7 @@ class CurveLine(Versioned):
 
 
 def load(folder: Path, run: Run) -> Reference:
-    """What `folder` holds for the machine `run` was measured on.
+    """Returns the baselines in `folder` for the machine that `run` was measured on.
 
     Raises InputError for a file in it that can't be used.
     """
@@ -84,11 +84,15 @@ def load(folder: Path, run: Run) -> Reference:
         name=f"{folder}/",
         timing={one.id: one for one in timing.cases} if timing else {},
         convergence=_read_curves(folder),
-        memory=MEMORY.read(folder, run),
-        checks=CHECKS.read(folder, run),
+        lines={name: kind.read(folder, run) for name, kind in LINES.items()},
         pins=pins.read(folder),
-        no_timing=None if timing else _nearest(folder, key),
+        absent={} if timing else {"timing": _nearest(folder, key)},
     )
+
+
+def without_folder(folder: Path) -> Reference:
+    """Returns the reference where there is no folder of baselines: known deviations alone."""
+    return Reference(name=f"{folder}/", pins=pins.read(folder), absent={"timing": Absence(Cause.NO_FOLDER)})
 
 
 def read_timing(folder: Path, key: MachineKey) -> TimingFile | None:
@@ -104,16 +108,16 @@ def read_timing(folder: Path, key: MachineKey) -> TimingFile | None:
     return file
 
 
-def _nearest(folder: Path, key: MachineKey) -> str:
-    """Why there is no timing baseline: none at all, or none for this machine."""
+def _nearest(folder: Path, key: MachineKey) -> Absence:
+    """Returns why there is no timing baseline: none at all, or none for this machine (how the nearest differs)."""
     machines = []
     for path in sorted((folder / "timing").glob("*.json")):
         with contextlib.suppress(InputError):  # another machine's file is no concern of this run
             machines.append(parse(TimingFile, read_text(path, "timing baseline"), path).machine)
     if not machines:
-        return f"{folder}/timing holds no baseline; make one with `bnsuite accept`"
+        return Absence(Cause.NO_TIMING)
     nearest = min((differences(machine, key) for machine in machines), key=len)
-    return f"no baseline for this machine (the nearest has {'; '.join(nearest)}); make one with `bnsuite accept`"
+    return Absence(Cause.NO_TIMING_OF_MACHINE, tuple(nearest))
 
 
 def _read_curves(folder: Path) -> dict[str, CurveReference]:
@@ -126,6 +130,7 @@ def _read_curves(folder: Path) -> dict[str, CurveReference]:
                 version=first.version,
                 profiles=first.profiles,
                 device=first.device,
+                workload=path.stem,
                 curves=tuple(line.curve for line in lines),
             )
     return found
@@ -142,12 +147,12 @@ def lines_by_case(path: Path) -> Iterable[tuple[str, list[CurveLine]]]:
     return by_case.items()
 
 
-def workload(case: str) -> str:
-    """The workload of a training's id, ``train/<workload>/...``, which names its file."""
-    parts = case.split("/")
-    if len(parts) < 2 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", parts[1]):
-        raise InputError(f"{case!r} is not the id of a training; measure again")
-    return parts[1]
+def file_name(workload: str) -> str:
+    """Returns the name of a workload's file, without ".jsonl"; raises InputError for one that is no file name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", workload):
+        shown = workload if len(workload) < 80 else f"{workload[:80]}…"
+        raise InputError(f"{shown!r} can't be the name of a workload's file; rename the workload, or measure again")
+    return workload
 
 
 def timing_path(folder: Path, key: MachineKey) -> Path:
@@ -155,4 +160,4 @@ def timing_path(folder: Path, key: MachineKey) -> Path:
 
 
 def curve_path(folder: Path, workload: str) -> Path:
-    return folder / "convergence" / f"{workload}.jsonl"
+    return folder / "convergence" / f"{file_name(workload)}.jsonl"

@@ -108,6 +108,8 @@ def load(folder: Path) -> dict[str, tuple[Detail, ...]]:
     """All details of the run in `folder`, by case; none where the run wrote none. Raises InputError."""
     found: dict[str, list[Detail]] = {}
     where = folder / TRAININGS
+    if exists(where) and not where.is_dir():
+        raise InputError(f"{where}: is a file, where the details of trainings would lie; remove it, or measure again")
     files = sorted(file for file in where.iterdir() if file.suffix == ".jsonl") if exists(where) else []
     for file in files:
         for number, text in enumerate(read_text(file, "training").splitlines() or [""], start=1):

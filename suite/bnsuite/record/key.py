@@ -1,4 +1,4 @@
-"""The machine key: what must be equal before two timings are compared.
+"""The machine key: the properties that must be equal before two timings are compared.
 
 torch, CUDA, cuDNN and the image are the subject of a comparison: they stand beside the key and are free to
 differ. The host's name is neither.
@@ -10,6 +10,9 @@ import hashlib
 import re
 
 from bnsuite.record.schema import Run, Value
+
+#: Letters of a file's name, which may be 255 long.
+MAX_SLUG = 120
 
 
 class MachineKey(Value):
@@ -30,13 +33,21 @@ class MachineKey(Value):
     def name(self) -> str:
         """A file name that a person recognises and that no other key has."""
         subject = self.gpu or f"{self.cpu} {self.cores_given} cores {self.threads} threads"
-        slug = re.sub(r"[^a-z0-9]+", "-", subject.lower()).strip("-")
-        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
-        return f"{self.device}-{slug}-{digest}"
+        return f"{self.device}-{slug(subject)}-{_digest(self.model_dump_json())}"
+
+
+def slug(subject: str) -> str:
+    """Returns a part of a file name that a person recognises; of a long one the beginning, and a digest."""
+    plain = re.sub(r"[^a-z0-9]+", "-", subject.lower()).strip("-")
+    return plain if len(plain) <= MAX_SLUG else f"{plain[:MAX_SLUG]}-{_digest(subject)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def machine_key(run: Run) -> MachineKey:
-    """The key of the machine a run was measured on."""
+    """Returns the key of the machine a run was measured on."""
     environment = run.environment
     gpu = environment.gpu
     # cuDNN and TF32 flags steer a GPU only; leaving them out keeps CPU baselines comparable across their defaults.
@@ -56,6 +67,6 @@ def machine_key(run: Run) -> MachineKey:
 
 
 def differences(one: MachineKey, other: MachineKey) -> list[str]:
-    """Where two keys differ, such as "threads 1, not 2"."""
+    """Returns the differences of two keys, such as "threads 1, not 2"."""
     mine, theirs = one.model_dump(), other.model_dump()
     return [f"{name} {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]

@@ -1,4 +1,4 @@
-"""References that are a line a case: memory, and what checks saw.
+"""References that are one line per case: memory, and the observations of checks.
 
 ``memory/<device>.jsonl`` belongs to a model of GPU, or to every CPU with as many threads: bytes in torch's allocator
 are exact. ``checks/<cpu or cuda>.jsonl`` is portable.
@@ -6,15 +6,15 @@ are exact. ``checks/<cpu or cuda>.jsonl`` is portable.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from typing_extensions import Self
 
 from bnsuite.record.files import read_text
+from bnsuite.record.key import slug
 from bnsuite.record.migrations import Migration
 from bnsuite.record.renames import current_id
 from bnsuite.record.schema import CHECK_GATES, Bytes, CaseResult, Run, Status, Versioned
@@ -22,20 +22,20 @@ from bnsuite.record.store import parse
 
 
 class Line(Versioned):
-    """What was accepted of one case."""
+    """One accepted case."""
 
     id: str
     version: int
     profiles: tuple[str, ...]
     torch: str
 
-    def completed_by(self, other: Self) -> Self:  # noqa: ARG002  # what has one number lacks nothing
-        """This line with what it lacks, and `other`, which passes against it, has."""
+    def completed_by(self, other: Self) -> Self:  # noqa: ARG002  # a line of one number lacks nothing
+        """Returns this line with what it lacks and `other`, which passes against it, has."""
         return self
 
 
 class MemoryLine(Line):
-    """Bytes a step held at its peak. History of the schema: 1 is the first."""
+    """The bytes that a step held at its peak. History of the schema: 1 is the first."""
 
     SCHEMA: ClassVar[int] = 1
 
@@ -44,13 +44,13 @@ class MemoryLine(Line):
     gpu_used_bytes: Bytes | None = None
 
     def completed_by(self, other: Self) -> Self:
-        """With what is used on the GPU, if that was not told before."""
+        """Returns the line with the bytes in use on the GPU, if it has none."""
         used = other.gpu_used_bytes if self.gpu_used_bytes is None else self.gpu_used_bytes
         return self.model_copy(update={"gpu_used_bytes": used})
 
 
 class CheckLine(Line):
-    """What a check saw, by the name of each observation that a baseline helps to judge.
+    """The observations of a check that a baseline helps to judge, by name.
 
     History of the schema: 1 is the first. 2, in 0.4.0, renames families of checks.
     """
@@ -63,7 +63,7 @@ class CheckLine(Line):
     observed: dict[str, float | str]
 
     def completed_by(self, other: Self) -> Self:
-        """With the observations that are new."""
+        """Returns the line with the observations that are new."""
         return self.model_copy(update={"observed": {**other.observed, **self.observed}})
 
 
@@ -72,45 +72,52 @@ L = TypeVar("L", bound=Line)
 
 @dataclass(frozen=True)
 class Kind(Generic[L]):
-    """One kind of reference: where it lies, whom it serves, and how it is made of a result."""
+    """One kind of reference: its files, its gates, and how it is made from a result."""
 
-    folder: str
+    #: Also the folder that its files lie in, and what `bnsuite accept --only` calls it.
+    name: str
     gates: tuple[str, ...]
     line: type[L]
     stem: Callable[[Run], str]
     make: Callable[[Run, CaseResult], L | None]
+    #: It holds on every machine with the same kind of device, not only on machines of one kind.
+    portable: bool = False
+
+    def lines_of(self, lines: Mapping[str, Mapping[str, Line]]) -> dict[str, L]:
+        """Returns the lines of this kind, by case, among those of all kinds."""
+        return {name: one for name, one in lines.get(self.name, {}).items() if isinstance(one, self.line)}
 
     def path(self, baselines: Path, run: Run) -> Path:
-        """The file for the device that `run` was measured on."""
-        return baselines / self.folder / f"{self.stem(run)}.jsonl"
+        """Returns the file for the device that `run` was measured on."""
+        return baselines / self.name / f"{self.stem(run)}.jsonl"
 
     def read(self, baselines: Path, run: Run) -> dict[str, L]:
-        """What was accepted for the device of `run`, by case; InputError for a file that can't be used."""
+        """Returns the accepted lines for the device of `run`, by case; raises InputError for an unusable file."""
         path = self.path(baselines, run)
         if not path.exists():
             return {}
-        lines = read_text(path, f"{self.folder} baseline").splitlines() or [""]
+        lines = read_text(path, f"{self.name} baseline").splitlines() or [""]
         found = [parse(self.line, line, path, f", line {number}") for number, line in enumerate(lines, start=1)]
         return {one.id: one for one in found}
 
     def of_run(self, run: Run) -> dict[str, L]:
-        """What `run` would have accepted."""
+        """Returns the lines that accepting `run` would make, by case."""
         made = [self.make(run, result) for result in run.cases if self.measured(result)]
         return {one.id: one for one in made if one is not None}
 
     def measured(self, result: CaseResult) -> bool:
-        """Whether any of the gates has something to go by."""
+        """Returns if any of the gates has a measurement."""
         return any(gate in result.outcomes and result.outcomes[gate].status is Status.MEASURED for gate in self.gates)
 
     def accept(
         self, runs: Iterable[tuple[Run, Collection[str]]], baselines: Path
     ) -> tuple[dict[str, str], dict[Path, str]]:
-        """What becomes of each case, and the texts of the files to write.
+        """Returns the change of each case, and the texts of the files to write.
 
-        A run comes with the cases of it that pass against what was accepted, which stays, and gets what it lacks. Of
-        several runs that measured a case the last one counts.
+        A run comes with its cases that pass against the accepted line, which stays and gets what it lacks. Of several
+        runs that measured a case the last one counts.
         """
-        said: dict[str, str] = {}
+        changes: dict[str, str] = {}
         before: dict[Path, dict[str, L]] = {}
         after: dict[Path, dict[str, L]] = {}
         for run, passing in runs:
@@ -120,16 +127,16 @@ class Kind(Generic[L]):
                 after[path] = dict(before[path])
             stored = before[path]
             for name, line in self.of_run(run).items():
-                said[name], after[path][name] = self._outcome(stored.get(name), line, passes=name in passing)
+                changes[name], after[path][name] = self._outcome(stored.get(name), line, passes=name in passing)
         changed = {path: lines for path, lines in after.items() if lines != before[path]}
-        return said, {
+        return changes, {
             path: "".join(one.model_dump_json(by_alias=True, exclude_none=True) + "\n" for one in lines.values())
             for path, lines in changed.items()
         }
 
     @staticmethod
     def _outcome(stored: L | None, line: L, *, passes: bool) -> tuple[str, L]:
-        """What becomes of a case, in words, and its line from now on."""
+        """Returns the change of a case in words, and its new line."""
         if stored is None:
             return "new", line
         if stored.version != line.version:
@@ -143,25 +150,30 @@ class Kind(Generic[L]):
         return f"kept{lacked}: the run passes against it", completed
 
 
+def gate_of(line: CheckLine) -> str:
+    """Returns the gate of an accepted check: a line has no labels, and the ids of checks begin with their gate."""
+    return next(gate for gate in (*CHECK_GATES, "") if line.id.startswith(f"{gate}/" if gate else ""))
+
+
 def torch_of(run: Run) -> str:
-    """The version of torch that was measured."""
+    """Returns the version of torch that was measured."""
     return run.environment.packages.get("torch", "unknown")
 
 
 def kind_of_device(run: Run) -> str:
-    """Such as "cpu" or "cuda"."""
+    """Returns the kind of a run's device, such as "cpu" or "cuda"."""
     return run.device.partition(":")[0]
 
 
 def _memory_stem(run: Run) -> str:
     gpu = run.environment.gpu
     subject = gpu.name if gpu else f"cpu {run.environment.threads} threads"
-    return re.sub(r"[^a-z0-9]+", "-", subject.lower()).strip("-")
+    return slug(subject)
 
 
 def _memory_line(run: Run, result: CaseResult) -> MemoryLine | None:
-    told = [one.memory.allocated_peak_bytes for one in result.timings]
-    peaks = {peak for peak in told if peak is not None}
+    known = [one.memory.allocated_peak_bytes for one in result.timings]
+    peaks = {peak for peak in known if peak is not None}
     alone = [one for one in result.timings if one.gpu is not None and one.gpu.foreign == 0]
     used = [one.memory.gpu_used_bytes for one in alone if one.memory.gpu_used_bytes is not None]
     (peak,) = peaks if len(peaks) == 1 else (None,)  # launches that disagree can't be a reference
@@ -185,7 +197,7 @@ def _check_line(run: Run, result: CaseResult) -> CheckLine:
         version=result.case.version,
         profiles=result.case.profiles,
         torch=torch_of(run),
-        # What is expected needs no baseline, and drift is told by far less than six digits.
+        # An expected word needs no baseline, and six digits are more than enough to detect drift.
         observed={
             one.what: one.value if isinstance(one.value, str) else float(f"{one.value:.6g}")
             for one in result.observations
@@ -195,4 +207,7 @@ def _check_line(run: Run, result: CaseResult) -> CheckLine:
 
 
 MEMORY = Kind("memory", ("memory",), MemoryLine, _memory_stem, _memory_line)
-CHECKS = Kind("checks", CHECK_GATES, CheckLine, kind_of_device, _check_line)
+CHECKS = Kind("checks", CHECK_GATES, CheckLine, kind_of_device, _check_line, portable=True)
+
+#: A new kind is a line here: it is then read, accepted, and part of every reference.
+LINES: dict[str, Kind[Any]] = {kind.name: kind for kind in (MEMORY, CHECKS)}

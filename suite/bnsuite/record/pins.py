@@ -1,4 +1,4 @@
-"""Known deviations that are let pass, each with its reason: ``pins.json`` in the baselines, written by hand."""
+"""Known deviations that pass, each with its reason: ``pins.json`` in the baselines, written by hand."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from bnsuite.record.store import parse
 
 PINS_FILE = "pins.json"
 HINT = "write it as baselines/README.md says"
-#: What torch does wrong it does wherever bnsuite is started, and whatever baselines it is held against.
+#: Known deviations of torch, which it has whatever baselines a run is compared with.
 OURS = Path(bnsuite.__file__).parents[2] / "baselines" / PINS_FILE
 
 
 class Pin(Value):
-    """What is known to deviate, on versions of torch that begin with `torch`.
+    """A known deviation, on versions of torch that begin with `torch`.
 
-    `case` and `what` are patterns (``*`` for anything), since one defect shows in many a case of its family.
+    `case` and `what` are patterns (``*`` for anything), since one defect shows in many cases of its family.
     """
 
     case: str
@@ -33,12 +33,12 @@ class Pin(Value):
     device: Literal["cpu", "cuda", "any"]
     #: Such as "2.14" or "2.14.1"; "" for every version.
     torch: str
-    #: The word that is let pass, or the most a number may be.
+    #: The tolerated word, or the upper bound of a number.
     value: float | str
     reason: Annotated[str, Field(min_length=10)]
 
     def covers(self, run: Run, case: str, observation: Observation) -> bool:
-        """Whether this deviation of `run` is the known one."""
+        """Returns if this deviation of `run` is the known one."""
         if not (fnmatchcase(case, self.case) and fnmatchcase(observation.what, self.what)):
             return False
         if self.device not in {"any", kind_of_device(run)} or not _begins(torch_of(run), self.torch):
@@ -49,7 +49,7 @@ class Pin(Value):
 
 
 def _begins(version: str, with_what: str) -> bool:
-    """Whether "2.14.1+cpu" is a "2.14"; no "2.1" is."""
+    """Returns if a version is one of a release: "2.14.1+cpu" is a "2.14", and no "2.1"."""
     return not with_what or version.partition("+")[0] == with_what or version.startswith(f"{with_what}.")
 
 
@@ -68,7 +68,7 @@ class Pins(Versioned):
 
 
 def read(baselines: Path) -> tuple[Pin, ...]:
-    """The pins in a folder of baselines, or ours if it has none; InputError for a file that can't be used.
+    """Returns the pins in a folder of baselines, or ours if it has none; raises InputError for an unusable file.
 
     Ours are those of the checkout that this runs from; an image names its folder.
     """

@@ -1,16 +1,17 @@
-"""What a run is held against: accepted baselines, or another run, in one form."""
+"""The reference that a run is compared with: accepted baselines, or another run, in one form."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from statistics import median
 from typing import Annotated
 
 from pydantic import Field
 
 from bnsuite.record.key import MachineKey, differences, machine_key
-from bnsuite.record.lines import CHECKS, MEMORY, CheckLine, MemoryLine, kind_of_device
+from bnsuite.record.lines import LINES, Line, kind_of_device
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import CaseResult, Curve, Run, Seconds, Status, Timing, Value
 
@@ -23,7 +24,7 @@ class LaunchValue(Value):
 
 
 def condense(timing: Timing) -> LaunchValue:
-    """The launch value of a timing."""
+    """Returns the launch value of a timing."""
     return LaunchValue(
         median_s=median(timing.samples_s),
         controls_s={name: median(samples) for name, samples in timing.controls_s.items()},
@@ -47,77 +48,129 @@ class CurveReference(Value):
     id: str
     version: int
     profiles: tuple[str, ...]
-    #: "cpu" or "cuda": where they were made.
+    #: Such as "cpu" or "cuda": the kind of device that they were made on.
     device: str
+    #: The name of its file.
+    workload: str
     curves: tuple[Curve, ...]
+
+
+class Cause(Enum):
+    """The cause of a reference having nothing of a case, or of all cases of a gate."""
+
+    NO_FOLDER = "no-folder"
+    NO_TIMING = "no-timing"
+    NO_TIMING_OF_MACHINE = "no-timing-of-machine"
+    OTHER_MACHINE = "other-machine"
+    OTHER_DEVICE = "other-device"
+    DISTURBED = "disturbed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class Absence:
+    """The absence of a case from a reference; `details` such as "threads 1, not 2"."""
+
+    cause: Cause
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Everything that is known of what a run should be, by case id."""
+    """Everything that is known of how a run should be, by case id."""
 
-    #: How the reference is called in a sentence, such as "baselines/".
+    #: The name of the reference in a sentence, such as "baselines/".
     name: str
-    timing: dict[str, TimingReference] = field(default_factory=dict)
-    convergence: dict[str, CurveReference] = field(default_factory=dict)
-    memory: dict[str, MemoryLine] = field(default_factory=dict)
-    checks: dict[str, CheckLine] = field(default_factory=dict)
+    timing: Mapping[str, TimingReference] = field(default_factory=dict)
+    convergence: Mapping[str, CurveReference] = field(default_factory=dict)
+    #: References that are one line per case, by the name of their kind (see ``record/lines.py``).
+    lines: Mapping[str, Mapping[str, Line]] = field(default_factory=dict)
     #: Known deviations.
     pins: tuple[Pin, ...] = ()
-    #: How what is new gets into it, in the words that end a reason; nothing where it can't.
-    advice: str = "; `bnsuite accept` puts it there"
-    #: Why there is no timing to compare with, if there is none.
-    no_timing: str | None = None
+    #: `bnsuite accept` can add what it lacks.
+    acceptable: bool = True
+    #: Why it has nothing at all for a gate.
+    absent: Mapping[str, Absence] = field(default_factory=dict)
+    #: Why it has nothing of a case for a gate, by gate and case, where it has the case.
+    absent_cases: Mapping[tuple[str, str], Absence] = field(default_factory=dict)
+
+    def absence(self, gate: str, case: str) -> Absence | None:
+        """Returns the cause of having nothing of `case` for `gate`; None if it is simply not in it."""
+        return self.absent.get(gate) or self.absent_cases.get((gate, case))
 
     def environment(self, cases: Iterable[str]) -> str | None:
-        """What the times of `cases` were measured in, as a user writes it ("torch==2.14.1"); None if not all in one."""
+        """Returns the environment of the times of `cases` ("torch==2.14.1"); None if there is not exactly one."""
         found = {self.timing[name].torch for name in cases if name in self.timing}
         (one,) = found if len(found) == 1 else (None,)
         return None if one is None else f"torch=={one}"
 
 
 def has_timing(result: CaseResult) -> bool:
-    """Whether a case has times to hold others against: of one that crashed they are none.
-
-    A relation has its bound, and needs none.
-    """
+    """Returns if a case has times to compare with: those of a crashed one are none, and a ratio needs none."""
     outcome = result.outcomes.get("timing")
     measured = outcome is not None and outcome.status is Status.MEASURED
-    return measured and bool(result.undisturbed) and not result.case.bounds
+    return measured and bool(result.undisturbed) and result.case.kind != "ratio"
 
 
 def from_run(run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = ()) -> Reference:
-    """Another run as the reference for one measured on the machine `key`; known deviations stay known."""
-    apart = differences(machine_key(run), key)
+    """Returns another run as the reference for one measured on the machine `key`; known deviations stay known."""
+    apart = tuple(differences(machine_key(run), key))
+    device = kind_of_device(run)
+    fitting = {kind: device == key.device if kind.portable else not apart for kind in LINES.values()}
+    machine = Absence(Cause.OTHER_MACHINE, apart)
+    other_device = Absence(Cause.OTHER_DEVICE, (f"{device}, not {key.device}",))
     return Reference(
         name=name,
         timing={} if apart else {one.id: timing_reference(one, [run]) for one in run.cases if has_timing(one)},
         convergence={one.id: curve_reference(one, run) for one in run.cases if one.curves},
-        memory={} if apart else MEMORY.of_run(run),
-        checks=CHECKS.of_run(run) if kind_of_device(run) == key.device else {},
+        lines={kind.name: kind.of_run(run) for kind, fits in fitting.items() if fits},
         pins=pins,
-        no_timing=f"{name} was measured on another machine: {'; '.join(apart)}" if apart else None,
-        advice="",
+        acceptable=False,
+        absent={
+            **({"timing": machine} if apart else {}),
+            **{
+                gate: other_device if kind.portable else machine
+                for kind, fits in fitting.items()
+                if not fits
+                for gate in kind.gates
+            },
+        },
+        absent_cases=dict(_absent_cases(run)),
     )
 
 
-def trusted(run: Run, name: str, pins: tuple[Pin, ...]) -> Reference:
-    """The run of a trusted environment as the reference for one measured beside it; times are compared block by block.
+_CAUSES = {Status.SKIPPED: Cause.SKIPPED, Status.FAILED: Cause.FAILED, Status.PENDING: Cause.PENDING}
 
-    `pins` are the deviations that are let pass.
+
+def _absent_cases(run: Run) -> Iterable[tuple[tuple[str, str], Absence]]:
+    """Yields the gates and cases that `run` has and that are no reference, with the cause."""
+    for result in run.cases:
+        for gate, outcome in result.outcomes.items():
+            if outcome.status in _CAUSES:
+                details = (outcome.reason,) if outcome.reason else ()
+                yield (gate, result.id), Absence(_CAUSES[outcome.status], details)
+            elif gate == "timing" and not result.undisturbed:
+                yield (gate, result.id), Absence(Cause.DISTURBED)
+
+
+def trusted(run: Run, name: str, pins: tuple[Pin, ...]) -> Reference:
+    """Returns the run of a trusted environment as the reference for one measured beside it, without its times.
+
+    Times of the two are compared block by block. `pins` are the deviations that are let pass.
     """
     return Reference(
         name=name,
         convergence={one.id: curve_reference(one, run) for one in run.cases if one.curves},
-        memory=MEMORY.of_run(run),
-        checks=CHECKS.of_run(run),
+        lines={kind.name: kind.of_run(run) for kind in LINES.values()},
         pins=pins,
-        advice="",
+        acceptable=False,
     )
 
 
 def timing_reference(result: CaseResult, runs: list[Run]) -> TimingReference:
-    """What `runs` say of a case's time, those of them that measured it in the same version."""
+    """Returns the launches of a case in those of `runs` that measured it in the same version."""
     measured = [run for run in runs if run.options.implementation is None]
     same = [
         one
@@ -135,11 +188,12 @@ def timing_reference(result: CaseResult, runs: list[Run]) -> TimingReference:
 
 
 def curve_reference(result: CaseResult, run: Run) -> CurveReference:
-    """What a result of `run` says of a case's learning."""
+    """Returns the curves of a case in `run`."""
     return CurveReference(
         id=result.id,
         version=result.case.version,
         profiles=result.case.profiles,
         device=kind_of_device(run),
+        workload=result.case.labels.get("workload", ""),
         curves=result.curves,
     )

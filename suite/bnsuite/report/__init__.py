@@ -1,1 +1,1 @@
-"""How findings are shown; the only place that scales units. Functions here return text and write nothing."""
+"""Findings as text; the only place that words reasons and scales units. Only ``writers`` writes files."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bnsuite.judge.bisect import UNCHANGED, Assessment, BisectAnswer, BisectStep
 from bnsuite.judge.verdict import Finding
 from bnsuite.report import units
+from bnsuite.report.reasons import words
 
 
 def step(one: BisectStep) -> str:
@@ -50,7 +51,7 @@ def _evidence(one: BisectStep) -> str:
 
 def _finding(finding: Finding) -> str:
     """Verdict, gate and case, and by how much: the estimate with its interval, or the reason in words."""
-    text = finding.summary
+    text = words(finding)
     if finding.change is not None and finding.low is not None and finding.high is not None:
         bounds = f"{units.change(finding.low)} to {units.change(finding.high)}"
         text = f"{units.change(finding.change)} ({bounds})"

@@ -1,49 +1,46 @@
-"""What the GPU went through during a run, and what an epoch cost in energy."""
+"""The state of the GPU during a run, and the energy of an epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from statistics import median
 
-from tabulate import tabulate
-
 from bnsuite.record.schema import CaseResult, Run, Timing
-from bnsuite.report import units
-
-NOTHING = "–"
+from bnsuite.report import tabular, text, units
+from bnsuite.report.tabular import NOTHING
 
 
 def line(run: Run) -> str | None:
-    """Clocks, temperature, power and ECC errors over all launches in one line; None where no GPU was watched."""
-    seen = [one.gpu for result in run.cases for one in result.timings if one.gpu is not None]
-    if not seen:
+    """Returns clocks, temperature, power and ECC errors over all launches; None where no GPU was watched."""
+    watched = [one.gpu for result in run.cases for one in result.timings if one.gpu is not None]
+    if not watched:
         return None
     parts = []
-    if clocks := _known(one.sm_clock_mhz_min for one in seen):
-        parts.append(f"SM clock {min(clocks)} to {max(_known(one.sm_clock_mhz_max for one in seen))} MHz")
-    if heat := _known(one.temperature_c_max for one in seen):
+    if clocks := _known(one.sm_clock_mhz_min for one in watched):
+        parts.append(f"SM clock {min(clocks)} to {max(_known(one.sm_clock_mhz_max for one in watched))} MHz")
+    if heat := _known(one.temperature_c_max for one in watched):
         parts.append(f"up to {max(heat)} °C")
-    if power := [one.power_w_max for one in seen if one.power_w_max is not None]:
+    if power := [one.power_w_max for one in watched if one.power_w_max is not None]:
         parts.append(f"up to {max(power):.0f} W")
-    if reasons := sorted({reason for one in seen for reason in one.reasons or () if reason != "gpu_idle"}):
-        parts.append(f"clocks held by {', '.join(reasons)}")
-    if errors := sum(_known(one.ecc_errors for one in seen)):
+    if reasons := sorted({reason for one in watched for reason in one.reasons or () if reason != "gpu_idle"}):
+        parts.append(f"clocks held by {text.listed(reasons)}")
+    if errors := sum(_known(one.ecc_errors for one in watched)):
         parts.append(f"{errors} ECC errors")
-    if trouble := sorted({one.trouble for one in seen if one.trouble}):
-        parts.append(f"not all was seen ({trouble[0]})")
+    if trouble := sorted({one.trouble for one in watched if one.trouble}):
+        parts.append(f"incomplete ({text.clipped(trouble[0])})")
     return f"GPU: {', '.join(parts) or 'NVML said nothing'}; {_cost(run)}"
 
 
 def energy(run: Run) -> str | None:
-    """A table of what an epoch of each training took in energy; None where none is known."""
-    rows = [row for result in run.cases if result.case.family == "train" and (row := _energy(result))]
+    """Returns a table of the energy of an epoch of each training, as Markdown; None where none is known."""
+    rows = [row for result in run.cases if result.case.kind == "training" and (row := _energy(result))]
     if not rows:
         return None
-    return tabulate(rows, headers=("training", "joules an epoch", "joules a thousand examples"), tablefmt="github")
+    return tabular.markdown(rows, ("training", "joules per epoch", "joules per thousand examples"))
 
 
 def _energy(result: CaseResult) -> list[str] | None:
-    """The median over launches; the board's energy between the first round and the last."""
+    """Returns a row: the median over launches of the board's energy between the first round and the last."""
     launches = [(one, one.gpu.energy_j) for one in result.undisturbed if one.gpu and one.gpu.energy_j is not None]
     if not launches:
         return None
@@ -57,7 +54,7 @@ def _steps(timing: Timing) -> int:
 
 
 def _cost(run: Run) -> str:
-    """What watching took of the time that was measured."""
+    """Returns the time that watching took beside the measured time."""
     timed = [one for result in run.cases for one in result.timings if one.gpu is not None]
     measured_s = sum(sum(one.samples_s) * one.iterations for one in timed)
     sampling_s = sum(one.gpu.sampling_s for one in timed if one.gpu is not None)

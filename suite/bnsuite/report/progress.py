@@ -1,4 +1,4 @@
-"""How far a run is: a bar with the time left on a terminal, a plain line a stage elsewhere."""
+"""Progress: a bar with the time left on a terminal, a plain line per stage elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from bnsuite.report import units
+from bnsuite.report import text, units
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Step(Protocol):
-    """What is told after every measurement."""
+    """The progress after a measurement."""
 
     @property
     def stage(self) -> str: ...
@@ -38,12 +38,16 @@ class Lines:
             return
         self._stage = step.stage
         passed = units.duration(monotonic() - self._began)
-        with contextlib.suppress(OSError):  # whoever read it has left; the run goes on
-            print(f"{step.stage} ({step.done - 1} of {step.total} done, {passed})", file=self._stream, flush=True)
+        with contextlib.suppress(OSError):  # the reader has left; the run goes on
+            print(
+                f"{text.one_line(step.stage)} ({step.done - 1} of {step.total} done, {passed})",
+                file=self._stream,
+                flush=True,
+            )
 
 
 class LiveBar:
-    """For a terminal: a bar, what came last, and the time left."""
+    """For a terminal: a bar, the last measurement, and the time left."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
@@ -51,12 +55,16 @@ class LiveBar:
 
     def __call__(self, step: Step) -> None:
         self._bar.update(
-            self._task, description=f"{step.stage}: {step.label}", completed=step.done, total=step.total, refresh=True
+            self._task,
+            description=text.one_line(f"{step.stage}: {step.label}"),
+            completed=step.done,
+            total=step.total,
+            refresh=True,
         )
 
 
 def listener(stream: TextIO) -> tuple[AbstractContextManager[object], Lines | LiveBar]:
-    """What listens to a session and writes to `stream`, and the context it lives in."""
+    """Returns a context, and the listener that writes to `stream` within it."""
     if not stream.isatty():
         return nullcontext(), Lines(stream)
     from rich.console import Console

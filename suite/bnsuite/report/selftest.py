@@ -1,19 +1,17 @@
-"""What a selftest shows: how often the gates ring falsely, how often they find what was planted, and what it takes."""
+"""The report of a self-test: false alarms, detected faults, and the time they take."""
 
 from __future__ import annotations
 
-from tabulate import tabulate
-
-from bnsuite.judge.selftest import Duty, End, Missing, Rate, Repetition, SelftestResult, told
+from bnsuite.judge.selftest import Duty, End, Missing, Rate, Repetition, SelftestResult, counts
 from bnsuite.judge.statistics import share_interval
 from bnsuite.judge.verdict import ExitStatus
 from bnsuite.record.selftest import Where
-from bnsuite.report import units
-from bnsuite.report.table import NOTHING
+from bnsuite.report import tabular, text, units
+from bnsuite.report.tabular import NOTHING
 
 HEADERS = (
-    *("planted", "in", "trials", "rings", "95 % interval", "seen", "INCONCLUSIVE"),
-    *("verdicts", "launches", "a case takes", "must be", "is"),
+    *("injected", "in", "trials", "alarms", "95 % interval", "change", "INCONCLUSIVE"),
+    *("verdicts", "launches", "time per case", "must be", "is"),
 )
 ALIGN = (
     *("left", "left", "right", "right", "right", "right", "right"),
@@ -22,14 +20,17 @@ ALIGN = (
 
 
 def terminal(shown: SelftestResult) -> str:
-    """All of it as plain text."""
-    return "\n".join([*_heading(shown), "", _table(shown, "simple"), "", *_notes(shown), "", _summary(shown)])
+    """Returns the report as plain text."""
+    table = tabular.terminal(_rows(shown), HEADERS, ALIGN)
+    notes = map(text.one_line, _notes(shown))
+    return "\n".join([*map(text.one_line, _heading(shown)), "", table, "", *notes, "", _summary(shown)])
 
 
 def markdown(shown: SelftestResult) -> str:
-    """The same as Markdown."""
-    lines = ["# bnsuite selftest", "", *(f"- {line}" for line in _heading(shown)), "", _table(shown, "github"), ""]
-    lines += [f"- {line}" for line in _notes(shown)]
+    """Returns the same as Markdown."""
+    heading = [f"- {text.markdown(line)}" for line in _heading(shown)]
+    lines = ["# bnsuite selftest", "", *heading, "", tabular.markdown(_rows(shown), HEADERS, ALIGN), ""]
+    lines += [f"- {text.markdown(line)}" for line in _notes(shown)]
     lines += ["", f"**{_summary(shown)}**", ""]
     return "\n".join(
         [*lines, *(["Again:", "", *(f"    {_command(one)}" for one in shown.again), ""] if shown.again else [])]
@@ -54,7 +55,7 @@ def _heading(shown: SelftestResult) -> list[str]:
 
 
 def _places(shown: SelftestResult) -> list[str]:
-    """The places, numbered if there are several; the same ones may have been measured by other code."""
+    """Returns the places, numbered if there are several; the same one may have been measured by several methods."""
     places = list(dict.fromkeys(one.where for one in shown.trials))
     if len(places) == 1:
         return [_place(places[0])]
@@ -62,24 +63,18 @@ def _places(shown: SelftestResult) -> list[str]:
 
 
 def _place(where: Where) -> str:
-    threads = f"{where.threads} thread{'s' if where.threads > 1 else ''}"
+    threads = units.count(where.threads, "thread")
     beside = ", beside a busy process" if where.busy else ""
     return f"{where.machine} · {where.device} · {threads} · {where.profile} · torch {where.torch}{beside}"
 
 
-def _table(shown: SelftestResult, style: str) -> str:
+def _rows(shown: SelftestResult) -> list[list[str]]:
     places = list(dict.fromkeys(one.where for one in shown.rates))
-    return tabulate(
-        [_row(one, places.index(one.where) + 1 if len(places) > 1 else None) for one in shown.rates],
-        headers=HEADERS,
-        tablefmt=style,
-        colalign=ALIGN if shown.rates else None,
-        disable_numparse=True,
-    )
+    return [_row(one, places.index(one.where) + 1 if len(places) > 1 else None) for one in shown.rates]
 
 
 def _row(rate: Rate, place: int | None) -> list[str]:
-    """A row of the table, with the number of its place in the heading if there are several."""
+    """Returns a row of the table, with the number of its place in the heading if there are several."""
     low, high = rate.interval
     kind = rate.kind if place is None else f"{rate.kind} ({place})"
     return [
@@ -90,7 +85,7 @@ def _row(rate: Rate, place: int | None) -> list[str]:
         f"{_percent(low)} to {_percent(high)} %",
         NOTHING if rate.change is None else units.change(rate.change),
         f"{100 * rate.undecided:.0f} %",
-        told(rate.verdicts),
+        counts(rate.verdicts),
         f"{rate.launches:g}",
         units.duration(rate.case_s),
         rate.duty.value,
@@ -110,13 +105,13 @@ def _percent(share: float) -> str:
 
 
 def _notes(shown: SelftestResult) -> list[str]:
-    lines = ["rings: trials in which a gate said REGRESSED; of what was planted, the gate that is meant to find it"]
+    lines = ["alarms: trials in which a gate gave REGRESSED; for an injected fault, the gate that must detect it"]
     for one in shown.resampled:
-        low, high = share_interval(one.ringing, one.runs)
+        low, high = share_interval(one.alarms, one.runs)
         lines.append(
             f"resampled from {one.launches} launches with nothing changed ({_place(one.where)}): "
-            f"{one.ringing} of {one.runs} runs of {one.cases} cases raise an alarm, "
-            f"{100 * one.ringing / one.runs:.2f} % ({_percent(low)} to {_percent(high)} %, were these all launches "
+            f"{one.alarms} of {one.runs} runs of {one.cases} cases raise an alarm, "
+            f"{100 * one.alarms / one.runs:.2f} % ({_percent(low)} to {_percent(high)} %, were these all launches "
             "there are)"
         )
     return [*lines, *map(_missing, shown.missing)]
@@ -128,15 +123,17 @@ def _summary(shown: SelftestResult) -> str:
         ExitStatus.REGRESSED: "A GATE FAILED IN ITS DUTY",
     }.get(shown.status, "not measured as asked")
     took = units.duration(sum(one.wall_s for one in shown.trials))
-    count = len(shown.trials)
-    return f"{head}: {count} trial{'' if count == 1 else 's'}, {took} (exit status {shown.status.value})"
+    count = units.count(len(shown.trials), "trial")
+    return f"{head}: {count}, {took} (exit status {shown.status.value})"
 
 
 def _missing(one: Missing) -> str:
-    """Such as "holds: 1 comparison is missing (interrupted)"."""
+    """Returns a line such as "holds: 1 comparison is missing (interrupted)"."""
     if one.folder is not None:
         return f"{one.kind}, {one.variant}: ended by {one.reason}; its files are in {one.folder}"
-    return f"{one.kind}: {one.count} comparison{' is' if one.count == 1 else 's are'} missing ({one.reason})"
+    return (
+        f"{one.kind}: {units.count(one.count, 'comparison')} {'is' if one.count == 1 else 'are'} missing ({one.reason})"
+    )
 
 
 def _command(one: Repetition) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def seconds(value: float) -> str:
-    """Three significant digits in the unit that fits: ``4.59 ms``."""
+    """Returns three significant digits in the unit that fits: ``4.59 ms``."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if value >= scale * 0.9995:
             return f"{_three_digits(value / scale)} {unit}"
@@ -12,7 +12,7 @@ def seconds(value: float) -> str:
 
 
 def nbytes(value: float) -> str:
-    """Three significant digits in powers of 1024: ``9.19 MiB``."""
+    """Returns three significant digits in powers of 1024: ``9.19 MiB``."""
     for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if value >= scale * 0.9995:
             return f"{_three_digits(value / scale)} {unit}"
@@ -20,20 +20,28 @@ def nbytes(value: float) -> str:
 
 
 def change(share: float) -> str:
-    """A relative change with its sign: ``+3.2 %``."""
+    """Returns a relative change with its sign: ``+3.2 %``."""
     return f"{100 * share:+.1f} %"
 
 
 def spread(share: float) -> str:
-    """A relative spread: ``± 1.2 %``."""
+    """Returns a relative spread: ``± 1.2 %``."""
     return f"± {100 * share:.1f} %"
 
 
 def duration(value: float) -> str:
-    """A wall time: ``42 s`` or ``3 min 20 s``."""
-    if value < 60:
+    """Returns a wall time: ``42 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    if value < 59.5:
         return f"{value:.0f} s"
-    return f"{int(value // 60)} min {int(value % 60):02d} s"
+    minutes = round(value) // 60
+    if minutes < 60:
+        return f"{minutes} min {round(value) % 60:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count(number: int, one: str, several: str | None = None) -> str:
+    """Returns a number of things: ``1 seed``, ``3 seeds``."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _three_digits(value: float) -> str:

@@ -1,56 +1,76 @@
-"""The files that are written of every judged run and comparison: one list, for who writes them and who removes them."""
+"""The files that are written beside a run or a comparison, one writer each.
+
+An output format is a module of its own and a line here. Whoever writes reports and whoever cleans a folder of results
+goes by this list.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from bnsuite.judge.verdict import Judgement
-from bnsuite.record.errors import InputError, one_line
+from bnsuite.record.errors import InputError
 from bnsuite.record.files import write_atomically
 from bnsuite.record.folder import FINDINGS, REPORT
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import Run
-from bnsuite.report import comparison, table
+from bnsuite.report import comparison, findings_json, table
 
 
-def findings_json(judgement: Judgement) -> str:
-    """The findings as JSON."""
-    return judgement.model_dump_json(by_alias=True, indent=1)
+@dataclass(frozen=True)
+class RunReport:
+    """A judged run, as writers take it."""
+
+    run: Run
+    judgement: Judgement
+    #: Sections that others add to a report for people, as Markdown.
+    sections: tuple[str, ...] = ()
 
 
-#: Of a run and its verdicts, by file name.
-RUN_WRITERS: dict[str, Callable[[Run, Judgement], str]] = {
-    FINDINGS: lambda _, judgement: findings_json(judgement) + "\n",
-    REPORT: lambda run, judgement: table.markdown(run, list(judgement.findings), judgement.status),
+@dataclass(frozen=True)
+class ComparisonReport:
+    """A judged comparison, as writers take it."""
+
+    a: Run
+    b: Run
+    times: InterleavedTimes
+    judgement: Judgement
+
+
+Report = RunReport | ComparisonReport
+Writer = Callable[[Report], str]
+
+
+def _markdown(report: Report) -> str:
+    judgement = report.judgement
+    findings = list(judgement.findings)
+    if isinstance(report, ComparisonReport):
+        return comparison.markdown(report.a, report.b, report.times, findings, judgement.status)
+    return "\n".join([table.markdown(report.run, findings, judgement.status), *report.sections])
+
+
+#: By the name of the file.
+WRITERS: dict[str, Writer] = {
+    FINDINGS: lambda report: findings_json.text(report.judgement) + "\n",
+    REPORT: _markdown,
 }
-#: Of both sides of a comparison, its times and its verdicts, by file name.
-COMPARISON_WRITERS: dict[str, Callable[[Run, Run, InterleavedTimes, Judgement], str]] = {
-    FINDINGS: lambda _a, _b, _times, judgement: findings_json(judgement) + "\n",
-    REPORT: lambda a, b, times, judgement: comparison.markdown(a, b, times, list(judgement.findings), judgement.status),
-}
-#: Every file that a report may write.
-OUTPUTS = tuple(dict.fromkeys([*RUN_WRITERS, *COMPARISON_WRITERS]))
 
 
-def write_run(run: Run, judgement: Judgement, folder: Path) -> InputError | None:
-    """Write all files of a run into `folder`; returns the first error, after the others were tried."""
-    return _write({name: partial(make, run, judgement) for name, make in RUN_WRITERS.items()}, folder)
+#: The names of all files that reports write, for whoever cleans a folder.
+OUTPUTS = tuple(WRITERS)
 
 
-def write_comparison(a: Run, b: Run, times: InterleavedTimes, judgement: Judgement, folder: Path) -> InputError | None:
-    """Write all files of a comparison into `folder`; returns the first error, after the others were tried."""
-    return _write({name: partial(make, a, b, times, judgement) for name, make in COMPARISON_WRITERS.items()}, folder)
-
-
-def _write(files: Mapping[str, Callable[[], str]], folder: Path) -> InputError | None:
-    first: InputError | None = None
-    for name, make in files.items():
+def write(report: Report, folder: Path) -> list[InputError]:
+    """Writes all files into `folder`, each by rename; returns why some could not be, which stops no other."""
+    errors = []
+    for name, writer in WRITERS.items():
         try:
-            write_atomically(folder / name, make())
+            write_atomically(folder / name, writer(report))
         except InputError as error:
-            first = first or error
-        except Exception as error:  # noqa: BLE001  # a format that fails must not take the others with it
-            first = first or InputError(f"{folder / name}: cannot be made: {one_line(error)}; the verdicts stand")
-    return first
+            errors.append(error)
+        except Exception as error:  # noqa: BLE001  # a fault of one format costs no other
+            cause = f"{type(error).__name__}: {error}"
+            errors.append(InputError(f"{folder / name}: cannot be written: {cause}; please report this"))
+    return errors

@@ -1,4 +1,4 @@
-"""The pictures the articles draw, of what a run measured. matplotlib lives here and nowhere else."""
+"""The pictures of the articles, drawn from a run. matplotlib is imported here and nowhere else."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bnsuite.articles.evidence import Evidence
 from bnsuite.articles.figures import answers, curves, layers, sweeps
+from bnsuite.record.files import make_folder, write_atomically
 
-#: A new picture is a function in one of these modules and its name here.
+#: A new picture is a function in one of these modules, from evidence to names and contents of files, and its name here.
 PICTURES = (
     curves.losses,
     sweeps.learning_rates,
@@ -23,6 +24,15 @@ PICTURES = (
 
 
 def draw(evidence: Evidence, folder: Path) -> Iterator[Path]:
-    """Draw what the run has trainings for; yields each file that was written into `folder`."""
+    """Draws all pictures that the run has trainings for; yields each file that was written into `folder`.
+
+    The folder is made for the first one.
+    """
+    made = False
     for picture in PICTURES:
-        yield from picture(evidence, folder)
+        for name, content in picture(evidence):
+            if not made:
+                make_folder(folder)
+                made = True
+            write_atomically(folder / name, content)
+            yield folder / name

@@ -1,36 +1,39 @@
-"""What the trained networks answer: accuracy class by class in both modes, and the fitted curve."""
+"""The answers of trained networks: accuracy class by class in both modes, and the fitted curve."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 
 from matplotlib import rc_context
 
 from bnsuite.articles.evidence import Evidence
 from bnsuite.articles.figures import style
+from bnsuite.articles.figures.style import Pictures
 from bnsuite.record.details import Accuracy, Detail
 
 MODES = (("evaluation", "eval_mode", "#0072B2", ""), ("training", "train_mode", "#E69F00", "//"))
 
 
-def by_class(evidence: Evidence, folder: Path) -> Iterator[Path]:
-    """The second article's bars: accuracy of each class, in evaluation and in training mode, a panel a variant."""
+def _details(evidence: Evidence, workload: str, **settings: str) -> dict[str, tuple[Detail, ...]]:
+    """Returns the details of a training with and without batch norm, as far as they are known."""
+    cases = {norm: evidence.find(workload, norm, **settings) for norm in ("bn", "none")}
+    found = {norm: evidence.details.get(case, ()) for norm, case in cases.items() if case is not None}
+    return {norm: details for norm, details in found.items() if details}
+
+
+def by_class(evidence: Evidence) -> Pictures:
+    """Draws the second article's bars: accuracy of each class in both modes, a panel per normalization."""
     for data in ("mnist", "digits"):
-        cases = {v: f"train/mnist-mlp-sgd/{v}/data={data}" for v in ("bn", "none")}
-        known = {v: details for v, case in cases.items() if (details := evidence.details.get(case))}
-        if known:
-            yield from _by_class(evidence, folder, data, known)
+        if known := _details(evidence, "mnist-mlp-sgd", data=data):
+            yield from _by_class(evidence, data, known)
 
 
-def _by_class(evidence: Evidence, folder: Path, data: str, known: dict[str, tuple[Detail, ...]]) -> Iterator[Path]:
+def _by_class(evidence: Evidence, data: str, known: dict[str, tuple[Detail, ...]]) -> Pictures:
     with rc_context(style.SETTINGS):
         title = f"Accuracy by class, mnist-mlp-sgd on {data}"
-        seen = style.where(evidence.run, map(len, known.values()))
+        where = style.where(evidence.run, map(len, known.values()))
         picture = style.figure(
             8,
             3.4,
-            f"{title}\n({seen}; mean, whiskers from worst to best seed)",
+            f"{title}\n({where}; mean, whiskers from worst to best seed)",
         )
         panels = picture.subplots(1, len(known), sharey=True, squeeze=False)[0]
         lowest = 1.0
@@ -64,19 +67,15 @@ def _by_class(evidence: Evidence, folder: Path, data: str, known: dict[str, tupl
         panels[0].set_ylabel("share of right answers")
         panels[0].set_ylim(max(0.0, lowest - 0.05), 1.0)
         picture.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    yield from style.save(picture, folder, f"accuracy-by-class-{data}")
+    yield from style.save(picture, f"accuracy-by-class-{data}")
 
 
-def fitted(evidence: Evidence, folder: Path) -> Iterator[Path]:
-    """The third article's fit: test points, and what the networks with and without batch norm make of them."""
+def fitted(evidence: Evidence) -> Pictures:
+    """Draws the third article's fit: test points, and predictions with and without batch norm."""
     panels = {}
     for activation in ("tanh", "relu"):
-        cases = {v: f"train/bad-init-regression/{v}/act={activation}" for v in ("bn", "none")}
-        known = {
-            v: fits
-            for v, case in cases.items()
-            if (fits := [one.fitted for one in evidence.details.get(case, ()) if one.fitted])
-        }
+        details = _details(evidence, "bad-init-regression", act=activation)
+        known = {norm: fits for norm, some in details.items() if (fits := [one.fitted for one in some if one.fitted])}
         if known:
             panels[activation] = known
     if not panels:
@@ -103,4 +102,4 @@ def fitted(evidence: Evidence, folder: Path) -> Iterator[Path]:
             axes.set_ylim(min(points.y) - 5, max(points.y) + 5)
         picture.axes[0].set_ylabel("y")
         picture.axes[0].legend()
-    yield from style.save(picture, folder, "fit-bad-init-regression")
+    yield from style.save(picture, "fit-bad-init-regression")

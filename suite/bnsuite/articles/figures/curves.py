@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib import rc_context
 
 from bnsuite.articles.evidence import Evidence
 from bnsuite.articles.figures import style
+from bnsuite.articles.figures.style import Pictures
 from bnsuite.record.schema import CaseResult
 
-#: Workloads whose variants are drawn over one another, and the article they are from.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Workloads whose normalizations are drawn over one another, and their titles.
 WORKLOADS = {
     "synthetic-mlp": "MLP on synthetic data",
     "mnist-mlp": "MLP 128-64",
@@ -26,38 +29,36 @@ WORKLOADS = {
 }
 
 
-def losses(evidence: Evidence, folder: Path) -> Iterator[Path]:
-    """For each workload and setting: training and validation loss by epoch, a line a variant."""
+def losses(evidence: Evidence) -> Pictures:
+    """Draws training and validation loss by epoch for each workload and setting, a line per normalization."""
     for workload, name in WORKLOADS.items():
-        groups: dict[str, dict[str, CaseResult]] = {}
+        groups: dict[tuple[str, ...], dict[str, CaseResult]] = {}
         for case in evidence.trainings(workload):
-            _, _, variant, setting = case.split("/", 3)
-            groups.setdefault(setting, {})[variant] = evidence.training(case)
-        for setting, variants in groups.items():
-            yield from _losses(
-                evidence, folder, f"{name}, {setting.replace('/', ', ')}", f"loss-{workload}-{setting}", variants
-            )
+            norm = evidence.labels(case).get("norm", "")
+            groups.setdefault(evidence.settings(case), {})[norm] = evidence.training(case)
+        for settings, norms in groups.items():
+            picture = _losses(evidence, f"{name}, {', '.join(settings)}", norms, regression="regression" in workload)
+            yield from style.save(picture, style.file_name("loss", workload, *settings))
 
 
-def _losses(evidence: Evidence, folder: Path, title: str, name: str, variants: dict[str, CaseResult]) -> Iterator[Path]:
+def _losses(evidence: Evidence, title: str, norms: dict[str, CaseResult], *, regression: bool) -> Figure:
     with rc_context(style.SETTINGS):
-        where = style.where(evidence.run, (len(result.curves) for result in variants.values()))
+        where = style.where(evidence.run, (len(result.curves) for result in norms.values()))
         picture = style.figure(8, 3.4, f"{title}\n({where}; median and middle half of the seeds)")
         train, validation = picture.subplots(1, 2, sharey=True)
-        for variant in sorted(variants, key=style.ORDER.index):
-            result = variants[variant]
+        for norm in style.in_order(norms):
+            result = norms[norm]
             epochs = range(len(result.curves[0].val_loss))
-            style.band(train, list(epochs)[1:], [curve.train_loss for curve in result.curves], variant)
-            style.band(validation, list(epochs), [curve.val_loss for curve in result.curves], variant)
-        regression = "bad-init" in name
+            style.band(train, list(epochs)[1:], [curve.train_loss for curve in result.curves], norm)
+            style.band(validation, list(epochs), [curve.val_loss for curve in result.curves], norm)
         for axes, what in ((train, "training"), (validation, "validation")):
             axes.set_yscale("log")
             axes.set_xlabel("epoch")
             axes.set_title(f"{what} loss", fontsize=9)
         train.set_ylabel("mean squared error" if regression else "loss (nats)")
-        target = next(iter(variants.values())).case.target
+        target = next(iter(norms.values())).case.target
         if target is not None:
             validation.axhline(target, color="#777777", linewidth=0.8, linestyle=":")
             validation.annotate("target", (0, target), color="#777777", fontsize=8, va="bottom")
         validation.legend()
-    yield from style.save(picture, folder, name.replace("/", "-"))
+    return picture

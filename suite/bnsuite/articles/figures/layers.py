@@ -1,10 +1,9 @@
-"""What every layer sees over the epochs: histograms, as pictures and as an animation, and units that have stopped."""
+"""The values in every layer over the epochs: histograms, as pictures and as an animation, and dead units."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
@@ -12,8 +11,8 @@ from matplotlib.colors import PowerNorm
 
 from bnsuite.articles.evidence import Evidence
 from bnsuite.articles.figures import style
+from bnsuite.articles.figures.style import Pictures
 from bnsuite.record.details import Detail, Histogram
-from bnsuite.record.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,21 +28,19 @@ WHATS = ("pre-activation", "input")
 
 
 def _pairs(evidence: Evidence) -> Iterator[tuple[str, dict[str, tuple[Detail, ...]]]]:
-    """The probed trainings with and without batch norm: workload and setting, and the details by variant."""
+    """Yields the probed trainings with and without batch norm: workload and setting, and the details of both."""
     for workload in ("bad-init-regression", "cnn"):
-        for case in evidence.trainings(workload):
-            if "/none/" not in case:
-                continue
-            pair = {
-                variant: evidence.details.get(case.replace("/none/", f"/{variant}/"), ()) for variant in ("none", "bn")
-            }
-            known = {variant: details for variant, details in pair.items() if any(one.histograms for one in details)}
+        for none in evidence.trainings(workload, "none"):
+            rest = {name: one for name, one in evidence.labels(none).items() if name not in {"workload", "norm"}}
+            bn = evidence.find(workload, "bn", **rest)
+            found = {"none": evidence.details.get(none, ()), "bn": evidence.details.get(bn or "", ())}
+            known = {norm: details for norm, details in found.items() if any(one.histograms for one in details)}
             if known:
-                yield case.removeprefix("train/").replace("/none/", " "), known
+                yield evidence.place(none), known
 
 
 def _summed(details: Sequence[Detail], what: str) -> dict[str, tuple[Histogram, Array]]:
-    """For each layer one of the histograms and the shares of all seeds together, (epochs, bins)."""
+    """Returns one of each layer's histograms, and the shares of all seeds together, (epochs, bins)."""
     import numpy as np
 
     found: dict[str, tuple[Histogram, Array]] = {}
@@ -57,8 +54,8 @@ def _summed(details: Sequence[Detail], what: str) -> dict[str, tuple[Histogram, 
     }
 
 
-def over_epochs(evidence: Evidence, folder: Path) -> Iterator[Path]:
-    """A column a layer, a row for what its linear map gives and for what it gets, with and without BN."""
+def over_epochs(evidence: Evidence) -> Pictures:
+    """Draws a column per layer, and rows for pre-activations and inputs, with and without BN."""
     for where, known in _pairs(evidence):
         rows = [(variant, what, _summed(details, what)) for variant, details in known.items() for what in WHATS]
         columns = max(len(one) for _, _, one in rows)
@@ -90,11 +87,11 @@ def over_epochs(evidence: Evidence, folder: Path) -> Iterator[Path]:
                 axes_row[0].set_ylabel(f"{style.NAMES[variant]}\n{what}")
             for axes in grid[-1]:
                 axes.set_xlabel("epoch")
-        yield from style.save(picture, folder, f"layers-{where.replace(' ', '-')}")
+        yield from style.save(picture, style.file_name("layers", where))
 
 
-def stopped_units(evidence: Evidence, folder: Path) -> Iterator[Path]:
-    """The share of saturated tanh values or dead ReLU units in every layer, by epoch."""
+def stopped_units(evidence: Evidence) -> Pictures:
+    """Draws the share of saturated tanh values or dead ReLU units in every layer, by epoch."""
     from matplotlib import colormaps
 
     for where, known in _pairs(evidence):
@@ -121,15 +118,13 @@ def stopped_units(evidence: Evidence, folder: Path) -> Iterator[Path]:
                 axes.set_ylim(-3, 103)
             panels[0].set_ylabel(f"{what} (%)")
             picture.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
-        yield from style.save(picture, folder, f"units-{where.replace(' ', '-')}")
+        yield from style.save(picture, style.file_name("units", where))
 
 
-def animated(evidence: Evidence, folder: Path) -> Iterator[Path]:
-    """The histograms as bars that move from epoch to epoch: a GIF for each pair."""
+def animated(evidence: Evidence) -> Pictures:
+    """Draws the histograms as bars that move from epoch to epoch: a GIF for each pair."""
     for where, known in _pairs(evidence):
-        path = folder / f"layers-{where.replace(' ', '-')}.gif"
-        write_atomically(path, _gif(evidence, where, known))
-        yield path
+        yield f"{style.file_name('layers', where)}.gif", _gif(evidence, where, known)
 
 
 def _gif(evidence: Evidence, where: str, known: dict[str, tuple[Detail, ...]]) -> bytes:
@@ -175,7 +170,7 @@ def _gif(evidence: Evidence, where: str, known: dict[str, tuple[Detail, ...]]) -
 def _bars(
     axes: Axes, layer: int, by_variant: dict[str, dict[str, tuple[Histogram, Array]]]
 ) -> Iterator[tuple[StepPatch, Array]]:
-    """One layer's bars, with what they show at each epoch; an empty place where the layer has nothing to show."""
+    """Yields one layer's bars, with their heights at each epoch; its panel is hidden if it has none."""
     import numpy as np
 
     for variant, found in by_variant.items():

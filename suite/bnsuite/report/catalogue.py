@@ -1,0 +1,53 @@
+"""The list of cases (bytes moved, gates, needs), and the list of changes by accepting runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+
+from bnsuite.record.accept import Change
+from bnsuite.record.schema import PlannedCase
+from bnsuite.report import tabular, units
+from bnsuite.report.tabular import NOTHING
+
+HEADERS = ("case", "family", "gates", "profiles", "bytes moved", "data", "here")
+
+
+def cases(planned: Collection[PlannedCase], *, each_check: bool) -> str:
+    """Returns the catalogue as a table; checks are a row per family, or a row each."""
+    checks = [] if each_check else [case for case in planned if case.kind == "check"]
+    families = Counter((case.labels.get("gate", case.family), case.labels.get("family", "")) for case in checks)
+    rows = [
+        [f"{gate}/{family}/...", gate, units.count(count, "check"), *[NOTHING] * 4]
+        for (gate, family), count in families.items()
+    ]
+    rows += [
+        [
+            case.id,
+            case.family,
+            ", ".join(case.gates),
+            "quick, full" if "quick" in case.profiles else "full",
+            units.nbytes(case.nbytes) if case.nbytes else NOTHING,
+            case.dataset or NOTHING,
+            _here(case),
+        ]
+        for case in planned
+        if each_check or case.kind != "check"
+    ]
+    more = f", of which {len(checks)} are checks; -k lists them" if checks else ""
+    return f"{tabular.terminal(rows, HEADERS)}\n{units.count(len(planned), 'case')}{more}"
+
+
+def _here(case: PlannedCase) -> str:
+    """Returns what keeps a case from being measured here, as far as that is known before a device is chosen."""
+    if case.lacks:
+        return f"skipped: {', '.join(case.lacks)} {'is' if len(case.lacks) == 1 else 'are'} not installed"
+    if case.gpu_only:
+        return "on a GPU only"
+    return "data downloaded first" if case.to_download else NOTHING
+
+
+def changes(accepted: Iterable[Change]) -> str:
+    """Returns the changes by accepting runs, a row per case and kind of reference."""
+    rows = [[one.case, one.gate, one.what] for one in accepted]
+    return tabular.terminal(rows, ("case", "gate", "baseline"))

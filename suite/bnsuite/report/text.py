@@ -1,0 +1,48 @@
+"""Text from measured processes made harmless: one line, printable, of bounded length, and escaped for Markdown.
+
+Reasons, names of environments, versions and ids may hold anything that a measured process or a file says. Everything
+that is printed or written goes through here.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+
+#: Letters of one reason, of a sentence within it, and of one value.
+MAX_REASON, MAX_SENTENCE, MAX_VALUE = 1000, 400, 120
+#: Items of one list.
+MAX_ITEMS = 12
+
+#: What Markdown acts on wherever it stands; an underscore acts at the edge of a word alone.
+_MARKUP = re.compile(r"([\\`*\[\]|~])|(?<!\w)(_)|(_)(?!\w)")
+
+
+def one_line(text: str) -> str:
+    """Returns text as one line of printable letters; escape codes, control and bidi characters become "?"."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def clipped(text: str, most: int = MAX_VALUE) -> str:
+    """Returns text of at most about `most` letters, and says how many more there are."""
+    more = len(text) - most
+    return text if more <= 0 else f"{text[:most]}… ({more:,} more letters)"
+
+
+def listed(
+    items: Sequence[str], most: int = MAX_ITEMS, *, more: int = 0, between: str = ", ", letters: int = MAX_VALUE
+) -> str:
+    """Returns items joined, each of at most `letters`; of many the first ones, and how many are left out.
+
+    `more` counts those that were left out before.
+    """
+    shown = between.join(clipped(one, letters) for one in items[:most])
+    more += max(0, len(items) - most)
+    return f"{shown} and {more:,} more" if more else shown
+
+
+def markdown(text: str) -> str:
+    """Returns one line of text for Markdown and HTML: nothing in it is markup."""
+    escaped = html.escape(one_line(text), quote=False)
+    return _MARKUP.sub(lambda found: f"\\{found[0]}", escaped)

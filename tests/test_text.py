@@ -1,0 +1,86 @@
+"""Text from measured processes: it never makes a line of its own, moves a terminal, or becomes markup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bnsuite.judge.reason import text as because
+from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.record.interleaved import InterleavedTimes
+from bnsuite.record.schema import Run
+from bnsuite.report import comparison, table
+from bnsuite.report.text import clipped, listed, markdown, one_line
+from conftest import make_run, result, timing
+
+ESCAPES = "\x1b]0;pwned\x07\x1b[31mred <b>html</b>"
+MARKUP = "**bold** <script>alert(1)</script> [link](http://x) `code` | cell _em_ \u202e\r\nnewline"
+LAST_LINE = "\nnothing wrong: 100 PASS (exit status 0)"
+HOSTILE = f"{ESCAPES} {MARKUP}{LAST_LINE}"
+
+
+def test_one_line_is_printable() -> None:
+    """Escape codes, bells, bidi marks and every kind of line end are gone."""
+    line = one_line(HOSTILE + "\u2028\x85\x0b\x00")
+    assert line.isprintable()
+    assert one_line("a \t b\nc") == "a b c"
+
+
+def test_markdown_shows_what_was_said() -> None:
+    """HTML is escaped, and so are signs that Markdown acts on; an id stays readable."""
+    assert markdown("<b>&") == "&lt;b&gt;&amp;"
+    assert markdown("**x** [y](z) `c` a|b ~~d~~") == r"\*\*x\*\* \[y\](z) \`c\` a\|b \~\~d\~\~"
+    assert markdown("_em_ op/batch_norm1d/fwd-train") == r"\_em\_ op/batch_norm1d/fwd-train"
+
+
+def test_what_is_long_says_how_long() -> None:
+    assert clipped("x" * 130) == f"{'x' * 120}… (10 more letters)"
+    assert listed([str(n) for n in range(20)], 3) == "0, 1, 2 and 17 more"
+    assert listed(["a"], more=2) == "a and 2 more"
+
+
+def hostile_run() -> Run:
+    """A run all of whose texts are hostile."""
+    run = make_run(result("op/<script>", timings=(timing(1e-3),)))
+    environment = run.environment.model_copy(
+        update={"cpu": HOSTILE, "python": HOSTILE, "packages": {"torch": HOSTILE, HOSTILE: HOSTILE}}
+    )
+    options = run.options.model_copy(update={"implementation": HOSTILE})
+    return run.model_copy(
+        update={"environment": environment, "options": options, "finished": False, "ended_by": HOSTILE}
+    )
+
+
+FINDINGS = [
+    Finding(case="op/<script>", gate="timing", verdict=verdict, reason=because(HOSTILE), evidence={"metric": HOSTILE})
+    for verdict in (Verdict.FAILED, Verdict.SKIPPED)
+]
+
+
+def of_run(write: Callable[..., str]) -> str:
+    return write(hostile_run(), FINDINGS, ExitStatus.NOT_MEASURED)
+
+
+def of_comparison(write: Callable[..., str]) -> str:
+    times = InterleavedTimes(
+        schema=2, a=HOSTILE, b=HOSTILE, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
+    )
+    return write(make_run(), hostile_run(), times, FINDINGS, ExitStatus.NOT_MEASURED)
+
+
+@pytest.mark.parametrize("shown", [of_run(table.terminal), of_comparison(comparison.terminal)])
+def test_a_terminal_gets_lines_of_ours_alone(shown: str) -> None:
+    """No escape code, and no line that a measured process made up."""
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert not any(line.startswith("nothing wrong") for line in shown.split("\n"))
+    assert shown.splitlines()[-1].startswith("not measured as asked (")
+
+
+@pytest.mark.parametrize("written", [of_run(table.markdown), of_comparison(comparison.markdown)])
+def test_a_report_has_no_markup_of_others(written: str) -> None:
+    """Neither HTML nor emphasis, links, code or further cells of a table."""
+    assert all(line.isprintable() for line in written.split("\n"))
+    assert not any(line.startswith("nothing wrong") for line in written.split("\n"))
+    for sign in ("<b>", "<script>", "**bold**", "[link]", " `code`", " | cell", " _em_"):
+        assert sign not in written, sign
