@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
-from bnsuite.launch.session import Progress
+from bnsuite.launch.progress import Progress
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.report import comparison, progress, table
 from conftest import curve, make_run, result, timing, watched

@@ -147,6 +147,7 @@ def bisect(
     """
     from bnsuite.judge.bisect import Search, Seen, Told, judged
     from bnsuite.judge.verdict import Verdict
+    from bnsuite.launch.environments import EnvironmentUnavailableError
 
     search = Search.over(releases)
     good, bad = search.last_good, search.first_bad
@@ -166,10 +167,9 @@ def bisect(
             seen[release] = _seen(release, _compared(compare, wanted, release), sizes)
         except Exception as error:
             # What is not of this release would meet the others too.
-            if not isinstance(error, InputError) or not str(error).startswith(f"torch=={release}: "):
+            if not isinstance(error, EnvironmentUnavailableError) or error.environment != f"torch=={release}":
                 raise EndedError(_answer(search, seen, gate, ended=f"{_cause(error)}; "), error) from error
-            text = f"can't be had: {str(error).removeprefix(f'torch=={release}: ')}"
-            seen[release] = Seen(release=release, told=Told.SKIPPED, text=text)
+            seen[release] = Seen(release=release, told=Told.SKIPPED, text=f"can't be had: {error.cause}")
         except KeyboardInterrupt:
             return _answer(search, seen, gate, ended="interrupted; ")
         tell(_line(seen[release]))

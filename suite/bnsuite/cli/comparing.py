@@ -17,7 +17,7 @@ from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
 from bnsuite.launch.environments import Environment, parse
 from bnsuite.launch.interleaved.launches import InterleavedLaunches
-from bnsuite.launch.interleaved.sides import Comparison
+from bnsuite.launch.interleaved.sides import PairedSession
 from bnsuite.record import interleaved, pins
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 from bnsuite.record.pins import Pin
@@ -79,8 +79,6 @@ def compare(wanted: ComparisonRequest, shown_on: TextIO) -> ComparisonResult:
     judged.
     """
     sites = parse(wanted.a), parse(wanted.b)
-    for site in sites:
-        site.tell = remark
     known = pins.read(wanted.baselines)
     if not wanted.by_time:
         require_sides(wanted.folder)
@@ -94,15 +92,14 @@ def _compared(
     """The comparison of two places, with the folder its own."""
     shown, listen = listener(shown_on)
     ended_by: str | None = None
-    with Comparison(sites, wanted.options, wanted.folder, listen, wanted.data) as comparison:
-        comparison.prepare()
+    with PairedSession(sites, wanted.options, wanted.folder, listen, data=wanted.data, notify=remark) as comparison:
+        pair = comparison.prepare()
         forget_old(wanted.folder)
-        comparison.begin()
+        pair.begin()
         deadline = None if wanted.budget_s is None else monotonic() + wanted.budget_s
         turns = InterleavedLaunches(
-            comparison.sessions,
+            pair,
             wanted.folder,
-            comparison.listen,
             seed=random.SystemRandom().randrange(1 << 32) if wanted.seed is None else wanted.seed,
             most_launches=MAX_LAUNCHES[wanted.options[1].profile],
             budget_s=wanted.budget_s,
@@ -110,17 +107,16 @@ def _compared(
         )
         try:
             with shown:
-                measure(comparison, turns, deadline)
+                measure(comparison, pair, turns, deadline)
         except KeyboardInterrupt:
             ended_by = "interrupted"
         except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
             ended_by = str(error) if isinstance(error, InputError | NotMeasuredError) else one_line(error)
-            for session in comparison.sessions:
-                session.trouble()
+            for side in pair.sides:
+                side.session.keep_logs()
         with contextlib.suppress(InputError):  # what can't be written is told with the verdicts
-            comparison.end(ended_by)
-        a, b = (session.measured for session in comparison.sessions)
-    return replace(_judged(wanted, a, b, turns.times, known), warnings=comparison.all_warnings)
+            pair.end(ended_by)
+    return replace(_judged(wanted, pair.a.run, pair.b.run, turns.times, known), warnings=comparison.warnings)
 
 
 def _judged(

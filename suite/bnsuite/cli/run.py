@@ -15,7 +15,7 @@ from bnsuite.record.errors import InputError, one_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bnsuite.launch.session import Session
+    from bnsuite.launch.prepared import PreparedSession
     from bnsuite.record.reference import Reference
     from bnsuite.record.schema import RunOptions
 
@@ -46,24 +46,26 @@ def _run(request: RunOptions, options: argparse.Namespace, data: Path | None, fo
     """Measure into `folder`, judge and print."""
     from bnsuite.cli.conclude import conclude, reference_for
     from bnsuite.judge.gates import judge
+    from bnsuite.launch.progress import ProgressCounter
     from bnsuite.launch.session import Session
     from bnsuite.report.progress import listener
 
     shown, listen = listener(sys.stderr)
     trouble: Exception | None = None
-    with Session(request, folder, listen, data) as session:
-        reference = reference_for(session.prepare(), options)  # unusable baselines are found before the measuring
+    with Session(request, folder, ProgressCounter(listen), data, notify=remark) as session:
+        prepared = session.prepare()
+        reference = reference_for(prepared.run, options)  # unusable baselines are found before the measuring
         forget_old(folder)
-        session.begin()
+        prepared.begin()
         try:
             with shown:
-                _measure(session, reference)
+                _measure(prepared, reference)
         except KeyboardInterrupt:
-            session.end("interrupted")
+            prepared.end("interrupted")
         except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
             trouble = error
-            session.end(str(error) if isinstance(error, InputError) else one_line(error))
-        run = session.measured
+            prepared.end(str(error) if isinstance(error, InputError) else one_line(error))
+        run = prepared.run
     if by_time:
         point_latest_to(folder)
     for warning in session.warnings:
@@ -80,13 +82,13 @@ def _run(request: RunOptions, options: argparse.Namespace, data: Path | None, fo
     return status
 
 
-def _measure(session: Session, reference: Reference) -> None:
+def _measure(session: PreparedSession, reference: Reference) -> None:
     from bnsuite.judge.gates import judge
     from bnsuite.judge.verdict import Verdict
     from bnsuite.launch.launches import Launches
 
-    session.look()
-    session.follow_curves()
+    session.run_checks()
+    session.run_trainings()
     launches = Launches(session)
     run = launches.time()
     slower = {one.case for one in judge(run, reference) if (one.gate, one.verdict) == ("timing", Verdict.REGRESSED)}

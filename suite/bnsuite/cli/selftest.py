@@ -209,10 +209,11 @@ def _compare(
 def _trial(
     where: Where, kind: str, plan: Plan, judged: ComparisonResult, *, seed: int, started: str, wall_s: float
 ) -> Trial:
-    from bnsuite.record.selftest import Seen, Trial, values_of
+    from bnsuite.judge.blocks import values_by_case
+    from bnsuite.record.selftest import Seen, Trial
 
     environment = judged.b.environment
-    values = values_of(judged.times)
+    values = values_by_case(judged.times)
     return Trial(
         schema=Trial.SCHEMA,
         kind=kind,

@@ -157,7 +157,20 @@ def _settle(request: Request) -> Answer:
     gc.collect()
     gc.freeze()  # what was imported stays: letting go of a case need not look through it again, 0.1 s each time
     bench.pin(request["cores"])
-    return {}
+    return {"tunables": os.environ.get("GLIBC_TUNABLES")}
+
+
+def _time_case(request: Request) -> Answer:
+    """Returns one case's timing, as a pytest item makes it, or why there is nothing to be timed."""
+    from bnsuite.cases import implementation
+    from bnsuite.measure import timed_launch
+
+    try:
+        return {"timing": timed_launch.time_case(request["case"], request["device"]), "skipped": None}
+    except NotImplementedError as reason:
+        if implementation.named() is None:
+            raise
+        return {"timing": None, "skipped": implementation.refusal(reason)}
 
 
 @cache
@@ -215,6 +228,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "stage": _stage,
     "check": _check,
     "curve": _curve,
+    "time_case": _time_case,
     "settle": _settle,
     "ready": _ready,
     "move": _move,
