@@ -19,6 +19,7 @@ from bnsuite.launch.process.child import Child, ChildError, SilentError
 from bnsuite.launch.process.messages import Catalogue, EnvironmentAnswer, TrainingAnswer
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import RequestFailedError, Worker
+from bnsuite.record.errors import InputError
 
 Make = Callable[..., Child]
 
@@ -127,6 +128,51 @@ def test_grandchildren_end_with_it(make: Make) -> None:
     grandchild = int(child.receive(10) or 0)
     child.end()
     assert gone(grandchild)
+
+
+def test_what_left_its_group_ends_with_it(make: Make) -> None:
+    """A daemon in a session of its own is ended as well."""
+    child = make(
+        "import subprocess; p = subprocess.Popen(['sleep', '600'], start_new_session=True); "
+        "os.write(fd, b'%d\\n' % p.pid); time.sleep(600)"
+    )
+    daemon = int(child.receive(10) or 0)
+    child.end()
+    assert gone(daemon)
+
+
+def test_messages_come_without_standard_streams_too(tmp_path: Path) -> None:
+    """As in a command that was started with stderr closed: no pipe takes the number of a standard stream."""
+    code = (
+        "import os, sys\nos.close(0)\nos.close(2)\nfrom pathlib import Path\n"
+        "from bnsuite.launch.process.child import Child\n"
+        "command = [sys.executable, '-c', 'import os, sys; os.write(int(sys.argv[1]), b\"one\\\\n\")', '{fd}']\n"
+        "folder = Path(sys.argv[1])\n"
+        "child = Child(command, environment={}, folder=folder, log=folder / 'log', own_pipe=True)\n"
+        "print(child.receive(20))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.stdout == "one\n"
+
+
+def test_a_full_disk_is_named_with_the_status(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process could not even log why it ended."""
+    monkeypatch.setattr("bnsuite.launch.process.child.room_bytes", lambda _: 4 << 10)
+    child = make("sys.exit(1)")
+    assert child.receive(10) is None
+    reason = child.exit_reason()
+    assert reason.startswith("the process ended with status 1; ")
+    assert reason.endswith(" has 4 KiB left: free some space, or set TMPDIR to another folder")
+
+
+def test_a_folder_that_was_removed_is_named(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a relative PYTHONPATH needs it; an absolute one does not."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    assert make("os.write(fd, b'one\\n')", PYTHONPATH="/elsewhere").receive(10) == "one"
+    with pytest.raises(InputError, match="the current folder was removed; change to one that exists"):
+        make("", PYTHONPATH="patched")
 
 
 def gone(pid: int) -> bool:

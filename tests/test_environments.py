@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 
@@ -25,7 +25,8 @@ from bnsuite.record.errors import InputError
 from conftest import ROOT
 
 CATALOGUE = {"do": "catalogue", "profile": "quick"}
-OURS = sysconfig.get_path("purelib")
+#: The folder that has torch, wherever this interpreter finds it.
+OURS = str(Path(find_spec("torch").origin).parents[1])
 
 StartWorker = Callable[[str], Worker]
 
