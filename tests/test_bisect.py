@@ -20,6 +20,7 @@ from bnsuite.judge import gates
 from bnsuite.judge.bisect import Assessment, BisectAnswer, BisectStep, Search, assess, comparable
 from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.launch.environments import EnvironmentUnavailableError
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import ResultsFolder
 from bnsuite.record.interleaved import InterleavedTimes
@@ -274,7 +275,7 @@ def test_ends_that_can_not_be_told_apart_end_it(end: list[Finding] | str, capsys
 
 def test_a_release_that_can_not_be_had_is_gone_around(capsys: pytest.CaptureFixture[str]) -> None:
     """By name, with the reason."""
-    gone = InputError("torch==2.6.0: the package index can't be reached; connect this machine")
+    gone = EnvironmentUnavailableError("torch==2.6.0", "the package index can't be reached; connect this machine")
     status, _ = ran({"2.5.0": GOOD, "2.6.0": gone, "2.7.0": BAD, "2.8.0": BAD})
     out = capsys.readouterr().out
     assert "torch 2.6.0: skipped: not available: the package index can't be reached; connect this machine\n" in out

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from bnsuite.cases import data, profile
+from bnsuite.launch.environments import Here
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.child import Child, ChildError, SilentError
 from bnsuite.launch.process.messages import Catalogue, EnvironmentAnswer, TrainingAnswer
+from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import RequestFailedError, Worker
+from bnsuite.record.errors import InputError
 
 Make = Callable[..., Child]
 
@@ -108,7 +111,7 @@ def test_what_is_printed_while_it_is_waited_for_is_let_go_of_too(
 ) -> None:
     """A print that was left in a kernel fills no disk; the message that follows is heard, and the last words are."""
     monkeypatch.setattr("bnsuite.launch.process.child.MAX_LOG_BYTES", 1000)
-    monkeypatch.setattr("bnsuite.launch.process.child.LOOK_S", 0.1)
+    monkeypatch.setattr("bnsuite.launch.process.child.POLL_S", 0.1)
     code = "os.write(2, b'x' * 5000); time.sleep(2); os.write(fd, b'one\\n'); os.write(2, b'the end'); sys.exit(3)"
     child = make(code)
     assert child.receive(60) == "one"
@@ -125,6 +128,51 @@ def test_grandchildren_end_with_it(make: Make) -> None:
     grandchild = int(child.receive(10) or 0)
     child.end()
     assert gone(grandchild)
+
+
+def test_what_left_its_group_ends_with_it(make: Make) -> None:
+    """A daemon in a session of its own is ended as well."""
+    child = make(
+        "import subprocess; p = subprocess.Popen(['sleep', '600'], start_new_session=True); "
+        "os.write(fd, b'%d\\n' % p.pid); time.sleep(600)"
+    )
+    daemon = int(child.receive(10) or 0)
+    child.end()
+    assert gone(daemon)
+
+
+def test_messages_come_without_standard_streams_too(tmp_path: Path) -> None:
+    """As in a command that was started with stderr closed: no pipe takes the number of a standard stream."""
+    code = (
+        "import os, sys\nos.close(0)\nos.close(2)\nfrom pathlib import Path\n"
+        "from bnsuite.launch.process.child import Child\n"
+        "command = [sys.executable, '-c', 'import os, sys; os.write(int(sys.argv[1]), b\"one\\\\n\")', '{fd}']\n"
+        "folder = Path(sys.argv[1])\n"
+        "child = Child(command, environment={}, folder=folder, log=folder / 'log', own_pipe=True)\n"
+        "print(child.receive(20))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.stdout == "one\n"
+
+
+def test_a_full_disk_is_named_with_the_status(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process could not even log why it ended."""
+    monkeypatch.setattr("bnsuite.launch.process.child.room_bytes", lambda _: 4 << 10)
+    child = make("sys.exit(1)")
+    assert child.receive(10) is None
+    reason = child.exit_reason()
+    assert reason.startswith("the process ended with status 1; ")
+    assert reason.endswith(" has 4 KiB left: free some space, or set TMPDIR to another folder")
+
+
+def test_a_folder_that_was_removed_is_named(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a relative PYTHONPATH needs it; an absolute one does not."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    assert make("os.write(fd, b'one\\n')", PYTHONPATH="/elsewhere").receive(10) == "one"
+    with pytest.raises(InputError, match="the current folder was removed; change to one that exists"):
+        make("", PYTHONPATH="patched")
 
 
 def gone(pid: int) -> bool:
@@ -149,9 +197,7 @@ def test_writing_to_a_dead_child_is_its_error(make: Make) -> None:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
-    worker = Worker(
-        tmp_path, "worker", threads=1, stage=tmp_path / "data", cores=[], torch_first=False, implementation=None
-    )
+    worker = Worker(WorkerOptions("worker", tmp_path, tmp_path / "data"), Here())
     yield worker
     worker.end()
 
@@ -175,8 +221,8 @@ def test_a_worker_answers(worker: Worker, tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_replaced(worker: Worker) -> None:
     """The request that it died of fails; the next one is answered by a new process."""
     worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60)
-    assert worker._link is not None
-    worker._link.kill()
+    assert worker._process is not None
+    worker._process.kill()
     with pytest.raises(ChildError, match="SIGKILL"):
         worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60)
     assert worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60).cases
@@ -194,10 +240,11 @@ def test_a_measured_process_does_not_outlive_the_coordinator(tmp_path: Path) -> 
     code = (
         "import sys\nfrom pathlib import Path\nfrom bnsuite.launch.process.worker import Worker\n"
         "from bnsuite.launch.process.messages import Catalogue\n"
-        "more = dict(threads=1, stage=Path('x'), cores=[], torch_first=False, implementation=None)\n"
-        "w = Worker(Path(sys.argv[1]), 'w', **more)\n"
+        "from bnsuite.launch.process.options import WorkerOptions\n"
+        "from bnsuite.launch.environments import Here\n"
+        "w = Worker(WorkerOptions('w', Path(sys.argv[1]), Path('x')), Here())\n"
         "w.ask({'do': 'catalogue', 'profile': 'quick'}, Catalogue, 60)\n"
-        "print(w._link._process.pid, flush=True)\nimport time; time.sleep(600)"
+        "print(w._process._process.pid, flush=True)\nimport time; time.sleep(600)"
     )
     coordinator = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert coordinator.stdout is not None
@@ -230,7 +277,7 @@ def test_quiet_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The heap is kept, threads are fixed, and a user's pytest options do not leak in."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--pdb")
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
-    made = isolation.environment(1, tmp_path, MORE="x")
+    made = isolation.process_environment(WorkerOptions("x", tmp_path, tmp_path), MORE="x")
     assert "PYTEST_ADDOPTS" not in made
     assert made["OMP_NUM_THREADS"] == "1"
     assert made["MORE"] == "x"
@@ -262,7 +309,7 @@ def test_workers_have_cores_for_their_threads(
 ) -> None:
     """Side by side, `threads` cores each, no more than the container's share of time and eight in all."""
     monkeypatch.setattr(isolation, "_cpu_quota", lambda: quota)
-    assert isolation.side_by_side(threads, given) == workers
+    assert isolation.pool_cores(threads, given) == workers
 
 
 def test_the_coordinator_steps_aside_and_comes_back() -> None:

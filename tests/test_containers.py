@@ -20,13 +20,15 @@ import pytest
 from docker.errors import APIError
 
 from bnsuite.cases import profile
+from bnsuite.launch.datasets import ask_stage
 from bnsuite.launch.environments import image as image_site
 from bnsuite.launch.environments import parse
 from bnsuite.launch.environments.engine import COORDINATOR, labels
 from bnsuite.launch.process.child import ChildError
 from bnsuite.launch.process.messages import Catalogue, TrainingAnswer
+from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import RequestFailedError, Worker
-from bnsuite.launch.queries import ask_environment, ask_stage
+from bnsuite.launch.queries import ask_environment
 from bnsuite.record.errors import InputError
 
 START = {"do": "start"}
@@ -49,7 +51,7 @@ def test_a_worker_in_an_image_answers_as_one_here(client: Any, base: str, worker
     assert ask_stage(["synthetic"], tmp_path / "stage", None, worker(".")) == {}
     assert len(there.ask(CATALOGUE, Catalogue, 60).cases) == len(profile("quick"))
     assert there.ask(request, TrainingAnswer, 120).curve == here.ask(request, TrainingAnswer, 120).curve
-    device, environment = ask_environment("cpu", there, "B")
+    device, environment = ask_environment("cpu", there)
     assert (device, environment.threads) == ("cpu", 1)
     assert int(environment.variables["MALLOC_MMAP_THRESHOLD_"]) > 1 << 30
     there.end()
@@ -104,16 +106,14 @@ def worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
 
     def start(text: str, *, device: str = "cpu", implementation: str | None = None) -> Worker:
         site = parse(text)
-        worker = Worker(
-            *(tmp_path, f"worker-{len(made)}"),
-            threads=1,
-            stage=tmp_path / "stage",
-            cores=[],
-            torch_first=False,
+        options = WorkerOptions(
+            f"worker-{len(made)}",
+            tmp_path,
+            tmp_path / "stage",
             implementation=implementation,
-            site=site,
             device=device,
         )
+        worker = Worker(options, site)
         made.append((worker, site))
         return worker
 
@@ -186,11 +186,11 @@ def test_noise_in_an_image_is_no_answer(image: Any, worker: Any, tmp_path: Path)
 @pytest.mark.parametrize(
     ("files", "lines", "said"),
     [
-        ({"torch": "raise ModuleNotFoundError(\"No module named 'torch'\")"}, (), "B: torch is not installed there; "),
+        ({"torch": "raise ModuleNotFoundError(\"No module named 'torch'\")"}, (), ": torch is not installed there; "),
         (
             {"torch": "import os; os.kill(os.getpid(), 11)"},
             (),
-            "B: no worker starts there: the process was ended by S",
+            ": no worker starts there: the process was ended by S",
         ),
         (
             {"torch": "import os; os.kill(os.getpid(), 9)"},
@@ -218,7 +218,7 @@ def test_an_image_that_cannot_be_judged_is_told(
     """In one line, and nothing is left."""
     one = worker(image(*lines, **files))
     with pytest.raises(InputError) as caught:
-        ask_environment("cpu", one, "B")
+        ask_environment("cpu", one)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert soon(lambda: not ours())
@@ -240,9 +240,9 @@ def test_a_user_s_own_layer_comes_along(base: str, worker: Any, tmp_path: Path) 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "layer.py").write_text("from torch.nn import BatchNorm2d as factory\n")
     file = tmp_path / "mine" / "layer.py"
-    assert ask_environment("cpu", worker(f"docker:{base}", implementation=f"{file}:factory"), "B")[0] == "cpu"
+    assert ask_environment("cpu", worker(f"docker:{base}", implementation=f"{file}:factory"))[0] == "cpu"
     with pytest.raises(InputError, match="has no callable 'other'"):
-        ask_environment("cpu", worker(f"docker:{base}", implementation=f"{file}:other"), "B")
+        ask_environment("cpu", worker(f"docker:{base}", implementation=f"{file}:other"))
 
 
 def test_an_image_that_is_not_there_is_told(client: Any) -> None:
@@ -283,10 +283,10 @@ import sys, time
 from pathlib import Path
 from bnsuite.launch.environments import parse
 from bnsuite.launch.process.messages import Catalogue
+from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import Worker
 site, scratch = parse(sys.argv[1]), Path(sys.argv[2])
-more = dict(threads=1, stage=scratch / "stage", cores=[], torch_first=False, implementation=None, site=site)
-worker = Worker(scratch, "w", **more)
+worker = Worker(WorkerOptions("w", scratch, scratch / "stage"), site)
 worker.ask({"do": "catalogue", "profile": "quick"}, Catalogue, 60)
 print("ready", flush=True)
 worker.ask({"do": "start"}, Catalogue, 600)

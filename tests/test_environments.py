@@ -5,18 +5,19 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
 from bnsuite.cases import profile
-from bnsuite.launch.environments import Here, parse
+from bnsuite.launch.environments import EnvironmentUnavailableError, Here, parse
 from bnsuite.launch.environments.bundle import inner_half
 from bnsuite.launch.process.child import ChildError
 from bnsuite.launch.process.messages import Catalogue, CheckAnswer
+from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.pool import Job, ask_all
 from bnsuite.launch.process.worker import Worker
 from bnsuite.launch.queries import ask_environment, catalogue
@@ -24,7 +25,8 @@ from bnsuite.record.errors import InputError
 from conftest import ROOT
 
 CATALOGUE = {"do": "catalogue", "profile": "quick"}
-OURS = sysconfig.get_path("purelib")
+#: The folder that has torch, wherever this interpreter finds it.
+OURS = str(Path(find_spec("torch").origin).parents[1])
 
 StartWorker = Callable[[str], Worker]
 
@@ -36,19 +38,9 @@ def worker(tmp_path: Path) -> Iterator[StartWorker]:
     (tmp_path / "scratch").mkdir()
 
     def start(text: str, name: str = "worker") -> Worker:
-        site = parse(text)
-        site.prepare()
-        workers.append(
-            Worker(
-                *(tmp_path / "scratch", name),
-                threads=1,
-                stage=tmp_path / "stage",
-                cores=[],
-                torch_first=False,
-                implementation=None,
-                site=site,
-            )
-        )
+        environment = parse(text)
+        environment.prepare()
+        workers.append(Worker(WorkerOptions(name, tmp_path / "scratch", tmp_path / "stage"), environment))
         return workers[-1]
 
     yield start
@@ -82,12 +74,13 @@ def site_packages(venv: Path) -> Path:
     return found
 
 
-def refused(worker: Worker, name: str = "B") -> str:
-    """What is said of an environment that can't be judged."""
-    with pytest.raises(InputError) as caught:
-        ask_environment("cpu", worker, name)
+def refused(worker: Worker) -> str:
+    """Returns why an environment can't be judged; the error names it."""
+    with pytest.raises(EnvironmentUnavailableError) as caught:
+        ask_environment("cpu", worker)
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert str(caught.value) == f"{worker.environment.name}: {caught.value.cause}"
+    return caught.value.cause
 
 
 @pytest.mark.parametrize("text", ["", "python", "python:", "/usr/bin/python3", "docker:", "torch=2.4", "conda:base"])
@@ -112,7 +105,7 @@ def test_a_virtual_environment_is_judged_by_its_folder(venv: Path, worker: Start
     """Its own interpreter runs, on its own packages."""
     (site_packages(venv) / "there.pth").write_text(OURS)
     (site_packages(venv) / "notes-1.0.dist-info").mkdir()
-    device, environment = ask_environment("cpu", worker(f"python:{venv}"), "B")
+    device, environment = ask_environment("cpu", worker(f"python:{venv}"))
     assert device == "cpu"
     assert environment.threads == 1
     assert "torch" in environment.packages
@@ -133,7 +126,7 @@ def test_nothing_of_ours_leaks_into_another_interpreter(venv: Path, worker: Star
         "cases",
         "measure",
     ]
-    assert refused(one) == "B: torch is not installed there; name one that holds torch 2.4 or newer"
+    assert refused(one) == "torch is not installed there; name one that holds torch 2.4 or newer"
 
 
 def test_what_an_interpreter_does_by_itself_is_part_of_it(
@@ -241,14 +234,14 @@ def fake_torch(venv: Path, code: str, version: str) -> None:
 @pytest.mark.parametrize(
     ("code", "version", "said"),
     [
-        ("", "2.3.1+cu121", "B: holds torch 2.3.1+cu121; what is judged must be torch 2.4 or newer"),
-        ("", "1.13.0", "B: holds torch 1.13.0; "),
+        ("", "2.3.1+cu121", "holds torch 2.3.1+cu121; what is judged must be torch 2.4 or newer"),
+        ("", "1.13.0", "holds torch 1.13.0; "),
         (
             "raise ImportError('libcudnn.so.9: cannot open\\nsecond line')",
             "2.4.0",
             "ImportError: libcudnn.so.9: cannot o",
         ),
-        ("import os; os.abort()", "2.4.0", "B: no worker starts there: the process was ended by SIGABRT"),
+        ("import os; os.abort()", "2.4.0", "no worker starts there: the process was ended by SIGABRT"),
         (
             "import os; os.kill(os.getpid(), 9)",
             "2.4.0",
@@ -266,16 +259,19 @@ def test_a_torch_that_cannot_be_judged_is_told(
 
 def test_a_device_that_is_not_there_is_told_of_its_environment(worker: StartWorker) -> None:
     """By its name, but for this interpreter, which is meant where none is named."""
-    with pytest.raises(InputError, match=r"^B: --device cuda:99: "):
-        ask_environment("cuda:99", worker("."), "B")
+    name = f"python:{sys.executable}"
+    with pytest.raises(InputError, match=rf"^{name}: --device cuda:99: "):
+        ask_environment("cuda:99", worker(name))
     with pytest.raises(InputError, match=r"^--device cuda:99: "):
-        ask_environment("cuda:99", worker("."), ".")
+        ask_environment("cuda:99", worker("."))
 
 
-def test_a_catalogue_that_cannot_be_had_is_told_of_its_environment(script: Callable[[str], str]) -> None:
-    site = parse(script("#!/bin/sh\nexit 3\n"))
+def test_a_catalogue_that_cannot_be_had_is_told_of_its_environment(
+    script: Callable[[str], str], worker: StartWorker
+) -> None:
+    one = worker(script("#!/bin/sh\nexit 3\n"))
     with pytest.raises(InputError, match=r"^python:\S+: no worker starts there: the process ended with status 3$"):
-        catalogue("quick", None, None, None, site)
+        catalogue("quick", None, None, one)
 
 
 ANSWERING = """#!{python} -S

@@ -20,7 +20,7 @@ from bnsuite.measure.devices import registry
 from bnsuite.measure.fault_injection import NO_FAULT, InjectedFault
 from bnsuite.measure.interleaved import InterleavedCase, pin, ready
 from bnsuite.measure.timed_case import build
-from fakes import SUMMARY, FakeCase, FakeDevice
+from fake_device import SUMMARY, FakeCase, FakeDevice
 
 LAYER = "op/batch_norm1d/fwd-eval/f32/nc/64x128"
 TRAINING = "train/synthetic-mlp/bn/lr=0.01"

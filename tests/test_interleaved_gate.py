@@ -8,7 +8,7 @@ from math import exp, log1p, sqrt
 
 import pytest
 
-from bnsuite.judge import interleaved
+from bnsuite.judge import blocks, interleaved
 from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.interleaved import Decision, decide
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict, exit_status
@@ -28,8 +28,8 @@ def pairs(
 ) -> PairedLaunch:
     """A launch whose value is this (log scale)."""
     return PairedLaunch(
-        a_s=(1e-3,) * 4,
-        b_s=(1e-3 * exp(value),) * 4,
+        a_rounds_s=((1e-3,),) * 4,
+        b_rounds_s=((1e-3 * exp(value),),) * 4,
         a_first=(True, False, True, False),
         layouts=(0, 0, 1, 1),
         a_shares=(share,) * 4,
@@ -46,21 +46,21 @@ def test_half_of_the_pairs_decide_a_launch() -> None:
     ratios = (0.01, 0.012, -1.4, 0.02, 0.014, -1.4, 0.016, 0.02)
     launch = pairs(0.0).model_copy(
         update={
-            "a_s": (1e-3,) * 8,
-            "b_s": tuple(1e-3 * exp(ratio) for ratio in ratios),
+            "a_rounds_s": ((1e-3,),) * 8,
+            "b_rounds_s": tuple((1e-3 * exp(ratio),) for ratio in ratios),
             **dict.fromkeys(("a_shares", "b_shares"), (1.0,) * 8),
             "layouts": (0, 0, 1, 1, 2, 2, 3, 3),
         }
     )
-    assert launch.value == pytest.approx((0.01 + 0.012 + 0.014 + 0.016) / 4)
+    assert blocks.value(launch) == pytest.approx((0.01 + 0.012 + 0.014 + 0.016) / 4)
 
 
 def launch(a_shares: list[float], b_shares: list[float], slow: float = 0.1) -> float | None:
     """The value of a launch in which the pairs with a lack of processor time on B's side are slower by `slower`."""
     count = len(a_shares)
-    return PairedLaunch(
-        a_s=(1e-3,) * count,
-        b_s=tuple(1e-3 * exp(slow) if share < 1 else 1e-3 for share in b_shares),
+    made = PairedLaunch(
+        a_rounds_s=((1e-3,),) * count,
+        b_rounds_s=tuple((1e-3 * exp(slow) if share < 1 else 1e-3,) for share in b_shares),
         a_first=(True, False) * (count // 2),
         layouts=(0,) * count,
         a_shares=tuple(a_shares),
@@ -68,7 +68,8 @@ def launch(a_shares: list[float], b_shares: list[float], slow: float = 0.1) -> f
         iterations=1,
         rounds=1,
         confirms=False,
-    ).value
+    )
+    return blocks.value(made)
 
 
 def test_what_a_side_does_by_itself_is_no_disturbance() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from bnsuite.launch.environments import parse
 from bnsuite.launch.environments.release import Release, cause
+from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import Worker
 from bnsuite.launch.queries import ask_environment
 from bnsuite.record.errors import InputError
@@ -49,12 +50,9 @@ def test_a_release_is_made_once_under_a_lock(cache: Path, monkeypatch: pytest.Mo
     (cache / "torch-2.4.7.dist-info").mkdir()
     (cache / "torch-2.4.7.dist-info" / "METADATA").write_text("Name: torch\nVersion: 2.4.7\n")
     told: list[str] = []
-    sites = [parse("torch==2.4.7") for _ in range(2)]
-    for site in sites:
-        site.tell = told.append
-    other = threading.Thread(target=sites[0].prepare)
+    other = threading.Thread(target=parse("torch==2.4.7").prepare, args=(told.append,))
     other.start()
-    sites[1].prepare()
+    parse("torch==2.4.7").prepare(told.append)
     other.join()
     assert sum(words == "making a virtual environment with torch==2.4.7, once" for words in told) == 1
     assert (cache / key("2.4.7") / "bin" / "python").exists()
@@ -70,10 +68,14 @@ def test_a_maker_waits_for_another_process(cache: Path) -> None:
     cache.mkdir(parents=True)
     heard = threading.Event()
     site = parse("torch==2.5.9")
-    site.tell = lambda words: heard.set() if "just being made by another process" in words else pytest.fail(words)
+
+    def notify(words: str) -> None:
+        assert "just being made by another process" in words
+        heard.set()
+
     with (cache / f"{key('2.5.9')}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        waiting = threading.Thread(target=site.prepare)
+        waiting = threading.Thread(target=site.prepare, args=(notify,))
         waiting.start()
         assert heard.wait(20)
         made = cache / key("2.5.9") / "bin" / "python"
@@ -101,17 +103,9 @@ def test_a_release_that_was_taken_apart_is_told_with_the_mend(cache: Path, tmp_p
     (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     (folder / "bin" / "python").chmod(0o755)
     site.prepare()
-    worker = Worker(
-        *(tmp_path, "worker"),
-        threads=1,
-        stage=tmp_path,
-        cores=[],
-        torch_first=False,
-        implementation=None,
-        site=site,
-    )
+    worker = Worker(WorkerOptions("worker", tmp_path, tmp_path), site)
     with pytest.raises(InputError, match=f"torch is not installed there; remove {folder}, and it is made anew$"):
-        ask_environment("cpu", worker, site.name, site.hint)
+        ask_environment("cpu", worker)
 
 
 def refused(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
-from bnsuite.launch.session import Progress
+from bnsuite.launch.progress import Progress
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.report import comparison, progress, table
 from bnsuite.report.summary import last_line

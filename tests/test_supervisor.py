@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from docker.errors import APIError, DockerException
 
-from bnsuite.launch.environments import engine, parse
+from bnsuite.launch.environments import parse
 from bnsuite.launch.environments.container import Frames
 from bnsuite.launch.environments.engine import explained
 from bnsuite.record.errors import InputError
@@ -70,19 +70,6 @@ def test_an_engine_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 START = {"do": "start"}
-
-
-def test_a_coordinator_that_can_not_be_seen_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is surely gone is swept away: a process that has ended, or another one of its number."""
-    mine = os.getpid()
-    assert not engine._dead(mine, str(engine._started(mine)))
-    assert engine._dead(mine, "1")
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    assert engine._dead(ended.pid, "1")
-    monkeypatch.setattr(engine, "_started", lambda _: None)  # as where /proc is mounted with hidepid
-    assert not engine._dead(mine, "1")
-    assert engine._dead(ended.pid, "1")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from bnsuite.cases.execution import Execution
 from bnsuite.measure import devices
 from bnsuite.measure.clock import time_rounds
 from bnsuite.measure.timed_case import RATIO, RUN, CoreShare, Policy, TimedCase, TimedRatio, seconds_of_case
-from fakes import SUMMARY, FakeCase, FakeDevice, FakeRatio
+from fake_device import SUMMARY, FakeCase, FakeDevice, FakeRatio
 
 
 def drive(timed: TimedCase, device: FakeDevice) -> list[float]:

@@ -18,7 +18,7 @@ from bnsuite.experiments.events import (
     TrialDropped,
     TrialEnded,
 )
-from bnsuite.launch.session import Progress
+from bnsuite.launch.progress import Progress
 from bnsuite.record.errors import InputError
 
 

@@ -15,7 +15,7 @@ from bnsuite.judge.comparison import cut_short, judge
 from bnsuite.judge.verdict import Finding
 from bnsuite.launch.environments import Environment, parse
 from bnsuite.launch.interleaved.launches import InterleavedLaunches
-from bnsuite.launch.interleaved.sides import Sides
+from bnsuite.launch.interleaved.sides import PairedSession
 from bnsuite.record import interleaved, pins
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 from bnsuite.record.folder import ResultsFolder
@@ -68,8 +68,6 @@ def compare(request: ComparisonRequest, notify: Notify) -> ComparisonResult:
     measuring later is recorded in the runs, and what was measured is judged.
     """
     environments = parse(request.a), parse(request.b)
-    for environment in environments:
-        environment.tell = lambda text: notify(Remark(text))
     known = pins.read(request.baselines)
     if not request.folder.named_by_time:
         request.folder.require_no_other_sides()
@@ -83,29 +81,35 @@ def _measured(
 ) -> tuple[Run, Run, interleaved.InterleavedTimes, tuple[str, ...]]:
     """Returns both runs, their times, and warnings."""
     folder, ended_by = request.folder, None
-    with Sides(environments, request.options, folder.path, notify, request.data, injected=request.injected) as sides:
-        sides.prepare()
+    with PairedSession(
+        environments,
+        request.options,
+        folder.path,
+        notify,
+        data=request.data,
+        injected=request.injected,
+        notify=lambda text: notify(Remark(text)),
+    ) as session:
+        pair = session.prepare()
         folder.clean()
-        sides.begin()
+        pair.begin()
         deadline = None if request.budget_s is None else monotonic() + request.budget_s
         launches = InterleavedLaunches(
-            sides.sessions,
+            pair,
             folder.path,
-            sides.listen,
             seed=random.SystemRandom().randrange(1 << 32) if request.seed is None else request.seed,
             most_launches=MAX_LAUNCHES[request.options[1].profile],
             budget_s=request.budget_s,
             injected=request.injected,
         )
         try:
-            measure(sides, launches, deadline)
+            measure(session, pair, launches, deadline)
         except KeyboardInterrupt:
             ended_by = "interrupted"
         except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
             ended_by = str(error) if isinstance(error, InputError | NotMeasuredError) else one_line(error)
-            for session in sides.sessions:
-                session.trouble()
+            for side in pair.sides:
+                side.session.keep_logs()
         with contextlib.suppress(InputError):  # what can't be written is reported with the verdicts
-            sides.end(ended_by)
-        a, b = (session.measured for session in sides.sessions)
-    return a, b, launches.times, tuple(sides.all_warnings)
+            pair.end(ended_by)
+    return pair.a.run, pair.b.run, launches.times, tuple(session.warnings)

@@ -5,30 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import monotonic
 
+from bnsuite.judge import blocks
 from bnsuite.judge.interleaved import EVERY, FIRST_LOOK, Decision, decide, timed_cases
-from bnsuite.launch.interleaved.launches import InterleavedLaunches
-from bnsuite.launch.interleaved.sides import Sides
-from bnsuite.launch.process.stream import ChildError
+from bnsuite.launch.interleaved.launches import InterleavedLaunches, LostLaunchError
+from bnsuite.launch.interleaved.sides import PairedSession, PreparedPair
+from bnsuite.launch.plan import MAX_REPEATS
 from bnsuite.record.interleaved import PairedCase
 
 #: A case is undecided after so many launches, by profile; as many again may confirm what they show.
 MAX_LAUNCHES = {"quick": 18, "full": 30}
-#: A case of which so many launches were disturbed, and most of them, is given up; and all is after more lost ones.
-REPEATS = 3
 
 
-def measure(sides: Sides, launches: InterleavedLaunches, deadline: float | None) -> None:
+def measure(session: PairedSession, pair: PreparedPair, launches: InterleavedLaunches, deadline: float | None) -> None:
     """Run the checks and the trainings of both sides, then time as long as something is undecided.
 
-    `deadline` (monotonic) ends it. Raises ChildError if too many launches are lost, or if the deadline comes before one
-    of them counted and any was lost: that is no lack of time.
+    `deadline` (monotonic) ends it. Raises LostLaunchError if too many launches are lost, or if the deadline comes
+    before any launch counted and one was lost: that is no lack of time.
     """
-    for session in sides.sessions:
-        session.look(deadline)
-    for session in sides.sessions:
-        session.follow_curves(deadline)
-    cases = len(timed_cases(sides.b.measured))
-    lost: list[ChildError] = []
+    for side in pair.sides:
+        side.run_checks(deadline)
+    for side in pair.sides:
+        side.run_trainings(deadline)
+    cases = len(timed_cases(pair.b.run))
+    lost: LostLaunchError | None = None
     while True:
         known = {one.id: one for one in launches.times.cases}
         names = [name for name in launches.names() if not _exhausted(known.get(name))]
@@ -37,19 +36,19 @@ def measure(sides: Sides, launches: InterleavedLaunches, deadline: float | None)
         if not undecided:
             return
         if not launches.has_time(undecided, deadline):
-            if lost and not any(name in known for name in undecided):
-                raise lost[-1]
+            if lost is not None and not launches.counted:
+                raise lost
             return
         flagged = [name for name in undecided if name in decisions and decisions[name].flagged]
         if _only_time_to_confirm(launches, undecided, [decisions[name] for name in flagged], deadline):
             undecided = flagged
         try:
             launches.launch(undecided, flagged, deadline)
-        except ChildError as error:  # a side that dies before its first case may live the next time
-            lost.append(error)
-            if len(lost) > REPEATS:
+        except LostLaunchError as error:  # a side that dies before its first case may live the next time
+            lost = error
+            if launches.lost > MAX_REPEATS:
                 raise
-            sides.warnings.append(f"a launch was lost: {error}")
+            session.warn(f"a launch was lost: {error}")
 
 
 def _only_time_to_confirm(
@@ -69,5 +68,5 @@ def _exhausted(case: PairedCase | None) -> bool:
     """Whether a case has been disturbed so often that more launches won't help."""
     if case is None:
         return False
-    lost = sum(one.value is None for one in case.launches)
-    return lost >= REPEATS and 2 * lost > len(case.launches)
+    disturbed = sum(blocks.value(one) is None for one in case.launches)
+    return disturbed >= MAX_REPEATS and 2 * disturbed > len(case.launches)

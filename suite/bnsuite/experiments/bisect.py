@@ -11,6 +11,7 @@ from bnsuite.experiments.ab import Compare, ComparisonRequest, ComparisonResult
 from bnsuite.experiments.events import BisectBegan, BisectCompared, Notify
 from bnsuite.judge.bisect import Assessment, BisectAnswer, BisectStep, Search, Which, assess, comparable
 from bnsuite.judge.verdict import ExitStatus, Verdict
+from bnsuite.launch.environments import EnvironmentUnavailableError
 from bnsuite.launch.environments.release import VERSION
 from bnsuite.record.errors import InputError, one_line
 from bnsuite.record.files import read_text
@@ -64,9 +65,9 @@ def bisect(request: BisectRequest, compare: Compare, notify: Notify) -> BisectAn
             return _answer(search, steps, gate, ended="interrupted")
         except Exception as error:
             # What is not of this release would meet the others too.
-            if not isinstance(error, InputError) or not str(error).startswith(f"torch=={release}: "):
+            if not isinstance(error, EnvironmentUnavailableError) or error.environment != f"torch=={release}":
                 raise EndedError(_answer(search, steps, gate, ended=_cause(error)), error) from error
-            problem = f"not available: {str(error).removeprefix(f'torch=={release}: ')}"
+            problem = f"not available: {error.cause}"
             steps[release] = BisectStep(release=release, assessment=Assessment.SKIPPED, problem=problem)
         notify(BisectCompared(steps[release]))
         search = search.after(release, steps[release].assessment)

@@ -12,10 +12,7 @@ from bnsuite.judge.confirmation import confirmed, unconfirmed
 from bnsuite.judge.reason import text
 from bnsuite.judge.timing import looks_slower
 from bnsuite.judge.verdict import Finding
-from bnsuite.launch.environments import Here
-from bnsuite.launch.process.scratch import scratch_folder
-from bnsuite.launch.process.worker import Worker
-from bnsuite.launch.queries import ask_environment
+from bnsuite.launch.queries import ask_here
 from bnsuite.record.errors import InputError, one_line
 from bnsuite.record.folder import CONFIRM, ResultsFolder
 from bnsuite.record.key import differences, machine_key
@@ -114,17 +111,7 @@ def _comparison(request: ConfirmRequest, slower: Sequence[Finding]) -> Compariso
 def _require_same_machine(run: Run) -> None:
     """Raise if this interpreter, or this machine, is another one than the run has measured."""
     try:
-        with scratch_folder() as scratch:
-            worker = Worker(
-                Path(scratch),
-                "environment",
-                threads=run.options.threads,
-                stage=Path(scratch),
-                cores=[],
-                torch_first=False,
-                implementation=None,
-            )
-            device, environment = ask_environment(run.device, worker, Here.NAME)
+        device, environment = ask_here(run.device, run.options.threads)
     except KeyboardInterrupt:
         raise _UnsettledError("interrupted") from None
     except Exception as error:

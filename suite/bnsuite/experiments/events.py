@@ -11,7 +11,7 @@ from typing import Any
 from bnsuite.judge.bisect import BisectStep
 from bnsuite.judge.selftest import End
 from bnsuite.judge.verdict import Verdict
-from bnsuite.launch.session import Progress
+from bnsuite.launch.progress import Progress
 
 
 @dataclass(frozen=True)

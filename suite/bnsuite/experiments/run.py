@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnsuite.experiments.events import Notify
+from bnsuite.experiments.events import Notify, Remark
 from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.launch.environments import Here, parse
 from bnsuite.launch.launches import Launches
+from bnsuite.launch.prepared import PreparedSession
+from bnsuite.launch.progress import ProgressCounter
 from bnsuite.launch.session import Session
 from bnsuite.record.errors import InputError, one_line
 from bnsuite.record.folder import ResultsFolder
@@ -27,6 +30,8 @@ class RunRequest:
     data: Path | None
     #: Returns what a run, still empty, is to be held against; InputError for baselines that can't be used.
     reference: Callable[[Run], Reference]
+    #: The environment that is measured, as the user writes it.
+    environment: str = Here.NAME
 
 
 @dataclass(frozen=True)
@@ -49,25 +54,32 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
     measured is judged.
     """
     error: Exception | None = None
-    with Session(request.options, request.folder.path, notify, request.data) as session:
-        reference = request.reference(session.prepare())  # unusable baselines are found before the measuring
+    with Session(
+        request.options,
+        request.folder.path,
+        ProgressCounter(notify),
+        request.data,
+        parse(request.environment),
+        notify=lambda text: notify(Remark(text)),
+    ) as session:
+        prepared = session.prepare()
+        reference = request.reference(prepared.run)  # unusable baselines are found before the measuring
         request.folder.clean()
-        session.begin()
+        prepared.begin()
         try:
-            _measure(session, reference)
+            _measure(prepared, reference)
         except KeyboardInterrupt:
-            session.end("interrupted")
+            prepared.end("interrupted")
         except Exception as caught:  # noqa: BLE001  # whatever it is: what was measured before is shown
             error = caught
-            session.end(str(caught) if isinstance(caught, InputError) else one_line(caught))
-        measured = session.measured
-    findings = tuple(judge(measured, reference))
-    return RunResult(measured, reference, findings, request.folder, tuple(session.warnings), error)
+            prepared.end(str(caught) if isinstance(caught, InputError) else one_line(caught))
+    findings = tuple(judge(prepared.run, reference))
+    return RunResult(prepared.run, reference, findings, request.folder, tuple(session.warnings), error)
 
 
-def _measure(session: Session, reference: Reference) -> None:
-    session.look()
-    session.follow_curves()
+def _measure(session: PreparedSession, reference: Reference) -> None:
+    session.run_checks()
+    session.run_trainings()
     launches = Launches(session)
     measured = launches.time()
     slower = {

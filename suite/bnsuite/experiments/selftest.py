@@ -16,6 +16,7 @@ from time import monotonic
 from bnsuite.experiments.ab import Compare, ComparisonRequest, ComparisonResult
 from bnsuite.experiments.events import Notify, TrialBegan, TrialDropped, TrialEnded
 from bnsuite.experiments.trials import KINDS, Plan, planned
+from bnsuite.judge.blocks import values_by_case
 from bnsuite.judge.interleaved import METHOD
 from bnsuite.judge.selftest import (
     CASES,
@@ -40,7 +41,7 @@ from bnsuite.launch.queries import ask_here
 from bnsuite.record import selftest as records
 from bnsuite.record.folder import TRIALS, ResultsFolder
 from bnsuite.record.schema import RunOptions
-from bnsuite.record.selftest import Seen, Trial, Where, values_of
+from bnsuite.record.selftest import Seen, Trial, Where
 
 #: A trial begins where there is time for so many of the longest of its kind: those that a budget ends are not counted,
 #: and they are the ones that were hard to decide.
@@ -179,7 +180,7 @@ def _comparison(
 def _trial(
     where: Where, kind: str, plan: Plan, result: ComparisonResult, *, seed: int, started: str, wall_s: float
 ) -> Trial:
-    values = values_of(result.times)
+    values = values_by_case(result.times)
     return Trial(
         schema=Trial.SCHEMA,
         kind=kind,

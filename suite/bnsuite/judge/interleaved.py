@@ -1,7 +1,7 @@
 """The timing gate of two environments, interleaved: B is compared with A block by block.
 
 The value of a launch is the logarithm of B's time over A's over all its pairs of blocks (see
-``record/interleaved.py``); a fresh pair of processes makes the next one. Launches are looked at after every few of
+``judge/blocks.py``); a fresh pair of processes makes the next one. Launches are looked at after every few of
 them, and only undecided cases go on. A flagged slowdown is measured again in launches of its own, and counts only if
 they show it too: both tests must err for a false alarm.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, expm1, log1p, sqrt
 
+from bnsuite.judge import blocks
 from bnsuite.judge.outcomes import finding, not_measured
 from bnsuite.judge.reason import Reason, ReasonCode, Record, reason
 from bnsuite.judge.statistics import Estimate, moderate, normal_quantile, trimmed
@@ -93,7 +94,7 @@ def moderated(values: Sequence[float]) -> Estimate:
 
 def decide(compared: PairedCase, cases: int, most: int) -> Decision:
     """Returns the decision of one of `cases` cases, where there are at most `most` launches of either kind."""
-    return decide_values(compared.values(), compared.values(confirms=True), cases, most)
+    return decide_values(blocks.values(compared), blocks.values(compared, confirms=True), cases, most)
 
 
 def decide_values(screen: Sequence[float], confirm: Sequence[float], cases: int, most: int) -> Decision:
@@ -176,14 +177,14 @@ def judge(run: Run, times: InterleavedTimes) -> list[Finding]:
     """Returns one finding for each case of `run`, which is B's, that has a timing gate."""
     by_id = {one.id: one for one in times.cases}
     timed, decisions = timed_cases(run), decided(run, times)
-    controls = {name: estimate(values) for name in by_id if (values := _control(by_id[name])) is not None}
-    ended = "measuring" if times.budget_s is None else "budget"
+    controls = {name: estimate(seen) for name in by_id if (seen := _control(by_id[name])) is not None}
+    ended = "budget" if times.budget_s is not None and run.finished else "measuring"
     return [_finding(result, by_id.get(result.id), decisions[result.id], controls, ended) for result in timed]
 
 
 def _control(compared: PairedCase) -> list[float] | None:
-    values = compared.values()
-    return values if compared.id.startswith(CONTROL) and len(values) > 1 else None
+    seen = blocks.values(compared)
+    return seen if compared.id.startswith(CONTROL) and len(seen) > 1 else None
 
 
 def _finding(
@@ -251,7 +252,7 @@ def _reason(decision: Decision, controls: dict[str, float]) -> Reason:
 
 def _disturbance(compared: PairedCase) -> Reason | None:
     """Returns the disturbance of most of the launches, if there was one."""
-    disturbed = [one for one in compared.launches if one.value is None]
+    disturbed = [one for one in compared.launches if blocks.value(one) is None]
     if 2 * len(disturbed) <= len(compared.launches):
         return None
     cause = next((one.disturbed for one in disturbed if one.disturbed), None)

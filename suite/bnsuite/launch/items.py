@@ -1,4 +1,4 @@
-"""A timing launch: one fresh pytest process over the items, which tells the outcome of each as it comes."""
+"""A timing launch by pytest: one fresh process over the items, which reports the outcome of each as it comes."""
 
 from __future__ import annotations
 
@@ -9,80 +9,126 @@ from pathlib import Path
 import bnsuite
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.child import Child, ChildError, SilentError
-from bnsuite.launch.process.messages import EVENT, Begin, Failed, Measured, Skipped, understand
+from bnsuite.launch.process.messages import (
+    EVENT,
+    BeginEvent,
+    EndEvent,
+    Event,
+    FailureEvent,
+    SkipEvent,
+    TimingEvent,
+    parse_message,
+)
+from bnsuite.launch.process.options import WorkerOptions
+from bnsuite.launch.process.worker import START_UP_S, TIMEOUT
 from bnsuite.record.schema import Outcome, Status, Timing
 
-#: What starting Python, torch and pytest may take on a cold machine, and what writing the JSON may.
-START_UP_S = 180.0
+#: The most that pytest may take to write its files after the last case, and then to end.
 CLOSE_DOWN_S = 60.0
+EXIT_S = 5.0
 
 ITEMS = Path(bnsuite.__file__).parent / "measure" / "items"
 FILES = (ITEMS / "bench_cases.py", ITEMS / "bench_ratios.py")
 
-Results = Generator[tuple[str, Timing | Outcome], None, None]
+#: Exit statuses of pytest in the middle of a case.
+CAUSES = {2: "KeyboardInterrupt: raised by the measured code", 3: "an exception that pytest can't report"}
+#: Exit statuses of pytest at its end; 2 after a failed case, which was reported.
+COMPLETE = (0, 2)
+
+Outcomes = Generator[tuple[str, Timing | Outcome], None, None]
 
 
-def launch(
-    ids: list[str],
-    *,
-    device: str,
-    threads: int,
-    implementation: str | None,
-    timeout_s: float,
-    scratch: Path,
-    stage: Path,
-    cores: list[int],
-    benchmark_json: Path,
-) -> Results:
-    """Measure `ids` in one fresh process and yield each case's timing, or its failure, as it comes.
+class LingeringProcessError(ChildError):
+    """The launch is complete, but something that the measured code started kept its process from ending."""
+
+
+def launch_items(
+    ids: list[str], options: WorkerOptions, *, device: str, timeout_s: float, benchmark_json: Path
+) -> Outcomes:
+    """Measures `ids` in one fresh process and yields each case's timing, or its failure, as it comes.
 
     A case that raises, hangs or kills the process is yielded as failed, and ends the launch, since a GPU's context
     may be worth nothing after an error: the cases not yielded were not measured. Raises ChildError if the process
-    ends before it has begun any case.
+    ends before it has begun any case, and LingeringProcessError if it does not end after the last one.
     """
-    wanted = scratch / "ids.txt"
-    wanted.write_text("\n".join(ids), encoding="utf-8")
-    more = {"BNSUITE_STAGE": str(stage), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **isolation.taking(cores)}
-    child = Child(
-        [
-            *(sys.executable, "-m", "pytest", *map(str, FILES), "-q", "-c", "/dev/null", f"--rootdir={ITEMS}"),
-            *("-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin", "-p", "bnsuite.measure.plugin"),
-            *("--device", device, "--bnsuite-ids", str(wanted), "--bnsuite-events", "{fd}"),
-            *("--benchmark-json", str(benchmark_json)),
-        ],
-        environment=isolation.environment(threads, scratch, implementation, **more),
-        folder=scratch,
-        log=scratch / "launch.txt",
-        own_pipe=True,
-    )
-    running: str | None = None
+    child = _start(ids, options, device, benchmark_json)
+    left, running, over = set(ids), None, False
     try:
         while True:
             try:
-                line = child.receive(START_UP_S if running is None else timeout_s)
-                if line is None:
-                    break
-                event = understand(line, EVENT)
+                event = _next_event(child, running, timeout_s, over=over)
             except ChildError as error:
                 if running is None:
                     raise
-                reason = f"no result after {timeout_s:g} s, the limit that --timeout sets"
-                yield running, _failed(reason if isinstance(error, SilentError) else str(error))
+                silent = f"no result after {timeout_s:g} s, {TIMEOUT}"
+                yield running, failed(silent if isinstance(error, SilentError) else str(error))
                 return
-            running = event.case if isinstance(event, Begin) else None
-            if isinstance(event, Measured):
-                yield event.case, event.timing
-            elif isinstance(event, Failed):
-                yield event.case, _failed(event.reason)
-            elif isinstance(event, Skipped):
-                yield event.case, Outcome(status=Status.SKIPPED, reason=event.reason)
+            if event is None or isinstance(event, EndEvent):
+                break
+            if isinstance(event, BeginEvent):
+                running = event.case
+                continue
+            running = None
+            yield event.case, _outcome(event)
+            left.discard(event.case)
+            over = over or isinstance(event, FailureEvent) or not left
         if running is not None:
-            yield running, _failed(child.exit_reason())
-        elif child.wait(CLOSE_DOWN_S) not in (0, 2):  # 2: it stopped after a failed case, which has been told
-            raise ChildError(child.exit_reason())
+            yield running, failed(CAUSES.get(child.wait(EXIT_S) or 0) or child.exit_reason())
+        else:
+            _require_end(child)
     finally:
         child.end()
 
 
-def _failed(reason: str) -> Outcome:
+def _outcome(event: TimingEvent | FailureEvent | SkipEvent) -> Timing | Outcome:
+    if isinstance(event, TimingEvent):
+        return event.timing
+    if isinstance(event, SkipEvent):
+        return Outcome(status=Status.SKIPPED, reason=event.reason)
+    return failed(event.reason)
+
+
+def _require_end(child: Child) -> None:
+    """Raises LingeringProcessError if the process goes on running, and ChildError if it did not end as it should."""
+    status = child.wait(EXIT_S)
+    if status is None:
+        raise LingeringProcessError("something that the measured code started outlives its last case")
+    if status not in COMPLETE:
+        raise ChildError(child.exit_reason())
+
+
+def _next_event(child: Child, running: str | None, timeout_s: float, *, over: bool) -> Event | None:
+    """Returns the next event, or None at the end of the messages.
+
+    Raises SilentError if a case, or the start of one, takes too long, and ChildError if the end does.
+    """
+    between_s = min(CLOSE_DOWN_S, timeout_s) if over else START_UP_S
+    limit_s = between_s if running is None else timeout_s
+    try:
+        line = child.receive(limit_s)
+    except SilentError as error:
+        if not over or running is not None:
+            raise
+        raise ChildError(f"it did not end within {limit_s:g} s after its last case") from error
+    return None if line is None else parse_message(line, EVENT)
+
+
+def failed(reason: str) -> Outcome:
+    """Returns the outcome of a case that failed for this reason."""
     return Outcome(status=Status.FAILED, reason=reason)
+
+
+def _start(ids: list[str], options: WorkerOptions, device: str, benchmark_json: Path) -> Child:
+    chosen = options.scratch / "ids.txt"
+    chosen.write_text("\n".join(ids), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", *map(str, FILES), "-q", "-c", "/dev/null", f"--rootdir={ITEMS}"]
+    command += ["-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin", "-p", "bnsuite.measure.plugin"]
+    command += ["--device", device, "--bnsuite-ids", str(chosen), "--bnsuite-events", "{fd}"]
+    command += ["--benchmark-json", str(benchmark_json)]
+    return Child(
+        command,
+        environment=isolation.process_environment(options, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
+        folder=options.scratch,
+        log=options.scratch / f"{options.label}.txt",
+        own_pipe=True,
+    )

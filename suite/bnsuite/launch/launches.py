@@ -1,108 +1,127 @@
-"""The timing launches of a run: fresh pytest processes over the items, repeated where something disturbed them."""
+"""The timing launches of a run: fresh processes, repeated for cases that were disturbed."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import closing
 
-from bnsuite.launch import items
+from bnsuite.launch.items import LingeringProcessError, Outcomes, launch_items
+from bnsuite.launch.plan import MAX_REPEATS
+from bnsuite.launch.prepared import PreparedSession
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.child import ChildError
-from bnsuite.launch.session import Session
+from bnsuite.launch.worker_launch import launch_worker
 from bnsuite.record.files import make_folder
 from bnsuite.record.folder import PYTEST_BENCHMARK
 from bnsuite.record.schema import Outcome, Run, Status, Timing
 
-#: How many more launches a run makes for cases that were disturbed.
-REPEATS = 3
+#: Measures cases in one fresh process: their ids, and the number of the process in its launch.
+Launch = Callable[[list[str], int], Outcomes]
 
 
 class Launches:
-    """The timing launches of one session, which is prepared."""
+    """The timing launches of a prepared session.
 
-    def __init__(self, session: Session) -> None:
+    They are pytest processes if the environment is this interpreter, else workers; `launch` replaces either.
+    """
+
+    def __init__(self, session: PreparedSession, launch: Launch | None = None) -> None:
         self._session = session
+        self._outcomes = launch or (self._by_pytest if session.environment.has_pytest else self._by_worker)
         self._launches = 0
+        self._lingered = False
 
     def time(self) -> Run:
-        """Time every case that has a timing gate in as many fresh launches as were asked for.
+        """Times every case that has a timing gate in as many fresh launches as were asked for.
 
-        What was disturbed is repeated, in at most REPEATS more launches. Returns the run as it is then.
+        Disturbed cases are repeated, in at most MAX_REPEATS more launches. Returns the run as it is then.
         """
         names = self._session.recorder.ids("timing")
-        self._session.expect(len(names) * self._session.options.launches)
+        self._session.progress.expect(len(names) * self._session.options.launches)
         return self._time(names, confirms=False)
 
     def confirm(self, names: Collection[str]) -> Run:
-        """Time the cases `names` in as many fresh launches again, to see whether what they showed holds."""
-        self._session.expect(len(names) * self._session.options.launches)
+        """Times the cases `names` in as many fresh launches again, to see if what they showed holds."""
+        self._session.progress.expect(len(names) * self._session.options.launches)
         return self._time([name for name in self._session.recorder.ids("timing") if name in names], confirms=True)
 
     def _time(self, names: list[str], *, confirms: bool) -> Run:
-        recorder, wanted = self._session.recorder, self._session.options.launches
-        with isolation.coordinator_apart(self._session.timed_cores, self._session.cores):
-            for launch in range(wanted + REPEATS):
-                if launch >= wanted:
-                    names = [name for name in names if recorder.undisturbed(name, confirms=confirms) < wanted]
-                    self._session.expect(len(names))
+        prepared, session = self._session, self._session.session
+        recorder, enough = prepared.recorder, prepared.options.launches
+        with isolation.coordinator_apart(session.timed_cores, session.cores):
+            for launch in range(enough + MAX_REPEATS):
+                if launch >= enough:
+                    names = [name for name in names if recorder.undisturbed(name, confirms=confirms) < enough]
+                    prepared.progress.expect(len(names))
                 alive = set(recorder.ids("timing"))
                 names = [name for name in names if name in alive]
                 if not names:
                     break
                 self._launch(names, confirms=confirms)
-        return recorder.run
+        return prepared.run
 
     def _launch(self, names: list[str], *, confirms: bool) -> None:
-        """One launch; a case that ends the process is recorded as failed and the rest goes on in another one."""
+        """Makes one launch; a case that ends its process is recorded as failed, and the rest goes on in another one."""
         self._launches += 1
         part = 0
         while names:
             part += 1
-            told: set[str] = set()
+            measured: set[str] = set()
             try:
-                with closing(self._outcomes(names, part)) as outcomes:
+                with closing(self._outcomes(names.copy(), part)) as outcomes:
                     for name, outcome in outcomes:
-                        self._take(name, outcome, told, confirms=confirms)
-                if not told:
+                        self._take(name, outcome, measured, confirms=confirms)
+                if not measured:
                     raise ChildError("it ended without a word of any case")
+            except LingeringProcessError as error:
+                self._warn_of_lingering(error)
             except ChildError as error:
-                self._session.trouble()
-                if not told:  # it ends before it measures anything: more of it won't help
+                self._session.session.keep_logs()
+                if not measured:  # it ends before it measures anything: more of it won't help
                     for name in names:
                         self._session.fail(name, "timing", f"the timing process: {error}")
                     return
-                self._session.warnings.append(
+                self._session.session.warnings.append(
                     f"launch {self._launches}: {error}; its pytest-benchmark JSON may be missing"
                 )
-            names = [name for name in names if name not in told]
+            names = [name for name in names if name not in measured]
 
-    def _take(self, name: str, outcome: Timing | Outcome, told: set[str], *, confirms: bool) -> None:
-        """Record what a launch tells of a case; a failure may follow on a result, as it does in pytest's teardown."""
+    def _take(self, name: str, outcome: Timing | Outcome, measured: set[str], *, confirms: bool) -> None:
+        """Records the outcome of a case; a failure may follow on a result, as it does in pytest's teardown."""
         recorder = self._session.recorder
         if name not in recorder.ids("timing"):
-            raise ChildError(f"told of {name!r}, which it was not asked for")
+            raise ChildError(f"sent an outcome of {name!r}, which it was not asked for")
         if isinstance(outcome, Outcome) and outcome.status is Status.SKIPPED:
             recorder.skip(name, outcome.reason or "no reason given")
         elif isinstance(outcome, Outcome):
             self._session.fail(name, "timing", outcome.reason or "no reason given")
-        elif name not in told:
+        elif name not in measured:
             recorder.add_timing(name, outcome.model_copy(update={"confirms": confirms}))
-        if name not in told:
-            self._session.tell(f"{'confirming' if confirms else 'timing'}, launch {self._launches}", name)
-        told.add(name)
+        if name not in measured:
+            stage = "confirming" if confirms else "timing"
+            self._session.progress.advance(f"{stage}, launch {self._launches}", name)
+        measured.add(name)
 
-    def _outcomes(self, names: list[str], part: int) -> items.Results:
-        folder = self._session.folder / PYTEST_BENCHMARK
+    def _warn_of_lingering(self, error: LingeringProcessError) -> None:
+        """Warns once: every launch of the same cases will do the same."""
+        if not self._lingered:
+            self._session.session.warnings.append(f"launch {self._launches}: {error}; it is ended with each launch")
+        self._lingered = True
+
+    def _by_pytest(self, names: list[str], part: int) -> Outcomes:
+        session = self._session.session
+        folder = session.folder / PYTEST_BENCHMARK
         make_folder(folder)
         name_of_json = f"launch-{self._launches}{'' if part == 1 else f'-part-{part}'}.json"
-        return items.launch(
-            names.copy(),
-            device=self._session.recorder.run.device,
-            threads=self._session.options.threads,
-            implementation=self._session.options.implementation,
+        return launch_items(
+            names,
+            session.worker_options("launch", session.timed_cores),
+            device=self._session.device,
             timeout_s=self._session.options.timeout_s,
-            scratch=self._session.scratch,
-            stage=self._session.stage,
-            cores=self._session.timed_cores,
             benchmark_json=(folder / name_of_json).resolve(),
         )
+
+    def _by_worker(self, names: list[str], _: int) -> Outcomes:
+        session = self._session.session
+        worker = session.worker("launch", session.timed_cores)
+        return launch_worker(names, worker, device=self._session.device, timeout_s=self._session.options.timeout_s)

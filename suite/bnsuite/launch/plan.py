@@ -1,4 +1,4 @@
-"""How much each profile measures."""
+"""The amount of measuring of each profile, and the checked options of a run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from bnsuite.record.select import matcher
 
 @dataclass(frozen=True)
 class Plan:
-    """How often a case is timed in a fresh process, and how many seeds of a training are followed."""
+    """The launches in which a case is timed, and the seeds of a training that are recorded."""
 
     launches: int
     seeds: int
 
 
-#: What is said of -k where it chooses nothing but what a comparison leaves out.
+#: Message for a -k that chooses only cases which a comparison leaves out.
 NOT_COMPARED = "matches relations only, which compare two steps of one environment; name other cases"
+
+#: How many more launches are made for cases that were disturbed, or for launches that were lost.
+MAX_REPEATS = 3
 
 PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=10, seeds=10)}
 
@@ -29,7 +32,7 @@ PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=10, seeds=10)
 def run_options(
     *, device: str, profile: str, select: str | None, threads: int, timeout_s: float, implementation: str | None
 ) -> RunOptions:
-    """The options of a run, checked as far as can be without starting anything; raises InputError."""
+    """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"--device {device}: no such device; choose auto, cpu, cuda or cuda:N")
     if select is not None:
@@ -46,12 +49,12 @@ def run_options(
         seeds=tuple(range(plan.seeds)),
         threads=threads,
         timeout_s=timeout_s,
-        implementation=_named(implementation),
+        implementation=_absolute(implementation),
     )
 
 
-def _named(implementation: str | None) -> str | None:
-    """An implementation as it is looked for from any folder; InputError if it is no ``module:factory``."""
+def _absolute(implementation: str | None) -> str | None:
+    """Returns an implementation as it is found from any folder; InputError if it is no ``module:factory``."""
     if implementation is None:
         return None
     place, _, factory = implementation.rpartition(":")

@@ -1,146 +1,146 @@
-"""What the inner half is asked before anything is measured."""
+"""Queries to the inner half before anything is measured: the cases of a profile, and the environment of a process."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from bnsuite.launch.environments import MIN_TORCH, Environment, Here
+from bnsuite.launch.datasets import absolute
+from bnsuite.launch.environments import MIN_TORCH, Environment, EnvironmentUnavailableError, Here
 from bnsuite.launch.plan import PLANS
 from bnsuite.launch.process.child import ChildError
-from bnsuite.launch.process.messages import Catalogue, DatasetsAnswer, EnvironmentAnswer
-from bnsuite.launch.process.scratch import scratch_folder
-from bnsuite.launch.process.worker import RequestFailedError, Worker
+from bnsuite.launch.process.messages import Catalogue, EnvironmentAnswer
+from bnsuite.launch.process.options import WorkerOptions
+from bnsuite.launch.process.scratch import ScratchError, scratch_folder
+from bnsuite.launch.process.worker import START_UP, START_UP_S, TIMEOUT, RequestFailedError, Worker
 from bnsuite.record.errors import InputError
 from bnsuite.record.schema import EnvironmentInfo, PlannedCase
 from bnsuite.record.select import matcher
 
-#: Answering where it is or what it holds takes a process no longer than this, imports included.
-ANSWER_S = 180.0
-#: A download may be among it.
-STAGE_S = 900.0
-
-_LIMIT = "the limit for starting"
 _OLDEST = ".".join(map(str, MIN_TORCH))
 
 
-def catalogue(
-    profile: str,
-    select: str | None,
-    data: Path | None,
-    implementation: str | None = None,
-    site: Environment | None = None,
-) -> list[PlannedCase]:
-    """The cases of a profile that `select` (an expression as for -k) matches; InputError if there are none, or
-    if a file of cases or a plug-in can't be used.
+def catalogue(profile: str, select: str | None, data: Path | None, worker: Worker | None = None) -> list[PlannedCase]:
+    """Returns the cases of a profile that `select` (an expression as for -k) matches.
 
-    Of an `implementation`, those that it has a part in; `site` says what is installed, this interpreter by default.
+    They are those of the worker's environment, this interpreter by default, and those its implementation has a part
+    in; images are looked for in `data`. Raises InputError if no case matches, or if a file of cases or a plug-in is
+    unusable.
     """
+    if worker is None:
+        with _worker_here("catalogue") as own:
+            return catalogue(profile, select, data, own)
     match = matcher(select) if select is not None else lambda _: True
-    site = site or Here()
-    with _worker("catalogue", implementation, site) as worker, _named(site.name, site.hint):
 
-        def found(where: str) -> tuple[PlannedCase, ...]:
-            request = {"do": "catalogue", "profile": where, "source": _text(data)}
-            answer = worker.ask(request, Catalogue, ANSWER_S, _LIMIT)
-            if answer.refused is not None:
-                raise InputError(answer.refused)
-            return answer.cases
+    def cases_of(name: str) -> tuple[PlannedCase, ...]:
+        request = {"do": "catalogue", "profile": name, "source": absolute(data)}
+        answer = worker.ask(request, Catalogue, START_UP_S, START_UP)
+        if answer.refused is not None:
+            raise InputError(answer.refused)
+        return answer.cases
 
-        cases = found(profile)
-        chosen = [case for case in cases if match(case.id)]
-        if not chosen:
-            elsewhere = {name: sum(match(case.id) for case in found(name)) for name in PLANS if name != profile}
-            raise InputError(_nothing_matches(select, profile, len(cases), elsewhere))
+    try:
+        with _naming(worker.environment):
+            cases = cases_of(profile)
+            chosen = [case for case in cases if match(case.id)]
+            if not chosen:
+                others = {name: sum(match(case.id) for case in cases_of(name)) for name in PLANS if name != profile}
+                raise InputError(_no_match(select, profile, len(cases), others))
+    finally:
+        worker.end()
     return chosen
 
 
-def _nothing_matches(select: str | None, profile: str, cases: int, elsewhere: dict[str, int]) -> str:
-    """That -k chooses no case, and where what it means is."""
-    said = f"-k {select!r} matches none of the {cases} cases of the {profile} profile"
+def _no_match(select: str | None, profile: str, cases: int, elsewhere: dict[str, int]) -> str:
+    """Returns the message that -k chooses no case, with the profile that has one, or the way to list all."""
+    message = f"-k {select!r} matches none of the {cases} cases of the {profile} profile"
     others = [f"{count} of the {name} one: --profile {name}" for name, count in elsewhere.items() if count]
-    return f"{said}, but {others[0]}" if others else f"{said}; `bnsuite list` shows all there are"
+    return f"{message}, but {others[0]}" if others else f"{message}; `bnsuite list` shows all there are"
 
 
-def ask_place(device: str, worker: Worker) -> tuple[str, EnvironmentInfo]:
-    """The device that `device` means here and what surrounds it; InputError, with the reason, if there is none."""
+def ask_environment(device: str, worker: Worker, timeout_s: float = START_UP_S) -> tuple[str, EnvironmentInfo]:
+    """Returns the device that `device` means to the worker, and the worker's environment.
+
+    An implementation is imported within `timeout_s`. Raises InputError if either can't be had, and what the worker
+    raises where that is of this interpreter; of another environment it is EnvironmentUnavailableError.
+    """
+    with _naming(worker.environment):
+        try:
+            found, info = _ask(device, worker, timeout_s)
+        except ChildError as error:
+            if not _is_to_blame(device, worker):
+                raise
+            raise InputError(
+                f"implementation {worker.options.implementation}: can't be imported: {error}; look at its import"
+            ) from error
+        version = info.packages.get("torch", "")
+        numbers = re.match(r"(\d+)\.(\d+)", version)
+        if numbers and (int(numbers[1]), int(numbers[2])) < MIN_TORCH:
+            raise worker.environment.unavailable(
+                f"holds torch {version}; what is judged must be torch {_OLDEST} or newer"
+            )
+    return found, info
+
+
+def ask_here(device: str, threads: int = 1) -> tuple[str, EnvironmentInfo]:
+    """Returns the same of this interpreter, with so many threads."""
+    with _worker_here("environment", threads) as worker:
+        return ask_environment(device, worker)
+
+
+def _ask(device: str, worker: Worker, timeout_s: float) -> tuple[str, EnvironmentInfo]:
+    limits = (START_UP_S, START_UP) if timeout_s >= START_UP_S else (timeout_s, TIMEOUT)
     try:
-        place = worker.ask({"do": "environment", "device": device}, EnvironmentAnswer, ANSWER_S, _LIMIT)
+        answer = worker.ask({"do": "environment", "device": device}, EnvironmentAnswer, *limits)
     finally:
         worker.end()
-    if place.device is None or place.environment is None:
-        raise InputError(place.refused or f"--device {device}: refused without a reason")
-    return place.device, place.environment
+    if answer.device is None or answer.environment is None:
+        raise InputError(answer.refused or f"--device {device}: refused without a reason")
+    return answer.device, answer.environment
 
 
-def ask_environment(device: str, worker: Worker, name: str, hint: str = "") -> tuple[str, EnvironmentInfo]:
-    """As `ask_place`, of the environment that the user wrote as `name`; InputError names it if it can't be judged.
-
-    This interpreter needs no name: its errors are told as they are. `hint` says what helps where nothing starts.
-    """
-    with _named(name, hint):
-        found, environment = ask_place(device, worker)
-    version = environment.packages.get("torch", "")
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers and (int(numbers[1]), int(numbers[2])) < MIN_TORCH:
-        raise InputError(f"{name}: holds torch {version}; what is judged must be torch {_OLDEST} or newer")
-    return found, environment
+def _is_to_blame(device: str, worker: Worker) -> bool:
+    """Returns True if the worker's environment answers without the worker's implementation, though not with it."""
+    if worker.options.implementation is None:
+        return False
+    options = replace(worker.options, label=f"{worker.options.label}-alone", implementation=None)
+    try:
+        _ask(device, Worker(options, worker.environment), START_UP_S)
+    except (InputError, ChildError, RequestFailedError):
+        return False
+    return True
 
 
 @contextmanager
-def _named(name: str, hint: str) -> Iterator[None]:
-    """Turn what another environment fails on into an InputError that names it."""
-    if name == Here.NAME:
+def _naming(environment: Environment) -> Iterator[None]:
+    """Turns errors of another environment than this interpreter into EnvironmentUnavailableError."""
+    if environment.name == Here.NAME:
         yield
         return
+    hint = f"; {environment.hint}" if environment.hint else ""
     try:
         yield
+    except (EnvironmentUnavailableError, ScratchError):
+        raise
     except RequestFailedError as error:
         if str(error).startswith("ModuleNotFoundError: No module named 'torch'"):
-            hold = f"name one that holds torch {_OLDEST} or newer"
-            raise InputError(f"{name}: torch is not installed there; {hint or hold}") from None
-        raise InputError(f"{name}: torch does not start there: {error}" + (f"; {hint}" if hint else "")) from None
+            better = environment.hint or f"name one that holds torch {_OLDEST} or newer"
+            raise environment.unavailable(f"torch is not installed there; {better}") from None
+        raise environment.unavailable(f"torch does not start there: {error}{hint}") from None
     except ChildError as error:
-        raise InputError(f"{name}: no worker starts there: {error}" + (f"; {hint}" if hint else "")) from None
+        raise environment.unavailable(f"no worker starts there: {error}{hint}") from None
     except InputError as error:
-        raise InputError(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
-
-
-def ask_stage(names: Iterable[str], folder: Path, data: Path | None, worker: Worker) -> dict[str, str]:
-    """Make the data sets `names` into `folder`, images from `data`; returns what can't be had, and why."""
-    request = {"do": "stage", "datasets": list(names), "folder": str(folder), "source": _text(data)}
-    try:
-        return worker.ask(request, DatasetsAnswer, STAGE_S, "the limit for making the data").missing
-    finally:
-        worker.end()
-
-
-def _text(folder: Path | None) -> str | None:
-    return str(folder.resolve()) if folder else None
-
-
-def ask_here(device: str) -> tuple[str, EnvironmentInfo]:
-    """As `ask_place`, of this interpreter."""
-    with _worker("environment") as worker:
-        return ask_place(device, worker)
+        raise environment.unavailable(str(error)) from None
 
 
 @contextmanager
-def _worker(name: str, implementation: str | None = None, site: Environment | None = None) -> Iterator[Worker]:
-    """A worker for one question, which needs no data and times nothing."""
+def _worker_here(label: str, threads: int = 1) -> Iterator[Worker]:
+    """A worker of this interpreter for one query, with a scratch folder of its own."""
     with scratch_folder() as scratch:
-        folder = Path(scratch)
-        worker = Worker(
-            *(folder, name),
-            threads=1,
-            stage=folder,
-            cores=[],
-            torch_first=False,
-            implementation=implementation,
-            site=site,
-        )
+        worker = Worker(WorkerOptions(label, Path(scratch), Path(scratch), threads), Here())
         try:
             yield worker
         finally:

@@ -1,4 +1,4 @@
-"""Which revision of bnsuite measured."""
+"""The revision of bnsuite that measures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import bnsuite
 
 
 def revision() -> str | None:
-    """The git revision: as the image records it, else of the checkout this package runs from, else None."""
+    """Returns the git revision: as the image records it, else of the checkout this package runs from, else None."""
     recorded = os.environ.get("BNSUITE_REVISION")
     if recorded:
         return recorded

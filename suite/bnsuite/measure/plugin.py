@@ -142,6 +142,13 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Reports the end of the launch: all files are written, and only the process is still to end."""
+    channel = config.stash.get(_CHANNEL, None)
+    if channel is not None:
+        channel.send({"event": "end"})
+
+
 def _case_of(item: pytest.Item) -> str | None:
     callspec = getattr(item, "callspec", None)
     cases = [value for value in callspec.params.values() if isinstance(value, Case)] if callspec else []

@@ -143,7 +143,23 @@ def _prepare(request: Request) -> Answer:
     gc.collect()
     gc.freeze()  # what was imported stays: releasing a case need not look through it again, 0.1 s each time
     pin(request["cores"])
-    return {}
+    return {"tunables": os.environ.get("GLIBC_TUNABLES")}
+
+
+def _time_case(request: Request) -> Answer:
+    """One case's timing, as a pytest item makes it, or why there is nothing to be timed."""
+    from bnsuite.cases import catalogue, implementation
+    from bnsuite.measure import devices
+    from bnsuite.measure.timed_launch import time_case
+
+    device = devices.get(request["device"])
+    device.use()
+    try:
+        return {"timing": asdict(time_case(catalogue.case(request["case"]), device)), "skipped": None}
+    except NotImplementedError as reason:
+        if implementation.named() is None:
+            raise
+        return {"timing": None, "skipped": implementation.refusal(reason)}
 
 
 def _build(request: Request) -> Answer:
@@ -196,6 +212,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "stage": _stage,
     "check": _check,
     "curve": _curve,
+    "time_case": _time_case,
     "prepare": _prepare,
     "build": _build,
     "rebuild": _rebuild,

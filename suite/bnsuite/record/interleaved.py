@@ -1,85 +1,66 @@
-"""Two environments timed in lockstep, as it stands in ``interleaved.json``: block by block, in the order they ran."""
+"""The times of two environments measured by turns, block by block in the order they ran, as in ``interleaved.json``."""
 
 from __future__ import annotations
 
-from math import comb, log
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from bnsuite.record.files import read_text, write_atomically
-from bnsuite.record.folder import TIMES, ResultsFolder
+from bnsuite.record.folder import SIDES, TIMES, ResultsFolder
 from bnsuite.record.migrations import Migration, without
-from bnsuite.record.schema import UNDISTURBED_SHARE, Seconds, Value, Versioned
+from bnsuite.record.schema import Seconds, Value, Versioned
 from bnsuite.record.store import parse
 
-Share = Annotated[float, Field(ge=0)]
+#: Processor time over wall time; above 1 where several threads worked.
+CoreShare = Annotated[float, Field(ge=0)]
 
-#: As rarely would a machine's disturbances fall so unevenly on the two sides.
-ONE_SIDED = 0.001
+#: Seconds a step, one value per round of a block.
+Rounds = Annotated[tuple[Seconds, ...], Field(min_length=1)]
 
 
 class PairedLaunch(Value):
-    """One case in one launch, a fresh process a side: what each block showed, in the order of the blocks.
+    """One case in one launch (one fresh process per side): the rounds of each block, in the order of the blocks.
 
-    `a_s` and `b_s` are the median rounds of the blocks, in seconds a step; `a_first` tells which came first.
-    Shares are processor time over wall time, a side's own; None on a GPU.
+    A pair is a block of A and a block of B, next to one another; `a_first` says which of the two ran first. The shares
+    are of processor time over wall time, per block; None on a GPU.
     """
 
-    a_s: tuple[Seconds, ...] = Field(min_length=1)
-    b_s: tuple[Seconds, ...]
+    a_rounds_s: tuple[Rounds, ...] = Field(min_length=1)
+    b_rounds_s: tuple[Rounds, ...]
     a_first: tuple[bool, ...]
-    #: Which layout a pair belongs to: with each, both sides build the case anew elsewhere in memory.
+    #: The number of each pair's layout: for a new one both sides build the case again elsewhere in memory.
     layouts: tuple[int, ...]
-    a_shares: tuple[Share | None, ...]
-    b_shares: tuple[Share | None, ...]
+    a_shares: tuple[CoreShare | None, ...]
+    b_shares: tuple[CoreShare | None, ...]
     iterations: Annotated[int, Field(ge=1)]
+    #: Rounds asked for per block.
     rounds: Annotated[int, Field(ge=1)]
     #: Whether the launch was made to confirm what earlier ones showed.
     confirms: bool
-    #: What makes all of it worthless, or None: the GPU was throttled, say.
+    #: Why no time of the launch counts (the GPU was throttled, say), or None.
     disturbed: str | None = None
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:
-        told = (self.a_s, self.b_s, self.a_first, self.layouts, self.a_shares, self.b_shares)
-        if len(set(map(len, told))) > 1:
+        columns = (self.a_rounds_s, self.b_rounds_s, self.a_first, self.layouts, self.a_shares, self.b_shares)
+        if len(set(map(len, columns))) > 1:
             raise ValueError("the blocks of the two sides are not paired")
         return self
 
-    @property
-    def value(self) -> float | None:
-        """How much longer B took (log scale): the interquartile mean over pairs.
+    @cached_property
+    def a_s(self) -> tuple[float, ...]:
+        """A's blocks in seconds a step: the median round of each."""
+        return tuple(map(median, self.a_rounds_s))
 
-        Pairs of which a side had to share its core don't count. None where the launch, or half of it, was disturbed.
-        """
-        ratios = sorted(
-            log(b / a)
-            for a, b, disturbed in zip(self.a_s, self.b_s, self._disturbed_pairs(), strict=True)
-            if not disturbed
-        )
-        if self.disturbed is not None or 2 * len(ratios) <= len(self.a_s):
-            return None
-        quarter = len(ratios) // 4
-        return fmean(ratios[quarter : len(ratios) - quarter])
-
-    def _disturbed_pairs(self) -> list[bool]:
-        """Of each pair whether something else had the core.
-
-        What disturbs a machine meets both sides alike. Where one of them lacks processor time much more often than the
-        other, it waits by its own doing, and all pairs count.
-        """
-        a, b = (
-            [share is not None and share < UNDISTURBED_SHARE for share in shares]
-            for shares in (self.a_shares, self.b_shares)
-        )
-        more, all_ = max(sum(a), sum(b)), sum(a) + sum(b)
-        if sum(comb(all_, count) for count in range(more, all_ + 1)) < ONE_SIDED * 2**all_:
-            return [False] * len(a)
-        return [one or other for one, other in zip(a, b, strict=True)]
+    @cached_property
+    def b_s(self) -> tuple[float, ...]:
+        """B's blocks in seconds a step: the median round of each."""
+        return tuple(map(median, self.b_rounds_s))
 
 
 class PairedCase(Value):
@@ -88,25 +69,33 @@ class PairedCase(Value):
     id: str
     launches: tuple[PairedLaunch, ...] = ()
 
-    def values(self, *, confirms: bool = False) -> list[float]:
-        """The values of the launches that count, of the first ones or of those made to confirm."""
-        return [one.value for one in self.launches if one.confirms is confirms and one.value is not None]
 
+def _keep_rounds(times: dict[str, Any]) -> dict[str, Any]:
+    """From 1 to 2: a block was its median, settings were those of both sides, and faults were called planted."""
 
-def _name_faults(times: dict[str, Any]) -> dict[str, Any]:
-    """From 1 to 2: faults were called planted."""
-    return {**without(times, "plant"), "schema": 2, "injected": times.get("plant", {})}
+    def with_rounds(launch: dict[str, Any]) -> dict[str, Any]:
+        rounds = {f"{side}_rounds_s": [[block] for block in launch[f"{side}_s"]] for side in SIDES}
+        return {**without(launch, "a_s", "b_s"), **rounds}
+
+    settings = times["variables"]
+    return {
+        **without(times, "plant"),
+        "schema": 2,
+        "injected": times.get("plant", {}),
+        "variables": dict.fromkeys(SIDES, settings) if settings else {},
+        "cases": [{**one, "launches": [*map(with_rounds, one["launches"])]} for one in times["cases"]],
+    }
 
 
 class InterleavedTimes(Versioned):
     """All times of a comparison.
 
-    History of the schema: 1 was never in a release, and lay in ``lockstep.json``. 2, in 0.4.0, has ``injected`` for
-    ``plant``.
+    History of the schema: 1 was never in a release, and lay in ``lockstep.json``. 2, in 0.4.0, keeps every round, has
+    the settings of each side, and ``injected`` for ``plant``.
     """
 
     SCHEMA: ClassVar[int] = 2
-    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _name_faults}
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _keep_rounds}
 
     #: The environments as they were named.
     a: str
@@ -116,21 +105,21 @@ class InterleavedTimes(Versioned):
     most_launches: Annotated[int, Field(ge=1)]
     #: Seconds given for all of it; None for no limit.
     budget_s: float | None
-    #: What was set for the timed processes beyond what the runs name.
-    variables: dict[str, str]
-    #: The known fault that was injected into B, if one was (see ``measure/fault_injection.py``).
+    #: Settings the timed processes had beyond those recorded with the runs, by side.
+    variables: dict[str, dict[str, str]]
+    #: The known fault injected into B, if any (see ``measure/fault_injection.py``).
     injected: dict[str, float] = Field(default_factory=dict)
     cases: tuple[PairedCase, ...]
 
 
 def save(times: InterleavedTimes, folder: Path) -> None:
-    """Write it into `folder`, a line a case."""
+    """Writes the times into `folder`, one line per case."""
     head = times.model_dump_json(by_alias=True, exclude={"cases"}).removesuffix("}")
     lines = ",\n".join(f"  {one.model_dump_json()}" for one in times.cases)
     write_atomically(folder / TIMES, f'{head},\n "cases": [\n{lines}\n ]\n}}\n')
 
 
 def load(folder: Path) -> InterleavedTimes:
-    """The lockstep in `folder`; InputError for one that can't be used."""
+    """Returns the times in `folder`; InputError for a file that cannot be used."""
     path = ResultsFolder(folder).times
-    return parse(InterleavedTimes, read_text(path, "lockstep"), path)
+    return parse(InterleavedTimes, read_text(path, "comparison"), path)

@@ -1,4 +1,4 @@
-"""The run in the making: takes results as they come and saves the whole after each."""
+"""The run in the making: records results as they come and saves the run after each."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from bnsuite.record.schema import CaseResult, Curve, Observation, Outcome, Run, 
 
 MEASURED = Outcome(status=Status.MEASURED)
 
-
-#: How long what checks saw may wait to be written.
+#: Observations of checks may wait so long to be written.
 SAVED_EVERY_S = 1.0
 
 
 class Recorder:
-    """Holds the run of one session; but for what checks saw, every change is on disk when the call returns.
+    """The run of one session; every change is on disk when the call returns, except for observations of checks.
 
-    Nothing is written before :meth:`begin`. What is timed beside it may ask for less: see :meth:`together`.
+    Nothing is written before :meth:`begin`, and while something is timed it need not be: see :meth:`batch`.
     """
 
     def __init__(self, run: Run, folder: Path, began: float) -> None:
         self.run, self._folder, self._began = run, folder, began
         self._details: dict[str, list[Detail]] = {}
         self._texts: dict[str, tuple[CaseResult, str]] = {}
-        self._saved, self._held = began, True
+        self._saved, self._deferred = began, True
 
     def begin(self) -> None:
-        """Write what there is, and from now on what comes."""
-        self._held = False
+        """Writes the run, and from now on every change."""
+        self._deferred = False
         self._save()
 
     def is_side(self, side: str, injected: dict[str, float]) -> None:
@@ -40,17 +39,17 @@ class Recorder:
         self.run = self.run.model_copy(update={"kind": RunKind.SIDE, "side": side, "injected": injected})
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Save what comes within it at its end, all at once."""
-        self._held = True
+    def batch(self) -> Iterator[None]:
+        """Saves the changes made within it at its end, all at once."""
+        self._deferred = True
         try:
             yield
         finally:
-            self._held = False
+            self._deferred = False
             self._save()
 
     def ids(self, gate: str) -> list[str]:
-        """The cases that `gate` judges and that have neither failed nor been skipped."""
+        """Returns the cases that `gate` judges and that have neither failed nor been skipped."""
         return [
             result.id
             for result in self.run.cases
@@ -58,12 +57,12 @@ class Recorder:
         ]
 
     def undisturbed(self, name: str, *, confirms: bool) -> int:
-        """How many launches of a case count, of those made to confirm or of the others."""
+        """Returns how many launches of a case count, of those made to confirm or of the others."""
         (result,) = (one for one in self.run.cases if one.id == name)
         return sum(timing.confirms is confirms for timing in result.undisturbed)
 
     def add_timing(self, name: str, timing: Timing) -> None:
-        """One more launch of a case."""
+        """Adds one launch of a case."""
         self._change(
             name,
             lambda old: {
@@ -73,7 +72,7 @@ class Recorder:
         )
 
     def add_curve(self, name: str, curve: Curve, detail: Detail) -> None:
-        """One more seed of a training; curves are kept in the order of their seeds, details in files beside the run."""
+        """Adds one seed of a training; curves are in the order of their seeds, details in files beside the run."""
         self._details.setdefault(name, []).append(detail)
         details.save(name, self._details[name], self._folder)
         self._change(
@@ -85,18 +84,18 @@ class Recorder:
         )
 
     def add_observations(self, name: str, gate: str, observations: tuple[Observation, ...]) -> None:
-        """What a check saw. Checks are many and quick: the file is written once for all of a second."""
+        """Adds the observations of a check. Checks are many and quick: those of a second are written together."""
         changes = {"observations": observations}
         self._change(name, lambda old: {**changes, "outcomes": _measured(old, gate)}, at_once=False)
 
     def fail(self, name: str, gate: str, reason: str) -> None:
-        """What `gate` needs of a case could not be measured; what was measured before is kept."""
+        """Records that the measurement for `gate` of a case failed; what was measured before is kept."""
         failed = Outcome(status=Status.FAILED, reason=reason)
 
         def outcomes(old: CaseResult) -> dict[str, Outcome]:
             gates = {gate} & {*old.outcomes}
             memory = old.outcomes.get("memory")
-            # Memory is measured in the launch that measures time; what an earlier launch told of it stays.
+            # Memory is measured in the launch that measures time; the memory of an earlier launch stays.
             if gate == "timing" and memory is not None and memory.status is not Status.MEASURED:
                 gates.add("memory")
             return {**old.outcomes, **dict.fromkeys(gates, failed)}
@@ -104,9 +103,9 @@ class Recorder:
         self._change(name, lambda old: {"outcomes": outcomes(old)})
 
     def skip(self, name: str, reason: str, gate: str = "timing") -> None:
-        """A case can't be measured here; what other gates know of it already stays.
+        """Records that a case can't be measured here; what other gates have measured of it stays.
 
-        One that `gate` has measured before has failed: what is measured once must be there every time.
+        A case that `gate` has measured before has failed: it must be there every time.
         """
         skipped = Outcome(status=Status.SKIPPED, reason=reason)
         failed = Outcome(status=Status.FAILED, reason=f"{reason}, though it was measured before")
@@ -119,14 +118,14 @@ class Recorder:
         self._change(name, lambda old: {"outcomes": outcomes(old)}, at_once=False)
 
     def end(self, ended_by: str | None = None) -> None:
-        """The session is over: finished, or ended by what `ended_by` names."""
+        """Records that the run is finished, or what ended it before."""
         self.run = self.run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
         self._save()
 
     def _change(self, name: str, change: Callable[[CaseResult], dict[str, object]], *, at_once: bool = True) -> None:
         cases = tuple(one.model_copy(update=change(one)) if one.id == name else one for one in self.run.cases)
         self.run = self.run.model_copy(update={"cases": cases})
-        if not self._held and (at_once or monotonic() - self._saved > SAVED_EVERY_S):
+        if not self._deferred and (at_once or monotonic() - self._saved > SAVED_EVERY_S):
             self._save()
 
     def _save(self) -> None:
@@ -135,7 +134,7 @@ class Recorder:
         self._saved = monotonic()
 
     def _text(self, result: CaseResult) -> str:
-        """A result as JSON, made once as long as it stays as it is."""
+        """Returns a result as JSON, made once as long as the result stays the same."""
         known = self._texts.get(result.id)
         if known is None or known[0] is not result:
             known = self._texts[result.id] = result, store.text(result)
@@ -143,6 +142,6 @@ class Recorder:
 
 
 def _measured(result: CaseResult, *gates: str) -> dict[str, Outcome]:
-    """The outcomes with one more measurement; a failure stays one, whatever is measured beside it."""
+    """Returns the outcomes with one more measurement; a failure stays one, whatever is measured beside it."""
     healthy = [gate for gate in gates if gate in result.outcomes and result.outcomes[gate].status is not Status.FAILED]
     return {**result.outcomes, **dict.fromkeys(healthy, MEASURED)}

@@ -13,7 +13,6 @@ from pydantic import Field
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, read_text
 from bnsuite.record.folder import SELFTEST
-from bnsuite.record.interleaved import InterleavedTimes, PairedCase
 from bnsuite.record.migrations import Migration, without
 from bnsuite.record.schema import EnvironmentInfo, Value, Versioned
 from bnsuite.record.store import parse
@@ -105,18 +104,6 @@ def machine_of(environment: EnvironmentInfo) -> str:
     """The GPU or the processor, as a person recognises it."""
     gpu = environment.gpu
     return gpu.name if gpu else f"{environment.cpu}, {environment.cores_given} cores given"
-
-
-def values_of(times: InterleavedTimes) -> tuple[Values, ...]:
-    """The values of all launches of all cases."""
-
-    def values(compared: PairedCase, *, confirms: bool) -> tuple[float | None, ...]:
-        return tuple(one.value for one in compared.launches if one.confirms is confirms)
-
-    return tuple(
-        Values(case=one.id, screen=values(one, confirms=False), confirm=values(one, confirms=True))
-        for one in times.cases
-    )
 
 
 def append(trial: Trial, folder: Path) -> None:

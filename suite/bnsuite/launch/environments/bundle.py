@@ -1,4 +1,4 @@
-"""The inner half of this package, put before interpreters that do not have it."""
+"""The inner half of this package, for interpreters that do not have it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import bnsuite
-from bnsuite.record.errors import InputError
+from bnsuite.launch.process.scratch import HINT, ScratchError
 
-#: All that a worker imports of ours; the rest would need packages that are not there.
+#: All of this package that a worker imports; the rest needs packages that may not be there.
 PARTS = ("__init__.py", "cases", "measure")
 #: Where it looks for nvidia-ml-py, one file of Python, if the environment has none: GPUs are watched all the same.
 NVML = Path("measure") / "nvml"
@@ -20,10 +20,10 @@ _making = threading.Lock()
 
 
 def inner_half(scratch: Path) -> Path:
-    """A folder in `scratch` for PYTHONPATH that holds the package's inner half, with NVML's binding, and nothing else.
+    """Returns a folder in `scratch` for PYTHONPATH that holds the inner half, NVML's binding, and nothing else.
 
     A copy, made once: our own site-packages must not come with it, and another Python's bytecode must not stay in
-    them. Every user can read it, for a container may run as another one. InputError if it can't be made.
+    them. Every user can read it, for a container may run as another one. ScratchError if it can't be made.
     """
     package = Path(bnsuite.__file__).parent
     folder = scratch / "inner"
@@ -37,9 +37,7 @@ def inner_half(scratch: Path) -> Path:
                 part.rename(folder)
             except OSError as error:
                 cause = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
-                raise InputError(
-                    f"{scratch}: cannot be written to: {cause}; free some space, or set TMPDIR to another folder"
-                ) from error
+                raise ScratchError(f"{scratch}: cannot be written to: {cause}; {HINT}") from error
     return folder
 
 
@@ -57,7 +55,7 @@ def _copy(package: Path, copy: Path) -> None:
 
 
 def make_readable(folder: Path) -> None:
-    """Let every user read `folder` and what is in it, if they come as far."""
+    """Lets every user read `folder` and all that is in it."""
     for path in (folder, *folder.rglob("*")):
         with contextlib.suppress(FileNotFoundError):  # data that is just being made takes its name at the end
             path.chmod(0o755 if path.is_dir() else 0o644)

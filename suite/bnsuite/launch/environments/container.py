@@ -1,4 +1,4 @@
-"""A worker in a container: spoken to over the engine's attached socket, on which stdout and stderr are interleaved."""
+"""A worker in a container, over the engine's attached socket, on which stdout and stderr are interleaved."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bnsuite.launch.process.stream import Lines, Listener
 if TYPE_CHECKING:
     from docker import DockerClient
 
-STDOUT, STDERR = 1, 2
+STDOUT = 1
 _HEADER_BYTES = 8
 
-#: The most that is kept of what a container prints.
+#: The most that is kept of the output of a container.
 MAX_LOG_BYTES = 64 << 20
 
-#: The engine tells of an end within moments of closing the socket.
+#: The engine reports the end of a container within moments of closing its socket.
 END_S = 10.0
 
 
@@ -30,30 +30,30 @@ class Frames:
     """Decodes the engine's stream: a header of the stream's number and the size, big-endian, then so many bytes."""
 
     def __init__(self) -> None:
-        self._held = bytearray()
+        self._buffer = bytearray()
         self._stream, self._left = 0, 0
 
     def decode(self, some: bytes) -> Iterator[tuple[int, bytes]]:
-        """The pieces that `some` brings, with the number of their stream; a frame may come in several."""
-        self._held += some
-        while self._held:
+        """Yields the pieces in `some`, with the number of their stream; a frame may come in several."""
+        self._buffer += some
+        while self._buffer:
             if not self._left:
-                if len(self._held) < _HEADER_BYTES:
+                if len(self._buffer) < _HEADER_BYTES:
                     return
-                self._stream, self._left = self._held[0], int.from_bytes(self._held[4:_HEADER_BYTES], "big")
-                del self._held[:_HEADER_BYTES]
-            piece = bytes(self._held[: self._left])
-            del self._held[: len(piece)]
+                self._stream, self._left = self._buffer[0], int.from_bytes(self._buffer[4:_HEADER_BYTES], "big")
+                del self._buffer[:_HEADER_BYTES]
+            piece = bytes(self._buffer[: self._left])
+            del self._buffer[: len(piece)]
             self._left -= len(piece)
             if piece:
                 yield self._stream, piece
 
 
 class Container:
-    """A started container whose first process keeps a worker."""
+    """A started container whose first process supervises a worker."""
 
     def __init__(self, client: DockerClient, settings: dict[str, Any], log: Path, token: str) -> None:
-        """Create, attach and start it; raises what the SDK raises, and leaves nothing behind then."""
+        """Creates, attaches and starts it; raises errors of the SDK, and leaves nothing behind then."""
         self._client, self._name, self._limit_bytes = client, settings["name"], settings["mem_limit"]
         self._began = int(time.time()) - 1
         self._frames, self._ended = Frames(), False
@@ -71,14 +71,14 @@ class Container:
         self._listener = Listener(self._socket.fileno(), self._read, Lines(token, self._noise))
 
     def send(self, line: str) -> None:
-        """Write one line to the worker's stdin."""
+        """Writes one line to the worker's stdin."""
         try:
             self._socket.sendall(line.encode() + b"\n")
         except OSError:
             raise ChildError(self.exit_reason()) from None
 
     def receive(self, timeout_s: float) -> str | None:
-        """The next message, or None when the container has ended; SilentError if none comes in time."""
+        """Returns the next message, or None when the container has ended; SilentError if none comes in time."""
         return self._listener.receive(timeout_s)
 
     def _read(self) -> bytes | None:
@@ -97,9 +97,9 @@ class Container:
         return messages
 
     def exit_reason(self) -> str:
-        """How the container ended: out of memory, by a signal, or with a status and its last line."""
+        """Returns how the container ended: out of memory, by a signal, or with a status and its last line."""
         self._socket.settimeout(END_S)
-        while self._read() is not None:  # what it still said
+        while self._read() is not None:  # the rest of its output
             pass
         try:
             status, out_of_memory = self._end()
@@ -114,7 +114,7 @@ class Container:
         return exit_reason(status, self._log.last_line or self._noise.last_line)
 
     def _end(self) -> tuple[int | None, bool]:
-        """The exit status as the engine tells it, and whether memory ran out; the container itself is gone by now."""
+        """Returns the exit status, and if memory ran out, from the engine's events: the container is gone by now."""
         status, out_of_memory = None, False
         events = self._client.api.events(
             since=self._began, until=int(time.time() + END_S), filters={"container": self._name}, decode=True
@@ -128,12 +128,12 @@ class Container:
         return status, out_of_memory
 
     def kill(self) -> None:
-        """Kill all that runs in it, at once; whoever is listening hears the socket close."""
+        """Kills all that runs in it, at once; a receive under way returns None."""
         with contextlib.suppress(Exception):
             self._client.api.kill(self._name)
 
     def end(self) -> None:
-        """Remove it and let go of it."""
+        """Removes the container and closes its socket."""
         if self._ended:
             return
         self._ended = True

@@ -1,22 +1,21 @@
-"""The Docker engine of this machine, by its SDK: reached, its errors told in one line, its leftovers removed."""
+"""The Docker engine of this machine, by its SDK: its errors in one line, its leftover containers removed."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsuite.record.errors import InputError
+from bnsuite.launch.environments.environment import EnvironmentUnavailableError
+from bnsuite.launch.process import owner
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-#: Who started a container; another coordinator sweeps it away once that one is dead.
-COORDINATOR, HOST, SITE = "bnsuite.coordinator", "bnsuite.host", "bnsuite.site"
+#: Labels of a container: the process that started it, by which a later one removes it, and its environment.
+COORDINATOR, HOST, ENVIRONMENT = "bnsuite.coordinator", "bnsuite.host", "bnsuite.environment"
 
-#: What the SDK or the engine says, and what it means.
+#: Messages of the SDK or the engine, each with its meaning.
 CAUSES = (
     (
         ("PermissionError", "Permission denied"),
@@ -36,7 +35,7 @@ CAUSES = (
 
 
 def explained(error: BaseException) -> str:
-    """What the SDK or the engine said, in one line, with the hint where there is one."""
+    """Returns an error of the SDK or the engine in one line, with the fix where there is one."""
     said = " ".join(str(getattr(error, "explanation", None) or error).split()) or type(error).__name__
     for words, meaning in CAUSES:
         if any(word in said for word in words):
@@ -45,56 +44,29 @@ def explained(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def told(name: str) -> Iterator[None]:
-    """Turn what goes wrong at the engine into an InputError that begins with `name`."""
+def engine_errors(name: str) -> Iterator[None]:
+    """Turns errors of the engine into an EnvironmentUnavailableError of the environment `name`."""
     from docker.errors import DockerException
 
     try:
         yield
     except (DockerException, OSError) as error:  # what the SDK lets through of requests is an OSError
-        raise InputError(f"{name}: {explained(error)}") from error
+        raise EnvironmentUnavailableError(name, explained(error)) from error
 
 
-def labels(site: str) -> dict[str, str]:
-    """What a container of this process carries."""
-    return {COORDINATOR: f"{os.getpid()}-{_started(os.getpid())}", HOST: _host(), SITE: site}
+def labels(environment_id: str) -> dict[str, str]:
+    """Returns the labels of a container that this process starts."""
+    return {COORDINATOR: owner.this_process(), HOST: owner.host(), ENVIRONMENT: environment_id}
 
 
 def sweep(client: DockerClient) -> None:
-    """Remove containers whose coordinator, a process of this machine, is dead."""
-    for container in client.api.containers(all=True, filters={"label": f"{HOST}={_host()}"}):
-        pid, _, started = container["Labels"].get(COORDINATOR, "").partition("-")
-        if pid.isdigit() and _dead(int(pid), started):
+    """Removes containers whose coordinator, a process of this machine, is dead."""
+    for container in client.api.containers(all=True, filters={"label": f"{HOST}={owner.host()}"}):
+        if owner.is_dead(container["Labels"].get(COORDINATOR, "")):
             remove(client, container["Id"])
 
 
 def remove(client: DockerClient, name: str) -> None:
-    """Remove a container by its name or id; it may be gone, and so may the engine."""
+    """Removes a container by its name or id; it may be gone, and so may the engine."""
     with contextlib.suppress(Exception):
         client.api.remove_container(name, v=True, force=True)
-
-
-def _dead(pid: int, started: str) -> bool:
-    """Whether the process that was `started` then is gone; another user's may be there and not be seen in /proc."""
-    now = _started(pid)
-    if now is not None:
-        return now != started
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return isinstance(error, ProcessLookupError)
-    return False
-
-
-def _started(pid: int) -> str | None:
-    """When a process was started, in ticks since this machine was; None if that can't be read."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    except OSError:
-        return None
-
-
-def _host() -> str:
-    """This boot of this machine and the process ids on it: in a container they are other ones than outside."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"

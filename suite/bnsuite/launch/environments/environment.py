@@ -1,88 +1,85 @@
-"""What every place has in common where a worker can be started."""
+"""The interface of an environment: a place where workers can be started."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
+from bnsuite.launch.process.options import WorkerOptions
+from bnsuite.record.errors import InputError
 from bnsuite.record.schema import EnvironmentInfo
 
-#: What runs in every place; the inner half of this package is put before it.
+#: The module that runs in every environment; the inner half of this package is put before it.
 MODULE = "bnsuite.measure.worker"
 
 #: The inner half is written for this release of torch and for newer ones.
 MIN_TORCH = (2, 4)
 
+#: Takes a few words for the user, about something that takes minutes.
+Notify = Callable[[str], None]
+
+
+class EnvironmentUnavailableError(InputError):
+    """An environment that cannot be had, or cannot be measured.
+
+    `environment` is its name as the user wrote it, `cause` is the reason with the fix, in one line.
+    """
+
+    def __init__(self, environment: str, cause: str) -> None:
+        super().__init__(f"{environment}: {cause}")
+        self.environment, self.cause = environment, cause
+
 
 class WorkerProcess(Protocol):
-    """A worker process that was started, wherever it runs."""
+    """A started worker process, wherever it runs."""
 
     def send(self, line: str) -> None:
-        """Give it one line; ChildError if it is gone."""
+        """Writes one line to it; ChildError if it is gone."""
 
     def receive(self, timeout_s: float) -> str | None:
-        """Its next message, or None when it has ended; SilentError if none comes in time."""
+        """Returns its next message, or None when it has ended; SilentError if none comes in time."""
 
     def exit_reason(self) -> str:
-        """How it ended, in one line."""
+        """Returns how it ended, in one line."""
 
     def kill(self) -> None:
-        """Kill it with all it started, from whichever thread; whoever is listening hears it end."""
+        """Kills it with all it started, from whichever thread; a receive under way returns None."""
 
     def end(self) -> None:
-        """Kill it and let go of it; never raises, and does nothing the second time."""
-
-
-@dataclass(frozen=True)
-class WorkerOptions:
-    """How one worker process is to be started."""
-
-    #: Names its log in `scratch`.
-    label: str
-    #: Holds logs, and what processes of this machine leave in their TMPDIR.
-    scratch: Path
-    #: The data sets, made by the coordinator: all places see the same bytes.
-    stage: Path
-    threads: int
-    #: The cores to stay on; none: all that this process may use.
-    cores: tuple[int, ...]
-    #: "cpu", "cuda", "cuda:N" or "auto": whether an image is given the GPUs.
-    device: str
-    #: What is judged instead of torch's own layers, as ``module:factory`` or ``/a/file.py:factory``.
-    implementation: str | None
-    #: Whether large tensors are backed by huge pages (see ``quiet.huge_pages``).
-    huge_pages: bool = False
+        """Kills it and closes what belongs to it; never raises, and does nothing the second time."""
 
 
 class Environment(ABC):
-    """A place where workers can be started."""
+    """A place where workers can be started, by the name that the user wrote."""
+
+    #: Whether its worker processes share this interpreter's packages: pytest items can be run instead.
+    has_pytest = False
 
     def __init__(self, name: str) -> None:
-        #: What the user wrote.
         self.name = name
-        #: Hears, in a few words, of what takes minutes.
-        self.tell: Callable[[str], None] = lambda _: None
-        #: What to do where nothing starts in it; empty where that is the user's affair.
+        #: What to do if nothing starts in it; empty if only the user can know.
         self.hint = ""
 
-    @abstractmethod
-    def prepare(self) -> None:
-        """Make sure that it is there.
+    def unavailable(self, cause: str) -> EnvironmentUnavailableError:
+        """Returns the error that says why this environment cannot be had."""
+        return EnvironmentUnavailableError(self.name, cause)
 
-        InputError, which names the place, the cause and the hint in one line, if it can't be had.
+    @abstractmethod
+    def prepare(self, notify: Notify = lambda _: None) -> None:
+        """Makes sure that it is there, as often as it is called; `notify` hears of what takes minutes.
+
+        Raises EnvironmentUnavailableError.
         """
 
-    def check(self, environment: EnvironmentInfo) -> None:  # noqa: ARG002  # any is what it is, by default
-        """Make sure that what was found there is what it names; InputError if it is something else."""
+    def check(self, info: EnvironmentInfo) -> None:  # noqa: ARG002  # any is what it is, by default
+        """Makes sure that what was found there is what its name says; EnvironmentUnavailableError if it is not."""
         return
 
     @abstractmethod
-    def start(self, how: WorkerOptions, token: str) -> WorkerProcess:
-        """A new worker process whose messages carry `token`; InputError if none can be started there."""
+    def start(self, options: WorkerOptions, token: str) -> WorkerProcess:
+        """Returns a new worker process whose messages carry `token`; EnvironmentUnavailableError if none starts."""
 
     def close(self) -> None:
-        """End the workers that still run, where they are not processes of this machine; never raises."""
+        """Ends the workers that still run, if they are no processes of this machine; never raises."""
         return

@@ -1,4 +1,4 @@
-"""A Docker image as a place for workers: each runs in a container that is cut off from everything."""
+"""A Docker image as an environment: each worker runs in a container that is cut off from everything."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.launch.environments.bundle import inner_half, make_readable
 from bnsuite.launch.environments.container import Container
-from bnsuite.launch.environments.engine import labels, remove, sweep, told
-from bnsuite.launch.environments.environment import Environment, WorkerOptions, WorkerProcess
+from bnsuite.launch.environments.engine import ENVIRONMENT, engine_errors, labels, remove, sweep
+from bnsuite.launch.environments.environment import Environment, Notify, WorkerProcess
 from bnsuite.launch.process import isolation
-from bnsuite.record.errors import InputError
+from bnsuite.launch.process.options import WorkerOptions
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.types import DeviceRequest, Mount
 
-#: Where our folders are mounted in a container.
+#: The mount points of our folders in a container.
 INNER, STAGE, USERS = "/bnsuite/inner", "/bnsuite/stage", "/bnsuite/implementation"
 
 #: Finds the Python that has torch, and has it supervise a worker; one without torch says so itself.
@@ -42,7 +42,7 @@ TMP_BYTES = 4 << 30
 SHM_BYTES = 1 << 30
 MAX_PROCESSES = 4096
 
-#: What chooses among GPUs has to mean the same inside.
+#: Variables that choose among GPUs, which have to mean the same inside.
 PASSED_ON = ("CUDA_VISIBLE_DEVICES",)
 
 _NOBODY = 65534
@@ -51,7 +51,7 @@ _NOBODY = 65534
 class Image(Environment):
     """An image that this machine's Docker engine has.
 
-    Its entrypoint is not run. What its ENV sets counts, but for what keeps a measured process quiet.
+    Its entrypoint is not run. Its ENV counts, except for the settings that isolate a measured process.
     """
 
     def __init__(self, name: str, image: str) -> None:
@@ -63,45 +63,47 @@ class Image(Environment):
         self._tunables: str | None = None
         self._cores = isolation.cores()
 
-    def prepare(self) -> None:
-        """Make sure that the engine answers and has the image, for its own kind of processor."""
+    def prepare(self, notify: Notify = lambda _: None) -> None:  # noqa: ARG002  # it takes no time
+        """Makes sure that the engine answers and has the image, for its own kind of processor."""
         import docker
         from docker.errors import ImageNotFound
 
-        with told(self.name):
+        with engine_errors(self.name):
             client = self._client = self._client or docker.from_env()
             sweep(client)
             try:
                 found = client.images.get(self._image)
             except ImageNotFound:
-                raise InputError(
-                    f"{self.name}: the Docker engine has no image {self._image}; docker pull {self._image}"
+                raise self.unavailable(
+                    f"the Docker engine has no image {self._image}; docker pull {self._image}"
                 ) from None
             engine = client.version()
         made_for, runs = (
             f"{one.get('Os')}/{one.get(key)}" for one, key in ((found.attrs, "Architecture"), (engine, "Arch"))
         )
         if made_for != runs:
-            raise InputError(f"{self.name}: is made for {made_for}, and this machine runs {runs}; name one made for it")
+            raise self.unavailable(f"is made for {made_for}, and this machine runs {runs}; name one made for it")
         self._found = found.id or self._image
         set_there = dict(one.split("=", 1) for one in found.attrs["Config"].get("Env") or [] if "=" in one)
         self._path = list(filter(None, [set_there.get("PYTHONPATH")]))
         self._tunables = set_there.get("GLIBC_TUNABLES")
 
-    def start(self, how: WorkerOptions, token: str) -> WorkerProcess:
-        """A worker in a container of this image."""
+    def start(self, options: WorkerOptions, token: str) -> WorkerProcess:
+        """Returns a worker in a container of this image."""
         if self._client is None:
             self.prepare()
         assert self._client is not None
-        with told(self.name):
-            return Container(self._client, self._settings(how, token), how.scratch / f"{how.label}.txt", token)
+        with engine_errors(self.name):
+            return Container(
+                self._client, self._settings(options, token), options.scratch / f"{options.label}.txt", token
+            )
 
     def close(self) -> None:
-        """Remove what still runs of it, and let go of the engine."""
+        """Removes its containers that still run, and closes the connection to the engine."""
         if self._client is None:
             return
         try:
-            left = self._client.api.containers(all=True, filters={"label": f"bnsuite.site={self._id}"})
+            left = self._client.api.containers(all=True, filters={"label": f"{ENVIRONMENT}={self._id}"})
         except Exception:  # noqa: BLE001  # the engine may be gone, and then so are its containers
             left = []
         for container in left:
@@ -109,24 +111,24 @@ class Image(Environment):
         self._client.close()
         self._client = None
 
-    def _settings(self, how: WorkerOptions, token: str) -> dict[str, Any]:
+    def _settings(self, options: WorkerOptions, token: str) -> dict[str, Any]:
         from docker.types import LogConfig
 
         limit = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
         user = f"{os.getuid()}:{os.getgid()}"
-        how.stage.mkdir(parents=True, exist_ok=True)
+        options.stage.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:  # nothing judged is run as root
             user = f"{_NOBODY}:{_NOBODY}"
-            make_readable(how.stage)
-        mounts, variables = self._implementation(how)
+            make_readable(options.stage)
+        mounts, variables = self._implementation(options)
         return {
             "image": self._found,
-            "name": f"bnsuite-{re.sub('[^a-zA-Z0-9_.-]', '-', how.label)}-{secrets.token_hex(4)}",
+            "name": f"bnsuite-{re.sub('[^a-zA-Z0-9_.-]', '-', options.label)}-{secrets.token_hex(4)}",
             "entrypoint": ["sh", "-c", FIND_PYTHON],
             "command": [],
-            "environment": {**self._variables(how, token), **variables},
+            "environment": {**self._variables(options, token), **variables},
             "working_dir": "/tmp",  # noqa: S108  # the container's own
-            "mounts": [_mount(inner_half(how.scratch), INNER), _mount(how.stage, STAGE), *mounts],
+            "mounts": [_mount(inner_half(options.scratch), INNER), _mount(options.stage, STAGE), *mounts],
             "labels": labels(self._id),
             "user": user,
             # spoken to by stdin and stdout alone; stdin ends when the coordinator does
@@ -143,19 +145,19 @@ class Image(Environment):
             "pids_limit": MAX_PROCESSES,
             "mem_limit": limit,
             "memswap_limit": limit,
-            "cpuset_cpus": ",".join(map(str, how.cores or self._cores)),
+            "cpuset_cpus": ",".join(map(str, options.cores or self._cores)),
             # a check of health would run beside what is timed
             "healthcheck": {"test": ["NONE"]},
             "auto_remove": True,
-            "device_requests": _gpus(how.device),
+            "device_requests": _gpus(options.device),
         }
 
-    def _variables(self, how: WorkerOptions, token: str) -> dict[str, str]:
+    def _variables(self, options: WorkerOptions, token: str) -> dict[str, str]:
         return {
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-            **isolation.variables(how.threads),
-            **(isolation.huge_pages(self._tunables) if how.huge_pages else {}),
-            **isolation.taking(how.cores),
+            **isolation.variables(options.threads),
+            **(isolation.huge_pages(self._tunables) if options.huge_pages else {}),
+            **isolation.settled_cores(options.cores),
             "BNSUITE_HEAPS": json.dumps(isolation.heaps()),
             "BNSUITE_STAGE": STAGE,
             "BNSUITE_TOKEN": token,
@@ -168,19 +170,20 @@ class Image(Environment):
             "LOGNAME": "bnsuite",
         }
 
-    def _implementation(self, how: WorkerOptions) -> tuple[list[Mount], dict[str, str]]:
-        """The user's own layer, read-only: its file's folder, or where the user is if that holds the module."""
-        if how.implementation is None:
+    def _implementation(self, options: WorkerOptions) -> tuple[list[Mount], dict[str, str]]:
+        """Returns mounts and variables of the user's layer: its file's folder, or the current one for a module."""
+        if options.implementation is None:
             return [], {}
-        place, _, factory = how.implementation.rpartition(":")
+        place, _, factory = options.implementation.rpartition(":")
         if place.endswith(".py"):
             file = Path(place)
             return [_mount(file.parent, USERS)], {"BNSUITE_IMPL": f"{USERS}/{file.name}:{factory}"}
-        variables = {"BNSUITE_IMPL": how.implementation}
-        top = Path.cwd() / place.split(".")[0]
+        variables = {"BNSUITE_IMPL": options.implementation}
+        here = isolation.current_folder()
+        top = here / place.split(".")[0]
         if not top.is_dir() and not top.with_name(f"{top.name}.py").is_file():
             return [], variables
-        return [_mount(Path.cwd(), USERS)], {
+        return [_mount(here, USERS)], {
             **variables,
             "PYTHONPATH": os.pathsep.join([INNER, USERS, *self._path]),
         }
@@ -193,7 +196,7 @@ def _mount(folder: Path, there: str) -> Mount:
 
 
 def _gpus(device: str) -> list[DeviceRequest]:
-    """All GPUs of this machine, so that their numbers stay; "auto" takes them where there is a driver."""
+    """Returns a request for all GPUs of this machine, so that their numbers stay; "auto" needs a driver for one."""
     from docker.types import DeviceRequest
 
     driver = any(Path(one).exists() for one in ("/dev/nvidiactl", "/dev/dxg"))

@@ -1,4 +1,4 @@
-"""The releases of torch that the package index has, as its own client tells them."""
+"""The releases of torch that the package index has, from pip."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from bnsuite.launch.environments.release import REMOVED, UNREACHABLE, VERSION
 from bnsuite.record.errors import InputError
 
-#: Seconds in which the index has to answer.
+#: The time limit of the index.
 ANSWER_S = 180.0
 
 LISTING = ("-m", "pip", "index", "versions", "torch", "--no-color", "--no-input", "--disable-pip-version-check")
 
-#: What pip says when it can't list releases, and what it means.
+#: Messages of pip when it can't list releases, each with its meaning.
 CAUSES = (
     (r"No module named '?pip\b", "{python} has no pip; install it with `{python} -m ensurepip`"),
     (r'unknown command "index"', "the pip of {python} is older than 21.2; `{python} -m pip install -U pip`"),
@@ -30,7 +30,7 @@ CAUSES = (
 
 
 def named(option: str, text: str) -> str:
-    """The version in ``torch==X.Y.Z``, which `option` was given; InputError for anything else."""
+    """Returns the version in ``torch==X.Y.Z``, the value of `option`; InputError for anything else."""
     package, _, version = text.partition("==")
     found = VERSION.fullmatch(version)
     if package != "torch" or found is None:
@@ -41,9 +41,9 @@ def named(option: str, text: str) -> str:
 
 
 def releases() -> list[str]:
-    """The versions of torch that can be installed for this Python, the oldest first, with local ones (2.13.0+cpu).
+    """Returns the versions of torch for this Python, the oldest first, with local ones (2.13.0+cpu).
 
-    Raises InputError if pip can't tell.
+    Raises InputError if pip can't list them.
     """
     try:
         done = subprocess.run(
@@ -67,26 +67,26 @@ def releases() -> list[str]:
     return versions
 
 
-def parse(said: str) -> list[str]:
-    """The releases in what ``pip index versions`` printed, the oldest first; pip prints the newest first."""
-    found = re.search(r"^Available versions:(.*)$", said, re.MULTILINE)
+def parse(output: str) -> list[str]:
+    """Returns the releases in the output of ``pip index versions``, the oldest first; pip prints the newest first."""
+    found = re.search(r"^Available versions:(.*)$", output, re.MULTILINE)
     versions = [one.strip() for one in found[1].split(",")] if found else []
     known = [version for version in versions if VERSION.fullmatch(version) and not _before_a_release(version)]
     return known[::-1]
 
 
-def cause(said: str) -> str:
-    """Why pip can't list releases, and the hint, from what it said."""
+def cause(output: str) -> str:
+    """Returns why pip can't list releases, with the fix, from its output."""
     for pattern, meaning in CAUSES:
-        if re.search(pattern, said):
+        if re.search(pattern, output):
             here = f"Python {platform.python_version()} on {platform.machine()}"
             return meaning.format(python=sys.executable, here=here)
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
     return f"pip fails: {lines[-1].removeprefix('ERROR:').strip()[:300]}; see `{sys.executable} -m pip index versions`"
 
 
 def between(known: Sequence[str], good: str, bad: str) -> list[str]:
-    """The releases from `good` to `bad`, both with them, of all that the index has (`known`, the oldest first).
+    """Returns the releases from `good` to `bad`, both included, of those in the index (`known`, the oldest first).
 
     Of several builds of a release (2.13.0 and 2.13.0+cpu) there is one: that of the same local label as both ends,
     else the one without a label. Raises InputError if an end is not in the index, or is not older than the other.
@@ -110,16 +110,16 @@ def between(known: Sequence[str], good: str, bad: str) -> list[str]:
 
 
 def _build(of_one_release: Sequence[str], label: str) -> str:
-    """One build of a release: with this label, else without any, else the first there is."""
-    for wanted in (label, ""):
+    """Returns one build of a release: with this label, else without any, else the first there is."""
+    for preferred in (label, ""):
         for version in of_one_release:
-            if _label(version) == wanted:
+            if _label(version) == preferred:
                 return version
     return of_one_release[0]
 
 
 def _public(version: str) -> str:
-    """What is the same in all builds of a release: neither a label, nor zeros at the end."""
+    """Returns the part of a version that all builds of a release share: no label, and no zeros at the end."""
     return re.sub(r"(\.0)+$", "", version.partition("+")[0])
 
 

@@ -1,4 +1,4 @@
-"""What the user writes for an environment, read."""
+"""Reads the name of an environment as the user writes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FORMS = ". (this interpreter), python:PATH, torch==X.Y.Z or docker:IMAGE"
 
 
 def parse(text: str) -> Environment:
-    """The place that `text` names; InputError, with the forms there are, if it names none."""
+    """Returns the environment that `text` names; InputError, with the forms there are, if it names none."""
     kind, _, rest = text.partition(":")
     package, _, version = text.partition("==")
     if text == Here.NAME:

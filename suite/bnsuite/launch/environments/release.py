@@ -1,4 +1,4 @@
-"""A release of torch as a place for workers: a virtual environment made once from the package index, then kept."""
+"""A release of torch as an environment: a virtual environment made once from the package index, then kept."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from pathlib import Path
 from typing import IO
 
 from bnsuite.launch.environments.bundle import inner_half
-from bnsuite.launch.environments.environment import MIN_TORCH, WorkerOptions
+from bnsuite.launch.environments.environment import MIN_TORCH, EnvironmentUnavailableError, Notify
 from bnsuite.launch.environments.interpreter import Interpreter
-from bnsuite.record.errors import InputError
+from bnsuite.launch.process.isolation import current_folder
+from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.record.schema import EnvironmentInfo
 
-#: A release as pip takes it after ``torch==``; what it means is pip's affair.
+#: A release as pip takes it after ``torch==``.
 VERSION = re.compile(r"(\d+)\.(\d+)(\.\d+)?((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?")
 
-#: Settings of the user's that would let pip install elsewhere, or find what is not in the new environment.
+#: Settings of the user that would have pip install elsewhere, or find packages outside the new environment.
 REMOVED = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
 
-#: What pip says where there is no way to its index.
+#: Messages of pip if it cannot reach its index, with the meaning.
 UNREACHABLE = (
     r"Connection(Error|Refused)|connection broken|Timeout|NameResolution|Max retries|ProxyError|SSLError",
     "the package index can't be reached; connect this machine, or set PIP_INDEX_URL or PIP_FIND_LINKS",
 )
 
-#: What pip says, and what it means.
+#: Messages of pip, each with its meaning.
 CAUSES = (
     (
         r"No space left on device",
@@ -53,72 +54,74 @@ CAUSES = (
 
 
 def default_cache() -> Path:
-    """Where the virtual environments are kept."""
+    """Returns the folder of all virtual environments of releases."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bnsuite" / "environments"
 
 
 class Release(Interpreter):
     """A release of torch in a virtual environment of the Python that runs this.
 
-    It is made under a lock in a folder beside its own and renamed when it is whole: one whose making was interrupted
-    is never used.
+    It is made under a lock in a folder beside its own and renamed when it is complete: one whose making was
+    interrupted is never used.
     """
 
     def __init__(self, name: str, version: str) -> None:
         found = VERSION.fullmatch(version)
         if found is None:
-            raise InputError(f"{name}: {version!r} is no release of torch; write it like torch==2.9.1")
+            raise EnvironmentUnavailableError(name, f"{version!r} is no release of torch; write it like torch==2.9.1")
         if (int(found[1]), int(found[2])) < MIN_TORCH:
-            raise InputError(f"{name}: what is judged must be torch {'.'.join(map(str, MIN_TORCH))} or newer")
+            raise EnvironmentUnavailableError(
+                name, f"what is judged must be torch {'.'.join(map(str, MIN_TORCH))} or newer"
+            )
         kind = f"{sys.implementation.cache_tag}-{platform.machine()}"
         self._folder = default_cache() / f"{version}-{kind}"
         super().__init__(name, str(self._folder))
         self._version = version
         self.hint = f"remove {self._folder}, and it is made anew"
 
-    def prepare(self) -> None:
-        """Make the virtual environment unless there is one; a second maker waits for the first."""
+    def prepare(self, notify: Notify = lambda _: None) -> None:
+        """Makes the virtual environment unless there is one; a second maker waits for the first."""
         try:
-            if not self._whole():
+            if not self._is_complete():
                 self._folder.parent.mkdir(parents=True, exist_ok=True)
-                with self._alone() as lock:
-                    if not self._whole():
-                        self._make(lock)
+                with self._lock(notify) as lock:
+                    if not self._is_complete():
+                        self._make(lock, notify)
         except OSError as error:
             where = error.filename or self._folder.parent
-            raise InputError(
-                f"{self.name}: {where}: {error.strerror}; make it writable, or set XDG_CACHE_HOME to another folder"
+            raise self.unavailable(
+                f"{where}: {error.strerror}; make it writable, or set XDG_CACHE_HOME to another folder"
             ) from None
 
-    def check(self, environment: EnvironmentInfo) -> None:
-        """Make sure that it is this release which was found there."""
-        found = environment.packages.get("torch", "none")
+    def check(self, info: EnvironmentInfo) -> None:
+        """Makes sure that the torch found there is this release."""
+        found = info.packages.get("torch", "none")
         if _numbers(found) != _numbers(self._version):
-            raise InputError(f"{self.name}: {self._folder} holds torch {found}; {self.hint}")
+            raise self.unavailable(f"{self._folder} holds torch {found}; {self.hint}")
 
-    def _environment(self, how: WorkerOptions, token: str) -> dict[str, str]:
-        """What the user's PYTHONPATH and PYTHONHOME would bring is no part of a release."""
-        kept = super()._environment(how, token)
-        users = [str(Path.cwd())] if how.implementation is not None else []
-        path = os.pathsep.join([str(inner_half(how.scratch)), *users])
-        return {**{name: value for name, value in kept.items() if name != "PYTHONHOME"}, "PYTHONPATH": path}
+    def _variables(self, options: WorkerOptions, token: str) -> dict[str, str]:
+        """Returns the variables of a worker without the user's PYTHONPATH and PYTHONHOME: they are no part of it."""
+        variables = super()._variables(options, token)
+        users = [str(current_folder())] if options.implementation is not None else []
+        path = os.pathsep.join([str(inner_half(options.scratch)), *users])
+        return {**{name: value for name, value in variables.items() if name != "PYTHONHOME"}, "PYTHONPATH": path}
 
-    def _whole(self) -> bool:
-        """Whether the virtual environment is there; its python is a link, and what it links to may be gone."""
+    def _is_complete(self) -> bool:
+        """Returns True if the virtual environment is there; its python is a link to what may be gone."""
         return (self._folder / "bin" / "python").exists()
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[IO[str]]:
+    def _lock(self, notify: Notify) -> Iterator[IO[str]]:
         with Path(f"{self._folder}.lock").open("w", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self.tell(f"{self.name} is just being made by another process")
+                notify(f"{self.name} is just being made by another process")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield lock
 
-    def _make(self, lock: IO[str]) -> None:
-        self.tell(f"making a virtual environment with {self.name}, once")
+    def _make(self, lock: IO[str], notify: Notify) -> None:
+        notify(f"making a virtual environment with {self.name}, once")
         part = Path(f"{self._folder}.part")
         shutil.rmtree(part, ignore_errors=True)
         try:
@@ -132,7 +135,7 @@ class Release(Interpreter):
             shutil.rmtree(part, ignore_errors=True)
 
     def _run(self, command: list[str], lock: IO[str]) -> None:
-        """Run `command` to its end; it holds the lock as well, for it may outlive this process."""
+        """Runs `command` to its end; it inherits the lock, for it may outlive this process."""
         kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
         done = subprocess.run(
             command,
@@ -146,23 +149,23 @@ class Release(Interpreter):
             check=False,
         )
         if done.returncode != 0:
-            raise InputError(f"{self.name}: {cause(done.stdout, self._folder.parent)}")
+            raise self.unavailable(cause(done.stdout, self._folder.parent))
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The release alone, such as (2, 9, 0) of "2.9" and of "2.9.0+cpu"."""
+    """Returns the numbers of a release, such as (2, 9, 0) for "2.9" and for "2.9.0+cpu"."""
     found = VERSION.match(version)
     return (int(found[1]), int(found[2]), int((found[3] or ".0")[1:])) if found else ()
 
 
-def cause(said: str, cache: Path) -> str:
-    """Why pip, or the making of a virtual environment, failed, and the hint, from what was said."""
+def cause(output: str, cache: Path) -> str:
+    """Returns why pip, or the making of a virtual environment, failed, with the fix, from its output."""
     for pattern, meaning in CAUSES:
-        if found := re.search(pattern, said):
+        if found := re.search(pattern, output):
             versions = [one.strip() for one in (found.groupdict().get("versions") or "").split(",")]
             shown = [version for version in versions if VERSION.fullmatch(version)][-8:]
             python = f"Python {platform.python_version()} on {platform.machine()}"
             return meaning.format(cache=cache, versions=", ".join(shown), python=python, executable=sys.executable)
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
     errors = [line for line in lines if line.startswith("ERROR:")]
     return f"pip can't install it: {(errors or lines)[-1].removeprefix('ERROR:').strip()[:300]}"

@@ -1,72 +1,89 @@
-"""Two environments compared: A is trusted, B is judged. Each is a session of its own; times are taken in lockstep."""
+"""The two sides of a comparison: A is trusted, B is judged. Each is a session of its own; times are taken by turns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bnsuite.launch.environments import Environment
+from bnsuite.launch.datasets import DataStage
+from bnsuite.launch.environments import Environment, Notify
+from bnsuite.launch.prepared import PreparedSession
 from bnsuite.launch.process import isolation
-from bnsuite.launch.session import Progress, Session
+from bnsuite.launch.process.scratch import scratch_folder
+from bnsuite.launch.progress import Progress, ProgressCounter
+from bnsuite.launch.session import Session
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import SIDES
-from bnsuite.record.schema import PlannedCase, Run, RunOptions
+from bnsuite.record.schema import PlannedCase, RunOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Tally:
-    """One count of what the sides have done, each by itself and both in turns."""
+@dataclass(frozen=True)
+class PreparedPair:
+    """Both sides, ready to be measured."""
 
-    def __init__(self, listen: Callable[[Progress], None]) -> None:
-        self._listen = listen
-        self._done: dict[str, tuple[int, int]] = {}
+    a: PreparedSession
+    b: PreparedSession
+    progress: ProgressCounter
 
-    def of(self, side: str, where: str) -> Callable[[Progress], None]:
-        """What hears the steps of `side`, and tells them with `where` they were taken."""
+    @property
+    def sides(self) -> tuple[PreparedSession, PreparedSession]:
+        return self.a, self.b
 
-        def hear(step: Progress) -> None:
-            self._done[side] = step.done, step.total
-            done, total = (sum(numbers) for numbers in zip(*self._done.values(), strict=True))
-            self._listen(Progress(f"{step.stage}{where}", step.label, done, total))
+    def begin(self) -> None:
+        """Writes both runs, still empty, into the folder."""
+        for side in self.sides:
+            side.begin()
 
-        return hear
+    def end(self, ended_by: str | None = None) -> None:
+        """Records on both sides that the run is finished, or what ended it before."""
+        for side in self.sides:
+            side.end(ended_by)
 
 
-class Sides:
-    """A context manager: leaving it ends every process of both sides, and removes what they left."""
+class PairedSession:
+    """The sessions of both sides. A context manager: leaving it ends every process of both."""
 
     def __init__(
         self,
-        sites: tuple[Environment, Environment],
-        asked: tuple[RunOptions, RunOptions],
+        environments: tuple[Environment, Environment],
+        options: tuple[RunOptions, RunOptions],
         folder: Path,
         listen: Callable[[Progress], None],
-        data: Path | None,
         *,
-        injected: dict[str, float],
+        data: Path | None = None,
+        injected: dict[str, float] | None = None,
+        notify: Notify = lambda _: None,
     ) -> None:
-        self._sites, self._folder, self._injected = sites, folder, injected
-        tally = Tally(listen)
-        #: Hears what is done in turns.
-        self.listen = tally.of("both", "")
-        self.a, self.b = (
-            Session(one, folder / side, tally.of(side, f" in {site.name}"), data, site)
-            for one, side, site in zip(asked, SIDES, sites, strict=True)
+        self._environments, self._notify, self._injected = environments, notify, injected or {}
+        self._progress = ProgressCounter(listen)
+        self._scratch = scratch_folder()
+        stage = DataStage(Path(self._scratch.name) / "data", data)  # both sides read the same bytes
+        self._a, self._b = (
+            Session(
+                one,
+                folder / side,
+                self._progress,
+                data,
+                environment,
+                stage=stage,
+                notify=notify,
+                place=f" in {environment.name}",
+            )
+            for one, side, environment in zip(options, SIDES, environments, strict=True)
         )
-        self.b.stage = self.a.stage  # both see the same bytes
         self._open = ExitStack()
-        #: What went wrong with both sides.
-        self.warnings: list[str] = []
+        self._warnings: list[str] = []
 
     def __enter__(self) -> Self:
-        for site in self._sites:
-            self._open.callback(site.close)
-        for session in self.sessions:
+        self._open.callback(self._scratch.cleanup)
+        for session in (self._a, self._b):
             self._open.enter_context(session)
         return self
 
@@ -76,53 +93,49 @@ class Sides:
         self._open.close()
 
     @property
-    def sessions(self) -> tuple[Session, Session]:
-        return self.a, self.b
+    def warnings(self) -> list[str]:
+        """Problems of either side, or of both, that spoil no measurement."""
+        return [*self._warnings, *self._a.warnings, *self._b.warnings]
 
-    @property
-    def all_warnings(self) -> list[str]:
-        """What went wrong on either side, or with both, without spoiling a measurement."""
-        return [*self.warnings, *self.a.warnings, *self.b.warnings]
+    def warn(self, text: str) -> None:
+        """Adds a problem of both sides that spoils no measurement."""
+        self._warnings.append(text)
 
-    def prepare(self) -> tuple[Run, Run]:
-        """Make sure of both environments and choose the cases; returns the two runs, still empty and not written.
+    def prepare(self) -> PreparedPair:
+        """Makes sure of both environments and chooses the cases; nothing is written yet.
 
-        InputError if an environment can't be had, or if they can't be compared.
+        Raises InputError if an environment can't be had, or if the two can't be compared.
         """
-        for site in self._sites:
-            site.prepare()
-        b = self.b.prepare(_comparable)  # an implementation has a part in some cases only
-        ids = {result.id for result in b.cases}
-        a = self.a.prepare(lambda case: case.id in ids)
-        for session, side, injected in zip(self.sessions, SIDES, ({}, self._injected), strict=True):
-            session.recorder.is_side(side, injected)
-        if a.device != b.device:
-            there = ", ".join(f"{site.name} has {run.device}" for site, run in zip(self._sites, (a, b), strict=True))
-            raise InputError(f"the environments chose different devices ({there}); name one with --device")
-        for site, run in zip(self._sites, (a, b), strict=True):
-            if run.environment.gpu is not None and run.environment.gpu.nvml is None:
-                self.warnings.append(
-                    f"{site.name}: NVML can't be asked there: a GPU that is throttled, or used by others, goes unseen"
-                )
-        libcs = [run.environment.libc for run in (a, b)]
+        for environment in self._environments:
+            environment.prepare(self._notify)
+        b = self._b.prepare(_is_comparable)  # an implementation has a part in some cases only
+        ids = {result.id for result in b.run.cases}
+        pair = PreparedPair(self._a.prepare(lambda case: case.id in ids), b, self._progress)
+        if pair.a.device != b.device:
+            devices = ", ".join(f"{side.environment.name} has {side.device}" for side in pair.sides)
+            raise InputError(f"the environments chose different devices ({devices}); name one with --device")
+        for side, name, injected in zip(pair.sides, SIDES, ({}, self._injected), strict=True):
+            side.recorder.is_side(name, injected)
+        self._warn_of_differences(pair)
+        return pair
+
+    def _warn_of_differences(self, pair: PreparedPair) -> None:
+        """Warns of what one side, or both, can't be given."""
+        for side in pair.sides:
+            gpu = side.run.environment.gpu
+            if gpu is not None and gpu.nvml is None:
+                name = side.environment.name
+                self.warn(f"{name}: NVML can't be asked there: a GPU that is throttled, or used by others, goes unseen")
+        libcs = [side.run.environment.libc for side in pair.sides]
         if isolation.keep_heap(libcs[0]) != isolation.keep_heap(libcs[1]):
-            self.warnings.append(
+            self.warn(
                 f"{' and '.join(libcs)} keep their heaps differently: tensors above 32 MiB are timed with the page "
                 "faults of the older one"
             )
-        return a, b
-
-    def begin(self) -> None:
-        """Write both runs, still empty, into the folder."""
-        for session in self.sessions:
-            session.begin()
-
-    def end(self, ended_by: str | None = None) -> None:
-        """Record on both sides that all is measured, or what ended it."""
-        for session in self.sessions:
-            session.end(ended_by)
+        if isolation.kernel_refuses_huge_pages() and pair.b.device == "cpu":
+            self.warn(f"this kernel gives no huge pages, so times vary more: echo madvise > {isolation.THP}")
 
 
-def _comparable(case: PlannedCase) -> bool:
-    """Whether a case is compared: a relation compares two steps of one environment, and needs no second."""
-    return not case.bounds
+def _is_comparable(case: PlannedCase) -> bool:
+    """Returns False for a ratio, which compares two steps of one environment and needs no second one."""
+    return case.kind != "ratio"

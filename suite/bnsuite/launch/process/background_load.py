@@ -1,4 +1,4 @@
-"""A busy neighbour: a process of ours that works on another core than the timed one, as other users of a machine do."""
+"""Background load: a process that works on another core than the timed one, as other users of a machine do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from bnsuite.launch.process import isolation
 from bnsuite.record.errors import InputError
 
-#: It computes and copies more than caches hold, in turns, and ends when its stdin does: with whoever started it.
+#: The load computes and copies more than caches hold, by turns, and ends with its stdin.
 WORK = """
 import os, sys, threading
 os.sched_setaffinity(0, {int(sys.argv[1])})
@@ -28,7 +28,7 @@ while True:
 
 @contextlib.contextmanager
 def busy(threads: int) -> Iterator[None]:
-    """A neighbour of cases that are timed on `threads` cores; InputError where there is no core left for it."""
+    """Runs background load beside cases that are timed on `threads` cores; InputError if none is left."""
     given = isolation.cores()
     if not isolation.timed_cores(threads, given):
         raise InputError(

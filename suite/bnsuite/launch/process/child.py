@@ -1,9 +1,11 @@
-"""A measured process: started in a group of its own, listened to line by line, ended with all it started."""
+"""A measured process: started in a group of its own, read line by line, ended with all it started."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import secrets
 import signal
 import subprocess
 import weakref
@@ -11,21 +13,24 @@ from pathlib import Path
 from time import monotonic
 from typing import IO
 
-from bnsuite.launch.process import interrupts
+from bnsuite.launch.process import interrupts, isolation
+from bnsuite.launch.process.scratch import HINT, MIN_ROOM_BYTES, room_bytes
 from bnsuite.launch.process.stream import ChildError, Lines, Listener, SilentError
 
 __all__ = ["Child", "ChildError", "LogFile", "SilentError", "exit_reason"]
 
-#: What comes where only messages should is not kept beyond this: whoever prints without end must not fill the disk.
+#: The most that is kept of output that is no message: a process that prints without end must not fill the disk.
 MAX_NOISE_BYTES = 1 << 20
-#: What was printed is let go of beyond this: when the next process starts, and while one is waited for.
+#: A longer log is emptied when the next process starts, and while one is waited for.
 MAX_LOG_BYTES = 16 << 20
-#: How often what a process prints is looked at while it is waited for.
-LOOK_S = 1.0
+#: The interval between two looks at the size of the log.
+POLL_S = 1.0
+#: Marks all that a process starts, for those that leave its group; its value differs from process to process.
+FAMILY_VARIABLE = "BNSUITE_FAMILY"
 
 
 def exit_reason(status: int, last_line: str = "") -> str:
-    """An exit status in words: the signal that ended the process if it is negative, else `last_line` with it."""
+    """Returns an exit status in words: the signal that ended the process if it is negative, else its last line."""
     if status < 0:
         try:
             name = signal.Signals(-status).name
@@ -37,22 +42,36 @@ def exit_reason(status: int, last_line: str = "") -> str:
 
 
 def last_line(text: bytes) -> str:
-    """The last line of `text` that says anything."""
+    """Returns the last line of `text` that is not blank."""
     lines = text.decode(errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else ""
 
 
 def _anchored(environment: dict[str, str]) -> dict[str, str]:
-    """`environment` with the folders of its PYTHONPATH as they are seen from here; an empty one is this folder."""
+    """Returns `environment` with absolute folders in its PYTHONPATH; an empty name means the current folder."""
     path = environment.get("PYTHONPATH")
     if not path:
         return environment
-    here = Path.cwd()
-    return {**environment, "PYTHONPATH": os.pathsep.join(str(here / part) for part in path.split(os.pathsep))}
+    parts = path.split(os.pathsep)
+    if any(not Path(part).is_absolute() for part in parts):
+        here = isolation.current_folder()
+        parts = [str(here / part) for part in parts]
+    return {**environment, "PYTHONPATH": os.pathsep.join(parts)}
+
+
+def _pipe() -> tuple[int, int]:
+    """Returns a pipe whose ends are no standard streams, not even of a command that was started without them."""
+    ends = os.pipe()
+    if min(ends) > 2:
+        return ends
+    moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in ends]
+    for end in ends:
+        os.close(end)
+    return moved[0], moved[1]
 
 
 class LogFile:
-    """What was printed: its first bytes kept in a file, which is made when there are any, and the end of it here."""
+    """Output of a process: its first bytes in a file, which is made when there are any, and its end in memory."""
 
     def __init__(self, file: Path, room: int = MAX_NOISE_BYTES) -> None:
         self._file, self._room = file, room
@@ -60,24 +79,24 @@ class LogFile:
 
     def __call__(self, some: bytes) -> None:
         self._end = (self._end + some)[-4096:]
-        kept = some[: self._room]
-        self._room -= len(kept)
-        if kept:
+        fitting = some[: self._room]
+        self._room -= len(fitting)
+        if fitting:
             with contextlib.suppress(OSError), self._file.open("ab") as file:
-                file.write(kept)
+                file.write(fitting)
 
     @property
     def last_line(self) -> str:
-        """The last line that said anything."""
+        """The last line that is not blank."""
         return last_line(self._end)
 
 
 class Child:
     """A process whose messages come as lines on a pipe.
 
-    Messages come by a pipe of their own, whose number takes the place of ``{fd}`` in the command, or by its stdout.
-    Everything else that it prints goes to `log`; with a `token`, what comes by the pipe without it goes to a file
-    beside `log`. It works in `folder`: a PYTHONPATH that means folders of ours means them all the same.
+    The messages come by a pipe of their own, whose number replaces ``{fd}`` in the command, or by its stdout.
+    All its other output goes to `log`; with a `token`, lines of the pipe without it go to a file beside `log`. The
+    process works in `folder`: relative folders of PYTHONPATH are made absolute.
     """
 
     def __init__(
@@ -92,11 +111,12 @@ class Child:
     ) -> None:
         self.log = log
         self._noise = LogFile(log.with_name(f"{log.stem}-noise.txt"))
-        self._read_end, write_end = os.pipe()
-        #: All that is let go of in the end, by whom this object belongs to or, if an interrupt comes first, with it.
+        self._read_end, write_end = _pipe()
+        #: Closed by `end` or, if an interrupt comes first, with this object.
         self._owned = contextlib.ExitStack()
         self._owned.callback(os.close, self._read_end)
         weakref.finalize(self, self._owned.close)
+        family = secrets.token_hex(8)
         try:
             with log.open("ab") as output, interrupts.deferred():
                 if output.tell() > MAX_LOG_BYTES:
@@ -109,10 +129,10 @@ class Child:
                     stderr=output,
                     pass_fds=(write_end,) if own_pipe else (),
                     cwd=folder,
-                    env=_anchored(environment),
+                    env={**_anchored(environment), FAMILY_VARIABLE: family},
                     start_new_session=True,
                 )
-                self._owned.callback(_end, self._process)
+                self._owned.callback(_end, self._process, family)
         except BaseException:
             self._owned.close()
             raise
@@ -121,7 +141,7 @@ class Child:
         self._listener = Listener(self._read_end, self._read, Lines(token, self._noise))
 
     def send(self, line: str) -> None:
-        """Write one line to the child's stdin."""
+        """Writes one line to the child's stdin."""
         stdin: IO[bytes] | None = self._process.stdin
         assert stdin is not None
         try:
@@ -131,11 +151,11 @@ class Child:
             raise ChildError(self.exit_reason()) from None
 
     def receive(self, timeout_s: float) -> str | None:
-        """The next line, or None when the child has closed its end; SilentError if none comes in time."""
+        """Returns the next line, or None when the child has closed its end; SilentError if none comes in time."""
         deadline = monotonic() + timeout_s
-        while (left := deadline - monotonic()) > LOOK_S:
+        while (left := deadline - monotonic()) > POLL_S:
             with contextlib.suppress(SilentError):
-                return self._listener.receive(LOOK_S)
+                return self._listener.receive(POLL_S)
             self._shorten_log()
         try:
             return self._listener.receive(max(0.0, left))
@@ -143,7 +163,7 @@ class Child:
             raise SilentError(f"said nothing for {timeout_s:g} s") from None
 
     def _shorten_log(self) -> None:
-        """Let go of what was printed if it is too much; the child writes at the end of its log, wherever that is."""
+        """Empties a log that is too long; the child writes at the end of its log, wherever that is."""
         with contextlib.suppress(OSError):
             if self.log.stat().st_size > MAX_LOG_BYTES:
                 os.truncate(self.log, 0)
@@ -153,29 +173,33 @@ class Child:
         return os.read(self._read_end, 1 << 16) or None
 
     def exit_reason(self) -> str:
-        """How the child ended, once its pipe is closed: the signal or the exit status, and its last line."""
-        try:
-            status = self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
+        """Returns how the child ended, once its pipe is closed: the signal or the exit status, and its last line.
+
+        A full disk is named: the child may have ended for want of room, and could not even log that.
+        """
+        status = self.wait(10)
+        if status is None:
             return "closed its messages but goes on running"
         with self.log.open("rb") as log:
             log.seek(max(self._log_began, log.seek(0, os.SEEK_END) - 4096))
-            said = last_line(log.read())
-        return exit_reason(status, said or self._noise.last_line)
+            text = last_line(log.read())
+        reason = exit_reason(status, text or self._noise.last_line)
+        room = room_bytes(self.log.parent)
+        return reason if room >= MIN_ROOM_BYTES else f"{reason}; {self.log.parent} has {room >> 10} KiB left: {HINT}"
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit status, or None if the child still runs after `timeout_s`."""
+        """Returns the exit status, or None if the child still runs after `timeout_s`."""
         try:
             return self._process.wait(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             return None
 
     def kill(self) -> None:
-        """Kill the child and whatever it started, at once; whoever is listening hears the pipe close."""
+        """Kills the child and its group, at once; a receive under way returns None."""
         _kill(self._process)
 
     def end(self) -> None:
-        """Kill the child and let go of it."""
+        """Kills the child with all it started, and closes what belongs to it."""
         if self._read_end < 0:
             return
         self._owned.close()
@@ -188,11 +212,20 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill `process` and whatever it started, and take note of its end."""
+def _end(process: subprocess.Popen[bytes], family: str) -> None:
+    """Kills `process` and all it started, and reaps it."""
     _kill(process)
     with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in the driver can't be waited for
         process.wait(timeout=10)
+    _kill_family(f"{FAMILY_VARIABLE}={family}".encode())
     assert process.stdin is not None
     with contextlib.suppress(OSError):  # what it still held back can't be delivered any more
         process.stdin.close()
+
+
+def _kill_family(mark: bytes) -> None:
+    """Kills the processes that began with `mark` in their environment: daemons that left the group of their parent."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended, or is another user's
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What ends a command before its time: Ctrl-C, `docker stop`, a closed terminal. All three do as Ctrl-C does."""
+"""Interrupts: Ctrl-C, `docker stop` and a closed terminal end a command before its time, all three as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -10,57 +10,58 @@ from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-#: The exit status of a command that was ended so.
+#: The exit status of an interrupted command.
 STATUS = 3
 
 
 class InterruptedRunError(KeyboardInterrupt):
-    """The command is to end, in order.
+    """The command is to end, with everything put in order.
 
     A kind of its own: where KeyboardInterrupt itself passes through exec(), as while a dataclass is being made, Python
     ends by SIGINT in the end, whatever exit status it is given.
     """
 
 
-class _Endings:
-    """The state that the handler of the signals needs; only the main thread ever runs it."""
+class _State:
+    """The state of the signals' handler, which only the main thread runs."""
 
-    came = False
-    holds = 0
+    received = False
+    #: How many `deferred` blocks the main thread is in.
+    deferrals = 0
 
 
 def exit_immediately() -> None:
-    """From now on they end the command on the spot: for as long as there is nothing to put in order."""
+    """Has interrupts end the command on the spot: for as long as there is nothing to put in order."""
     _handle(_end)
 
 
 def raise_interrupt() -> None:
-    """From now on the first of them raises InterruptedRunError; impatient ones after it don't spoil that."""
-    _Endings.came = False
+    """Has the first interrupt raise InterruptedRunError; later ones are ignored."""
+    _State.received = False
     _handle(_interrupt)
 
 
 def received() -> bool:
-    """Whether one of them came, whatever became of the exception: some code turns it into another."""
-    return _Endings.came
+    """Returns True once an interrupt came, whatever became of the exception: some code turns it into another."""
+    return _State.received
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """What is done here is done whole: an interrupt waits for the end of it.
+    """Defers interrupts to the end of the block.
 
     Meant for moments: between the start of a process and the note of it nobody could end the process.
     """
     if threading.current_thread() is not threading.main_thread():  # no other is ever interrupted
         yield
         return
-    came_before = _Endings.came
-    _Endings.holds += 1
+    came_before = _State.received
+    _State.deferrals += 1
     try:
         yield
     finally:
-        _Endings.holds -= 1
-        if _Endings.came and not came_before and not _Endings.holds:
+        _State.deferrals -= 1
+        if _State.received and not came_before and not _State.deferrals:
             raise InterruptedRunError
 
 
@@ -79,6 +80,6 @@ def _end(*_: object) -> None:
 def _interrupt(*_: object) -> None:
     for one in SIGNALS:
         signal.signal(one, signal.SIG_IGN)
-    _Endings.came = True
-    if not _Endings.holds:
+    _State.received = True
+    if not _State.deferrals:
         raise InterruptedRunError

@@ -1,8 +1,8 @@
-"""The quiet surroundings a measured process is started in. What is set is recorded with the run.
+"""The isolation of measured processes. The settings are recorded with the run as the process got them.
 
 The heap is kept, because large CPU tensors are otherwise timed through the allocator's page faults; threads are
 fixed, because oversubscription makes times meaningless; a core is reserved, so that the coordinator and the
-measured process do not take turns on one.
+measured process do not share one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bnsuite.launch.process.options import WorkerOptions
+from bnsuite.record.errors import InputError
+
+#: Where the kernel says who gets huge pages.
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
 
 def heaps() -> list[tuple[tuple[int, int], dict[str, str]]]:
-    """Settings under which glibc gives no tensor of the catalogue back to the kernel between two steps.
+    """Returns settings under which glibc returns no tensor of the catalogue to the kernel between two steps.
 
     Each with the oldest version that takes them: older ones refuse a threshold above 32 MiB and keep their small
-    default; 2.36 was seen to take it.
+    default; 2.36 takes it.
     """
     return [
         (
@@ -35,7 +41,7 @@ def heaps() -> list[tuple[tuple[int, int], dict[str, str]]]:
 
 
 def keep_heap(libc: str | None = None) -> dict[str, str]:
-    """The settings that a C library such as "glibc 2.36" takes, by default this machine's."""
+    """Returns the settings that a C library such as "glibc 2.36" takes, by default this machine's."""
     version = _version(" ".join(platform.libc_ver()) if libc is None else libc)
     return next(settings for oldest, settings in heaps() if version >= oldest)
 
@@ -45,28 +51,36 @@ def _version(libc: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def huge_pages(users: str | None = None) -> dict[str, str]:
-    """Settings under which glibc asks for huge pages, beside `users` tunables: where a tensor lies matters less then.
+def huge_pages(tunables: str | None = None) -> dict[str, str]:
+    """Returns settings under which glibc asks for huge pages, beside other `tunables`.
 
-    Which small pages a large tensor gets differs from process to process, and with it how the caches hold it.
+    The small pages of a large tensor differ from process to process, and with them how the caches hold it.
     """
-    return {"GLIBC_TUNABLES": ":".join([*filter(None, [users]), "glibc.malloc.hugetlb=1"])}
+    return {"GLIBC_TUNABLES": ":".join([*filter(None, [tunables]), "glibc.malloc.hugetlb=1"])}
 
 
 def takes_huge_pages(libc: str) -> bool:
-    """Whether a C library, such as "glibc 2.36", knows that setting."""
+    """Returns True if a C library, such as "glibc 2.36", knows that setting."""
     return libc.startswith("glibc") and _version(libc) >= (2, 35)
+
+
+def kernel_refuses_huge_pages() -> bool:
+    """Returns True if this kernel gives huge pages to no process."""
+    try:
+        return "[never]" in THP.read_text(encoding="ascii")
+    except OSError:
+        return True
 
 
 #: Each worker holds a torch of its own in memory.
 MAX_WORKERS = 8
 
-#: Set in a user's shell these would change what the launched pytest does.
+#: Variables of the user's shell that would change what the launched pytest does.
 REMOVED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "BNSUITE_IMPL")
 
 
 def variables(threads: int) -> dict[str, str]:
-    """What is set for every measured process."""
+    """Returns the variables that every measured process is given; an image's glibc may need other heap settings."""
     return {
         **keep_heap(),
         "OMP_NUM_THREADS": str(threads),
@@ -75,38 +89,39 @@ def variables(threads: int) -> dict[str, str]:
     }
 
 
-def environment(threads: int, scratch: Path, implementation: str | None = None, **more: str) -> dict[str, str]:
-    """This process's environment, made quiet; what a measured process leaves in its TMPDIR goes with `scratch`.
+def process_environment(options: WorkerOptions, **more: str) -> dict[str, str]:
+    """Returns this process's environment, isolated; temporary files of the measured process go to its scratch folder.
 
-    An `implementation` is looked for from where the user is.
+    An implementation is imported from the user's folder as well. Raises InputError if that is gone.
     """
     kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
-    if implementation is not None:
-        here = [str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
-        more = {**more, "BNSUITE_IMPL": implementation, "PYTHONPATH": os.pathsep.join(here)}
-    return {**kept, **variables(threads), "TMPDIR": str(scratch), **more}
+    if options.implementation is not None:
+        path = [str(current_folder()), *filter(None, [os.environ.get("PYTHONPATH")])]
+        more = {**more, "BNSUITE_IMPL": options.implementation, "PYTHONPATH": os.pathsep.join(path)}
+    measured = {**settled_cores(options.cores), "BNSUITE_STAGE": str(options.stage), "TMPDIR": str(options.scratch)}
+    return {**kept, **variables(options.threads), **measured, **more}
 
 
-def taking(cores: Sequence[int]) -> dict[str, str]:
-    """What tells a measured process that it is one, and which cores to stay on (none: any)."""
+def settled_cores(cores: Sequence[int]) -> dict[str, str]:
+    """Returns the variable that marks a measured process and names the cores to stay on (none: any)."""
     return {"BNSUITE_CORES": ",".join(map(str, cores))}
 
 
-def worker_environment(
-    threads: int, scratch: Path, implementation: str | None, *, stage: Path, cores: Sequence[int], token: str
-) -> dict[str, str]:
-    """The environment of a worker process of this machine, whose messages carry `token`."""
-    more = {"BNSUITE_STAGE": str(stage), "BNSUITE_TOKEN": token, **taking(cores)}
-    return environment(threads, scratch, implementation, **more)
+def current_folder() -> Path:
+    """Returns the current folder; InputError if it was removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise InputError("the current folder was removed; change to one that exists") from None
 
 
 def cores() -> list[int]:
-    """The cores this process may use, lowest first."""
+    """Returns the cores this process may use, lowest first."""
     return sorted(os.sched_getaffinity(0))
 
 
-def side_by_side(threads: int, given: list[int]) -> list[list[int]]:
-    """The cores of each of the workers that fit beside one another, `threads` to each, at most MAX_WORKERS."""
+def pool_cores(threads: int, given: list[int]) -> list[list[int]]:
+    """Returns the cores of each worker of a pool: `threads` to each, at most MAX_WORKERS."""
     quota = _cpu_quota()
     room = len(given) if quota is None else max(1, min(len(given), int(quota)))
     workers = max(1, min(MAX_WORKERS, room // threads))
@@ -114,7 +129,7 @@ def side_by_side(threads: int, given: list[int]) -> list[list[int]]:
 
 
 def _cpu_quota() -> float | None:
-    """How many cores' worth of time the container may use, where that is limited (cgroup v2)."""
+    """Returns the cores' worth of time that the container may use, where that is limited (cgroup v2)."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
         return int(quota) / int(period)
@@ -123,13 +138,13 @@ def _cpu_quota() -> float | None:
 
 
 def timed_cores(threads: int, given: list[int]) -> list[int]:
-    """The last `threads` of the cores given, where one is left for the coordinator; else none are fixed."""
+    """Returns the last `threads` of the cores given, if one is left for the coordinator; else none."""
     return given[-threads:] if len(given) > threads else []
 
 
 @contextmanager
 def coordinator_apart(taken: list[int], given: list[int]) -> Iterator[None]:
-    """Keep this process off the cores where time is being measured."""
+    """Keeps this process off the cores where time is being measured."""
     rest = set(given) - set(taken)
     if taken and rest:
         os.sched_setaffinity(0, rest)

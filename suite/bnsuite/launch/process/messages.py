@@ -1,10 +1,10 @@
-"""What measured processes say. Their output is never trusted: every message is checked before it is used."""
+"""Messages of measured processes. Their output is never trusted: every message is checked before it is used."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 from typing_extensions import Self
 
 from bnsuite.launch.process.child import ChildError
@@ -24,6 +24,21 @@ from bnsuite.record.schema import (
 )
 from bnsuite.record.store import first_problem
 
+#: A reason is one line of a table; an exception's text may be of any length.
+MAX_REASON_CHARACTERS = 500
+
+
+def shorten(text: str) -> str:
+    """Returns `text` in one line of no more than MAX_REASON_CHARACTERS."""
+    line = " ".join(text[: 2 * MAX_REASON_CHARACTERS].splitlines())
+    if len(line) <= MAX_REASON_CHARACTERS:
+        return line
+    return f"{line[:MAX_REASON_CHARACTERS]} ... ({len(text)} characters)"
+
+
+#: Why something was not measured, in the words of the measured process.
+Reason = Annotated[str, AfterValidator(shorten)]
+
 
 class Catalogue(Value):
     """Answer to "catalogue": the cases of a profile, or why there is no catalogue."""
@@ -33,49 +48,64 @@ class Catalogue(Value):
 
 
 class EnvironmentAnswer(Value):
-    """Answer to "environment": the device that will be measured and what surrounds it, or why it can't be."""
+    """Answer to "environment": the device that will be measured and its surroundings, or why there is none."""
 
     device: str | None
     environment: EnvironmentInfo | None
-    refused: str | None
+    refused: Reason | None
 
 
 class StartAnswer(Value):
-    """Answer to "start" and "prepare": torch is imported."""
+    """Answer to "start" and "prepare": torch is imported; glibc's tunables as the process got them, if it says so."""
+
+    tunables: str | None = None
 
 
 class DatasetsAnswer(Value):
-    """Answer to "stage": the data sets lie where they were asked for, but for those missing, with the reason."""
+    """Answer to "stage": all data sets are in the folder, but for those missing, with the reason."""
 
-    missing: dict[str, str]
+    missing: dict[str, Reason]
 
 
 class CheckAnswer(Value):
-    """Answer to "check": what was seen, or why there was nothing to look at."""
+    """Answer to "check": observations, or why there are none."""
 
     observations: tuple[Observation, ...]
-    skipped: str | None
+    skipped: Reason | None
 
     @model_validator(mode="after")
     def _either(self) -> Self:
         if bool(self.observations) == bool(self.skipped):
-            raise ValueError("a check sees something, or says why it can't")
+            raise ValueError("a check has observations, or a reason why it has none")
         if len({one.what for one in self.observations}) < len(self.observations):
             raise ValueError("two observations of one name")
         return self
 
 
 class TrainingAnswer(Value):
-    """Answer to "curve": what was seen of a training, or why the implementation has no part in it."""
+    """Answer to "curve": the curve and details of a training, or why the implementation has no part in it."""
 
     curve: Curve | None
     detail: Detail | None
-    skipped: str | None
+    skipped: Reason | None
 
     @model_validator(mode="after")
     def _either(self) -> Self:
         if len({self.skipped is None, self.curve is not None, self.detail is not None}) != 1:
-            raise ValueError("a training is followed, or it is said why not")
+            raise ValueError("a training has a curve and details, or a reason why it has none")
+        return self
+
+
+class TimedCaseAnswer(Value):
+    """Answer to "time_case": the timing of one launch, or why there is nothing to be timed."""
+
+    timing: Timing | None
+    skipped: Reason | None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.timing is None) == (self.skipped is None):
+            raise ValueError("a case has a timing, or a reason why it has none")
         return self
 
 
@@ -88,7 +118,7 @@ class ReadyAnswer(Value):
     step_s: Seconds | None
     cold: bool
     examples: Annotated[Whole, Field(ge=1)] | None
-    skipped: str | None
+    skipped: Reason | None
 
     @model_validator(mode="after")
     def _either(self) -> Self:
@@ -114,20 +144,20 @@ class MemoryAnswer(Value):
     memory: Memory
 
 
-class Done(Value):
+class DoneAnswer(Value):
     """Answer to "release": what the GPU went through since the case was made ready; None on a CPU."""
 
     gpu: GpuWatch | None
 
 
-class Begin(Value):
+class BeginEvent(Value):
     """A timing launch has begun a case."""
 
     event: Literal["begin"]
     case: str
 
 
-class Measured(Value):
+class TimingEvent(Value):
     """A timing launch has measured a case."""
 
     event: Literal["measured"]
@@ -135,31 +165,37 @@ class Measured(Value):
     timing: Timing
 
 
-class Failed(Value):
+class FailureEvent(Value):
     """A case raised in a timing launch; the reason is the exception in one line."""
 
     event: Literal["failed"]
     case: str
-    reason: str
+    reason: Reason
 
 
-class Skipped(Value):
-    """There is nothing of a case to be timed here, for this reason."""
+class SkipEvent(Value):
+    """There is nothing of a case to be timed, for this reason."""
 
     event: Literal["skipped"]
     case: str
-    reason: str
+    reason: Reason
 
 
-Event = Annotated[Begin | Measured | Failed | Skipped, Field(discriminator="event")]
-EVENT: TypeAdapter[Begin | Measured | Failed | Skipped] = TypeAdapter(Event)
+class EndEvent(Value):
+    """A timing launch is over, and its files are written; only its process is still to end."""
+
+    event: Literal["end"]
+
+
+Event = BeginEvent | TimingEvent | FailureEvent | SkipEvent | EndEvent
+EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 T = TypeVar("T")
 
 
-def understand(line: str, kind: TypeAdapter[T]) -> T:
-    """`line` as a `kind`; ChildError with the first problem if it isn't one."""
+def parse_message(line: str, kind: TypeAdapter[T]) -> T:
+    """Returns `line` as a `kind`; ChildError with the first problem if it is none."""
     try:
         return kind.validate_json(line)
     except ValidationError as error:
-        raise ChildError(f"sent an unusable message: {first_problem(error)}") from error
+        raise ChildError(f"sent an unusable message: {shorten(first_problem(error))}") from error

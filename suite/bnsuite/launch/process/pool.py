@@ -1,4 +1,4 @@
-"""Requests answered side by side, a worker a core: no time is measured here."""
+"""A pool of workers, one per core, that answers requests in parallel: no time is measured here."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Job:
     """One request about one case."""
 
     case: str
-    #: What goes before the reason of its failure, such as "seed 3: ".
+    #: Precedes the reason of its failure, such as "seed 3: ".
     label: str
     request: dict[str, Any]
     timeout_s: float
-    #: What sets `timeout_s`, for the reason of a request that takes longer.
+    #: The name of `timeout_s`, for the reason of a request that takes longer.
     limit: str = TIMEOUT
 
 
 class _Jobs:
-    """What is still to be done, shared by the threads that speak to the workers."""
+    """The jobs that are left, shared by the threads that speak to the workers."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self._jobs, self._failed, self._lock = list(reversed(jobs)), set[str](), threading.Lock()
@@ -44,7 +44,7 @@ class _Jobs:
             return None
 
     def drop(self, name: str) -> bool:
-        """Try `name` no more; False if that was known."""
+        """Leaves out further jobs of the case `name`; returns False if they were left out already."""
         with self._lock:
             known = name in self._failed
             self._failed.add(name)
@@ -57,7 +57,7 @@ class _Jobs:
 
 @dataclass(frozen=True)
 class Result(Generic[T]):
-    """What became of a job: an answer, or the reason why there is none."""
+    """The result of a job: an answer, or the reason why there is none."""
 
     job: Job
     answer: T | None
@@ -67,7 +67,7 @@ class Result(Generic[T]):
 def ask_all(
     jobs: list[Job], workers: list[Worker], kind: type[T], deadline: float | None = None
 ) -> Generator[Result[T], None, None]:
-    """Answer each of `jobs` and yield the results as they come, until `deadline` (monotonic).
+    """Yields the result of each of `jobs` as it comes, until `deadline` (monotonic).
 
     A case that failed once is not tried again, and its failure is yielded once. The deadline, or closing the
     iterator, ends the workers at once.
@@ -103,5 +103,5 @@ def ask_all(
 
 
 def _left(deadline: float | None) -> float | None:
-    """Seconds until `deadline`, none of them negative."""
+    """Returns the seconds until `deadline`, never negative; None without a deadline."""
     return None if deadline is None else max(0.0, deadline - monotonic())

@@ -1,4 +1,4 @@
-"""Messages picked out of what a measured process writes, which others may write to as well."""
+"""Messages in the output of a measured process, to which other code may write as well."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bnsuite.record.errors import NotMeasuredError
 #: No message of a well-behaved child comes near; a longer line is not kept in memory.
 LONGEST_LINE_BYTES = 64 << 20
 
-#: How long a stream that never pauses is read on after its time, for a message that is just being written.
+#: A stream that never pauses is read so much longer than its limit, for a message that is just being written.
 GRACE_S = 1.0
 
 
 class ChildError(NotMeasuredError):
-    """The measured process ended, fell silent or talked nonsense; the message says which, in one line."""
+    """The measured process ended, fell silent or sent something unusable; the message says which, in one line."""
 
 
 class SilentError(ChildError):
@@ -24,57 +24,57 @@ class SilentError(ChildError):
 
 
 class Lines:
-    """The lines of a stream, or those of its lines that carry `token`; the rest goes to `noise`.
+    """The lines of a stream, or only those that carry `token`; the rest goes to `noise`.
 
-    With a token a message is what stands between an ASCII record separator with the token and the end of the line:
-    what Python's start printed before it, even without a newline, is no part of it.
+    With a token a message begins after an ASCII record separator with the token and ends with the line: output of
+    Python's start before it, even without a newline, is no part of it.
     """
 
     def __init__(self, token: str | None = None, noise: Callable[[bytes], None] = lambda _: None) -> None:
         self._mark = b"" if token is None else b"\x1e" + token.encode()
         self._noise = noise
-        self._held = bytearray()
+        self._buffer = bytearray()
         self._searched = 0
 
     def feed(self, some: bytes) -> None:
-        """Take what was read."""
-        self._held += some
+        """Takes bytes that were read."""
+        self._buffer += some
 
     def next(self) -> str | None:
-        """The next message that has come whole, or None; ChildError if it has no end."""
-        while (end := self._held.find(b"\n", self._searched)) >= 0:
-            line = bytes(self._held[:end])
-            del self._held[: end + 1]
+        """Returns the next complete message, or None; ChildError if it has no end."""
+        while (end := self._buffer.find(b"\n", self._searched)) >= 0:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
             self._searched = 0
             before, mark, message = line.partition(self._mark) if self._mark else (b"", b"", line)
             if before or not message:
                 self._noise(before + b"\n")
             if mark or not self._mark:
                 return message.decode(errors="replace")
-        self._searched = len(self._held)
-        if self._mark and self._mark not in self._held:
-            self._let_go(len(self._held) - len(self._mark))
-        elif len(self._held) > LONGEST_LINE_BYTES:
+        self._searched = len(self._buffer)
+        if self._mark and self._mark not in self._buffer:
+            self._discard(len(self._buffer) - len(self._mark))
+        elif len(self._buffer) > LONGEST_LINE_BYTES:
             raise ChildError("sent a line without end")
         return None
 
     def rest(self) -> None:
-        """Nothing more will come: what is held is no message."""
+        """Takes note of the end of the stream: the bytes that are left are no message."""
         if self._mark:
-            self._let_go(len(self._held))
+            self._discard(len(self._buffer))
 
-    def _let_go(self, size: int) -> None:
-        """Give the first `size` bytes to the noise."""
+    def _discard(self, size: int) -> None:
+        """Passes the first `size` bytes to the noise."""
         if size > 0:
-            self._noise(bytes(self._held[:size]))
-            del self._held[:size]
-            self._searched = len(self._held)
+            self._noise(bytes(self._buffer[:size]))
+            del self._buffer[:size]
+            self._searched = len(self._buffer)
 
 
 class Listener:
-    """Hears messages on a file descriptor, within a time limit.
+    """Receives messages from a file descriptor, within a time limit.
 
-    `read` takes what is there and returns the part that may hold messages, or None at the end of the stream.
+    `read` reads once and returns the part that may hold messages, or None at the end of the stream.
     """
 
     def __init__(self, descriptor: int, read: Callable[[], bytes | None], lines: Lines) -> None:
@@ -83,7 +83,7 @@ class Listener:
         self._selector.register(descriptor, selectors.EVENT_READ)
 
     def receive(self, timeout_s: float) -> str | None:
-        """The next message, or None at the end of the stream; SilentError if none comes in time."""
+        """Returns the next message, or None at the end of the stream; SilentError if none comes in time."""
         deadline = monotonic() + timeout_s
         while (message := self._lines.next()) is None:
             left = deadline - monotonic()
@@ -97,5 +97,5 @@ class Listener:
         return message
 
     def close(self) -> None:
-        """Listen no more; the descriptor stays open."""
+        """Stops listening; the descriptor stays open."""
         self._selector.close()

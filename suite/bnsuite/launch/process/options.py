@@ -1,0 +1,29 @@
+"""How a measured process is to be started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """The options of one measured process, wherever it runs."""
+
+    #: Names its log in `scratch`.
+    label: str
+    #: Holds logs, and what processes of this machine leave in their TMPDIR.
+    scratch: Path
+    #: The data sets, made by the coordinator: all environments read the same bytes.
+    stage: Path
+    threads: int = 1
+    #: The cores to stay on; none: all that this process may use.
+    cores: tuple[int, ...] = ()
+    #: "cpu", "cuda", "cuda:N" or "auto": decides whether an image is given the GPUs.
+    device: str = "cpu"
+    #: The implementation under test, as ``module:factory`` or ``/a/file.py:factory``; None for torch's own layers.
+    implementation: str | None = None
+    #: Whether large tensors are backed by huge pages (see ``isolation.huge_pages``).
+    huge_pages: bool = False
+    #: Whether torch is imported as the process starts, outside the time limit of any request.
+    torch_first: bool = False

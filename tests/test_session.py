@@ -1,0 +1,116 @@
+"""A session: its cases are chosen and measured by workers of any environment, and what they fail on is recorded."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnsuite.launch.environments import EnvironmentUnavailableError, Here
+from bnsuite.launch.progress import Progress, ProgressCounter
+from bnsuite.launch.session import Session
+from bnsuite.record.errors import InputError
+from bnsuite.record.schema import Status
+from fake_environment import OPTIONS, DeathError, FakeEnvironment, session
+
+
+def dies(_: dict[str, Any]) -> dict[str, Any]:
+    raise DeathError("the process was ended by SIGSEGV")
+
+
+def raises(_: dict[str, Any]) -> dict[str, Any]:
+    raise RuntimeError("x" * 100_000)
+
+
+def test_checks_and_trainings_are_recorded(tmp_path: Path) -> None:
+    """Each is one measurement of the progress, each seed too."""
+    heard: list[Progress] = []
+    with session(FakeEnvironment(), tmp_path / "o", heard) as one:
+        prepared = one.prepare()
+        prepared.begin()
+        prepared.run_checks()
+        prepared.run_trainings()
+        prepared.end()
+    by_id = {case.id: case for case in prepared.run.cases}
+    assert [curve.seed for curve in by_id["train/c"].curves] == [0, 1]
+    assert by_id["numerics/d"].observations
+    assert [(one.done, one.total) for one in heard] == [(1, 3), (2, 3), (3, 3)]
+    assert prepared.run.finished
+
+
+def test_a_check_that_dies_is_failed_and_its_reason_is_short(tmp_path: Path) -> None:
+    """A training that raises is failed too, with the head of a long text, and the log folder is named."""
+    with session(FakeEnvironment(check=dies, curve=raises), tmp_path / "o") as one:
+        prepared = one.prepare()
+        prepared.begin()
+        prepared.run_checks()
+        prepared.run_trainings()
+    outcomes = {case.id: case.outcomes for case in prepared.run.cases}
+    assert outcomes["numerics/d"]["numerics"].reason == "the process was ended by SIGSEGV"
+    reason = outcomes["train/c"]["convergence"].reason
+    assert reason is not None
+    assert reason.startswith("seed 0: RuntimeError: xxx")
+    assert reason.endswith(" ... (100014 characters)")
+    assert len(reason) < 600
+    assert one.warnings == [f"what the measured processes printed is in {tmp_path}/o/log/"]
+
+
+def test_recorded_settings_are_those_of_the_measured_process(tmp_path: Path) -> None:
+    """Not those of the coordinator; one that did not reach it is named."""
+    with session(FakeEnvironment(), tmp_path) as one:
+        isolation = one.prepare().run.isolation
+    assert isolation.variables == dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONHASHSEED"), "set there")
+    assert "MALLOC_MMAP_THRESHOLD_ did not reach the measured process" in isolation.not_applied
+
+
+def test_leaving_a_session_closes_its_environment_and_its_files(tmp_path: Path) -> None:
+    """Whatever ended it."""
+    environment = FakeEnvironment()
+    one = session(environment, tmp_path)
+    with contextlib.suppress(ZeroDivisionError), one:
+        one.prepare()
+        raise ZeroDivisionError
+    assert environment.closed == 1
+    assert not one.scratch.exists()
+
+
+def test_an_environment_that_does_not_start_is_named(tmp_path: Path) -> None:
+    """With the reason, and as an error that has both as data."""
+    with session(FakeEnvironment("E", environment=dies), tmp_path) as one, pytest.raises(InputError) as caught:
+        one.prepare()
+    assert isinstance(caught.value, EnvironmentUnavailableError)
+    assert caught.value.environment == "E"
+    assert caught.value.cause == "no worker starts there: the process was ended by SIGSEGV"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os; os._exit(0)", "the process ended with status 0"),
+        ("raise KeyboardInterrupt", "the process was ended by SIGINT"),
+        ("import time; time.sleep(600)", "no answer after 1 s, the limit that --timeout sets"),
+    ],
+    ids=["exits", "interrupts", "hangs"],
+)
+def test_an_implementation_that_dies_or_hangs_on_import_is_named(tmp_path: Path, code: str, said: str) -> None:
+    """It is wrong input, with the file and what happened."""
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    implementation = f"{tmp_path / 'mine.py'}:factory"
+    options = OPTIONS.model_copy(
+        update={"implementation": implementation, "timeout_s": 1.0, "select": "op/batch_norm1d"}
+    )
+    with Session(options, tmp_path / "o", ProgressCounter(lambda _: None), None, Here()) as one:
+        with pytest.raises(InputError) as caught:
+            one.prepare()
+        assert str(caught.value).startswith(f"implementation {implementation}: can't be imported: {said}")
+
+
+def test_outcomes_are_pending_before_anything_is_measured(tmp_path: Path) -> None:
+    """And nothing is written before the run begins."""
+    with session(FakeEnvironment(), tmp_path / "o") as one:
+        prepared = one.prepare()
+        assert not (tmp_path / "o").exists()
+        prepared.begin()
+    assert {outcome.status for case in prepared.run.cases for outcome in case.outcomes.values()} == {Status.PENDING}
