@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import pytest
 
 from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.launch.session import Progress
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import Run
-from bnsuite.report import comparison, table
+from bnsuite.report import comparison, progress, table
 from bnsuite.report.text import clipped, listed, markdown, one_line
 from conftest import make_run, result, timing
 
@@ -38,6 +40,16 @@ def test_what_is_long_says_how_long() -> None:
     assert clipped("x" * 130) == f"{'x' * 120}… (10 more letters)"
     assert listed([str(n) for n in range(20)], 3) == "0, 1, 2 and 17 more"
     assert listed(["a"], more=2) == "a and 2 more"
+    long = "x" * 100_000
+    lost = Finding(case=long, gate="timing", verdict=Verdict.MISSING, reason=because(long))
+    assert max(map(len, table.markdown(make_run(), [lost], ExitStatus.NOT_MEASURED).splitlines())) < 2000
+
+
+def test_a_progress_line_is_printable() -> None:
+    """Also where it has the name of an environment."""
+    stream = io.StringIO()
+    progress.Lines(stream)(Progress(f"checking {HOSTILE}", "x", 1, 2))
+    assert stream.getvalue().rstrip("\n").isprintable()
 
 
 def hostile_run() -> Run:

@@ -60,4 +60,4 @@ def reasons(findings: Iterable[Finding]) -> Iterator[str]:
             cases_by_reason.setdefault((finding.verdict, finding.gate, words(finding)), []).append(finding.case)
     for (verdict, gate, reason), cases in sorted(cases_by_reason.items(), key=lambda one: WORST_FIRST.index(one[0][0])):
         who = cases[0] if len(cases) == 1 else f"{len(cases)} cases"
-        yield f"{verdict.value} {text.one_line(gate)}, {text.one_line(who)}: {reason}"
+        yield f"{verdict.value} {text.one_line(gate)}, {text.clipped(who, text.MAX_CELL)}: {reason}"

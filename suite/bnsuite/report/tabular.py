@@ -26,7 +26,7 @@ def markdown(rows: Iterable[Sequence[str]], headers: Sequence[str], align: Seque
 def _table(
     rows: Iterable[Sequence[str]], headers: Sequence[str], align: Sequence[str], style: str, safe: Callable[[str], str]
 ) -> str:
-    cells = [[safe(cell) for cell in row] for row in rows]
+    cells = [[safe(text.clipped(cell, text.MAX_CELL)) for cell in row] for row in rows]
     return tabulate(
         cells, headers=headers, tablefmt=style, colalign=align if align and cells else None, disable_numparse=True
     )

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 #: Letters of one reason, of a sentence within it, and of one value.
 MAX_REASON, MAX_SENTENCE, MAX_VALUE = 1000, 400, 120
+#: Letters of one cell of a table, and of an id.
+MAX_CELL = 250
 #: Items of one list.
 MAX_ITEMS = 12
 
