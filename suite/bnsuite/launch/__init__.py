@@ -1,1 +1,1 @@
-"""Where measured processes run: how they are started, kept quiet, listened to, limited in time and ended."""
+"""Measured processes: started, isolated, limited in time and ended, in the environment that is judged."""

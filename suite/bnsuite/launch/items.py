@@ -23,9 +23,9 @@ from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import START_UP_S, TIMEOUT
 from bnsuite.record.schema import Outcome, Status, Timing
 
-#: The most that pytest may take to write its files after the last case, and then to end.
+#: The most that pytest may take after the last case to write its files, then to end, and to end if threads go on.
 CLOSE_DOWN_S = 60.0
-EXIT_S = 5.0
+THREADS_S = 5.0
 
 ITEMS = Path(bnsuite.__file__).parent / "measure" / "items"
 FILES = (ITEMS / "bench_cases.py", ITEMS / "bench_ratios.py")
@@ -73,9 +73,10 @@ def launch_items(
             left.discard(event.case)
             over = over or isinstance(event, FailureEvent) or not left
         if running is not None:
-            yield running, failed(CAUSES.get(child.wait(EXIT_S) or 0) or child.exit_reason())
+            yield running, failed(CAUSES.get(child.wait(THREADS_S) or 0) or child.exit_reason())
         else:
-            _require_end(child)
+            waits = isinstance(event, EndEvent) and event.threads > 0
+            _require_end(child, THREADS_S if waits else min(CLOSE_DOWN_S, timeout_s))
     finally:
         child.end()
 
@@ -88,9 +89,9 @@ def _outcome(event: TimingEvent | FailureEvent | SkipEvent) -> Timing | Outcome:
     return failed(event.reason)
 
 
-def _require_end(child: Child) -> None:
+def _require_end(child: Child, limit_s: float) -> None:
     """Raises LingeringProcessError if the process goes on running, and ChildError if it did not end as it should."""
-    status = child.wait(EXIT_S)
+    status = child.wait(limit_s)
     if status is None:
         raise LingeringProcessError("something that the measured code started outlives its last case")
     if status not in COMPLETE:

@@ -7,6 +7,7 @@ descriptor for outcomes and a file with the ids to be measured.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -146,7 +147,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Reports the end of the launch: all files are written, and only the process is still to end."""
     channel = config.stash.get(_CHANNEL, None)
     if channel is not None:
-        channel.send({"event": "end"})
+        threads = sum(not thread.daemon for thread in threading.enumerate()) - 1  # the main thread is one
+        channel.send({"event": "end", "threads": max(0, threads)})
 
 
 def _case_of(item: pytest.Item) -> str | None:

@@ -85,7 +85,7 @@ class SideSamples:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """How a case's time is divided: so many rounds of so many steps per block, after `warm` steps that don't count."""
+    """The division of a case's time: rounds of `iterations` steps per block, after `warm` steps that don't count."""
 
     rounds: int
     iterations: int

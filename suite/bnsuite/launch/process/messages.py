@@ -182,9 +182,13 @@ class SkipEvent(Value):
 
 
 class EndEvent(Value):
-    """A timing launch is over, and its files are written; only its process is still to end."""
+    """A timing launch is over, and its files are written; only its process is still to end.
+
+    It waits for `threads` other threads.
+    """
 
     event: Literal["end"]
+    threads: Annotated[Whole, Field(ge=0)]
 
 
 Event = BeginEvent | TimingEvent | FailureEvent | SkipEvent | EndEvent

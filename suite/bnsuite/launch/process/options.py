@@ -1,4 +1,4 @@
-"""How a measured process is to be started."""
+"""The options of a measured process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """The options of one measured process, wherever it runs."""
+    """The start of one process: its folders, threads, cores and device."""
 
     #: Names its log in `scratch`.
     label: str
