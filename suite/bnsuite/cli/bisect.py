@@ -69,7 +69,7 @@ def command(
     for version in (first, last):
         parse(f"torch=={version}")
     run_options = given.run_options()
-    _require_cases(catalogue(given.profile, given.select, given.data), given.select, gate)
+    _require_cases(catalogue(given.profile, given.select, given.data, case_files=given.cases), given.select, gate)
     chosen = tuple(between(releases(), first, last))
     with given.folder.claimed() as folder:
         comparison = ComparisonRequest(

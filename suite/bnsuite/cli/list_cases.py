@@ -16,12 +16,13 @@ from bnsuite.launch.plan import PLANS
     "--profile", default="full", type=click.Choice(tuple(PLANS)), help="The cases of a profile (default: full)."
 )
 @options.select
+@options.cases
 @options.data
 @options.debug
-def command(*, profile: str, select: str | None, data_dir: Path | None) -> int:
+def command(*, profile: str, select: str | None, cases: tuple[str, ...], data_dir: Path | None) -> int:
     """Print the cases; returns the exit status."""
     from bnsuite.launch.queries import catalogue
     from bnsuite.report.catalogue import cases as cases_table
 
-    say(cases_table(catalogue(profile, select, data_dir), each_check=select is not None))
+    say(cases_table(catalogue(profile, select, data_dir, case_files=cases), each_check=select is not None))
     return 0

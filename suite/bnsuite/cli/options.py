@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from bnsuite.launch.plan import PLANS, run_options
+from bnsuite.launch.plan import PLANS, case_files, run_options
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import LATEST, RESULTS, ResultsFolder
 from bnsuite.record.schema import RunOptions
@@ -148,6 +148,13 @@ data = click.option(
     callback=_existing_data,
     help="MNIST and Fashion-MNIST in torchvision's layout (default: $BNSUITE_DATA or ~/.cache/bnsuite).",
 )
+cases = click.option(
+    "--cases",
+    multiple=True,
+    metavar="FILE.py[:NAME]",
+    callback=lambda _ctx, _param, value: case_files([os.environ.get("BNSUITE_CASES", ""), *value]),
+    help="Measure the cases of this file as well; repeatable (also: $BNSUITE_CASES).",
+)
 device = click.option("--device", default="auto", metavar="DEVICE", help="auto (the default), cpu, cuda or cuda:N.")
 profile = click.option(
     "--profile", default="quick", type=click.Choice(tuple(PLANS)), help="How much is measured (default: quick)."
@@ -195,6 +202,8 @@ class MeasuringOptions:
     device: str
     profile: str
     select: str | None
+    #: Files of the user's cases, absolute.
+    cases: tuple[str, ...]
     threads: int
     timeout_s: float
     folder: ResultsFolder
@@ -211,6 +220,7 @@ class MeasuringOptions:
             threads=self.threads,
             timeout_s=self.timeout_s,
             implementation=implementation,
+            cases=self.cases,
         )
 
 
@@ -228,6 +238,7 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
         device: str,
         profile: str,
         select: str | None,
+        cases: tuple[str, ...],
         threads: int,
         timeout: float,
         out: Path | None,
@@ -239,6 +250,7 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
             device=device,
             profile=profile,
             select=select,
+            cases=cases,
             threads=threads,
             timeout_s=timeout,
             folder=results_folder(out),
@@ -247,6 +259,6 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
         )
         return function(given, **rest)
 
-    for option in (debug, baselines, data, timeout, threads, out, select, profile, device):
+    for option in (debug, baselines, data, timeout, threads, out, cases, select, profile, device):
         verb = option(verb)
     return verb

@@ -32,10 +32,24 @@ confirm_option = click.option(
 @click.option(
     "--impl", metavar="MODULE:FACTORY", help="Judge this batch norm in place of torch's (or FILE.py:FACTORY)."
 )
+@click.option(
+    "--environment",
+    default=".",
+    metavar="ENVIRONMENT",
+    help="Measure this environment: . (this interpreter, the default), python:PATH, torch==X.Y.Z or docker:IMAGE.",
+)
 @confirm_option
 @options.strict
 @options.as_json
-def command(given: MeasuringOptions, *, impl: str | None, confirm: str | None, strict: bool, as_json: bool) -> int:
+def command(
+    given: MeasuringOptions,
+    *,
+    impl: str | None,
+    environment: str,
+    confirm: str | None,
+    strict: bool,
+    as_json: bool,
+) -> int:
     """Measure one environment and judge it; returns the exit status."""
     from bnsuite.cli.verdicts import judged, reference_for, show_run
     from bnsuite.experiments.confirm import ConfirmRequest
@@ -44,7 +58,9 @@ def command(given: MeasuringOptions, *, impl: str | None, confirm: str | None, s
     run_options = given.run_options(impl)
     require_environment(confirm)
     with given.folder.claimed() as folder:
-        request = RunRequest(run_options, folder, given.data, lambda empty: reference_for(empty, given.baselines))
+        request = RunRequest(
+            run_options, folder, given.data, lambda empty: reference_for(empty, given.baselines), environment
+        )
         with progress() as notify:
             result = run(request, notify)
         folder.point_latest_here()
@@ -54,7 +70,14 @@ def command(given: MeasuringOptions, *, impl: str | None, confirm: str | None, s
         if confirm is not None and result.run.finished:
             findings = settled(
                 ConfirmRequest(
-                    result.run, result.reference, result.findings, confirm, folder, given.data, given.baselines
+                    result.run,
+                    result.reference,
+                    result.findings,
+                    confirm,
+                    folder,
+                    given.data,
+                    given.baselines,
+                    environment,
                 )
             )
         judgement = judged(result.run, findings, result.reference.name, strict=strict)

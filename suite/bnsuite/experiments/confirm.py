@@ -12,6 +12,7 @@ from bnsuite.judge.confirmation import confirmed, unconfirmed
 from bnsuite.judge.reason import text
 from bnsuite.judge.timing import looks_slower
 from bnsuite.judge.verdict import Finding
+from bnsuite.launch.environments import Here
 from bnsuite.launch.queries import ask_here
 from bnsuite.record.errors import InputError, one_line
 from bnsuite.record.folder import CONFIRM, ResultsFolder
@@ -38,6 +39,8 @@ class ConfirmRequest:
     #: The folder of images, if one was named.
     data: Path | None
     baselines: Path
+    #: The environment that the run has measured, which is judged again.
+    measured: str = Here.NAME
     #: Whether the run was measured by this command; else it is made sure first that it was measured by this
     #: interpreter on this machine.
     measured_here: bool = True
@@ -95,12 +98,12 @@ def _comparison(request: ConfirmRequest, slower: Sequence[Finding]) -> Compariso
                 f"{request.reference.name} does not say which one torch it was measured with; name it: "
                 "--confirm torch==X.Y.Z"
             )
-        a = "." if run.options.implementation is not None or known is None else known
+        a = request.measured if run.options.implementation is not None or known is None else known
     select = expression(one.case for one in slower)
     options = run.options.model_copy(update={"device": run.device, "select": select or run.options.select})
     return ComparisonRequest(
         a=a,
-        b=".",
+        b=request.measured,
         options=(options.model_copy(update={"implementation": None}), options),
         folder=request.folder.within(CONFIRM),
         data=request.data,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,14 @@ PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=10, seeds=10)
 
 
 def run_options(
-    *, device: str, profile: str, select: str | None, threads: int, timeout_s: float, implementation: str | None
+    *,
+    device: str,
+    profile: str,
+    select: str | None,
+    threads: int,
+    timeout_s: float,
+    implementation: str | None,
+    cases: Iterable[str] = (),
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
@@ -50,7 +58,30 @@ def run_options(
         threads=threads,
         timeout_s=timeout_s,
         implementation=_absolute(implementation),
+        cases=case_files(cases),
     )
+
+
+def case_files(texts: Iterable[str]) -> tuple[str, ...]:
+    """Returns files of cases as they are found from any folder, each once.
+
+    Each text is ``FILE.py`` or ``FILE.py:NAME``, or several of them separated by colons. Raises InputError for a file
+    that is not there, and for anything else.
+    """
+    found: list[str] = []
+    for text in texts:
+        named = True
+        for part in filter(None, text.split(":")):
+            if part.endswith(".py") and Path(part).is_file():
+                found.append(str(Path(part).resolve()))
+                named = False
+            elif part.endswith(".py"):
+                raise InputError(f"--cases {text}: there is no file {part}")
+            elif part.isidentifier() and not named:
+                found[-1], named = f"{found[-1]}:{part}", True
+            else:
+                raise InputError(f"--cases {text}: {part!r} is no file; write path/to/file.py or path/to/file.py:NAME")
+    return tuple(dict.fromkeys(found))
 
 
 def _absolute(implementation: str | None) -> str | None:

@@ -23,7 +23,14 @@ from bnsuite.record.select import matcher
 _OLDEST = ".".join(map(str, MIN_TORCH))
 
 
-def catalogue(profile: str, select: str | None, data: Path | None, worker: Worker | None = None) -> list[PlannedCase]:
+def catalogue(
+    profile: str,
+    select: str | None,
+    data: Path | None,
+    worker: Worker | None = None,
+    *,
+    case_files: tuple[str, ...] = (),
+) -> list[PlannedCase]:
     """Returns the cases of a profile that `select` (an expression as for -k) matches.
 
     They are those of the worker's environment, this interpreter by default, and those its implementation has a part
@@ -31,7 +38,7 @@ def catalogue(profile: str, select: str | None, data: Path | None, worker: Worke
     unusable.
     """
     if worker is None:
-        with _worker_here("catalogue") as own:
+        with _worker_here("catalogue", cases=case_files) as own:
             return catalogue(profile, select, data, own)
     match = matcher(select) if select is not None else lambda _: True
 
@@ -137,10 +144,10 @@ def _naming(environment: Environment) -> Iterator[None]:
 
 
 @contextmanager
-def _worker_here(label: str, threads: int = 1) -> Iterator[Worker]:
+def _worker_here(label: str, threads: int = 1, *, cases: tuple[str, ...] = ()) -> Iterator[Worker]:
     """A worker of this interpreter for one query, with a scratch folder of its own."""
     with scratch_folder() as scratch:
-        worker = Worker(WorkerOptions(label, Path(scratch), Path(scratch), threads), Here())
+        worker = Worker(WorkerOptions(label, Path(scratch), Path(scratch), threads, cases=cases), Here())
         try:
             yield worker
         finally:

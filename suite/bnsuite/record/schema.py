@@ -281,6 +281,8 @@ class RunOptions(Value):
     timeout_s: float
     #: The implementation that stood in for torch's batch norm, as it was named; None for torch's own.
     implementation: str | None
+    #: Files of the user's whose cases were measured as well, as ``/a/file.py`` or ``/a/file.py:NAME``.
+    cases: tuple[str, ...] = ()
 
 
 class RunKind(str, Enum):

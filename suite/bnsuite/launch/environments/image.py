@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from docker.types import DeviceRequest, Mount
 
 #: The mount points of our folders in a container.
-INNER, STAGE, USERS = "/bnsuite/inner", "/bnsuite/stage", "/bnsuite/implementation"
+INNER, STAGE, USERS, CASES = "/bnsuite/inner", "/bnsuite/stage", "/bnsuite/implementation", "/bnsuite/cases"
 
 #: Finds the Python that has torch, and has it supervise a worker; one without torch says so itself.
 FIND_PYTHON = """
@@ -121,14 +121,15 @@ class Image(Environment):
             user = f"{_NOBODY}:{_NOBODY}"
             make_readable(options.stage)
         mounts, variables = self._implementation(options)
+        case_mounts, case_variables = _cases(options)
         return {
             "image": self._found,
             "name": f"bnsuite-{re.sub('[^a-zA-Z0-9_.-]', '-', options.label)}-{secrets.token_hex(4)}",
             "entrypoint": ["sh", "-c", FIND_PYTHON],
             "command": [],
-            "environment": {**self._variables(options, token), **variables},
+            "environment": {**self._variables(options, token), **variables, **case_variables},
             "working_dir": "/tmp",  # noqa: S108  # the container's own
-            "mounts": [_mount(inner_half(options.scratch), INNER), _mount(options.stage, STAGE), *mounts],
+            "mounts": [_mount(inner_half(options.scratch), INNER), _mount(options.stage, STAGE), *mounts, *case_mounts],
             "labels": labels(self._id),
             "user": user,
             # spoken to by stdin and stdout alone; stdin ends when the coordinator does
@@ -187,6 +188,21 @@ class Image(Environment):
             **variables,
             "PYTHONPATH": os.pathsep.join([INNER, USERS, *self._path]),
         }
+
+
+def _cases(options: WorkerOptions) -> tuple[list[Mount], dict[str, str]]:
+    """Returns mounts and variables of the user's files of cases: the folder of each."""
+    if not options.cases:
+        return [], {}
+    folders: dict[Path, str] = {}
+    entries = []
+    for entry in options.cases:
+        path, _, name = entry.partition(".py:")
+        file = Path(path if path.endswith(".py") else f"{path}.py")
+        there = folders.setdefault(file.parent, f"{CASES}/{len(folders)}")
+        entries.append(f"{there}/{file.name}" + (f":{name}" if name else ""))
+    mounts = [_mount(folder, there) for folder, there in folders.items()]
+    return mounts, {"BNSUITE_CASES": os.pathsep.join(entries)}
 
 
 def _mount(folder: Path, there: str) -> Mount:

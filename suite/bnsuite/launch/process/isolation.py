@@ -76,7 +76,7 @@ def kernel_refuses_huge_pages() -> bool:
 MAX_WORKERS = 8
 
 #: Variables of the user's shell that would change what the launched pytest does.
-REMOVED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "BNSUITE_IMPL")
+REMOVED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "BNSUITE_IMPL", "BNSUITE_CASES")
 
 
 def variables(threads: int) -> dict[str, str]:
@@ -92,12 +92,16 @@ def variables(threads: int) -> dict[str, str]:
 def process_environment(options: WorkerOptions, **more: str) -> dict[str, str]:
     """Returns this process's environment, isolated; temporary files of the measured process go to its scratch folder.
 
-    An implementation is imported from the user's folder as well. Raises InputError if that is gone.
+    Implementations and cases import from the user's folder as well. Raises InputError if that is gone.
     """
     kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
     if options.implementation is not None:
+        more = {**more, "BNSUITE_IMPL": options.implementation}
+    if options.cases:
+        more = {**more, "BNSUITE_CASES": os.pathsep.join(options.cases)}
+    if options.implementation is not None or options.cases:
         path = [str(current_folder()), *filter(None, [os.environ.get("PYTHONPATH")])]
-        more = {**more, "BNSUITE_IMPL": options.implementation, "PYTHONPATH": os.pathsep.join(path)}
+        more = {**more, "PYTHONPATH": os.pathsep.join(path)}
     measured = {**settled_cores(options.cores), "BNSUITE_STAGE": str(options.stage), "TMPDIR": str(options.scratch)}
     return {**kept, **variables(options.threads), **measured, **more}
 

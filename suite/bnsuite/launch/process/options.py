@@ -23,6 +23,8 @@ class WorkerOptions:
     device: str = "cpu"
     #: The implementation under test, as ``module:factory`` or ``/a/file.py:factory``; None for torch's own layers.
     implementation: str | None = None
+    #: Files of the user's cases, as ``/a/file.py`` or ``/a/file.py:NAME``.
+    cases: tuple[str, ...] = ()
     #: Whether large tensors are backed by huge pages (see ``isolation.huge_pages``).
     huge_pages: bool = False
     #: Whether torch is imported as the process starts, outside the time limit of any request.
