@@ -1,4 +1,4 @@
-# The suite with everything it measures pinned: Python by the base image; PyTorch, CUDA and cuDNN by the hashed lock.
+# bnsuite with pinned versions: Python by the base image; PyTorch, CUDA and cuDNN by the hashed lock.
 #
 #   docker build -t bnsuite .
 #   docker run --rm bnsuite --device cpu
@@ -7,7 +7,7 @@
 ARG BASE_IMAGE=python:3.12.12-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
-# By this label the stage can be pruned where a build leaves it behind.
+# The label allows pruning this stage if a build leaves it behind.
 LABEL org.opencontainers.image.title="bnsuite-build"
 WORKDIR /build
 RUN python3 -m venv /opt/bnsuite
@@ -28,13 +28,15 @@ LABEL org.opencontainers.image.title="bnsuite" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/bnsuite /opt/bnsuite
 COPY baselines /usr/share/bnsuite/baselines
-# What torch.compile leaves to a C compiler: Triton's launchers, on a GPU.
+# On a GPU, Triton compiles its launchers with a C compiler (torch.compile).
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin bnsuite \
  && install -d -o bnsuite -g bnsuite -m 0755 /results
-# What NVIDIA's container runtime reads.
+# NVIDIA's container runtime reads the NVIDIA_ variables. To accept baselines, mount a folder and name it:
+#   docker run --rm -v "$PWD/results:/results" -v "$PWD/baselines:/baselines" --user "$(id -u):$(id -g)" \
+#     bnsuite accept --baselines /baselines
 ENV PATH=/opt/bnsuite/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     NVIDIA_VISIBLE_DEVICES=all \

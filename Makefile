@@ -1,4 +1,4 @@
-# Two commands are enough: `make bench` and `make test`. Each makes the environment it needs, once.
+# `make bench` and `make test` are all a user needs. Each creates the environment it needs, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -15,71 +15,71 @@ REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/de
 
 .PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic proofs faults gpu-check defects accept lock clean
 
-help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: $(VENV)/.bench ## make .venv from the lock, once
+setup: $(VENV)/.bench ## create .venv from the lock, once
 
 setup-test: $(VENV)/.test
 
 bench: setup ## measure this machine and print the verdict table (BENCH_FLAGS, such as "--profile full")
 	$(BIN)/bnsuite $(BENCH_FLAGS)
 
-test: setup-test ## run the tests but those that take minutes (make proofs)
+test: setup-test ## run the tests, without the slow ones (make proofs)
 	$(BIN)/pytest
 
-check: lint types test ## lint, types and tests
+check: lint types test ## run lint, types and test
 
-lint: setup-test ## ruff: format and rules
+lint: setup-test ## check format and rules with ruff
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: setup-test ## mypy --strict on the package
+types: setup-test ## check types with mypy --strict
 	$(BIN)/mypy
 
 image: ## build the image (BASE_IMAGE, IMAGE, DOCKER_FLAGS)
 	docker build $(DOCKER_FLAGS) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
-image-run: ## run the image on the CPU, cut off from everything; results in results/image
+image-run: ## run the image on the CPU without network, read-only; results in results/image
 	mkdir -p results/image
 	docker run --rm --network none --read-only --tmpfs /tmp --user "$$(id -u):$$(id -g)" \
 	  -v "$(CURDIR)/results/image:/results" $(IMAGE) --device cpu
 
-image-test: setup-test ## run the tests of the image
+image-test: setup-test ## test the image
 	BNSUITE_IMAGE=$(IMAGE) $(BIN)/pytest -s tests/test_image.py tests/test_containers.py
 
-overhead: setup-test ## print what the harness adds to a step
+overhead: setup-test ## print the time that the harness adds to a step
 	$(BIN)/pytest -q -s tests/overhead.py
 
-bench-loops: setup-test ## print an epoch of a workload against its article's own loop (BNSUITE_DATA)
+bench-loops: setup-test ## print the time of an epoch relative to its article's own loop (BNSUITE_DATA)
 	$(BIN)/python tests/loops.py
 
-characteristic: setup-test ## print how often the convergence gate rings falsely, and finds slower learning
+characteristic: setup-test ## print false-alarm and detection rates of the convergence gate
 	PYTHONPATH=tests $(BIN)/python tests/characteristic.py
 
-proofs: setup-test ## run the tests that take minutes
+proofs: setup-test ## run the slow tests
 	$(BIN)/pytest -s -m slow
 
-faults: setup-test ## plant every fault and print which check finds it
+faults: setup-test ## inject every fault and print which check finds it
 	PYTHONPATH=tests $(BIN)/python tests/detection.py
 
-gpu-check: setup-test ## run every test that needs a GPU, and print how the clock agrees with triton's
+gpu-check: setup-test ## run the tests that need a GPU, and print how the clock agrees with Triton's
 	$(BIN)/pytest -s -m gpu tests/test_gpu.py
 
-defects: setup-test ## write docs/defects.md anew from the catalogue
+defects: setup-test ## regenerate docs/defects.md from the catalogue
 	PYTHONPATH=tests $(BIN)/python tests/defects.py
 
-accept: setup ## make a run the baseline (RUN, default: the last one)
+accept: setup ## make a run the baseline (RUN, default: results/latest)
 	$(BIN)/bnsuite accept $(RUN)
 
-lock: ## make the locks anew from pyproject.toml and requirements/pins.txt (needs uv)
+lock: ## regenerate the locks from pyproject.toml and requirements/pins.txt (needs uv)
 	cd requirements && for extra in test bench; do \
 	  uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	    --fork-strategy fewest --no-annotate --custom-compile-command "make lock" ../pyproject.toml \
 	    $$([ $$extra = test ] && echo "--extra test -c pins.txt" || echo "-c test.txt") -o $$extra.txt; done
 
-clean: ## remove what make made: environment, results, caches
+clean: ## remove everything that make created: environment, results, caches
 	rm -rf $(VENV) results build .benchmarks .pytest_cache .mypy_cache .ruff_cache suite/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -87,11 +87,11 @@ $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "make: $(PYTHON) is not Python 3.10 to 3.13; name another with PYTHON=python3.x" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-	  || { echo "make: $(PYTHON) cannot make a virtual environment; apt install python3-venv" >&2; exit 2; }
+	  || { echo "make: $(PYTHON) cannot create a virtual environment; apt install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-# The stamps hold back a second installation; the lock and the package's own metadata call for one.
+# The stamp prevents a second installation; a newer lock or pyproject.toml causes one.
 $(VENV)/.%: requirements/%.txt pyproject.toml | $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
