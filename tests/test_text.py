@@ -9,7 +9,7 @@ import pytest
 
 from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
-from bnsuite.launch.session import Progress
+from bnsuite.launch.progress import Progress
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import Run
 from bnsuite.report import comparison, progress, table
