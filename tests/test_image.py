@@ -87,6 +87,27 @@ def test_a_mount_that_cannot_be_written_is_told(run: Any, tmp_path: Path) -> Non
         assert err.count("\n") == 1
 
 
+def test_baselines_are_accepted_into_a_mount_alone(run: Any, tmp_path: Path) -> None:
+    """What would end with the container is refused, with the way that keeps it; known deviations stay known."""
+    for name in ("results", "baselines"):
+        (tmp_path / name).mkdir()
+    user = f"{os.getuid()}:{os.getgid()}"
+    results = {str(tmp_path / "results"): {"bind": "/results", "mode": "rw"}}
+    chosen = ("--device", "cpu", "-k", "numerics/strides or behaviour/checkpoint")
+    assert run(*chosen, volumes=results, user=user)[0] == 0
+    for owner in (user, "root"):
+        status, _, err = run("accept", volumes=results, user=owner)
+        assert status == 2
+        assert "belongs to the image, and ends with the container; mount a folder and name it (docker run -v" in err
+    both = {**results, str(tmp_path / "baselines"): {"bind": "/baselines", "mode": "rw"}}
+    status, out, err = run("accept", "--baselines", "/baselines", volumes=both, user=user)
+    assert status == 0, out + err
+    assert (tmp_path / "baselines" / "checks" / "cpu.jsonl").exists()
+    status, out, err = run(*chosen, "--baselines", "/baselines", volumes=both, user=user)
+    assert status == 0, out + err
+    assert "pinned deviation" in out
+
+
 def test_no_gpu_is_told_in_one_line(run: Any) -> None:
     """Why, and what to do: the driver, the toolkit, --gpus all."""
     status, out, err = run("--device", "cuda")

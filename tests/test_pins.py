@@ -25,8 +25,19 @@ def test_without_a_file_ours_are_taken(tmp_path: Path, monkeypatch: pytest.Monke
     assert pins.read(tmp_path) == pins.read(ROOT / "baselines") != ()
     (tmp_path / "pins.json").write_text('{"schema": 1, "pins": []}')
     assert pins.read(tmp_path) == ()
+    monkeypatch.delenv("BNSUITE_BASELINES", raising=False)
     monkeypatch.setattr(pins, "OURS", tmp_path / "none.json")  # as where it is installed without its checkout
     assert pins.read(tmp_path / "elsewhere") == ()
+
+
+def test_an_images_own_pins_hold_for_other_baselines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that a container's user mounts has none: stock torch is no regression there."""
+    (tmp_path / "image").mkdir()
+    ours = ROOT / "baselines" / "pins.json"
+    (tmp_path / "image" / "pins.json").write_bytes(ours.read_bytes())
+    monkeypatch.setattr(pins, "OURS", tmp_path / "no checkout")
+    monkeypatch.setenv("BNSUITE_BASELINES", str(tmp_path / "image"))
+    assert pins.read(tmp_path / "mounted") == pins.read(ROOT / "baselines")
 
 
 @pytest.mark.parametrize(

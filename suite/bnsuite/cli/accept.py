@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,33 @@ def command(*, runs: tuple[Path, ...], baselines: Path, only: str | None, dry_ru
 
     if exists(baselines) and not baselines.is_dir():
         raise InputError(f"{baselines}: is a file; name a folder with --baselines")
+    _require_kept(baselines)
     where = runs or (options.last_run(),)
     loaded = [load_run(one) for one in where]
     with locked(baselines):
         return _accept(where, loaded, baselines, only, dry_run=dry_run)
+
+
+def _require_kept(baselines: Path) -> None:
+    """Raise InputError for the baselines of the image that this runs in: what is written there ends with the container.
+
+    A folder that is mounted is kept, wherever it is.
+    """
+    from bnsuite.record.errors import InputError
+
+    if not in_container() or str(baselines) != os.environ.get("BNSUITE_BASELINES"):
+        return
+    if any(folder.is_mount() for folder in (baselines, *baselines.parents) if folder != Path("/")):
+        return
+    raise InputError(
+        f"{baselines}: belongs to the image, and ends with the container; mount a folder and name it (docker run "
+        '-v "$PWD/baselines:/baselines" ... accept --baselines /baselines)'
+    )
+
+
+def in_container() -> bool:
+    """Whether this process looks to be in a Docker or Podman container."""
+    return any(Path(one).exists() for one in ("/.dockerenv", "/run/.containerenv"))
 
 
 def _accept(where: tuple[Path, ...], runs: list[Run], folder: Path, only: str | None, *, dry_run: bool) -> int:

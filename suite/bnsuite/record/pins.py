@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -70,7 +71,8 @@ class Pins(Versioned):
 def read(baselines: Path) -> tuple[Pin, ...]:
     """Returns the pins in a folder of baselines, or ours if it has none; raises InputError for an unusable file.
 
-    Ours are those of the checkout that this runs from; an image names its folder.
+    Ours are those of the checkout that this runs from, or those of the folder that an image names in its environment.
     """
-    path = next((one for one in (baselines / PINS_FILE, OURS) if one.exists()), None)
+    ours = [OURS, *(Path(one) / PINS_FILE for one in filter(None, [os.environ.get("BNSUITE_BASELINES")]))]
+    path = next((one for one in (baselines / PINS_FILE, *ours) if one.exists()), None)
     return parse(Pins, read_text(path, "list of pins"), path, hint=HINT).pins if path is not None else ()

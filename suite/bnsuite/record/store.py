@@ -80,10 +80,11 @@ def parse(kind: type[V], text: str, path: Path, place: str = "", hint: str = HIN
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON, or cut off: {error}; {hint}") from error
     version = raw.get("schema") if isinstance(raw, dict) else None
-    if not isinstance(raw, dict) or not isinstance(version, int):
+    if not isinstance(raw, dict) or not isinstance(version, int) or isinstance(version, bool):
         raise InputError(f'{where}: not written by bnsuite: it has no whole number under "schema"; {hint}')
     if version > kind.SCHEMA:
         raise InputError(f"{where}: has schema {version}, this bnsuite reads up to {kind.SCHEMA}; use a newer bnsuite")
+    current = version == kind.SCHEMA
     while version < kind.SCHEMA:
         if version not in kind.MIGRATIONS:
             raise InputError(f"{where}: has schema {version}, which no bnsuite has written")
@@ -93,7 +94,7 @@ def parse(kind: type[V], text: str, path: Path, place: str = "", hint: str = HIN
             raise InputError(f"{where}: lacks what schema {version} has ({error}); {hint}") from error
         version += 1
     try:
-        return kind.model_validate_json(json.dumps(raw))
+        return kind.model_validate_json(text if current else json.dumps(raw))
     except ValidationError as error:
         raise InputError(f"{where}: {first_problem(error)}; {hint}") from error
 
