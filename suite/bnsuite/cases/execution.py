@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Execution(str, Enum):
-    """How a step runs; all but EAGER exist on a GPU only."""
+    """One way of running a step; all but EAGER exist on a GPU only."""
 
     EAGER = "eager"
     #: With cuDNN disabled, by torch's own kernels.

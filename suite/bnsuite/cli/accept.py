@@ -58,7 +58,7 @@ def _require_kept(baselines: Path) -> None:
 
 
 def in_container() -> bool:
-    """Whether this process looks to be in a Docker or Podman container."""
+    """Returns True if this process looks to be in a Docker or Podman container."""
     return any(Path(one).exists() for one in ("/.dockerenv", "/run/.containerenv"))
 
 

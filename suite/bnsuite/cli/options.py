@@ -94,7 +94,7 @@ class Fault(click.ParamType[dict[str, float]]):
 
 
 def _given_as(ctx: click.Context, param: click.Parameter) -> str | None:
-    """How a value was given: the option or the variable; None for a default."""
+    """Returns the option or the variable that a value was given by; None for a default."""
     source = ctx.get_parameter_source(param.name or "")
     if source is ParameterSource.ENVIRONMENT:
         return str(param.envvar)
@@ -187,7 +187,7 @@ def last_run() -> Path:
 
 
 def on_command_line(context: click.Context, name: str) -> bool:
-    """Whether a value was given as an option, and not by a variable or a default."""
+    """Returns True if a value was given as an option, and not by a variable or a default."""
     return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 

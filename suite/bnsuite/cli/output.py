@@ -1,4 +1,4 @@
-"""Where the command line speaks: results to stdout, everything else to stderr."""
+"""The output of the command line: results to stdout, everything else to stderr."""
 
 from __future__ import annotations
 

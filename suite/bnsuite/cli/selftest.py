@@ -34,7 +34,7 @@ class Kinds(click.ParamType[tuple[str, ...]]):
 
 
 def default_folder() -> Path:
-    """Where trials go if that is not said."""
+    """The folder that trials go to by default."""
     return Path(os.environ.get("BNSUITE_OUT") or RESULTS) / FOLDER
 
 

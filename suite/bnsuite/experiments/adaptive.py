@@ -54,7 +54,7 @@ def measure(session: PairedSession, pair: PreparedPair, launches: InterleavedLau
 def _only_time_to_confirm(
     launches: InterleavedLaunches, undecided: Sequence[str], flagged: Sequence[Decision], deadline: float | None
 ) -> bool:
-    """Whether the time left is needed to confirm the slowdowns that were flagged: they come before new looks at others.
+    """Returns True if the time left is needed to confirm flagged slowdowns: they come before new looks at others.
 
     A slowdown is confirmed by FIRST_LOOK launches at the earliest, and looked at again after EVERY more.
     """
@@ -65,7 +65,7 @@ def _only_time_to_confirm(
 
 
 def _exhausted(case: PairedCase | None) -> bool:
-    """Whether a case has been disturbed so often that more launches won't help."""
+    """Returns True if a case has been disturbed so often that more launches won't help."""
     if case is None:
         return False
     disturbed = sum(blocks.value(one) is None for one in case.launches)

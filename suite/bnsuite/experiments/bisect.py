@@ -120,7 +120,7 @@ def _step(release: str, result: ComparisonResult, sizes: Mapping[Which, float | 
 def _answer(
     search: Search, steps: Mapping[str, BisectStep], gate: str | None, ended: str | None = None
 ) -> BisectAnswer:
-    """Which release it is, or between which two it lies, if there is a change at all; `ended` is what ended it."""
+    """Returns the answer by what is known; `ended` is what ended the search before its end."""
     end = steps[search.releases[-1]].assessment
     changed = end is Assessment.BAD
     told = end is Assessment.GOOD or (changed and not search.between)

@@ -1,4 +1,4 @@
-"""What a selftest is made of: comparisons with nothing changed, or with one thing wrong in B's place."""
+"""The trials of a self-test: comparisons with nothing changed, or with one fault in B's place."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ LARGE = "op/batch_norm2d/fwd+bwd/f32/nchw/16x64x56x56"
 TRAINING = "train/synthetic-mlp/bn/lr=0.01"
 #: Variants of the tiny layer that only a GPU has.
 _PLAIN = "not (native or compiled or cold or graph)"
-#: All that is timed; trainings come with their curves, unless these are all there is to them.
-TIMED = "not (numerics/ or behaviour/ or relation/ or sweep/ or batch-size/ or dropout/ or bn-parameters/)"
+#: All timed cases; trainings come with their curves, unless curves are all they have.
+TIMED = "not (numerics/ or behaviour/ or ratio/ or sweep/ or batch-size/ or dropout/ or bn-parameters/)"
 #: Trained and not timed, in the full profile: ten seeds of a few seconds.
 CURVES = "train/batch-size/bn/batch=128"
 HELD = 2 << 20
@@ -20,7 +20,7 @@ HELD = 2 << 20
 
 @dataclass(frozen=True)
 class Plan:
-    """One comparison: what stands in B's place, and who is meant to find it."""
+    """One comparison: the fault in B, and the gate that must find it."""
 
     variant: str
     select: str
@@ -28,7 +28,7 @@ class Plan:
     faulty: str | None = None
     #: The gate that is meant to find it; None where nothing is wrong.
     gate: str | None = None
-    #: Where it is in one profile only.
+    #: The profile that has its cases, if only one has.
     profile: str | None = None
 
 
@@ -41,21 +41,21 @@ def _check(faulty: str, family: str) -> Plan:
     return Plan(faulty, family, faulty=faulty, gate="numerics")
 
 
-#: What each kind of trial is made of. Of `single` one after the other, of others all count as one trial.
+#: The comparisons of each kind of trial. Of `single` one after the other, of others all count as one trial.
 KINDS: dict[str, tuple[Plan, ...]] = {
     "night": (Plan("all timed cases", TIMED),),
     "single": tuple(Plan(case, f"{case} and {_PLAIN}") for case in (TINY, LARGE, TRAINING)),
     **{f"slower-{percent}%": _slower(percent / 100) for percent in (2, 3, 5, 10)},
     "holds": (Plan(LARGE, LARGE, injected={"bytes_held": HELD}, gate="memory"),),
     "faults": (
-        _check("BiasedVariance", "numerics/stats/step/batch_norm2d"),
-        _check("InvertedMomentum", "numerics/stats/step/batch_norm2d"),
-        _check("FixedEpsilon", "numerics/ref/batch_norm2d/train/eps"),
-        _check("UpdatesInEval", "numerics/stats/eval/batch_norm2d"),
+        _check("BiasedVariance", "numerics/running-statistics/step/batch_norm2d"),
+        _check("InvertedMomentum", "numerics/running-statistics/step/batch_norm2d"),
+        _check("FixedEpsilon", "numerics/reference/batch_norm2d/train/eps"),
+        _check("UpdatesInEval", "numerics/running-statistics/eval/batch_norm2d"),
         Plan("DetachedStatistics", CURVES, faulty="DetachedStatistics", gate="convergence", profile="full"),
     ),
     "sound": (
-        Plan("checks", "numerics/stats/ or numerics/ref/batch_norm2d/train", faulty="Sound"),
+        Plan("checks", "numerics/running-statistics/ or numerics/reference/batch_norm2d/train", faulty="Sound"),
         Plan("training", CURVES, faulty="Sound", profile="full"),
     ),
 }
@@ -64,7 +64,7 @@ DEFAULT = ("single", "slower-5%", "holds", "faults", "sound")
 
 
 def planned(names: Sequence[str], trials: int, done: Counter[tuple[str, str]]) -> list[tuple[str, Plan]]:
-    """What is still to be measured of `trials` trials of each kind, in rounds, where `done` counts what was."""
+    """Returns the trials still to be made of `trials` of each kind, in rounds, where `done` counts those made."""
     wanted: list[tuple[str, Plan]] = []
     for number in range(trials):
         for kind in names:

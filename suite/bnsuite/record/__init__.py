@@ -1,1 +1,1 @@
-"""What was measured: the run's schema, its machine key, and how runs and baselines are read and written."""
+"""The records of measurements: the schema of a run, its machine key, and runs and baselines on disk."""

@@ -1,4 +1,4 @@
-"""What else is known of each training, seed by seed: ``trainings/<training>.jsonl`` beside ``run.json``.
+"""Details of each training, seed by seed: ``trainings/<training>.jsonl`` beside ``run.json``.
 
 It is kept apart because it is much (histograms of every layer over the epochs), and because nothing in it is
 compared with a baseline.

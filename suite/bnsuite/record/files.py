@@ -88,7 +88,7 @@ def read_text(path: Path, what: str) -> str:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something at `path`; InputError if that can't be told."""
+    """Returns True if there is something at `path`; InputError if it can't be looked at."""
     try:
         return path.exists()
     except OSError as error:

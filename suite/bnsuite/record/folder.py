@@ -67,7 +67,7 @@ class ResultsFolder:
 
     @property
     def is_comparison(self) -> bool:
-        """Whether a comparison lies here."""
+        """True if a comparison lies here."""
         return exists(self.times)
 
     @contextlib.contextmanager

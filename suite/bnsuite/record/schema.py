@@ -49,7 +49,7 @@ class Versioned(Value):
 
 
 class Status(str, Enum):
-    """How far a measurement came."""
+    """The state of a measurement."""
 
     PENDING = "pending"
     MEASURED = "measured"
@@ -58,7 +58,7 @@ class Status(str, Enum):
 
 
 class Memory(Value):
-    """What a step held at its peak above what it found, in torch's allocator; the rest is seen from outside.
+    """Bytes that a step held at its peak above what it found, in torch's allocator; the rest is seen from outside.
 
     Reserved bytes and peak RSS are the process's so far, the GPU's use is that of all processes after the step.
     """
@@ -70,7 +70,7 @@ class Memory(Value):
 
 
 class GpuWatch(Value):
-    """What NVML saw of the GPU while the rounds ran; None where the driver couldn't say.
+    """The GPU by NVML while the rounds ran; None where the driver couldn't say.
 
     `foreign` counts processes other than the measured one; bytes are the most that was seen in use, by all and by
     the measured process; `energy_j` is the whole board's.
@@ -93,7 +93,7 @@ class GpuWatch(Value):
 
     @property
     def disturbed(self) -> str | None:
-        """What makes times taken meanwhile worthless, or None."""
+        """The disturbance that makes times taken meanwhile worthless, or None."""
         if self.throttled:
             return f"the GPU was throttled ({', '.join(self.throttled)})"
         return "another process was on the GPU" if self.foreign else None
@@ -116,14 +116,14 @@ class Timing(Value):
 
     @property
     def disturbed(self) -> str | None:
-        """What makes the samples worthless, or None: something else had the core or the GPU, or it was throttled."""
+        """The disturbance that makes the samples worthless, or None: a shared core or GPU, or throttling."""
         if self.cpu_share is not None and self.cpu_share < UNDISTURBED_SHARE:
             return "something else had the core"
         return self.gpu.disturbed if self.gpu is not None else None
 
 
 class Curve(Value):
-    """How one seed learnt: training loss an epoch, validation loss and accuracy before the first and after each.
+    """The training of one seed: training loss per epoch, validation loss and accuracy before the first and after each.
 
     A regression has no accuracy.
     """
@@ -184,7 +184,7 @@ class PlannedCase(Value):
 
 
 class Outcome(Value):
-    """How far one kind of measurement of a case came, and what stopped it."""
+    """The state of one kind of measurement of a case, and what stopped it."""
 
     status: Status
     reason: str | None = None
@@ -241,7 +241,7 @@ class Gpu(Value):
 
 
 class EnvironmentInfo(Value):
-    """Where the measured processes ran: what is judged (versions) and what must match (machine, flags)."""
+    """The surroundings of the measured processes: versions (judged), and machine and flags (must match)."""
 
     python: str
     implementation: str
@@ -261,7 +261,7 @@ class EnvironmentInfo(Value):
 
 
 class Isolation(Value):
-    """What was done to keep the measured processes undisturbed, and what could not be."""
+    """The settings that isolated the measured processes, and those that could not be applied."""
 
     variables: dict[str, str]
     #: The cores of the timed processes; none if they were not fixed.

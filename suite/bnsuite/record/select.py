@@ -32,7 +32,7 @@ def matcher(expression: str) -> Match:
 
 
 def expression(names: Iterable[str]) -> str | None:
-    """What `matcher` takes to match these ids; None where there are none, or more than it takes.
+    """Returns an expression that matches these ids; None where there are none, or too many for one.
 
     It also matches ids that contain one of them.
     """

@@ -19,7 +19,7 @@ from bnsuite.record.store import parse
 
 
 class Where(Value):
-    """What trials must share to be counted together: the machine, how it was used, and what was tried on it."""
+    """The conditions that trials must share to be counted together: machine, its use, and the way of deciding."""
 
     device: str
     machine: str
@@ -96,7 +96,7 @@ class Trial(Versioned):
 
     @property
     def cases(self) -> int:
-        """How many cases were judged."""
+        """The number of cases that were judged."""
         return len({one.case for one in self.findings})
 
 

@@ -100,7 +100,7 @@ def parse(kind: type[V], text: str, path: Path, place: str = "", hint: str = HIN
 
 
 def first_problem(error: ValidationError) -> str:
-    """Where the first wrong field stands and what is wrong with it."""
+    """Returns the place of the first wrong field, and the error in it."""
     problem = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in problem["loc"]) or "the top level"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
