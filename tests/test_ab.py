@@ -15,7 +15,7 @@ from conftest import Command
 
 CASE = "op/batch_norm1d/fwd-eval/f32"
 
-WorkerOptions = Callable[..., "subprocess.Popen[str]"]
+StartCommand = Callable[..., "subprocess.Popen[str]"]
 
 
 def findings(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -43,7 +43,7 @@ def test_what_fails_is_told_and_the_rest_goes_on(bnsuite: Command, tmp_path: Pat
     assert found["faulty/fine", "timing"]["verdict"] in {"PASS", "INCONCLUSIVE"}
     assert found["faulty/prints", "timing"]["verdict"] in {"PASS", "INCONCLUSIVE"}  # what is printed is no answer
     assert {one["verdict"] for (_, gate), one in found.items() if gate == "numerics"} == {"PASS"}
-    for name in ("a/run.json", "b/run.json", "lockstep.json", "report.md"):
+    for name in ("a/run.json", "b/run.json", "interleaved.json", "report.md"):
         assert (tmp_path / "o" / name).is_file()
     again = bnsuite("show", "o")
     assert again.out.strip().splitlines()[-1] == done.out.strip().splitlines()[-1]
@@ -90,7 +90,7 @@ def test_every_gate_judges(bnsuite: Command, tmp_path: Path) -> None:
     assert {one["verdict"] for (_, gate), one in findings(tmp_path / "wrong").items()} == {"REGRESSED"}
 
 
-def test_an_interrupted_comparison_tells_what_it_has(start: WorkerOptions, tmp_path: Path) -> None:
+def test_an_interrupted_comparison_tells_what_it_has(start: StartCommand, tmp_path: Path) -> None:
     """Ctrl-C: the verdicts so far, exit status 3, and nothing left behind."""
     process = start("ab", ".", ".", "--device", "cpu", "-k", "faulty/fine", "--out", "o")
     assert process.stderr is not None
@@ -107,7 +107,7 @@ def test_an_interrupted_comparison_tells_what_it_has(start: WorkerOptions, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["."], "the following arguments are required: B; see `bnsuite ab --help`"),
+        (["."], "missing argument 'B'; see `bnsuite ab --help`"),
         (["nothing", "."], "'nothing' is no environment; write . (this interpreter), python:PATH"),
         ([".", "python:/no/such/thing"], "python:/no/such/thing"),
         ([".", "torch==1.13.1"], "must be torch 2.4 or newer"),

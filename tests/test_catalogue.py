@@ -128,7 +128,7 @@ def test_the_command_refuses_a_broken_file(tmp_path: Path, bnsuite: Command) -> 
     """It is unusable input, status 2, in one line."""
     done = bnsuite("--device", "cpu", BNSUITE_CASES=str(tmp_path / "none.py"))
     assert done.status == 2
-    assert done.err == f"bnsuite: cases {tmp_path}/none.py: there is no file {tmp_path}/none.py\n"
+    assert done.err == f"bnsuite: --cases {tmp_path}/none.py: there is no file {tmp_path}/none.py\n"
 
 
 def test_two_files_with_one_id_are_both_named(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
