@@ -26,7 +26,9 @@ def seen(*observations: Observation) -> Run:
 
 
 def accepted(**observed: float | str) -> Reference:
-    line = CheckLine(schema=1, id=NAME, version=1, profiles=("quick", "full"), torch="2.14.1", observed=observed)
+    line = CheckLine(
+        schema=2, id=NAME, version=1, profiles=("quick", "full"), torch="2.14.1", gate="numerics", observed=observed
+    )
     return Reference(name="baselines/", lines={"checks": {NAME: line}})
 
 

@@ -172,11 +172,11 @@ def test_the_verb(bnsuite: Command, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     seen = evidence({"target_at": 3.0, "final": 0.1}, {"target_at": 5.0, "final": 0.1})
     store.save(seen.run, tmp_path / "run")
-    details.save(BN, [detail(seed) for seed in range(10)], tmp_path / "run")
+    details.save(result(BN).case, [detail(seed) for seed in range(10)], tmp_path / "run")
     done = bnsuite("claims", "run")
     assert done.status == 0, done.err
     assert done.err == f"bnsuite: run: trainings/ lacks 1 training ({NONE}); what needs them is left out\n"
-    details.save(NONE, [detail(seed) for seed in range(10)], tmp_path / "run")
+    details.save(result(NONE).case, [detail(seed) for seed in range(10)], tmp_path / "run")
     done = bnsuite("claims", "run")
     assert (done.status, done.err) == (0, "")
     assert "With batch norm the target is reached in fewer epochs (article 0, 1, 2, 3): 1 holds" in done.out

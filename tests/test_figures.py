@@ -125,7 +125,7 @@ def test_the_verb(bnsuite: Command, evidence: Evidence, tmp_path: Path) -> None:
     kept = tuple(one for one in evidence.run.cases if one.id in sgd)
     store.save(evidence.run.model_copy(update={"cases": kept}), tmp_path / "run")
     for name in sgd:
-        details.save(name, evidence.details[name], tmp_path / "run")
+        details.save(result(name).case, evidence.details[name], tmp_path / "run")
     done = bnsuite("figures", "run")
     assert done.status == 0, done.err
     assert "run/figures/accuracy-by-class-digits.svg" in done.out

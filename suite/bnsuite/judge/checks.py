@@ -18,7 +18,7 @@ from bnsuite.judge.gate import Accepted, Gate
 from bnsuite.judge.outcomes import not_measured, without_reference
 from bnsuite.judge.reason import Reason, ReasonCode, Record, first_of, reason
 from bnsuite.judge.verdict import EvidenceValue, Finding, Verdict
-from bnsuite.record.lines import CHECKS, CheckLine, gate_of
+from bnsuite.record.lines import CHECKS, CheckLine
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import CHECK_GATES, CaseResult, Observation, Run, Status
@@ -230,7 +230,7 @@ def _over(one: Observation, limit: float, accepted: float | str | None) -> Recor
 
 
 def _accepted(gate: str, reference: Reference) -> list[Accepted]:
-    return [one for one in CHECKS.lines_of(reference.lines).values() if gate_of(one) == gate]
+    return [one for one in CHECKS.lines_of(reference.lines).values() if one.gate == gate]
 
 
 NUMERICS_GATE = Gate(

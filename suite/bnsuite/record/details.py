@@ -16,7 +16,7 @@ from pydantic import Field
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, make_folder, read_text, write_atomically
 from bnsuite.record.folder import TRAININGS
-from bnsuite.record.schema import Bytes, Count, Loss, Number, Share, Value, Versioned, Whole
+from bnsuite.record.schema import Bytes, Count, Loss, Number, PlannedCase, Share, Value, Versioned, Whole
 from bnsuite.record.store import parse
 
 
@@ -85,20 +85,20 @@ class DetailLine(Versioned):
     detail: Detail
 
 
-def path(folder: Path, case: str) -> Path:
+def path(folder: Path, case: PlannedCase) -> Path:
     """The file of a training; InputError for an id that no training has."""
-    parts = case.split("/")[1:]
-    if not parts or not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]*", part) for part in parts):
-        raise InputError(f"{case!r} is not the id of a training; measure again")
-    return folder / TRAININGS / f"{'__'.join(parts)}.jsonl"
+    name = case.id.removeprefix(f"{case.family}/").replace("/", "__")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]*", name):
+        raise InputError(f"{case.id!r} is not the id of a training; measure again")
+    return folder / TRAININGS / f"{name}.jsonl"
 
 
-def save(case: str, details: Iterable[Detail], folder: Path) -> None:
+def save(case: PlannedCase, details: Iterable[Detail], folder: Path) -> None:
     """Write the details of one training."""
     target = path(folder, case)
     make_folder(target.parent)
     lines = [
-        DetailLine(schema=DetailLine.SCHEMA, id=case, detail=detail).model_dump_json(by_alias=True)
+        DetailLine(schema=DetailLine.SCHEMA, id=case.id, detail=detail).model_dump_json(by_alias=True)
         for detail in sorted(details, key=lambda one: one.seed)
     ]
     write_atomically(target, "\n".join(lines) + "\n")

@@ -16,7 +16,7 @@ from typing_extensions import Self
 from bnsuite.record.files import read_text
 from bnsuite.record.key import slug
 from bnsuite.record.migrations import Migration
-from bnsuite.record.renames import current_id
+from bnsuite.record.renames import with_gate
 from bnsuite.record.schema import CHECK_GATES, Bytes, CaseResult, Run, Status, Versioned
 from bnsuite.record.store import parse
 
@@ -52,14 +52,14 @@ class MemoryLine(Line):
 class CheckLine(Line):
     """The observations of a check that a baseline helps to judge, by name.
 
-    History of the schema: 1 is the first. 2, in 0.4.0, renames families of checks.
+    History of the schema: 1 is the first. 2, in 0.4.0, renames families of checks and names the gate.
     """
 
     SCHEMA: ClassVar[int] = 2
-    MIGRATIONS: ClassVar[dict[int, Migration]] = {
-        1: lambda line: {**line, "schema": 2, "id": current_id(line["id"])},
-    }
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: with_gate}
 
+    #: The gate that judges it.
+    gate: str
     observed: dict[str, float | str]
 
     def completed_by(self, other: Self) -> Self:
@@ -150,11 +150,6 @@ class Kind(Generic[L]):
         return f"kept{lacked}: the run passes against it", completed
 
 
-def gate_of(line: CheckLine) -> str:
-    """Returns the gate of an accepted check: a line has no labels, and the ids of checks begin with their gate."""
-    return next(gate for gate in (*CHECK_GATES, "") if line.id.startswith(f"{gate}/" if gate else ""))
-
-
 def torch_of(run: Run) -> str:
     """Returns the version of torch that was measured."""
     return run.environment.packages.get("torch", "unknown")
@@ -197,6 +192,7 @@ def _check_line(run: Run, result: CaseResult) -> CheckLine:
         version=result.case.version,
         profiles=result.case.profiles,
         torch=torch_of(run),
+        gate=next(gate for gate in result.outcomes if gate in CHECK_GATES),
         # An expected word needs no baseline, and six digits are more than enough to detect drift.
         observed={
             one.what: one.value if isinstance(one.value, str) else float(f"{one.value:.6g}")

@@ -74,7 +74,8 @@ class Recorder:
     def add_curve(self, name: str, curve: Curve, detail: Detail) -> None:
         """Adds one seed of a training; curves are in the order of their seeds, details in files beside the run."""
         self._details.setdefault(name, []).append(detail)
-        details.save(name, self._details[name], self._folder)
+        (case,) = (one.case for one in self.run.cases if one.id == name)
+        details.save(case, self._details[name], self._folder)
         self._change(
             name,
             lambda old: {

@@ -63,6 +63,12 @@ def with_kind(case: dict[str, Any]) -> dict[str, Any]:
     return {**rest, **changed, "kind": kind, "labels": labels(family, words, case), "gpu_only": case["cuda_only"]}
 
 
+def with_gate(line: dict[str, Any]) -> dict[str, Any]:
+    """Returns a line of accepted checks of schema 1 in today's spelling, with the gate that its id begins with."""
+    name = current_id(line["id"])
+    return {**line, "schema": 2, "id": name, "gate": name.partition("/")[0]}
+
+
 def _layer(_: str, words: list[str], __: dict[str, Any]) -> dict[str, str]:
     names = ("layer", "phase", "dtype", "layout", "shape")
     options = words[5].split("+") if len(words) > 5 else []

@@ -42,7 +42,8 @@ MEMORY_LAUNCHES = 3
 #: with them no layer of the quick profile met a page for the first time (see docs/results/interleaving.md).
 HEAP_BYTES, HEAP_TIMES = 128 << 20, 3
 
-CONTROLS = ("control/copy", "control/linear")
+#: The ids of the controls, and their names beside a case.
+CONTROLS = {"control/copy": "copy", "control/linear": "linear"}
 
 
 class LostLaunchError(NotMeasuredError):
@@ -206,10 +207,10 @@ class InterleavedLaunches:
     def _time_cases(self, names: Collection[str], confirming: Collection[str], processes: _Processes) -> None:
         """Times the controls, then the cases `names` in this order, as far as there is time."""
         controls: tuple[Samples, Samples] = ({}, {})
-        for name in CONTROLS:
+        for name, control in CONTROLS.items():
             case = self._time(name, processes, CONTROL_S)
             for place, side in enumerate(case.sides if case is not None else ()):
-                controls[place][name.partition("/")[2]] = side.rounds_s
+                controls[place][control] = side.rounds_s
         case_s = max(MIN_CASE_S, min(MAX_CASE_S, self._start_s / max(1, len(names))))
         deadline = processes.deadline
         for name in names:
