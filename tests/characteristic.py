@@ -140,7 +140,7 @@ def main() -> None:
             )
     headers = (
         *("training", "curves equal", "false alarms", "PASS / INCONCLUSIVE"),
-        *("planted: target met later by", "found", "passed"),
+        *("injected: target met later by", "found", "passed"),
     )
     print(f"{CHOSEN} of {SEEDS} seeds a night, {NIGHTS} nights each")
     print(tabulate(rows, headers=headers, disable_numparse=True))

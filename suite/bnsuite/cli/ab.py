@@ -9,8 +9,9 @@ from bnsuite.cli.options import MeasuringOptions
 
 
 @click.command(
-    help="Compare two environments by turns: A is trusted, B is judged. Each is . (this interpreter), python:PATH, "
-    "torch==X.Y.Z or docker:IMAGE."
+    help="Compare two environments, interleaved: A is trusted, B is judged. Each is . (this interpreter), python:PATH, "
+    "torch==X.Y.Z or docker:IMAGE.",
+    short_help="Compare two environments; B is judged by A.",
 )
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")

@@ -34,7 +34,7 @@ class GateName(click.ParamType[str]):
 
 @click.command(
     short_help="Find the release of torch that brought a change.",
-    help="Find the release of torch that brought a change: compare releases by turns.",
+    help="Find the release of torch that brought a change, by interleaved comparisons.",
 )
 @click.option("--good", required=True, metavar="torch==X.Y.Z", help="A release that is trusted.")
 @click.option("--bad", required=True, metavar="torch==X.Y.Z", help="A newer release that shows the change.")

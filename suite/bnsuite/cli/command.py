@@ -92,7 +92,7 @@ class Verbs(click.Group):
 VERB_GROUP = Verbs(
     name="bnsuite",
     help="Measure this environment, judge it and print the verdicts; or do what a verb says.",
-    epilog=f"Exit status: {STATUSES}.  `bnsuite VERB --help` describes a verb.",
+    epilog=f"Exit status: {STATUSES}. `bnsuite VERB --help` describes a verb.",
     params=[
         click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."),
     ],

@@ -50,7 +50,7 @@ ROOM = 1.5
 
 @dataclass(frozen=True)
 class SelftestRequest:
-    """Which trials are to be made, and where they go, beside those that are there."""
+    """The trials to be made, and the folder that keeps them beside those that are there."""
 
     kinds: tuple[str, ...]
     trials: int
