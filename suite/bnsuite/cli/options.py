@@ -17,7 +17,6 @@ from bnsuite.launch.plan import PLANS, case_files, run_options
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import LATEST, RESULTS, ResultsFolder
 from bnsuite.record.schema import RunOptions
-from bnsuite.report.writers import OUTPUTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -226,6 +225,8 @@ class MeasuringOptions:
 
 def results_folder(path: Path | None) -> ResultsFolder:
     """The folder that was named, or one named by the time."""
+    from bnsuite.report.writers import OUTPUTS
+
     return ResultsFolder.of_now(OUTPUTS) if path is None else ResultsFolder(path, OUTPUTS)
 
 

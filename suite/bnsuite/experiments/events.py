@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bnsuite.judge.bisect import BisectStep
-from bnsuite.judge.selftest import End
-from bnsuite.judge.verdict import Verdict
 from bnsuite.launch.progress import Progress
+
+if TYPE_CHECKING:
+    from bnsuite.judge.bisect import BisectStep
+    from bnsuite.judge.selftest import End
+    from bnsuite.judge.verdict import Verdict
 
 
 @dataclass(frozen=True)

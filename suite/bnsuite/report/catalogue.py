@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
-from bnsuite.record.accept import Change
 from bnsuite.record.schema import PlannedCase
 from bnsuite.report import tabular, units
 from bnsuite.report.tabular import NOTHING
+
+if TYPE_CHECKING:
+    from bnsuite.record.accept import Change
 
 HEADERS = ("case", "family", "gates", "profiles", "bytes moved", "data", "here")
 
