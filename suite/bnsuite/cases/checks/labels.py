@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 #: Words of a check's name that have a label of their own; ``key=value`` is a label by itself.
 WORDS: dict[str, re.Pattern[str]] = {
@@ -24,12 +25,17 @@ def labels(name: str) -> dict[str, str]:
     aspect = []
     for word in _words(name):
         key, equals, value = word.partition("=")
-        label = key if equals else next((one for one, pattern in WORDS.items() if pattern.fullmatch(word)), None)
+        label = key if equals else _label(word)
         if label is None or label in found:
             aspect.append(word)
         else:
             found[label] = value if equals else word
     return {**found, "aspect": "/".join(aspect)} if aspect else found
+
+
+@cache
+def _label(word: str) -> str | None:
+    return next((label for label, pattern in WORDS.items() if pattern.fullmatch(word)), None)
 
 
 def _words(name: str) -> list[str]:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +73,8 @@ def _try(name: str, folder: Path) -> Pictures | DataError:
 
 
 def _pictures(name: str, folder: Path) -> Pictures:
+    from http.client import HTTPException
+
     try:
         from torchvision import datasets
     except ImportError as error:
@@ -113,6 +113,8 @@ def _link(source: Path, target: Path, md5: str) -> bool:
 
 def _extract(kind: Any, scratch: str) -> None:  # a class of torchvision's, by name
     """Let torchvision check and extract what lies in `scratch`, and download what doesn't."""
+    import socket
+
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
     try:
