@@ -140,7 +140,7 @@ def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
         (["-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
         (
             ["-k", "ratio/eval-vs-train"],
-            "matches relations only, which compare two steps of one environment; name other",
+            "matches ratios only, which compare two steps of one environment; name other",
         ),
         (
             ["-k", "op/batch_norm1d", "--gate", "numerics"],
@@ -393,8 +393,8 @@ def test_the_real_command_finds_it(index: Path, start: Callable[..., subprocess.
     out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     assert "torch 2.6.3: skipped: not available: no worker starts there: the process ended with status 7" in out
-    assert "torch 2.5.9: good: PASS numerics of numerics/ref/batch_norm2d/eval/eps" in out
-    assert "torch 2.8.1 is the first bad one (REGRESSED numerics of numerics/ref/batch_norm2d/eval/eps, " in out
+    assert "torch 2.5.9: good: PASS numerics of numerics/reference/batch_norm2d/eval/eps" in out
+    assert "torch 2.8.1 is the first bad one (REGRESSED numerics of numerics/reference/batch_norm2d/eval/eps, " in out
     assert {path.name for path in (tmp_path / "o").iterdir()} == {
         *("2.5.9", "2.7.2", "2.8.1"),
         "bisect.json",

@@ -112,6 +112,10 @@ BROKEN = {
     "from bnsuite.cases import NumericsCase\nCASES = [NumericsCase(group='m', name='a b', observe=list, rule='r')]": (
         "case numerics/m/a b: its id is no path of words of letters, digits and -_.+=, such as mine/layer/fwd"
     ),
+    "from bnsuite.cases import NumericsCase\n"
+    "CASES = [NumericsCase(group='m', name='x', observe=list, rule='r', rows=('X9',))]": (
+        "a NumericsCase can't be described: KeyError: 'X9'"
+    ),
 }
 
 
@@ -128,7 +132,7 @@ def test_the_command_refuses_a_broken_file(tmp_path: Path, bnsuite: Command) -> 
     """It is unusable input, status 2, in one line."""
     done = bnsuite("--device", "cpu", BNSUITE_CASES=str(tmp_path / "none.py"))
     assert done.status == 2
-    assert done.err == f"bnsuite: --cases {tmp_path}/none.py: there is no file {tmp_path}/none.py\n"
+    assert done.err == f"bnsuite: BNSUITE_CASES {tmp_path}/none.py: there is no file {tmp_path}/none.py\n"
 
 
 def test_two_files_with_one_id_are_both_named(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,3 +167,8 @@ def test_a_run_is_a_reference_for_another() -> None:
     """What it saw is what the other is held against."""
     line = CHECKS.of_run(seen(Observation(what="outcome", value="raises")))[NAME]
     assert line.observed == {"outcome": "raises"}
+
+
+def test_a_large_number_where_zero_was_accepted_is_judged() -> None:
+    """It is more than a float's range times as large, which is no reason to judge nothing."""
+    assert finding(seen(number(5e8, 1e9)), accepted(dx=0.0)).verdict is Verdict.REGRESSED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from bnsuite.cli.command import COMPLETION_VARIABLE, VERBS, main
 from bnsuite.cli.verdicts import judged, show_run
 from bnsuite.judge.gates import judge
 from bnsuite.record import interleaved, store
+from bnsuite.record.errors import NotMeasuredError
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import from_run
@@ -71,7 +73,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--device", "cpu", "--profile=full", "-k", "resnet50"], "the 1 case chosen needs a GPU; --device cuda"),
         (["--device", "cpu", "--profile=full", "-k", "cold"], "cases chosen need a GPU; --device cuda measures them"),
         (["--device", "cpu", "-k", "vgg11"], "cases of the quick profile, but 4 of the full one: --profile full"),
-        (["ab", ".", ".", "--device", "cpu", "-k", "ratio/layouts"], "matches relations only, which compare two "),
+        (["ab", ".", ".", "--device", "cpu", "-k", "ratio/layouts"], "matches ratios only, which compare two "),
         (["list", "-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
         (["--out", "run/run.json"], "run/run.json: cannot be written to: File exists"),
         (["--out", "run/run.json/x"], "run/run.json/x: cannot be written to: Not a directory"),
@@ -228,7 +230,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert max(map(len, said.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("words", [["--help"], ["help"]])
+@pytest.mark.parametrize("words", [["--help"], ["help"], ["-h"], ["--debug", "--help"]])
 def test_the_help_names_verbs_and_statuses(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """With the options of the verb that may be left out."""
     assert main(words) == 0
@@ -361,3 +363,45 @@ def test_an_unexpected_error_is_still_one_line(
     monkeypatch.setattr("bnsuite.record.store.folder_of", broken)
     assert main(["show"]) == 3
     assert capsys.readouterr().err == "bnsuite: RuntimeError: first line; --debug shows where\n"
+
+
+def test_a_value_may_be_the_name_of_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only the first word is looked at."""
+    assert main(["--debug", "-k", "show", "--device", "gpu"]) == 2
+    assert capsys.readouterr().err.endswith("--device gpu: no such device; choose auto, cpu, cuda or cuda:N\n")
+
+
+def test_check_looks_only_at_the_variables_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --confirm it needs no images, and held against a run no baselines."""
+    monkeypatch.setenv("BNSUITE_DATA", "nowhere")
+    monkeypatch.setenv("BNSUITE_BASELINES", "nowhere")
+    assert main(["check", "run", "--against", "run"]) == 0
+    assert main(["check", "run"]) == 2
+
+
+def test_what_ends_a_run_has_its_status_and_costs_no_verdicts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The environment may be gone after hours: what was measured before is judged and written."""
+    accepted = from_run(RUN, "accepted", machine_key(RUN))
+    ended = RUN.model_copy(update={"finished": False, "ended_by": "docker:x: is gone"})
+    verdicts = judged(ended, judge(ended, accepted), "accepted", strict=False)
+    error = NotMeasuredError("docker:x: is gone")
+    assert show_run(ended, verdicts, as_json=False, folder=folder / "run", error=error) == 3
+    assert "(exit status 3)" in capsys.readouterr().out
+    assert (folder / "run" / "report.md").exists()
+    assert json.loads((folder / "run" / "findings.json").read_text())["status"] == 3
+
+
+def test_results_go_to_stdout_while_a_bar_is_on_the_terminal() -> None:
+    """On a terminal the bar has stderr, and nothing of stdout goes there."""
+    code = (
+        "from bnsuite.cli.output import progress, say\nfrom bnsuite.launch.progress import Progress\n"
+        "with progress() as notify:\n    notify(Progress('timing', 'op/x', 1, 2))\n    say('the answer')\n"
+    )
+    ours, theirs = pty.openpty()
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=60)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert done.stdout.decode() == "the answer\n"
+    assert "timing: op/x" in shown
+    assert "the answer" not in shown

@@ -113,3 +113,11 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "torch went here\n")
     with pytest.raises(InputError, match=r"cpu\.jsonl, line 2: not JSON, or cut off"):
         baselines.load(tmp_path, run())
+
+
+def test_a_name_may_hold_any_letter(tmp_path: Path) -> None:
+    """A line separator of Unicode ends no line of the file."""
+    seen = Observation(what="a\u2028b\x85c", value=1.0, limit=2.0)
+    odd = make_run(result("numerics/reference/x", observations=(seen,)))
+    accept(tmp_path, odd)
+    assert checks(baselines.load(tmp_path, odd), "numerics/reference/x").observed == {seen.what: 1.0}

@@ -12,8 +12,9 @@ from bnsuite.cli import main
 from bnsuite.judge.gates import judge
 from bnsuite.judge.interleaved import METHOD
 from bnsuite.judge.verdict import Verdict
-from bnsuite.record import baselines, interleaved, selftest, store
+from bnsuite.record import baselines, interleaved, pins, selftest, store
 from bnsuite.record.folder import TIMES, ResultsFolder
+from bnsuite.record.schema import Observation
 
 #: A run, a comparison with an injected fault, the baselines that were accepted of the run, and two trials.
 ARCHIVE = Path(__file__).parent / "data" / "written-by-0.3.0.tar.gz"
@@ -103,8 +104,33 @@ def test_a_run_is_accepted_beside_what_was_accepted(capsys: pytest.CaptureFixtur
     """Nothing is new, nothing is lost, and nothing changes by being accepted again."""
     before = {path: path.read_bytes() for path in Path("baselines").rglob("*") if path.is_file()}
     assert main(["accept", "run", "--baselines", "baselines"]) == 0
-    assert "new" not in capsys.readouterr().out.replace("measured", "")
-    assert set(before) == {path for path in Path("baselines").rglob("*") if path.is_file()}
+    assert "new" not in capsys.readouterr().out
+    after = {path: path.read_bytes() for path in Path("baselines").rglob("*") if path.is_file()}
+    assert set(after) == set(before)
+    assert [path for path in before if after[path] != before[path] and "timing" not in path.parts] == []
+
+
+@pytest.mark.parametrize("arguments", [("accept", "ab/b", "--dry-run"), ("check", "run", "--against", "ab/a")])
+def test_a_side_of_an_old_comparison_is_no_run(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """It did not say so itself: where it lies does."""
+    assert main([*arguments, *(("--baselines", "baselines") if arguments[0] == "accept" else ())]) == 2
+    assert "of a comparison, whose times are no run's" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pattern", ["numerics/s*/step/*", "numerics/stride/*", "numerics/strides/*"])
+def test_a_pin_covers_ids_of_either_spelling(pattern: str) -> None:
+    """A pattern with a wildcard in a family's old name can't be renamed; it goes on to match the old id."""
+    run = store.load_run(Path("run"))
+    text = json.dumps(
+        {
+            "schema": 1,
+            "pins": [
+                {"case": pattern, "what": "*", "device": "any", "torch": "", "value": 1e9, "reason": "known for long"}
+            ],
+        }
+    )
+    (pin,) = store.parse(pins.Pins, text, Path("pins.json")).pins
+    assert pin.covers(run, "numerics/strides/step/x", Observation(what="dx", value=1.0, limit=0.5))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.launch.progress import Progress
 from bnsuite.record.interleaved import InterleavedTimes
+from bnsuite.record.schema import Gpu, GpuFacts
 from bnsuite.report import comparison, progress, table
 from bnsuite.report.summary import last_line
 from conftest import curve, make_run, result, timing, watched
@@ -192,3 +193,21 @@ def test_a_gpu_is_told_of_in_one_line() -> None:
     row = next(line for line in text.splitlines() if line.startswith("| train/w/bn/x"))
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["train/w/bn/x", "6.67", "13.3"]
     assert "GPU:" not in table.terminal(RUN, FINDINGS, ExitStatus.REGRESSED)
+
+
+def test_two_gpus_differ_in_what_differs() -> None:
+    """One line has room for the one fact, and none for all of them."""
+    facts = dict.fromkeys(GpuFacts.model_fields) | {"uuid": "GPU-1", "mig_slice": False}
+    gpus = [
+        Gpu(
+            name="G",
+            count=1,
+            capability="9.0",
+            memory_total_bytes=1 << 30,
+            driver=None,
+            nvml=GpuFacts(**{**facts, "power_limit_w": limit}),
+        )
+        for limit in (700.0, 500.0)
+    ]
+    a, b = (RUN.environment.model_copy(update={"gpu": gpu}) for gpu in gpus)
+    assert list(comparison.differences(a, b)) == ["power_limit_w 700.0 → 500.0"]

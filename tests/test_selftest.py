@@ -36,8 +36,9 @@ from bnsuite.judge.selftest import (
 )
 from bnsuite.judge.statistics import share_interval
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.launch.environments import Here
 from bnsuite.launch.process import background_load, isolation
-from bnsuite.launch.queries import ask_here
+from bnsuite.launch.queries import ask_once
 from bnsuite.record import selftest
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import SELFTEST, ResultsFolder
@@ -354,7 +355,7 @@ def test_an_interrupted_selftest_goes_on_where_it_stopped(
         stop = "interrupted" if len(planted) == 2 else None
         return judged(request.folder, Verdict.PASS, ended_by=stop)
 
-    monkeypatch.setattr(verdicts, "compared", compare)
+    monkeypatch.setattr(verdicts, "compared_quietly", compare)
     assert main(["selftest", *options(tmp_path)]) == 3
     assert "holds: 1 comparison is missing (interrupted)" in capsys.readouterr().out
     assert main(["selftest", *options(tmp_path)]) == 1  # memory that is held was passed
@@ -374,7 +375,9 @@ def test_it_says_how_all_of_it_is_done_again(tmp_path: Path, monkeypatch: pytest
     for one in (*["night"] * 2, *["slower-2%"] * 3, *["slower-3%"] * 3):
         selftest.append(trial(one, seen("op/a", "PASS"), variant=KINDS[one][0].variant), tmp_path)
     selftest.append(trial("night", seen("op/a", "PASS"), variant="all timed cases", where=busy), tmp_path)
-    monkeypatch.setattr(verdicts, "compared", lambda request: judged(request.folder, Verdict.PASS, ended_by="it broke"))
+    monkeypatch.setattr(
+        verdicts, "compared_quietly", lambda request: judged(request.folder, Verdict.PASS, ended_by="it broke")
+    )
     main(["selftest", "--out", str(tmp_path), "--device", "cpu", "--kind", "holds"])
     rest = "--device cpu --profile quick --threads 1"
     assert (tmp_path / "selftest.md").read_text().splitlines()[-3:] == [
@@ -389,7 +392,9 @@ def test_a_fault_that_was_not_reached_is_not_found(tmp_path: Path, monkeypatch: 
     from bnsuite.cli import main
 
     selftest.append(trial("faults", seen("n/a", "REGRESSED"), gate="numerics", variant="FixedEpsilon"), tmp_path)
-    monkeypatch.setattr(verdicts, "compared", lambda request: judged(request.folder, Verdict.PASS, ended_by="it broke"))
+    monkeypatch.setattr(
+        verdicts, "compared_quietly", lambda request: judged(request.folder, Verdict.PASS, ended_by="it broke")
+    )
     assert main(["selftest", "--out", str(tmp_path), "--device", "cpu", "--kind", "faults"]) == 3
 
 
@@ -402,7 +407,7 @@ def test_what_the_budget_cut_short_is_not_counted(
         assert request.budget_s is not None
         return judged(request.folder, Verdict.INCONCLUSIVE, cut_short=True)
 
-    monkeypatch.setattr(verdicts, "compared", compare)
+    monkeypatch.setattr(verdicts, "compared_quietly", compare)
     assert main(["selftest", *options(tmp_path, "--budget", "1h")]) == 3
     assert selftest.load(tmp_path) == []
     said = capsys.readouterr()
@@ -420,7 +425,7 @@ def test_an_alarm_counts_though_the_budget_cut_the_rest_short(
     def compare(request: ComparisonRequest) -> ComparisonResult:
         return judged(request.folder, Verdict.REGRESSED, cut_short=True)
 
-    monkeypatch.setattr(verdicts, "compared", compare)
+    monkeypatch.setattr(verdicts, "compared_quietly", compare)
     asked = ["--out", str(tmp_path), "--device", "cpu", "--kind", "night", "--budget", "1h"]
     assert main(["selftest", *asked]) == 1
     assert len(selftest.load(tmp_path)) == 1
@@ -433,7 +438,7 @@ def test_what_was_not_measured_counts_until_it_is_made_up_for(tmp_path: Path, mo
     from bnsuite.cli import main
 
     given = iter([Verdict.INVALID, Verdict.PASS])
-    monkeypatch.setattr(verdicts, "compared", lambda request: judged(request.folder, next(given)))
+    monkeypatch.setattr(verdicts, "compared_quietly", lambda request: judged(request.folder, next(given)))
     asked = ["--out", str(tmp_path), "--device", "cpu", "--kind", "night"]
     assert [main(["selftest", *asked]) for _ in range(3)] == [3, 0, 0]
 
@@ -564,7 +569,7 @@ def test_the_committed_evidence_belongs_to_todays_method() -> None:
 
 def test_what_is_there_is_not_measured_again(bnsuite: Command, tmp_path: Path) -> None:
     """With as many trials as were asked for, the table is made of the file alone."""
-    device, environment = ask_here("cpu")
+    device, environment = ask_once(Here(), "cpu")
     where = HERE.model_copy(
         update={
             "machine": selftest.machine_of(environment),

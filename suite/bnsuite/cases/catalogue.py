@@ -22,6 +22,8 @@ from bnsuite.cases.train.case import TrainCase
 from bnsuite.cases.user_files import VARIABLE, CasesFile, CatalogueError, module_from, parse
 
 GROUP = "bnsuite.cases"
+#: The source of the cases of this package, which tests describe.
+BUILT_IN = "bnsuite"
 #: The gates there are, and the kinds of case that may have one; none for any.
 GATES: dict[str, tuple[type[Case], ...]] = {
     "timing": (),
@@ -74,7 +76,7 @@ def _load(files: str) -> dict[str, Case]:
 
 
 def _sources(files: str) -> Iterator[Source]:
-    yield "bnsuite", _built_in
+    yield BUILT_IN, _built_in
     for file in parse(files):
         yield f"cases {file}", partial(_of_file, file)
     for entry in entry_points(group=GROUP):
@@ -133,6 +135,8 @@ def _checked(source: str, one: object) -> Case:
     try:
         name, gates, labels = one.id, one.gates, one.labels
         problem = _problem(one, name, gates, labels)
+        if problem is None and source != BUILT_IN:
+            one.describe()
     except Exception as error:
         raise CatalogueError(f"{source}: a {type(one).__name__} can't be described: {_said(error)}") from error
     if problem:

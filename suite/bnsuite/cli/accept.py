@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "drifts."
 )
 @click.argument("runs", nargs=-1, type=options.PATH, metavar="[RUN ...]")
-@options.baselines_to_write
+@options.baselines_unchecked
 @click.option("--only", type=click.Choice(WHAT), help="Accept one kind of reference alone.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
 @options.debug
@@ -33,7 +33,8 @@ def command(*, runs: tuple[Path, ...], baselines: Path, only: str | None, dry_ru
 
     if exists(baselines) and not baselines.is_dir():
         raise InputError(f"{baselines}: is a file; name a folder with --baselines")
-    _require_kept(baselines)
+    if not dry_run:
+        _require_kept(baselines)
     where = runs or (options.last_run(),)
     loaded = [load_run(one) for one in where]
     with locked(baselines):
@@ -49,7 +50,8 @@ def _require_kept(baselines: Path) -> None:
 
     if not in_container() or str(baselines) != os.environ.get("BNSUITE_BASELINES"):
         return
-    if any(folder.is_mount() for folder in (baselines, *baselines.parents) if folder != Path("/")):
+    absolute = baselines.absolute()
+    if any(folder.is_mount() for folder in (absolute, *absolute.parents) if folder != Path("/")):
         return
     raise InputError(
         f"{baselines}: belongs to the image, and ends with the container; mount a folder and name it (docker run "

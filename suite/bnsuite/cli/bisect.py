@@ -9,7 +9,7 @@ import click
 
 from bnsuite.cli import options
 from bnsuite.cli.options import MeasuringOptions
-from bnsuite.cli.output import progress, remark, say
+from bnsuite.cli.output import lines, remark, say
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import BISECT, ResultsFolder
 
@@ -82,12 +82,11 @@ def command(
             seed=seed,
             budget_s=budget,
         )
-        with progress(remark if as_json else say) as notify:
-            try:
-                answer = bisect(BisectRequest(chosen, comparison, gate), compared, notify)
-            except EndedError as error:
-                _show(error.answer, folder, as_json=as_json)
-                raise error.cause from None
+        try:
+            answer = bisect(BisectRequest(chosen, comparison, gate), compared, lines(remark if as_json else say))
+        except EndedError as error:
+            _show(error.answer, folder, as_json=as_json)
+            raise error.cause from None
         _show(answer, folder, as_json=as_json)
     return answer.status
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @click.command(help=f"Judge a run again, against baselines or another run. {options.LAST}")
 @options.run_argument
-@options.baselines
+@options.baselines_unchecked
 @click.option("--against", type=options.PATH, metavar="RUN", help="Another run instead of the baselines.")
 @options.strict
 @options.as_json
 @confirm_option
-@options.data
+@options.data_unchecked
 @options.debug
 @click.pass_context
 def command(
@@ -48,7 +48,11 @@ def command(
 
     if against is not None and options.on_command_line(context, "baselines"):
         raise click.UsageError("--against: not allowed with --baselines", context)
-    require_environment(confirm)
+    require_environment("--confirm", confirm)
+    if confirm is not None:
+        data_dir = options.existing_data(context, data_dir)
+    if against is None:
+        baselines = options.existing_baselines(context, baselines)
     loaded = store.load_run(run)
     reference = _reference(loaded, baselines, against)
     findings: Sequence[Finding] = judge(loaded, reference)

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem, shell_complete
 from bnsuite import __version__
 from bnsuite.cli import output
 from bnsuite.launch.process import interrupts
-from bnsuite.record.errors import InputError, NotMeasuredError, one_line
+from bnsuite.record.errors import InputError
 
 #: The verbs, and the modules of their commands, which are imported when they are needed. Without a verb: run.
 VERBS = {
@@ -50,15 +50,15 @@ class Verbs(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse `args`, with DEFAULT as the verb where they name none."""
-        first = args[0] if args else ""
+        before = args[:1] if args[:1] == ["--debug"] else []
+        rest = args[len(before) :]
+        first = rest[0] if rest else ""
         if first == "help":
-            args = [*args[1:2], "--help"]
-        elif first.startswith("-") and first not in {"--help", "--version", "--debug"}:
-            args = [DEFAULT, *args]
-        elif not args and not ctx.resilient_parsing:
-            args = [DEFAULT]
-        elif first == "--debug" and not any(one in VERBS for one in args):
-            args = [DEFAULT, *args]
+            args = [*rest[1:2], "--help"]
+        elif first.startswith("-") and first not in {"-h", "--help", "--version"}:
+            args = [*before, DEFAULT, *rest]
+        elif not rest and not ctx.resilient_parsing:
+            args = [*before, DEFAULT]
         return super().parse_args(ctx, args)
 
     def resolve_command(
@@ -96,7 +96,7 @@ VERB_GROUP = Verbs(
     params=[
         click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."),
     ],
-    context_settings={"help_option_names": ["--help"]},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 click.version_option(__version__, prog_name="bnsuite", message="%(prog)s %(version)s")(VERB_GROUP)
 
@@ -114,18 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _fail(error, interrupts.STATUS, "interrupted", debug=debug)
     except Exception as error:  # noqa: BLE001  # the last resort: still one line and a status that is no verdict
-        return _fail(error, *_status_of(error), debug=debug)
-
-
-def _status_of(error: Exception) -> tuple[int, str]:
-    """The exit status that an error stands for, and its line."""
-    if isinstance(error, InputError):
-        return 2, str(error)
-    if isinstance(error, NotMeasuredError):
-        return 3, str(error)
-    if isinstance(error, PermissionError) and error.filename is not None:
-        return 2, f"{error.filename}: {error.strerror}; give this user access (in a container: docker run --user)"
-    return 3, "interrupted" if interrupts.received() else f"{one_line(error)}; --debug shows where"
+        return _fail(error, *output.status_of(error), debug=debug)
 
 
 def _invoke(arguments: list[str]) -> int:

@@ -20,6 +20,7 @@ from bnsuite.record.schema import RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+CASES_VARIABLE = "BNSUITE_CASES"
 #: The folder of baselines, where none is named.
 BASELINES = Path("baselines")
 
@@ -92,32 +93,39 @@ class Fault(click.ParamType[dict[str, float]]):
         return self.fail(text, param, ctx)
 
 
-def _given_as(ctx: click.Context, param: click.Parameter) -> str | None:
-    """Returns the option or the variable that a value was given by; None for a default."""
-    source = ctx.get_parameter_source(param.name or "")
+def _given_as(ctx: click.Context, name: str) -> str | None:
+    """Returns the option or the variable that the value of a parameter was given by; None for a default."""
+    source = ctx.get_parameter_source(name)
+    param = next(one for one in ctx.command.params if one.name == name)
     if source is ParameterSource.ENVIRONMENT:
         return str(param.envvar)
     return None if source in {ParameterSource.DEFAULT, None} else param.opts[0]
 
 
-def _existing_data(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def existing_data(ctx: click.Context, value: Path | None) -> Path | None:
+    """The folder of images, which must be there if one was named."""
     if value is not None and not value.is_dir():
-        name = _given_as(ctx, param)
+        name = _given_as(ctx, "data_dir")
         raise InputError(f"{name} {value}: there is no such folder; make it, and images are downloaded into it")
     return value
 
 
-def _existing_baselines(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:
-    """The folder of baselines; one that was named must be there."""
+def existing_baselines(ctx: click.Context, value: Path | None) -> Path:
+    """The folder of baselines, which must be there if one was named."""
     from bnsuite.record.files import exists
 
-    name = _given_as(ctx, param)
+    name = _given_as(ctx, "baselines")
     if value is not None and name is not None:
         if exists(value) and not value.is_dir():
             raise InputError(f"{name} {value}: is a file; name a folder")
         if not value.is_dir():
             raise InputError(f"{name} {value}: there is no such folder; `bnsuite accept` makes one")
     return value or BASELINES
+
+
+def _case_files(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
+    variable = os.environ.get(CASES_VARIABLE, "")
+    return tuple(dict.fromkeys([*case_files([variable], CASES_VARIABLE), *case_files(value, "--cases")]))
 
 
 def _baselines(callback: Callable[..., Path] | None) -> Callable[[F], F]:
@@ -131,27 +139,33 @@ def _baselines(callback: Callable[..., Path] | None) -> Callable[[F], F]:
     )
 
 
+def _data(callback: Callable[..., Path | None] | None) -> Callable[[F], F]:
+    return click.option(
+        "--data-dir",
+        type=PathType(),
+        envvar="BNSUITE_DATA",
+        metavar="DIR",
+        callback=callback,
+        help="MNIST and Fashion-MNIST in torchvision's layout (default: $BNSUITE_DATA or ~/.cache/bnsuite).",
+    )
+
+
 PATH, WHOLE, NUMBER = PathType(), Positive(whole=True), Positive(whole=False)
 
-baselines = _baselines(_existing_baselines)
-baselines_to_write = _baselines(lambda _ctx, _param, value: value or BASELINES)
+baselines = _baselines(lambda ctx, _param, value: existing_baselines(ctx, value))
+#: For a verb that makes the folder, or that needs it only with some of its options.
+baselines_unchecked = _baselines(lambda _ctx, _param, value: value or BASELINES)
 debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 select = click.option(
     "-k", "select", metavar="EXPR", help="Only the cases whose id matches, as in 'batch_norm2d and not nhwc'."
 )
-data = click.option(
-    "--data-dir",
-    type=PATH,
-    envvar="BNSUITE_DATA",
-    metavar="DIR",
-    callback=_existing_data,
-    help="MNIST and Fashion-MNIST in torchvision's layout (default: $BNSUITE_DATA or ~/.cache/bnsuite).",
-)
+data = _data(lambda ctx, _param, value: existing_data(ctx, value))
+data_unchecked = _data(None)
 cases = click.option(
     "--cases",
     multiple=True,
     metavar="FILE.py[:NAME]",
-    callback=lambda _ctx, _param, value: case_files([os.environ.get("BNSUITE_CASES", ""), *value]),
+    callback=_case_files,
     help="Measure the cases of this file as well; repeatable (also: $BNSUITE_CASES).",
 )
 device = click.option("--device", default="auto", metavar="DEVICE", help="auto (the default), cpu, cuda or cuda:N.")
@@ -210,7 +224,7 @@ class MeasuringOptions:
     data: Path | None
     baselines: Path
 
-    def run_options(self, implementation: str | None = None) -> RunOptions:
+    def run_options(self, implementation: str | None = None, environment: str = ".") -> RunOptions:
         """The options of one run, checked as far as can be without starting anything; raises InputError."""
         return run_options(
             device=self.device,
@@ -220,6 +234,7 @@ class MeasuringOptions:
             timeout_s=self.timeout_s,
             implementation=implementation,
             cases=self.cases,
+            environment=environment,
         )
 
 

@@ -18,8 +18,9 @@ from bnsuite.experiments.events import (
     TrialDropped,
     TrialEnded,
 )
+from bnsuite.launch.process import interrupts
 from bnsuite.launch.progress import Progress
-from bnsuite.record.errors import InputError
+from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 
 
 def prepare() -> None:
@@ -55,25 +56,35 @@ def _printable(line: str) -> str:
 
 
 @contextlib.contextmanager
-def progress(say_step: Callable[[str], None] = remark) -> Iterator[Notify]:
-    """Yields what shows events: measurements as a bar or lines on stderr, the rest as a line each.
+def progress(*, stages: bool = True) -> Iterator[Notify]:
+    """Yields what shows events on stderr: measurements as a bar or, with `stages`, as lines of a log; others as lines.
 
-    Steps of a search go to `say_step`, remarks to stderr.
+    A terminal has room for one bar: only what measures may open this.
     """
     from bnsuite.report.progress import listener
 
-    shown, listen = listener(sys.stderr)
+    shown, listen = listener(sys.stderr if stages or sys.stderr.isatty() else io.StringIO())
 
     def notify(event: Event) -> None:
         if isinstance(event, Progress):
             listen(event)
-        elif isinstance(event, BisectBegan | BisectCompared):
-            say_step(words(event))
         else:
             remark(words(event))
 
     with shown:
         yield notify
+
+
+def lines(say_step: Callable[[str], None] = remark) -> Notify:
+    """What prints an experiment's events but its measurements: steps of a search by `say_step`, others on stderr."""
+
+    def notify(event: Event) -> None:
+        if isinstance(event, BisectBegan | BisectCompared):
+            say_step(words(event))
+        elif not isinstance(event, Progress):
+            remark(words(event))
+
+    return notify
 
 
 def words(event: Event) -> str:
@@ -94,3 +105,14 @@ def words(event: Event) -> str:
     assert isinstance(event, TrialEnded)
     kept = f"; see {event.folder}" if event.folder else ""
     return f"{event.end.value}: {counts(event.verdicts)}{kept}, after {units.duration(event.wall_s)}"
+
+
+def status_of(error: Exception) -> tuple[int, str]:
+    """The exit status that an error stands for, and its line."""
+    if isinstance(error, InputError):
+        return 2, str(error)
+    if isinstance(error, NotMeasuredError):
+        return 3, str(error)
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return 2, f"{error.filename}: {error.strerror}; give this user access (in a container: docker run --user)"
+    return 3, "interrupted" if interrupts.received() else f"{one_line(error)}; --debug shows where"

@@ -9,7 +9,7 @@ import click
 
 from bnsuite.cli import options
 from bnsuite.cli.options import MeasuringOptions
-from bnsuite.cli.output import progress, remark, words
+from bnsuite.cli.output import progress, remark, status_of, words
 
 if TYPE_CHECKING:
     from bnsuite.experiments.confirm import ConfirmRequest
@@ -54,13 +54,14 @@ def command(
     from bnsuite.cli.verdicts import judged, reference_for, show_run
     from bnsuite.experiments.confirm import ConfirmRequest
     from bnsuite.experiments.run import RunRequest, run
+    from bnsuite.judge.verdict import ExitStatus
+    from bnsuite.record.errors import WriteError
 
-    run_options = given.run_options(impl)
-    require_environment(confirm)
+    run_options = given.run_options(impl, environment)
+    require_environment("--environment", environment)
+    require_environment("--confirm", confirm)
     with given.folder.claimed() as folder:
-        request = RunRequest(
-            run_options, folder, given.data, lambda empty: reference_for(empty, given.baselines), environment
-        )
+        request = RunRequest(run_options, folder, given.data, lambda empty: reference_for(empty, given.baselines))
         with progress() as notify:
             result = run(request, notify)
         folder.point_latest_here()
@@ -77,26 +78,31 @@ def command(
                     folder,
                     given.data,
                     given.baselines,
-                    environment,
                 )
             )
         judgement = judged(result.run, findings, result.reference.name, strict=strict)
-        return show_run(result.run, judgement, as_json=as_json, folder=folder.path, error=result.error)
+        status = show_run(result.run, judgement, as_json=as_json, folder=folder.path, error=result.error)
+    if result.error is None or isinstance(result.error, WriteError):
+        return status
+    if status == ExitStatus.REGRESSED:
+        remark(status_of(result.error)[1])
+        return status
+    raise result.error
 
 
-def require_environment(confirm: str | None) -> None:
+def require_environment(option: str, name: str | None) -> None:
     """Raise InputError for an environment that is none, or an interpreter that is not there; makes nothing."""
     from bnsuite.launch.environments import Interpreter, parse
     from bnsuite.record.errors import InputError
 
-    if confirm is None or confirm == BASELINE:
+    if name is None or (option == "--confirm" and name == BASELINE):
         return
     try:
-        environment = parse(confirm)
+        environment = parse(name)
         if type(environment) is Interpreter:
             environment.prepare()
     except InputError as error:
-        raise InputError(f"--confirm {error}") from None
+        raise InputError(f"{option} {error}") from None
 
 
 def settled(request: ConfirmRequest) -> Sequence[Finding]:

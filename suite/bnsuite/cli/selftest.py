@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bnsuite.cli import options
-from bnsuite.cli.output import progress, say
+from bnsuite.cli.output import lines, say
 from bnsuite.experiments.trials import DEFAULT, KINDS
 from bnsuite.record.folder import RESULTS, SELFTEST_REPORT, ResultsFolder
 
@@ -77,7 +77,7 @@ def command(
     timeout: float,
 ) -> int:
     """Make trials and print the rates of all that are there; returns the exit status."""
-    from bnsuite.cli.verdicts import compared
+    from bnsuite.cli.verdicts import compared_quietly
     from bnsuite.experiments.selftest import SelftestRequest, selftest
     from bnsuite.launch.plan import run_options
     from bnsuite.record.files import write_atomically
@@ -96,8 +96,7 @@ def command(
             budget_s=budget,
             busy=busy,
         )
-        with progress() as notify:
-            result = selftest(request, compared, notify)
+        result = selftest(request, compared_quietly, lines())
         write_atomically(folder.path / SELFTEST_REPORT, markdown(result))
     say(terminal(result))
     return result.status

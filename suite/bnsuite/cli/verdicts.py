@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnsuite.cli.output import progress, remark, say
+from bnsuite.cli.output import progress, remark, say, status_of
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
-from bnsuite.record.errors import InputError, one_line
+from bnsuite.record.errors import InputError, WriteError, one_line
 from bnsuite.record.folder import REPORT
 from bnsuite.report import comparison, findings_json, table, writers
 from bnsuite.report.writers import ComparisonReport, RunReport
@@ -41,13 +41,13 @@ def show_run(
 ) -> int:
     """Print the verdicts of a run, once they are written into `folder` if there is one; returns the exit status.
 
-    `error` is what ended the run before its end.
+    `error` is what ended the run before its end: a regression keeps its status, another has that of the error.
     """
-    unwritten = error if isinstance(error, InputError) else None
+    if error is not None and judgement.status is not ExitStatus.REGRESSED:
+        judgement = judgement.model_copy(update={"status": ExitStatus(status_of(error)[0])})
+    unwritten: InputError | None = error if isinstance(error, WriteError) else None
     if folder is not None and unwritten is None:
         unwritten = next(iter(writers.write(RunReport(run, judgement, _claims(run, folder)), folder)), None)
-    if error is not None and unwritten is not error:
-        remark(one_line(error))
     return _show(judgement, unwritten, lambda one: table.terminal(run, list(one.findings), one.status), as_json=as_json)
 
 
@@ -96,15 +96,17 @@ def _show(
     return status
 
 
-def comparison_made(request: ComparisonRequest, *, strict: bool = False) -> tuple[ComparisonResult, InputError | None]:
+def comparison_made(
+    request: ComparisonRequest, *, strict: bool = False, stages: bool = True
+) -> tuple[ComparisonResult, InputError | None]:
     """Make a comparison in its folder, which is claimed, with its progress on stderr; its verdicts are written too.
 
-    Returns it with the reason why the folder lacks some of them, if it does.
+    Returns it with the reason why the folder lacks some of them, if it does. A log has its stages with `stages` alone.
     """
     from bnsuite.experiments.ab import compare
 
     with request.folder.claimed() as folder:
-        with progress() as notify:
+        with progress(stages=stages) as notify:
             result = compare(replace(request, folder=folder), notify)
         judgement = judged(result.b, result.findings, result.times.a, strict=strict)
         report = ComparisonReport(result.a, result.b, result.times, judgement)
@@ -117,3 +119,8 @@ def comparison_made(request: ComparisonRequest, *, strict: bool = False) -> tupl
 def compared(request: ComparisonRequest) -> ComparisonResult:
     """Makes a comparison for an experiment that needs one; its files are written as far as they can be."""
     return comparison_made(request)[0]
+
+
+def compared_quietly(request: ComparisonRequest) -> ComparisonResult:
+    """Makes one of many comparisons, without lines of its stages in a log."""
+    return comparison_made(request, stages=False)[0]

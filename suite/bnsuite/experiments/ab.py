@@ -17,7 +17,7 @@ from bnsuite.launch.environments import Environment, parse
 from bnsuite.launch.interleaved.launches import InterleavedLaunches
 from bnsuite.launch.interleaved.sides import PairedSession
 from bnsuite.record import interleaved, pins
-from bnsuite.record.errors import InputError, NotMeasuredError, one_line
+from bnsuite.record.errors import InputError, in_one_line
 from bnsuite.record.folder import ResultsFolder
 from bnsuite.record.schema import Run, RunOptions
 
@@ -76,6 +76,12 @@ def compare(request: ComparisonRequest, notify: Notify) -> ComparisonResult:
     return ComparisonResult(a, b, times, findings, cut_short(b, times, findings), request.folder, warnings)
 
 
+def _of_sides(request: ComparisonRequest) -> tuple[RunOptions, RunOptions]:
+    """The options of each side, with the environment that it is."""
+    a, b = request.options
+    return a.model_copy(update={"environment": request.a}), b.model_copy(update={"environment": request.b})
+
+
 def _measured(
     request: ComparisonRequest, environments: tuple[Environment, Environment], notify: Notify
 ) -> tuple[Run, Run, interleaved.InterleavedTimes, tuple[str, ...]]:
@@ -83,7 +89,7 @@ def _measured(
     folder, ended_by = request.folder, None
     with PairedSession(
         environments,
-        request.options,
+        _of_sides(request),
         folder.path,
         notify,
         data=request.data,
@@ -107,7 +113,7 @@ def _measured(
         except KeyboardInterrupt:
             ended_by = "interrupted"
         except Exception as error:  # noqa: BLE001  # whatever it is: what was measured before is shown
-            ended_by = str(error) if isinstance(error, InputError | NotMeasuredError) else one_line(error)
+            ended_by = in_one_line(error)
             for side in pair.sides:
                 side.session.keep_logs()
         with contextlib.suppress(InputError):  # what can't be written is reported with the verdicts

@@ -13,7 +13,7 @@ from bnsuite.judge.bisect import Assessment, BisectAnswer, BisectStep, Search, W
 from bnsuite.judge.verdict import ExitStatus, Verdict
 from bnsuite.launch.environments import EnvironmentUnavailableError
 from bnsuite.launch.environments.release import VERSION
-from bnsuite.record.errors import InputError, one_line
+from bnsuite.record.errors import InputError, in_one_line
 from bnsuite.record.files import read_text
 from bnsuite.record.folder import BISECT, ResultsFolder
 from bnsuite.record.schema import RunOptions
@@ -66,7 +66,7 @@ def bisect(request: BisectRequest, compare: Compare, notify: Notify) -> BisectAn
         except Exception as error:
             # What is not of this release would meet the others too.
             if not isinstance(error, EnvironmentUnavailableError) or error.environment != f"torch=={release}":
-                raise EndedError(_answer(search, steps, gate, ended=_cause(error)), error) from error
+                raise EndedError(_answer(search, steps, gate, ended=in_one_line(error)), error) from error
             problem = f"not available: {error.cause}"
             steps[release] = BisectStep(release=release, assessment=Assessment.SKIPPED, problem=problem)
         notify(BisectCompared(steps[release]))
@@ -105,10 +105,6 @@ def _narrowed(
         for one in options
     )
     return a, b
-
-
-def _cause(error: Exception) -> str:
-    return str(error) if isinstance(error, InputError) else one_line(error)
 
 
 def _step(release: str, result: ComparisonResult, sizes: Mapping[Which, float | None]) -> BisectStep:

@@ -12,9 +12,9 @@ from bnsuite.judge.confirmation import confirmed, unconfirmed
 from bnsuite.judge.reason import text
 from bnsuite.judge.timing import looks_slower
 from bnsuite.judge.verdict import Finding
-from bnsuite.launch.environments import Here
-from bnsuite.launch.queries import ask_here
-from bnsuite.record.errors import InputError, one_line
+from bnsuite.launch.environments import parse
+from bnsuite.launch.queries import ask_once
+from bnsuite.record.errors import in_one_line
 from bnsuite.record.folder import CONFIRM, ResultsFolder
 from bnsuite.record.key import differences, machine_key
 from bnsuite.record.reference import Reference
@@ -39,10 +39,8 @@ class ConfirmRequest:
     #: The folder of images, if one was named.
     data: Path | None
     baselines: Path
-    #: The environment that the run has measured, which is judged again.
-    measured: str = Here.NAME
-    #: Whether the run was measured by this command; else it is made sure first that it was measured by this
-    #: interpreter on this machine.
+    #: Whether the run was measured by this command; else it is made sure first that its environment is here, on this
+    #: machine, as it was.
     measured_here: bool = True
 
 
@@ -98,12 +96,12 @@ def _comparison(request: ConfirmRequest, slower: Sequence[Finding]) -> Compariso
                 f"{request.reference.name} does not say which one torch it was measured with; name it: "
                 "--confirm torch==X.Y.Z"
             )
-        a = request.measured if run.options.implementation is not None or known is None else known
+        a = run.options.environment if run.options.implementation is not None or known is None else known
     select = expression(one.case for one in slower)
     options = run.options.model_copy(update={"device": run.device, "select": select or run.options.select})
     return ComparisonRequest(
         a=a,
-        b=request.measured,
+        b=run.options.environment,
         options=(options.model_copy(update={"implementation": None}), options),
         folder=request.folder.within(CONFIRM),
         data=request.data,
@@ -112,13 +110,13 @@ def _comparison(request: ConfirmRequest, slower: Sequence[Finding]) -> Compariso
 
 
 def _require_same_machine(run: Run) -> None:
-    """Raise if this interpreter, or this machine, is another one than the run has measured."""
+    """Raise if the run's environment, or this machine, is another one than the run has measured."""
     try:
-        device, environment = ask_here(run.device, run.options.threads)
+        device, environment = ask_once(parse(run.options.environment), run.device, run.options.threads)
     except KeyboardInterrupt:
         raise _UnsettledError("interrupted") from None
     except Exception as error:
-        raise _UnsettledError(_cause(error)) from error
+        raise _UnsettledError(in_one_line(error)) from error
     here = run.model_copy(update={"device": device, "environment": environment})
     apart = differences(machine_key(here), machine_key(run))
     ours, its = (one.environment.packages.get("torch") for one in (here, run))
@@ -134,11 +132,7 @@ def _compared(wanted: ComparisonRequest, compare: Compare) -> ComparisonResult:
     except KeyboardInterrupt:
         raise _UnsettledError("interrupted") from None
     except Exception as error:  # whatever it is: what the run has measured is shown
-        raise _UnsettledError(_cause(error)) from error
+        raise _UnsettledError(in_one_line(error)) from error
     if not result.b.finished:
         raise _UnsettledError(result.b.ended_by or "the comparison did not come to its end")
     return result
-
-
-def _cause(error: Exception) -> str:
-    return str(error) if isinstance(error, InputError) else one_line(error)

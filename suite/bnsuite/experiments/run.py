@@ -9,12 +9,12 @@ from pathlib import Path
 from bnsuite.experiments.events import Notify, Remark
 from bnsuite.judge.gates import judge
 from bnsuite.judge.verdict import Finding, Verdict
-from bnsuite.launch.environments import Here, parse
+from bnsuite.launch.environments import EnvironmentUnavailableError, parse
 from bnsuite.launch.launches import Launches
 from bnsuite.launch.prepared import PreparedSession
 from bnsuite.launch.progress import ProgressCounter
 from bnsuite.launch.session import Session
-from bnsuite.record.errors import InputError, one_line
+from bnsuite.record.errors import NotMeasuredError, in_one_line
 from bnsuite.record.folder import ResultsFolder
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Run, RunOptions
@@ -30,8 +30,6 @@ class RunRequest:
     data: Path | None
     #: Returns what a run, still empty, is to be held against; InputError for baselines that can't be used.
     reference: Callable[[Run], Reference]
-    #: The environment that is measured, as the user writes it.
-    environment: str = Here.NAME
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
         request.folder.path,
         ProgressCounter(notify),
         request.data,
-        parse(request.environment),
+        parse(request.options.environment),
         notify=lambda text: notify(Remark(text)),
     ) as session:
         prepared = session.prepare()
@@ -71,8 +69,9 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
         except KeyboardInterrupt:
             prepared.end("interrupted")
         except Exception as caught:  # noqa: BLE001  # whatever it is: what was measured before is shown
-            error = caught
-            prepared.end(str(caught) if isinstance(caught, InputError) else one_line(caught))
+            gone = isinstance(caught, EnvironmentUnavailableError)  # it was there, so nothing was named wrong
+            error = NotMeasuredError(str(caught)) if gone else caught
+            prepared.end(in_one_line(error))
     findings = tuple(judge(prepared.run, reference))
     return RunResult(prepared.run, reference, findings, request.folder, tuple(session.warnings), error)
 

@@ -35,9 +35,10 @@ from bnsuite.judge.selftest import (
     unchanged_launches,
 )
 from bnsuite.judge.verdict import Verdict
+from bnsuite.launch.environments import Here
 from bnsuite.launch.plan import run_options
 from bnsuite.launch.process import background_load
-from bnsuite.launch.queries import ask_here
+from bnsuite.launch.queries import ask_once
 from bnsuite.record import selftest as records
 from bnsuite.record.folder import TRIALS, ResultsFolder
 from bnsuite.record.schema import RunOptions
@@ -99,7 +100,7 @@ def selftest(request: SelftestRequest, compare: Compare, notify: Notify) -> Self
     """
     folder = request.folder.path
     trials = records.load(folder)
-    device, info = ask_here(request.options.device)
+    device, info = ask_once(Here(), request.options.device)
     where = Where(
         device=device,
         machine=records.machine_of(info),

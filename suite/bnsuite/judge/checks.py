@@ -225,7 +225,7 @@ def _over(one: Observation, limit: float, accepted: float | str | None) -> Recor
     if isinstance(one.value, str) or one.value > limit:
         return {**seen, "limit": limit}
     if isinstance(accepted, float | int) and one.value > max(DRIFT * accepted, DRIFT_FLOOR * limit):
-        return {**seen, "accepted": accepted, "times": one.value / max(accepted, 1e-300)}
+        return {**seen, "accepted": accepted, "times": min(one.value / max(accepted, 1e-300), sys.float_info.max)}
     return None
 
 

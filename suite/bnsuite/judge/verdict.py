@@ -35,7 +35,7 @@ NOT_MEASURED = frozenset({Verdict.FAILED, Verdict.MISSING, Verdict.INVALID})
 UNDECIDED = frozenset({Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.SKIPPED})
 DECIDED_WELL = frozenset({Verdict.PASS, Verdict.IMPROVED})
 
-#: A slowdown that was flagged and not confirmed, for want of time, ends with status 3 if even its lower bound is above
+#: A slowdown that was flagged and neither confirmed nor refuted ends with status 3 if even its lower bound is above
 #: this: ten times the floor of a comparison, and the floor of a stored baseline. Smaller ones may well be chance.
 UNCONFIRMED_SLOWDOWN = 0.10
 
@@ -66,7 +66,7 @@ class Finding(Value):
 
     @property
     def unconfirmed(self) -> bool:
-        """A slowdown was flagged, and time ended before it was confirmed or refuted."""
+        """A slowdown was flagged, and neither confirmed nor refuted when measuring ended."""
         return self.verdict is Verdict.INCONCLUSIVE and bool(self.evidence.get("unconfirmed"))
 
 

@@ -22,7 +22,7 @@ class Plan:
 
 
 #: Message for a -k that chooses only cases which a comparison leaves out.
-NOT_COMPARED = "matches relations only, which compare two steps of one environment; name other cases"
+NOT_COMPARED = "matches ratios only, which compare two steps of one environment; name other cases"
 
 #: How many more launches are made for cases that were disturbed, or for launches that were lost.
 MAX_REPEATS = 3
@@ -39,6 +39,7 @@ def run_options(
     timeout_s: float,
     implementation: str | None,
     cases: Iterable[str] = (),
+    environment: str = ".",
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
@@ -59,14 +60,15 @@ def run_options(
         timeout_s=timeout_s,
         implementation=_absolute(implementation),
         cases=case_files(cases),
+        environment=environment,
     )
 
 
-def case_files(texts: Iterable[str]) -> tuple[str, ...]:
+def case_files(texts: Iterable[str], given_as: str = "--cases") -> tuple[str, ...]:
     """Returns files of cases as they are found from any folder, each once.
 
     Each text is ``FILE.py`` or ``FILE.py:NAME``, or several of them separated by colons. Raises InputError for a file
-    that is not there, and for anything else.
+    that is not there, and for anything else; `given_as` is the option or the variable that it names.
     """
     found: list[str] = []
     for text in texts:
@@ -76,11 +78,12 @@ def case_files(texts: Iterable[str]) -> tuple[str, ...]:
                 found.append(str(Path(part).resolve()))
                 named = False
             elif part.endswith(".py"):
-                raise InputError(f"--cases {text}: there is no file {part}")
+                raise InputError(f"{given_as} {text}: there is no file {part}")
             elif part.isidentifier() and not named:
                 found[-1], named = f"{found[-1]}:{part}", True
             else:
-                raise InputError(f"--cases {text}: {part!r} is no file; write path/to/file.py or path/to/file.py:NAME")
+                advice = "write path/to/file.py or path/to/file.py:NAME"
+                raise InputError(f"{given_as} {text}: {part!r} is no file; {advice}")
     return tuple(dict.fromkeys(found))
 
 

@@ -38,7 +38,7 @@ def catalogue(
     unusable.
     """
     if worker is None:
-        with _worker_here("catalogue", cases=case_files) as own:
+        with _worker("catalogue", Here(), cases=case_files) as own:
             return catalogue(profile, select, data, own)
     match = matcher(select) if select is not None else lambda _: True
 
@@ -92,10 +92,14 @@ def ask_environment(device: str, worker: Worker, timeout_s: float = START_UP_S) 
     return found, info
 
 
-def ask_here(device: str, threads: int = 1) -> tuple[str, EnvironmentInfo]:
-    """Returns the same of this interpreter, with so many threads."""
-    with _worker_here("environment", threads) as worker:
-        return ask_environment(device, worker)
+def ask_once(environment: Environment, device: str, threads: int = 1) -> tuple[str, EnvironmentInfo]:
+    """Returns the same of an environment, with so many threads, from a worker that is started for it."""
+    try:
+        environment.prepare()
+        with _worker("environment", environment, threads, device=device) as worker:
+            return ask_environment(device, worker)
+    finally:
+        environment.close()
 
 
 def _ask(device: str, worker: Worker, timeout_s: float) -> tuple[str, EnvironmentInfo]:
@@ -111,7 +115,7 @@ def _ask(device: str, worker: Worker, timeout_s: float) -> tuple[str, Environmen
 
 def _is_to_blame(device: str, worker: Worker) -> bool:
     """Returns True if the worker's environment answers without the worker's implementation, though not with it."""
-    if worker.options.implementation is None:
+    if worker.options.implementation is None or worker.closed:
         return False
     options = replace(worker.options, label=f"{worker.options.label}-alone", implementation=None)
     try:
@@ -144,10 +148,13 @@ def _naming(environment: Environment) -> Iterator[None]:
 
 
 @contextmanager
-def _worker_here(label: str, threads: int = 1, *, cases: tuple[str, ...] = ()) -> Iterator[Worker]:
-    """A worker of this interpreter for one query, with a scratch folder of its own."""
-    with scratch_folder() as scratch:
-        worker = Worker(WorkerOptions(label, Path(scratch), Path(scratch), threads, cases=cases), Here())
+def _worker(
+    label: str, environment: Environment, threads: int = 1, *, device: str = "cpu", cases: tuple[str, ...] = ()
+) -> Iterator[Worker]:
+    """A worker for one query, with a scratch folder of its own."""
+    with scratch_folder() as name:
+        scratch = Path(name)
+        worker = Worker(WorkerOptions(label, scratch, scratch, threads, device=device, cases=cases), environment)
         try:
             yield worker
         finally:

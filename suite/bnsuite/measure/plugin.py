@@ -40,18 +40,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     cores.take()
     files = [os.environ.get(user_files.VARIABLE, ""), *config.getoption("--cases")]
-    os.environ[user_files.VARIABLE] = os.pathsep.join(filter(None, files))
+    entries = [entry for one in files for entry in one.split(os.pathsep)]
+    os.environ[user_files.VARIABLE] = os.pathsep.join(dict.fromkeys(filter(None, entries)))
     descriptor = config.getoption("--bnsuite-events")
     config.stash[_CHANNEL] = None if descriptor is None else Channel(descriptor)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Resolves the device and the catalogue before anything is collected, where a usage error is reported as one."""
+    _measured_device(session.config)  # first: a user's file may touch the GPU, and others there are known by then
     try:
         catalogue.all_cases()
     except CatalogueError as error:
         raise pytest.UsageError(str(error)) from None
-    _measured_device(session.config)
 
 
 def _measured_device(config: pytest.Config) -> devices.Device:

@@ -83,7 +83,7 @@ def _curve(request: Request) -> Answer:
     case = catalogue.case(request["case"])
     assert isinstance(case, TrainCase)
     device = devices.get(request["device"])
-    device.use()
+    device.use(watched=False)
     try:
         curve, detail = record(case, device, request["seed"])
     except NotImplementedError as reason:
@@ -100,7 +100,7 @@ def _check(request: Request) -> Answer:
 
     case = catalogue.case(request["case"])
     assert isinstance(case, CheckCase)
-    devices.get(request["device"]).use()
+    devices.get(request["device"]).use(watched=False)
     try:
         observations = [asdict(one) for one in case.observe(Subject(request["device"]))]
     except CheckNotApplicableError as reason:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from bnsuite.record import pins
 from bnsuite.record.errors import InputError
-from bnsuite.record.files import read_text
+from bnsuite.record.files import read_lines, read_text
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import LINES
 from bnsuite.record.migrations import Migration
@@ -139,9 +139,8 @@ def _read_curves(folder: Path) -> dict[str, CurveReference]:
 def lines_by_case(path: Path) -> Iterable[tuple[str, list[CurveLine]]]:
     if not path.exists():
         return []
-    text = read_text(path, "convergence baseline")
     by_case: dict[str, list[CurveLine]] = {}
-    for number, line in enumerate(text.splitlines() or [""], start=1):
+    for number, line in enumerate(read_lines(path, "convergence baseline"), start=1):
         one = parse(CurveLine, line, path, f", line {number}")
         by_case.setdefault(one.id, []).append(one)
     return by_case.items()

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bnsuite.record.errors import InputError
-from bnsuite.record.files import exists, make_folder, read_text, write_atomically
+from bnsuite.record.files import exists, make_folder, read_lines, write_atomically
 from bnsuite.record.folder import TRAININGS
 from bnsuite.record.schema import Bytes, Count, Loss, Number, PlannedCase, Share, Value, Versioned, Whole
 from bnsuite.record.store import parse
@@ -112,7 +112,7 @@ def load(folder: Path) -> dict[str, tuple[Detail, ...]]:
         raise InputError(f"{where}: is a file, where the details of trainings would lie; remove it, or measure again")
     files = sorted(file for file in where.iterdir() if file.suffix == ".jsonl") if exists(where) else []
     for file in files:
-        for number, text in enumerate(read_text(file, "training").splitlines() or [""], start=1):
+        for number, text in enumerate(read_lines(file, "training"), start=1):
             line = parse(DetailLine, text, file, f", line {number}")
             found.setdefault(line.id, []).append(line.detail)
     return {case: tuple(details) for case, details in found.items()}

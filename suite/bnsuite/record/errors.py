@@ -5,8 +5,17 @@ class InputError(Exception):
     """Something named on the command line can't be used; the message has the cause and the hint."""
 
 
+class WriteError(InputError):
+    """A file can't be written; the message has the file, the cause and the hint."""
+
+
 class NotMeasuredError(Exception):
     """Nothing could be measured, through no fault of the command line; the message has the cause."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Any error in one line: what one of ours says, and the type before anything else."""
+    return str(error) if isinstance(error, InputError | NotMeasuredError) else one_line(error)
 
 
 def one_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bnsuite.record.errors import InputError
+from bnsuite.record.errors import InputError, WriteError
 
 OUT, BASELINES = "--out", "--baselines"
 """The options that choose where something is written: an error names the one that helps."""
@@ -34,7 +34,7 @@ def write_atomically(path: Path, content: str | bytes, option: str = OUT) -> Non
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; {_hint(error, option)}") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror}; {_hint(error, option)}") from error
 
 
 def write_together(files: Mapping[Path, str], option: str = OUT) -> None:
@@ -48,7 +48,7 @@ def write_together(files: Mapping[Path, str], option: str = OUT) -> None:
             try:
                 temporary.replace(path)
             except OSError as error:
-                raise InputError(f"{path}: cannot be written: {error.strerror}; {_hint(error, option)}") from error
+                raise WriteError(f"{path}: cannot be written: {error.strerror}; {_hint(error, option)}") from error
     finally:
         for temporary in made.values():
             temporary.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def make_folder(path: Path, option: str = OUT) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise InputError(f"{path}: cannot be written to: {error.strerror}; {_hint(error, option)}") from error
+        raise WriteError(f"{path}: cannot be written to: {error.strerror}; {_hint(error, option)}") from error
 
 
 @contextlib.contextmanager
@@ -85,6 +85,11 @@ def read_text(path: Path, what: str) -> str:
         raise InputError(f"{path}: no {what} can be read there: {error.strerror}; make it readable") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: no {what} can be read there: it is not text; restore it, or name another") from error
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of such a file, one if it is empty. Only a newline ends one: JSON may hold other separators."""
+    return read_text(path, what).removesuffix("\n").split("\n")
 
 
 def exists(path: Path) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from typing_extensions import Self
 
-from bnsuite.record.files import read_text
+from bnsuite.record.files import read_lines
 from bnsuite.record.key import slug
 from bnsuite.record.migrations import Migration
 from bnsuite.record.renames import with_gate
@@ -96,7 +96,7 @@ class Kind(Generic[L]):
         path = self.path(baselines, run)
         if not path.exists():
             return {}
-        lines = read_text(path, f"{self.name} baseline").splitlines() or [""]
+        lines = read_lines(path, f"{self.name} baseline")
         found = [parse(self.line, line, path, f", line {number}") for number, line in enumerate(lines, start=1)]
         return {one.id: one for one in found}
 

@@ -13,7 +13,7 @@ import bnsuite
 from bnsuite.record.files import read_text
 from bnsuite.record.lines import kind_of_device, torch_of
 from bnsuite.record.migrations import Migration
-from bnsuite.record.renames import current_id
+from bnsuite.record.renames import current_id, old_id
 from bnsuite.record.schema import Observation, Run, Value, Versioned
 from bnsuite.record.store import parse
 
@@ -40,13 +40,17 @@ class Pin(Value):
 
     def covers(self, run: Run, case: str, observation: Observation) -> bool:
         """Returns if this deviation of `run` is the known one."""
-        if not (fnmatchcase(case, self.case) and fnmatchcase(observation.what, self.what)):
+        if not (self._matches(case) and fnmatchcase(observation.what, self.what)):
             return False
         if self.device not in {"any", kind_of_device(run)} or not _begins(torch_of(run), self.torch):
             return False
         if isinstance(self.value, str) or isinstance(observation.value, str):
             return self.value == observation.value
         return observation.value <= self.value
+
+    def _matches(self, case: str) -> bool:
+        """Returns if the pattern is of this case, by today's id or by that until 0.3: a pattern can't be renamed."""
+        return fnmatchcase(case, self.case) or fnmatchcase(old_id(case), self.case)
 
 
 def _begins(version: str, with_what: str) -> bool:

@@ -283,6 +283,8 @@ class RunOptions(Value):
     implementation: str | None
     #: Files of the user's whose cases were measured as well, as ``/a/file.py`` or ``/a/file.py:NAME``.
     cases: tuple[str, ...] = ()
+    #: The environment that was measured, as the user writes it; "." is the interpreter of the command.
+    environment: str = "."
 
 
 class RunKind(str, Enum):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from bnsuite.record.errors import InputError
+from bnsuite.record.errors import WriteError
 from bnsuite.record.files import exists, read_text
 from bnsuite.record.folder import SELFTEST
 from bnsuite.record.migrations import Migration, without
@@ -113,7 +113,7 @@ def append(trial: Trial, folder: Path) -> None:
         with path.open("ab") as file:
             file.write(trial.model_dump_json(by_alias=True).encode() + b"\n")
     except OSError as error:
-        raise InputError(
+        raise WriteError(
             f"{path}: cannot be written: {error.strerror}; free some space, or choose another folder with --out"
         ) from error
 

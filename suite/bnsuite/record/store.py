@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, read_text, write_atomically
-from bnsuite.record.folder import RUN
+from bnsuite.record.folder import RUN, SIDES, ResultsFolder
 from bnsuite.record.schema import CaseResult, Run, RunKind, Versioned
 
 #: What helps with a file that was measured.
@@ -48,7 +48,7 @@ def load(where: Path) -> Run:
     if not exists(where):
         raise InputError(f"{where}: {NO_RUN}")
     path = where / RUN if where.is_dir() else where
-    if where.is_dir() and not exists(path) and exists(where / "a" / RUN):
+    if where.is_dir() and not exists(path) and exists(where / SIDES[0] / RUN):
         sides = f"its sides, which `claims` and `figures` take, are {where}/a and {where}/b"
         raise InputError(f"{where}: is a comparison, which `bnsuite show` prints; {sides}")
     if not exists(path):
@@ -59,12 +59,18 @@ def load(where: Path) -> Run:
 def load_run(where: Path) -> Run:
     """As :func:`load`, for judging by and accepting into baselines; InputError for a side of a comparison."""
     run = load(where)
-    if run.kind is RunKind.SIDE:
+    side = run.side or _side_of_old(folder_of(where).resolve())
+    if run.kind is RunKind.SIDE or side is not None:
         raise InputError(
-            f"{where}: is side {(run.side or '?').upper()} of a comparison, whose times are no run's; `bnsuite show` "
+            f"{where}: is side {(side or '?').upper()} of a comparison, whose times are no run's; `bnsuite show` "
             "prints the verdicts of a comparison, and `bnsuite` alone measures a run"
         )
     return run
+
+
+def _side_of_old(folder: Path) -> str | None:
+    """The side of a comparison that a folder holds, by where it lies; until 0.3 a run did not say so itself."""
+    return folder.name if folder.name in SIDES and ResultsFolder(folder.parent).is_comparison else None
 
 
 def parse(kind: type[V], text: str, path: Path, place: str = "", hint: str = HINT) -> V:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from bnsuite.judge.verdict import ExitStatus, Finding, worst
 from bnsuite.record.interleaved import InterleavedTimes
@@ -56,13 +57,14 @@ def _heading(a: Run, b: Run, times: InterleavedTimes) -> Iterator[str]:
 
 def differences(a: EnvironmentInfo, b: EnvironmentInfo) -> Iterator[str]:
     """Yields what is not the same in two environments, such as "torch 2.13.0 → 2.14.1"."""
-    of_a, of_b = a.model_dump(), b.model_dump()
-    for name in of_a:
-        old, new = of_a[name], of_b[name]
+    yield from _apart(a.model_dump(), b.model_dump())
+
+
+def _apart(of_a: dict[str, Any], of_b: dict[str, Any]) -> Iterator[str]:
+    for name in [*of_a, *sorted(of_b.keys() - of_a.keys())]:
+        old, new = of_a.get(name), of_b.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            for part in sorted(old.keys() | new.keys()):
-                if old.get(part) != new.get(part):
-                    yield f"{part} {_value(old.get(part))} → {_value(new.get(part))}"
+            yield from _apart(old, new)
         elif old != new:
             yield f"{name} {_value(old)} → {_value(new)}"
 

@@ -76,6 +76,7 @@ def listener(stream: TextIO) -> tuple[AbstractContextManager[object], Lines | Li
         TimeRemainingColumn(compact=True),
         TextColumn("{task.description}", markup=False),
         console=Console(file=stream),
+        redirect_stdout=False,  # results go where they are sent, whatever stderr is
         transient=True,
         auto_refresh=False,  # a thread that redraws would work beside the measured process
     )

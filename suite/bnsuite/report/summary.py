@@ -38,7 +38,7 @@ def last_line(run: Run, findings: list[Finding], status: ExitStatus) -> str:
 def _head(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     broken = not run.finished or any(one.verdict in NOT_MEASURED for one in findings)
     if status in {ExitStatus.FINE, ExitStatus.NOT_MEASURED} and not broken and any(one.unconfirmed for one in findings):
-        return "a slowdown is not confirmed in time"
+        return "a slowdown is not confirmed"
     if status is not ExitStatus.FINE:
         return _HEADS[status]
     there = {one.gate for one in findings}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnsuite.judge.verdict import Judgement
-from bnsuite.record.errors import InputError
+from bnsuite.record.errors import InputError, WriteError
 from bnsuite.record.files import write_atomically
 from bnsuite.record.folder import FINDINGS, REPORT
 from bnsuite.record.interleaved import InterleavedTimes
@@ -72,5 +72,5 @@ def write(report: Report, folder: Path) -> list[InputError]:
             errors.append(error)
         except Exception as error:  # noqa: BLE001  # a fault of one format costs no other
             cause = f"{type(error).__name__}: {error}"
-            errors.append(InputError(f"{folder / name}: cannot be written: {cause}; please report this"))
+            errors.append(WriteError(f"{folder / name}: cannot be written: {cause}; please report this"))
     return errors

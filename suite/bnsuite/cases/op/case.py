@@ -23,8 +23,6 @@ PASSES = {"fwd": 2, "fwd-train": 2, "fwd-eval": 2, "bwd": 3, "bwd-eval": 3, "fwd
 #: Layouts, by the rank of the shape: channels second, or last in memory.
 LAYOUTS = {2: ("nc",), 3: ("ncl",), 4: ("nchw", "nhwc"), 5: ("ncdhw", "ndhwc")}
 
-#: Executions of a step: as PyTorch does by default, and, on a GPU only, with cuDNN off, compiled, with the L2 cache
-
 
 @lru_cache(maxsize=1)
 def _normal(shape: tuple[int, ...], seed: int, count: int) -> tuple[torch.Tensor, ...]:

@@ -56,17 +56,14 @@ class RatioCase(Case):
         return self.numerator.pluggable
 
     def build(self, device: str, seed: int = 0) -> Step:
-        numerator, denominator = self.build_pair(device, seed)
+        """Allocate both, on tensors of their own of the same numbers where shapes are; one step of each is returned."""
+        numerator, denominator = self.numerator.build(device, seed), self.denominator.build(device, seed)
 
         def step() -> None:
             numerator()
             denominator()
 
         return step
-
-    def build_pair(self, device: str, seed: int = 0) -> tuple[Step, Step]:
-        """Returns numerator and denominator, on tensors of their own, of the same numbers where shapes are the same."""
-        return self.numerator.build(device, seed), self.denominator.build(device, seed)
 
     def describe(self, images: Path | None = None) -> dict[str, Any]:
         return {

@@ -120,14 +120,20 @@ class Image(Environment):
         if os.getuid() == 0:  # nothing judged is run as root
             user = f"{_NOBODY}:{_NOBODY}"
             make_readable(options.stage)
-        mounts, variables = self._implementation(options)
-        case_mounts, case_variables = _cases(options)
+        mounts, variables, path = _implementation(options)
+        case_mounts, case_variables, case_path = _cases(options)
+        python_path = os.pathsep.join([INNER, *path, *case_path, *self._path])
         return {
             "image": self._found,
             "name": f"bnsuite-{re.sub('[^a-zA-Z0-9_.-]', '-', options.label)}-{secrets.token_hex(4)}",
             "entrypoint": ["sh", "-c", FIND_PYTHON],
             "command": [],
-            "environment": {**self._variables(options, token), **variables, **case_variables},
+            "environment": {
+                **self._variables(options, token),
+                **variables,
+                **case_variables,
+                "PYTHONPATH": python_path,
+            },
             "working_dir": "/tmp",  # noqa: S108  # the container's own
             "mounts": [_mount(inner_half(options.scratch), INNER), _mount(options.stage, STAGE), *mounts, *case_mounts],
             "labels": labels(self._id),
@@ -162,7 +168,6 @@ class Image(Environment):
             "BNSUITE_HEAPS": json.dumps(isolation.heaps()),
             "BNSUITE_STAGE": STAGE,
             "BNSUITE_TOKEN": token,
-            "PYTHONPATH": os.pathsep.join([INNER, *self._path]),
             "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": "/tmp",  # noqa: S108  # the container's own
             "TMPDIR": "/tmp",  # noqa: S108  # likewise
@@ -171,29 +176,29 @@ class Image(Environment):
             "LOGNAME": "bnsuite",
         }
 
-    def _implementation(self, options: WorkerOptions) -> tuple[list[Mount], dict[str, str]]:
-        """Returns mounts and variables of the user's layer: its file's folder, or the current one for a module."""
-        if options.implementation is None:
-            return [], {}
-        place, _, factory = options.implementation.rpartition(":")
-        if place.endswith(".py"):
-            file = Path(place)
-            return [_mount(file.parent, USERS)], {"BNSUITE_IMPL": f"{USERS}/{file.name}:{factory}"}
-        variables = {"BNSUITE_IMPL": options.implementation}
-        here = isolation.current_folder()
-        top = here / place.split(".")[0]
-        if not top.is_dir() and not top.with_name(f"{top.name}.py").is_file():
-            return [], variables
-        return [_mount(here, USERS)], {
-            **variables,
-            "PYTHONPATH": os.pathsep.join([INNER, USERS, *self._path]),
-        }
+
+#: Mounts and variables of a user's files, and the folders among them that Python imports from.
+UsersFiles = tuple[list["Mount"], dict[str, str], list[str]]
 
 
-def _cases(options: WorkerOptions) -> tuple[list[Mount], dict[str, str]]:
-    """Returns mounts and variables of the user's files of cases: the folder of each."""
-    if not options.cases:
-        return [], {}
+def _implementation(options: WorkerOptions) -> UsersFiles:
+    """Returns those of the user's layer: its file's folder, or the current one for a module."""
+    if options.implementation is None:
+        return [], {}, []
+    place, _, factory = options.implementation.rpartition(":")
+    if place.endswith(".py"):
+        file = Path(place)
+        return [_mount(file.parent, USERS)], {"BNSUITE_IMPL": f"{USERS}/{file.name}:{factory}"}, []
+    variables = {"BNSUITE_IMPL": options.implementation}
+    here = isolation.current_folder()
+    top = here / place.split(".")[0]
+    if not top.is_dir() and not top.with_name(f"{top.name}.py").is_file():
+        return [], variables, []
+    return [_mount(here, USERS)], variables, [USERS]
+
+
+def _cases(options: WorkerOptions) -> UsersFiles:
+    """Returns those of the user's files of cases: the folder of each, imported from if it is the current one."""
     folders: dict[Path, str] = {}
     entries = []
     for entry in options.cases:
@@ -202,7 +207,9 @@ def _cases(options: WorkerOptions) -> tuple[list[Mount], dict[str, str]]:
         there = folders.setdefault(file.parent, f"{CASES}/{len(folders)}")
         entries.append(f"{there}/{file.name}" + (f":{name}" if name else ""))
     mounts = [_mount(folder, there) for folder, there in folders.items()]
-    return mounts, {"BNSUITE_CASES": os.pathsep.join(entries)}
+    here = isolation.current_folder().resolve()
+    imported = [there for folder, there in folders.items() if folder.resolve() == here]
+    return mounts, {"BNSUITE_CASES": os.pathsep.join(entries)} if entries else {}, imported
 
 
 def _mount(folder: Path, there: str) -> Mount:

@@ -70,6 +70,11 @@ class Worker:
             if self._process is not None:
                 self._process.kill()
 
+    @property
+    def closed(self) -> bool:
+        """True once it was ended for good."""
+        return self._closed
+
     def end(self) -> None:
         """Ends the process, if one runs."""
         with self._lock:

@@ -26,7 +26,7 @@ class Cpu(Device):
     def clock(self) -> Callable[[], Any]:
         return perf_counter
 
-    def use(self) -> None:
+    def use(self, *, watched: bool = True) -> None:
         """Nothing to do: it is torch's default."""
 
     def wait(self) -> None:

@@ -82,10 +82,11 @@ class Cuda(Device):
         found = getattr(torch.cuda.get_device_properties(self.name), "uuid", None)
         return None if found is None else str(found)
 
-    def use(self) -> None:
+    def use(self, *, watched: bool = True) -> None:
         import torch
 
-        presence()
+        if watched:
+            presence()
         torch.cuda.set_device(self.name)
 
     def wait(self) -> None:

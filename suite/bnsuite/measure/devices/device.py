@@ -54,8 +54,11 @@ class Device(ABC):
         """A plain function; two of its marks subtract to seconds of this device's work."""
 
     @abstractmethod
-    def use(self) -> None:
-        """Make it the device on which steps, marks of time and captured graphs land."""
+    def use(self, *, watched: bool = True) -> None:
+        """Make it the device on which steps, marks of time and captured graphs land.
+
+        Other processes on it are recorded first, unless it will not be `watched`.
+        """
 
     @abstractmethod
     def wait(self) -> None:

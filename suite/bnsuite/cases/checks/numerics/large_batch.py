@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,8 +16,6 @@ from bnsuite.cases.checks.material.settings import cudnn_enabled
 
 if TYPE_CHECKING:
     import torch
-
-    At = Callable[[torch.Tensor], torch.Tensor]
 
 #: The largest error of any element, as a share of its size or of the usual one: an element that was left out or comes
 #: from elsewhere is far beyond, while a sum of a million float32 in one row is not.
