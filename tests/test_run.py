@@ -375,4 +375,4 @@ def test_a_relation_is_judged_by_its_bound(bnsuite: Command, tmp_path: Path) -> 
     for launch in run["cases"][0]["timings"]:
         assert len(launch["samples_s"]) == len(launch["controls_s"]["partner"])
     benchmarks = json.loads((tmp_path / "o" / "pytest-benchmark" / "launch-1.json").read_text())["benchmarks"]
-    assert [one["name"].startswith("test_relation[ratio/") for one in benchmarks] == [True] * len(findings)
+    assert [one["name"].startswith("test_ratio[ratio/") for one in benchmarks] == [True] * len(findings)

@@ -22,6 +22,8 @@ from bnsuite.cases.train.case import TrainCase
 from bnsuite.cases.user_files import VARIABLE, CasesFile, CatalogueError, module_from, parse
 
 GROUP = "bnsuite.cases"
+#: Words of a path.
+ID = re.compile(r"[\w.+=,-]+(/[\w.+=,-]+)+", re.ASCII)
 #: The source of the cases of this package, which tests describe.
 BUILT_IN = "bnsuite"
 #: The gates there are, and the kinds of case that may have one; none for any.
@@ -145,7 +147,7 @@ def _checked(source: str, one: object) -> Case:
 
 
 def _problem(one: Case, name: str, gates: tuple[str, ...], labels: dict[str, str]) -> str | None:
-    if not re.fullmatch(r"[\w.+=,-]+(/[\w.+=,-]+)+", name, re.ASCII):
+    if not ID.fullmatch(name):
         return "its id is no path of words of letters, digits and -_.+=, such as mine/layer/fwd"
     for gate in gates:
         if gate not in GATES:

@@ -129,7 +129,9 @@ SETS: dict[str, Callable[[Path], Arrays]] = {
 
 def to_download(name: str | None, folder: Path | None = None) -> bool:
     """Returns True if the data set `name` is made of images that are not in `folder` yet."""
-    images = next((kind for kind in CLASSES if name and name.startswith(kind)), None)
+    if name is None:
+        return False
+    images = next((kind for kind in CLASSES if name.startswith(kind)), None)
     return images is not None and not archives(images, folder or default_folder())
 
 
