@@ -25,7 +25,7 @@ from bnsuite.launch.environments import image as image_site
 from bnsuite.launch.environments import parse
 from bnsuite.launch.environments.engine import COORDINATOR, labels
 from bnsuite.launch.process.child import ChildError
-from bnsuite.launch.process.messages import Catalogue, TrainingAnswer
+from bnsuite.launch.process.messages import Catalogue, CheckAnswer, TrainingAnswer
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import RequestFailedError, Worker
 from bnsuite.launch.queries import ask_environment
@@ -104,13 +104,16 @@ def worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     """Makes workers in the environment that is written so."""
     made: list[tuple[Worker, Any]] = []
 
-    def start(text: str, *, device: str = "cpu", implementation: str | None = None) -> Worker:
+    def start(
+        text: str, *, device: str = "cpu", implementation: str | None = None, cases: tuple[str, ...] = ()
+    ) -> Worker:
         site = parse(text)
         options = WorkerOptions(
             f"worker-{len(made)}",
             tmp_path,
             tmp_path / "stage",
             implementation=implementation,
+            cases=cases,
             device=device,
         )
         worker = Worker(options, site)
@@ -243,6 +246,24 @@ def test_a_user_s_own_layer_comes_along(base: str, worker: Any, tmp_path: Path) 
     assert ask_environment("cpu", worker(f"docker:{base}", implementation=f"{file}:factory"))[0] == "cpu"
     with pytest.raises(InputError, match="has no callable 'other'"):
         ask_environment("cpu", worker(f"docker:{base}", implementation=f"{file}:other"))
+
+
+def test_a_user_s_own_cases_come_along(base: str, worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From their files, with what lies in the current folder; they are found and looked at as anywhere."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    monkeypatch.chdir(mine)
+    (mine / "helper.py").write_text(
+        "from bnsuite.cases import Observation\ndef observe(subject):\n    yield Observation('a', 1.0, limit=2.0)\n"
+    )
+    (mine / "own.py").write_text(
+        "import helper\nfrom bnsuite.cases import NumericsCase\n"
+        "MINE = [NumericsCase(group='own', name='x', observe=helper.observe, rule='r', quick=True)]\n"
+    )
+    there = worker(f"docker:{base}", cases=(f"{mine / 'own.py'}:MINE",))
+    assert there.ask(CATALOGUE, Catalogue, 60).cases[-1].id == "numerics/own/x"
+    request = {"do": "check", "case": "numerics/own/x", "seed": 0, "device": "cpu"}
+    assert [one.what for one in there.ask(request, CheckAnswer, 60).observations] == ["a"]
 
 
 def test_an_image_that_is_not_there_is_told(client: Any) -> None:
