@@ -79,7 +79,7 @@ def finding(verdict: Verdict, case: str = "op/a", gate: str = "timing", change: 
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "told"),
+    ("verdicts", "expected"),
     [
         (["PASS", "REGRESSED", "FAILED"], Assessment.BAD),
         (["PASS", "IMPROVED"], Assessment.GOOD),
@@ -91,15 +91,15 @@ def finding(verdict: Verdict, case: str = "op/a", gate: str = "timing", change: 
         ([], Assessment.SKIPPED),
     ],
 )
-def test_verdicts_tell_good_from_bad(verdicts: list[str], told: Assessment) -> None:
+def test_verdicts_tell_good_from_bad(verdicts: list[str], expected: Assessment) -> None:
     """Of the first two cases: one that is worse is bad, all as they were is good, anything else can't be told."""
     findings = [finding(Verdict(verdict), f"op/{place}") for place, verdict in enumerate(verdicts)]
     wanted = {("op/0", "timing"): None, ("op/1", "timing"): None}
-    assert assess(findings, wanted)[0] is told
+    assert assess(findings, wanted)[0] is expected
 
 
 @pytest.mark.parametrize(
-    ("change", "at_the_end", "told"),
+    ("change", "at_the_end", "expected"),
     [
         (0.001, 0.05, Assessment.GOOD),
         (0.009, 0.013, Assessment.SKIPPED),
@@ -108,9 +108,11 @@ def test_verdicts_tell_good_from_bad(verdicts: list[str], told: Assessment) -> N
         (-0.02, 0.013, Assessment.GOOD),
     ],
 )
-def test_a_pass_is_good_only_where_it_excludes_the_change(change: float, at_the_end: float, told: Assessment) -> None:
+def test_a_pass_is_good_only_where_it_excludes_the_change(
+    change: float, at_the_end: float, expected: Assessment
+) -> None:
     """A PASS says less than 2 %, which may be all that the newest shows."""
-    assert assess([finding(Verdict.PASS, change=change)], {("op/a", "timing"): at_the_end})[0] is told
+    assert assess([finding(Verdict.PASS, change=change)], {("op/a", "timing"): at_the_end})[0] is expected
     lines: list[str] = []
     shown = {"2.5.0": [finding(Verdict.PASS, change=0.009)], "2.6.0": [finding(Verdict.REGRESSED, change=0.013)]}
     answer = bisect(

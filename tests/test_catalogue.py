@@ -69,7 +69,7 @@ def test_a_worker_lists_and_measures_the_cases_of_a_file(mine: Path) -> None:
 
 
 def test_a_run_judges_the_cases_of_a_file(mine: Path, bnsuite: Command) -> None:
-    """A run measures them beside the built-in ones; what has no baseline is told so."""
+    """A run measures them beside the built-in ones; without a baseline they are NO_BASELINE."""
     done = bnsuite("--device", "cpu", "-k", f"{IDS[0]} or {IDS[1]}", "--out", "o", "--json", BNSUITE_CASES=str(mine))
     assert done.status in {0, 3}, done.out + done.err  # 3 on a host that is busy meanwhile
     findings = {(one["case"], one["gate"]): one["verdict"] for one in json.loads(done.out)["findings"]}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bnsuite.cli.command import main
-from bnsuite.experiments import confirm, events
+from bnsuite.experiments import confirm
 from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
 from bnsuite.experiments.confirm import ConfirmRequest
 from bnsuite.experiments.events import Event, Remark
@@ -165,7 +165,7 @@ def test_a_baseline_that_does_not_say_its_torch_is_told() -> None:
     old = measured(USUAL, USUAL)
     old = old.model_copy(update={"environment": old.environment.model_copy(update={"packages": {}})})
     reference = from_run(old, "yesterday", machine_key(run))
-    a, _ = confirm.settle(request(run, reference), Again(Verdict.PASS), events.ignore)
+    a, _ = confirm.settle(request(run, reference), Again(Verdict.PASS), [].append)
     assert "yesterday does not say which one torch it was measured with; name it: --confirm torch==X.Y.Z" in words(a)
 
 

@@ -116,7 +116,7 @@ def _step(release: str, result: ComparisonResult, sizes: Mapping[Which, float | 
 def _answer(
     search: Search, steps: Mapping[str, BisectStep], gate: str | None, ended: str | None = None
 ) -> BisectAnswer:
-    """Returns the answer by what is known; `ended` is what ended the search before its end."""
+    """Returns the answer from the steps so far; `ended` is the reason if the search ended early."""
     end = steps[search.releases[-1]].assessment
     changed = end is Assessment.BAD
     told = end is Assessment.GOOD or (changed and not search.between)

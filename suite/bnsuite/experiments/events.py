@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bnsuite.launch.progress import Progress
 
@@ -68,7 +68,3 @@ class TrialDropped:
 
 Event = Progress | Remark | BisectBegan | BisectCompared | TrialBegan | TrialEnded | TrialDropped
 Notify = Callable[[Event], None]
-
-
-def ignore(_: Any) -> None:
-    """Hear of an event and do nothing."""

@@ -25,12 +25,8 @@ def time_case(case: Case, device: Device) -> TimingSample:
                 ratio()
         return ratio.sample()
     timed = TimedCase(case, device)
-    samples_s: list[float] = []
     with _no_collection(), timed.conditions:
-        for _ in range(timed.rounds):
-            if timed.setup is not None:
-                timed.setup()
-            samples_s += time_rounds(timed.step, device.clock, 1, timed.iterations)
+        samples_s = time_rounds(timed.step, device.clock, timed.rounds, timed.iterations, timed.setup)
     return timed.sample(samples_s)
 
 

@@ -73,7 +73,7 @@ class Environment(ABC):
         """
 
     def check(self, info: EnvironmentInfo) -> None:  # noqa: ARG002  # any is what it is, by default
-        """Makes sure that what was found there is what its name says; EnvironmentUnavailableError if it is not."""
+        """Raises EnvironmentUnavailableError if the environment found is not the one that its name says."""
         return
 
     @abstractmethod

@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+#: The most that the same arithmetic may differ if it is folded or fused, over the largest number of a tensor.
+ROUNDING = 1e-5
+
+#: The input shapes of the layers, by their name in ids.
+SHAPES: dict[str, tuple[int, ...]] = {
+    "1d-nc": (8, 5),
+    "1d": (4, 5, 7),
+    "2d": (4, 5, 6, 3),
+    "3d": (3, 5, 2, 4, 3),
+}
+
 
 def script(layer: nn.Module, x: torch.Tensor) -> Any:  # noqa: ARG001  # the signature of every exporter
     import torch

@@ -18,16 +18,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-#: The most that the same arithmetic may differ if it is folded or fused, over the largest number of a tensor.
-ROUNDING = 1e-5
-
-
-SHAPES: dict[str, tuple[int, ...]] = {
-    "1d-nc": (8, 5),
-    "1d": (4, 5, 7),
-    "2d": (4, 5, 6, 3),
-    "3d": (3, 5, 2, 4, 3),
-}
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "momentum=0.3+eps=0.01": {"momentum": 0.3, "eps": 1e-2},
@@ -156,8 +146,8 @@ def _attributes(subject: Subject, *, exporter: exporters.Way, training: bool) ->
     import torch
 
     settings = {"momentum": 0.3, "eps": 1e-2}
-    layer = _layer(subject, SHAPES["2d"], settings).train(training)
-    made = exporters.exported(exporter, layer, subject.randn(*SHAPES["2d"]))
+    layer = _layer(subject, exporters.SHAPES["2d"], settings).train(training)
+    made = exporters.exported(exporter, layer, subject.randn(*exporters.SHAPES["2d"]))
     if isinstance(made, torch.jit.ScriptModule) and hasattr(made, "momentum"):
         for name, value in settings.items():
             yield Observation(name, str(getattr(made, name)), expected=str(value))
@@ -187,14 +177,14 @@ def _mixed(subject: Subject, *, exporter: exporters.Way, dimensions: int) -> Ite
     net.load_state_dict(made.state_dict())
     before = snapshot(net)
     y, truth = made(x), net(x)
-    yield Observation("y", far(y, truth), ROUNDING)
+    yield Observation("y", far(y, truth), exporters.ROUNDING)
     after, right_after = made.state_dict(), net.state_dict()
     frozen = [name for name in before if name.startswith("1.")]
     changed = [name for name in frozen if not before[name].equal(after[name])]
     yield Observation("frozen norm", "changed" if changed else "kept", expected="kept")
     statistics = [name for name in before if name.startswith("4.") and name not in dict(net.named_parameters())]
     worst = max(far(after[name].double(), right_after[name].double()) for name in statistics)
-    yield Observation("running statistics", worst, ROUNDING)
+    yield Observation("running statistics", worst, exporters.ROUNDING)
 
 
 def _frozen_script(subject: Subject, *, dimensions: int, optimized: bool) -> Iterator[Observation]:
@@ -211,7 +201,7 @@ def _frozen_script(subject: Subject, *, dimensions: int, optimized: bool) -> Ite
             frozen = torch.jit.optimize_for_inference(frozen)
         for _ in range(3):  # what runs first is not what runs once profiled
             made = frozen(x)
-        yield Observation("y", far(made, net(x)), ROUNDING)
+        yield Observation("y", far(made, net(x)), exporters.ROUNDING)
 
 
 def _instance_norm(
@@ -225,10 +215,10 @@ def _instance_norm(
     made = exporters.exported(exporter, layer, subject.randn(*shape))
     layer.load_state_dict(made.state_dict())
     x = subject.randn(*shape, seed=4)
-    yield Observation("y", far(made(x), layer(x)), ROUNDING)
+    yield Observation("y", far(made(x), layer(x)), exporters.ROUNDING)
     after, truth = made.state_dict(), layer.state_dict()
     for name in ("running_mean", "running_var"):
-        yield Observation(name, far(after[name], truth[name]), ROUNDING)
+        yield Observation(name, far(after[name], truth[name]), exporters.ROUNDING)
 
 
 def far(seen: torch.Tensor, truth: torch.Tensor) -> float:
@@ -245,7 +235,7 @@ def cases() -> Iterator[BehaviourCase]:
     for exporter_name, exporter in exporters.WAYS.items():
         for training in (True, False):
             mode = "train" if training else "eval"
-            for shape_name, shape in SHAPES.items():
+            for shape_name, shape in exporters.SHAPES.items():
                 for option, options in OPTIONS.items():
                     if not _sensible(exporter_name, shape_name, option):
                         continue
@@ -279,7 +269,9 @@ def _modes(
         for option, options in OPTIONS.items():
             yield case(
                 name=f"{exporter_name}/{mode}/toggled/{option}",
-                observe=partial(_toggled, exporter=exporter, shape=SHAPES["2d"], options=options, training=training),
+                observe=partial(
+                    _toggled, exporter=exporter, shape=exporters.SHAPES["2d"], options=options, training=training
+                ),
                 rule="a scripted layer follows its training flag",
                 rows=("A26",),
                 quick=option == "default" and exporter_name == "script",
@@ -287,7 +279,7 @@ def _modes(
     else:
         yield case(
             name=f"{exporter_name}/{mode}/toggled",
-            observe=partial(_stays, exporter=exporter, shape=SHAPES["2d"], training=training),
+            observe=partial(_stays, exporter=exporter, shape=exporters.SHAPES["2d"], training=training),
             rule="a layer exported in one mode behaves as accepted when switched to the other",
             rows=("A26",),
         )
@@ -317,7 +309,7 @@ def _networks(case: Callable[..., BehaviourCase]) -> Iterator[BehaviourCase]:
                     observe=partial(
                         _instance_norm,
                         exporter=exporters.WAYS[exporter_name],
-                        shape=SHAPES[shape_name],
+                        shape=exporters.SHAPES[shape_name],
                         training=training,
                     ),
                     rule="an exported InstanceNorm uses and updates its running statistics as the layer does",

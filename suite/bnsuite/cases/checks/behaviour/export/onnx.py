@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import implementation
+from bnsuite.cases.checks.behaviour.export import exporters
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material import networks
 from bnsuite.cases.checks.material.arithmetic import error_ratio, randomize_state, reference_step, state_of
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 NEEDS = ("onnx", "onnxruntime")
 #: The most an error of another runtime may be, in errors of a two-pass composite.
 LIMIT = 30.0
-#: The most that the same arithmetic may differ if it is folded or fused, over the largest number of a tensor.
-ROUNDING = 1e-5
-SHAPES: dict[str, tuple[int, ...]] = {
-    "1d-nc": (8, 5),
-    "1d": (4, 5, 7),
-    "2d": (4, 5, 6, 3),
-    "3d": (3, 5, 2, 4, 3),
-}
 OPTIONS: dict[str, dict[str, Any]] = {
     "momentum=0.3+eps=0.01": {"momentum": 0.3, "eps": 1e-2},
     "affine=off": {"affine": False},
@@ -122,14 +115,14 @@ def _mixed(_: Subject, *, dimensions: int, dynamo: bool) -> Iterator[Observation
         # The frozen one may have been folded into its convolution.
         modes = ["train" if norm.get("training_mode", 0) else "eval" for norm in model.norms()]
         yield Observation("the norm that trains", modes[-1] if modes else "folded", expected="train")
-    yield Observation("y", _far(model.run(x)[0], net(x).detach()), ROUNDING)
+    yield Observation("y", _far(model.run(x)[0], net(x).detach()), exporters.ROUNDING)
 
 
 def _network(_: Subject, *, dimensions: int, dynamo: bool) -> Iterator[Observation]:
     here = Subject("cpu")
     x, _weights = networks.batch(here, dimensions, 4, 0, 0)
     net = networks.network(here, dimensions, {}).eval()
-    yield Observation("y", _far(_write(net, x, dynamo=dynamo).run(x)[0], net(x).detach()), ROUNDING)
+    yield Observation("y", _far(_write(net, x, dynamo=dynamo).run(x)[0], net(x).detach()), exporters.ROUNDING)
 
 
 def _instance_norm(_: Subject, *, shape: tuple[int, ...], dynamo: bool) -> Iterator[Observation]:
@@ -139,7 +132,7 @@ def _instance_norm(_: Subject, *, shape: tuple[int, ...], dynamo: bool) -> Itera
     kinds = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
     layer = randomize_state(kinds[len(shape)](shape[1], affine=True, track_running_stats=True)).eval()
     x = here.randn(*shape)
-    yield Observation("y", _far(_write(layer, x, dynamo=dynamo).run(x)[0], layer(x).detach()), ROUNDING)
+    yield Observation("y", _far(_write(layer, x, dynamo=dynamo).run(x)[0], layer(x).detach()), exporters.ROUNDING)
 
 
 def _far(seen: torch.Tensor, truth: torch.Tensor) -> float:
@@ -151,7 +144,7 @@ def cases() -> Iterator[BehaviourCase]:
         exporter = "dynamo" if dynamo else "torchscript"
         needs = (*NEEDS, "onnxscript") if dynamo else NEEDS
         case = partial(BehaviourCase, group="export", needs=needs, limit_s=120.0)
-        for shape_name, shape in SHAPES.items():
+        for shape_name, shape in exporters.SHAPES.items():
             for option, options in OPTIONS.items():
                 for training in (False, True) if shape_name == "2d" else (False,):
                     rows: tuple[str, ...] = ("A29",) if option == "tracking=off" and not training else ()
@@ -177,7 +170,7 @@ def cases() -> Iterator[BehaviourCase]:
         for shape_name in ("1d", "2d", "3d"):
             yield case(
                 name=f"onnx-{exporter}/instance_norm/{shape_name}",
-                observe=partial(_instance_norm, shape=SHAPES[shape_name], dynamo=dynamo),
+                observe=partial(_instance_norm, shape=exporters.SHAPES[shape_name], dynamo=dynamo),
                 rule="an exported InstanceNorm uses its running statistics as the layer does",
                 rows=("A31",),
                 torch_only=True,
