@@ -9,16 +9,16 @@ import pytest
 
 from bnsuite.judge.verdict import ExitStatus, Judgement
 from bnsuite.record.interleaved import InterleavedTimes
-from bnsuite.report import writers
+from bnsuite.report import judged, writers
 from conftest import make_run
 
 JUDGEMENT = Judgement(schema=Judgement.SCHEMA, reference="baselines/", status=ExitStatus.FINE, findings=())
-RUN = writers.RunReport(make_run(), JUDGEMENT, ("## More\n",))
+RUN = judged.RunReport(make_run(), JUDGEMENT, ("## More\n",))
 TIMES = InterleavedTimes(schema=2, a="A", b="B", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
 
 
-@pytest.mark.parametrize("report", [RUN, writers.ComparisonReport(make_run(), make_run(), TIMES, JUDGEMENT)])
-def test_every_file_is_written(report: writers.Report, tmp_path: Path) -> None:
+@pytest.mark.parametrize("report", [RUN, judged.ComparisonReport(make_run(), make_run(), TIMES, JUDGEMENT)])
+def test_every_file_is_written(report: judged.Report, tmp_path: Path) -> None:
     """Of a run as of a comparison."""
     assert writers.write(report, tmp_path) == []
     assert {path.name for path in tmp_path.iterdir()} == set(writers.WRITERS)
@@ -34,7 +34,7 @@ def test_a_section_of_others_ends_a_report(tmp_path: Path) -> None:
 def test_a_writer_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither one that raises, nor one whose file can't be replaced; each is one line."""
 
-    def raises(_: writers.Report) -> str:
+    def raises(_: judged.Report) -> str:
         raise KeyError("x")
 
     monkeypatch.setattr(writers, "WRITERS", {"broken.xml": raises, **writers.WRITERS})

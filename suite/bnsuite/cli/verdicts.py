@@ -12,7 +12,7 @@ from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
 from bnsuite.record.errors import InputError, WriteError, one_line
 from bnsuite.record.folder import REPORT
 from bnsuite.report import comparison, findings_json, table, writers
-from bnsuite.report.writers import ComparisonReport, RunReport
+from bnsuite.report.judged import ComparisonReport, RunReport
 
 if TYPE_CHECKING:
     from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult

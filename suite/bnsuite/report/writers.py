@@ -7,39 +7,14 @@ goes by this list.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from bnsuite.judge.verdict import Judgement
 from bnsuite.record.errors import InputError, WriteError
 from bnsuite.record.files import write_atomically
 from bnsuite.record.folder import FINDINGS, REPORT
-from bnsuite.record.interleaved import InterleavedTimes
-from bnsuite.record.schema import Run
 from bnsuite.report import comparison, findings_json, table
+from bnsuite.report.judged import ComparisonReport, Report
 
-
-@dataclass(frozen=True)
-class RunReport:
-    """A judged run, as writers take it."""
-
-    run: Run
-    judgement: Judgement
-    #: Sections that others add to a report for people, as Markdown.
-    sections: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ComparisonReport:
-    """A judged comparison, as writers take it."""
-
-    a: Run
-    b: Run
-    times: InterleavedTimes
-    judgement: Judgement
-
-
-Report = RunReport | ComparisonReport
 Writer = Callable[[Report], str]
 
 
