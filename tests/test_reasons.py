@@ -12,6 +12,7 @@ from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, Verdict
 from bnsuite.record import store
 from bnsuite.report import findings_json, table
 from bnsuite.report.reasons import sentence, words
+from bnsuite.report.screen import Screen
 from bnsuite.report.text import MAX_REASON
 from conftest import make_run, result
 
@@ -88,5 +89,5 @@ def test_findings_of_schema_1_are_read(tmp_path: Path) -> None:
 )
 def test_evidence_of_another_type_breaks_no_table(evidence: dict[str, float | str]) -> None:
     """A file may hold it: the table is drawn without it."""
-    text_ = table.terminal(make_run(result("op/a")), [finding(evidence=evidence)], ExitStatus.FINE)
-    assert text_.splitlines()[4].split()[0] == "op/a"
+    text_ = table.rows(make_run(result("op/a")), [finding(evidence=evidence)], Screen())
+    assert text_.splitlines()[2].split()[0] == "op/a"

@@ -12,11 +12,11 @@ import pytest
 from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.launch.progress import Progress
-from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import Gpu, GpuFacts
 from bnsuite.report import comparison, progress, table
+from bnsuite.report.screen import Screen
 from bnsuite.report.summary import last_line
-from conftest import curve, make_run, result, timing, watched
+from conftest import curve, make_run, result, timing
 
 RUN = make_run(
     result("op/a", timings=(timing(1e-3), timing(1e-3))),
@@ -32,9 +32,8 @@ FINDINGS = [
 
 def test_the_table_reads_at_a_glance() -> None:
     """What was measured of a case and what is said of it; one that vanished from the baseline has its row."""
-    lines = table.terminal(RUN, FINDINGS, ExitStatus.REGRESSED).splitlines()
-    assert lines[0].startswith("bnsuite 0.1.0 · quick · cpu · torch 2.14.1")
-    assert lines[2].split("  ")[0] == "case"
+    lines = table.rows(RUN, FINDINGS, Screen()).splitlines()
+    assert lines[0].split("  ")[0] == "case"
     rows = {line.split()[0]: line for line in lines if line.startswith(("op/", "train/"))}
     assert rows["op/a"].split() == [
         "op/a",
@@ -71,25 +70,11 @@ def test_how_a_training_learnt_is_named(
     finding = Finding(
         case="train/w/bn/x", gate="convergence", verdict=verdict, reason=because(""), change=change, evidence=evidence
     )
-    times = InterleavedTimes(schema=2, a=".", b=".", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
-    alone = table.terminal(RUN, [finding], ExitStatus.FINE)
-    beside = comparison.terminal(RUN, RUN, times, [finding], ExitStatus.FINE)
+    alone = table.rows(RUN, [finding], Screen())
+    beside = comparison.rows(RUN, RUN, [finding], Screen())
     for text in (alone, beside):
         (row,) = (line for line in text.splitlines() if line.startswith("train/w/bn/x"))
         assert f"  {shown}  " in row
-
-
-def test_the_reasons_come_worst_first_and_once() -> None:
-    """Twenty cases with the same reason are one line."""
-    many = [
-        Finding(case=f"op/{n}", gate="timing", verdict=Verdict.NO_BASELINE, reason=because("not there"))
-        for n in range(20)
-    ]
-    text = table.terminal(RUN, [*many, *FINDINGS], ExitStatus.REGRESSED)
-    reasons = [line for line in text.splitlines() if line.startswith("  ")]
-    assert reasons[0] == "  REGRESSED timing, op/a: slower by 25%"
-    assert "  NO_BASELINE timing, 20 cases: not there" in reasons
-    assert len(reasons) == 4
 
 
 def test_the_last_line_says_it_all() -> None:
@@ -109,15 +94,6 @@ def test_the_last_line_says_what_was_decided() -> None:
     assert head(timing=Verdict.PASS, memory=Verdict.IMPROVED) == "nothing wrong"
     assert head(timing=Verdict.NO_BASELINE, memory=Verdict.PASS) == "nothing wrong in memory; timing not decided"
     assert head(timing=Verdict.INCONCLUSIVE, memory=Verdict.SKIPPED) == "nothing compared"
-
-
-def test_markdown_is_the_same() -> None:
-    """A heading, a table that GitHub draws, the reasons as a list, the summary in bold."""
-    text = table.markdown(RUN, FINDINGS, ExitStatus.REGRESSED)
-    assert text.startswith("# bnsuite\n")
-    assert "| op/a         |" in text
-    assert "- REGRESSED timing, op/a: slower by 25%" in text
-    assert text.rstrip().endswith("(exit status 1)**")
 
 
 STEPS = [Progress("training", "train/w", n, 4) for n in (1, 2)] + [
@@ -172,27 +148,12 @@ def test_checks_are_a_row_a_family() -> None:
         Finding(case="numerics/reference/gone", gate="numerics", verdict=Verdict.MISSING, reason=because("not there"))
     )
     run = make_run(*(result(f"numerics/reference/{n}") for n in range(3)))
-    lines = table.terminal(run, findings, ExitStatus.REGRESSED).splitlines()
+    lines = table.rows(run, findings, Screen()).splitlines()
     row, gone = (line for line in lines if line.startswith("numerics"))
     assert gone.split("  ")[0] == "numerics, not in this run"
     assert row.split("  ")[0] == "numerics/reference"
     assert "3 checks, 1 with a pinned deviation" in row
     assert row.endswith("REGRESSED")
-    assert "  REGRESSED numerics, numerics/reference/2: s" in lines
-
-
-def test_a_gpu_is_told_of_in_one_line() -> None:
-    """What it went through over all launches, and what an epoch and a thousand examples cost in energy."""
-    launches = tuple(
-        timing(1e-3, gpu=watched(0, ("hw_slowdown",) if n else ())).model_copy(update={"examples": 500})
-        for n in range(3)
-    )
-    run = make_run(result("train/w/bn/x", timings=launches))
-    text = table.markdown(run, [], ExitStatus.FINE)
-    assert "GPU: SM clock 1700 to 1980 MHz, up to 50 °C, up to 300 W, clocks held by hw_slowdown" in text
-    row = next(line for line in text.splitlines() if line.startswith("| train/w/bn/x"))
-    assert [cell.strip() for cell in row.strip("|").split("|")] == ["train/w/bn/x", "6.67", "13.3"]
-    assert "GPU:" not in table.terminal(RUN, FINDINGS, ExitStatus.REGRESSED)
 
 
 def test_two_gpus_differ_in_what_differs() -> None:

@@ -45,6 +45,7 @@ from bnsuite.record.folder import SELFTEST, ResultsFolder
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.select import matcher
 from bnsuite.record.selftest import Seen, Trial, Values, Where
+from bnsuite.report.screen import Screen
 from bnsuite.report.selftest import markdown, terminal
 from conftest import ROOT, Command, make_run, result
 
@@ -195,7 +196,7 @@ def test_the_table() -> None:
         again=(Repetition(HERE, 2, ("holds",)), Repetition(HERE.model_copy(update={"busy": True}), 1, ("night",))),
         status=ExitStatus.REGRESSED,
     )
-    text, marked = terminal(shown), markdown(shown)
+    text, marked = terminal(shown, Screen()), markdown(shown)
     assert "1 (50 %)" in text
     assert "1.3 to 99 %" in text
     assert "+5.0 %" in text

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import re
+from pathlib import Path
 
 import pytest
 
 from bnsuite.judge.reason import text as because
-from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, Verdict
 from bnsuite.launch.progress import Progress
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import Run
-from bnsuite.report import comparison, progress, table
+from bnsuite.report import markdown as report_file
+from bnsuite.report import progress, table, terminal
+from bnsuite.report.detail import Detail
+from bnsuite.report.judged import ComparisonReport, RunReport
+from bnsuite.report.screen import Screen
 from bnsuite.report.text import clipped, listed, markdown, one_line
 from conftest import make_run, result, timing
 
@@ -42,7 +47,7 @@ def test_what_is_long_says_how_long() -> None:
     assert listed(["a"], more=2) == "a and 2 more"
     long = "x" * 100_000
     lost = Finding(case=long, gate="timing", verdict=Verdict.MISSING, reason=because(long))
-    assert max(map(len, table.markdown(make_run(), [lost], ExitStatus.NOT_MEASURED).splitlines())) < 2000
+    assert max(map(len, table.markdown(make_run(), [lost]).splitlines())) < 2000
 
 
 def test_a_progress_line_is_printable() -> None:
@@ -70,28 +75,37 @@ FINDINGS = [
 ]
 
 
-def of_run(write: Callable[..., str]) -> str:
-    return write(hostile_run(), FINDINGS, ExitStatus.NOT_MEASURED)
+def judgement(reference: str = HOSTILE) -> Judgement:
+    return Judgement(
+        schema=Judgement.SCHEMA, reference=reference, status=ExitStatus.NOT_MEASURED, findings=tuple(FINDINGS)
+    )
 
 
-def of_comparison(write: Callable[..., str]) -> str:
+def of_run() -> RunReport:
+    return RunReport(hostile_run(), judgement(), folder=Path(HOSTILE))
+
+
+def of_comparison() -> ComparisonReport:
     times = InterleavedTimes(
         schema=2, a=HOSTILE, b=HOSTILE, seed=0, most_launches=18, budget_s=None, variables={}, cases=()
     )
-    return write(make_run(), hostile_run(), times, FINDINGS, ExitStatus.NOT_MEASURED)
+    return ComparisonReport(make_run(), hostile_run(), times, judgement(), Path(HOSTILE))
 
 
-@pytest.mark.parametrize("shown", [of_run(table.terminal), of_comparison(comparison.terminal)])
-def test_a_terminal_gets_lines_of_ours_alone(shown: str) -> None:
+@pytest.mark.parametrize("report", [of_run(), of_comparison()])
+@pytest.mark.parametrize("detail", list(Detail))
+def test_a_terminal_gets_lines_of_ours_alone(report: RunReport | ComparisonReport, detail: Detail) -> None:
     """No escape code, and no line that a measured process made up."""
+    shown = terminal.render(report, Screen(), detail)
     assert all(line.isprintable() for line in shown.split("\n"))
     assert not any(line.startswith("nothing wrong") for line in shown.split("\n"))
     assert shown.splitlines()[-1].startswith("not measured as asked (")
 
 
-@pytest.mark.parametrize("written", [of_run(table.markdown), of_comparison(comparison.markdown)])
-def test_a_report_has_no_markup_of_others(written: str) -> None:
-    """Neither HTML nor emphasis, links, code or further cells of a table."""
+@pytest.mark.parametrize("report", [of_run(), of_comparison()])
+def test_a_report_has_no_markup_of_others(report: RunReport | ComparisonReport) -> None:
+    """Neither HTML nor emphasis, links, code or further cells of a table; within code nothing is markup."""
+    written = re.sub(r"(`+) ?[^`].*?\1(?!`)", "", report_file.render(report))
     assert all(line.isprintable() for line in written.split("\n"))
     assert not any(line.startswith("nothing wrong") for line in written.split("\n"))
     for sign in ("<b>", "<script>", "**bold**", "[link]", " `code`", " | cell", " _em_"):

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from bnsuite.articles.claims import Claim, Row, Scale
 from bnsuite.report import tabular, units
+from bnsuite.report.screen import Screen
 
 HEADERS = ("where", "effect", "mean", "95 % interval", "seeds", "answer")
 ALIGN = ("left", "left", "right", "left", "right", "left")
@@ -16,15 +17,15 @@ ALIGN = ("left", "left", "right", "left", "right", "left")
 Answered = Sequence[tuple[Claim, list[Row]]]
 
 
-def terminal(answered: Answered) -> str:
-    """Returns every claim with a table of the places where it was tested."""
-    parts = []
+def terminal(answered: Answered, screen: Screen) -> str:
+    """Returns every claim with a table of the places where it was tested, as wide as the screen at most."""
+    parts: list[str] = []
     for claim, rows in answered:
-        parts.append(f"{claim.text} (article {claim.article}): {_counted(rows)}")
+        parts += screen.wrap(f"{claim.text} (article {claim.article}): {_counted(rows)}")
         if rows:
-            parts.append(tabular.terminal(_cells(rows), HEADERS, ALIGN, "plain"))
+            parts.append(tabular.terminal(_cells(rows), HEADERS, ALIGN, screen, optional=("seeds", "mean")))
         parts.append("")
-    return "\n".join([*parts, summary(answered)])
+    return "\n".join([*parts, *screen.wrap(summary(answered))])
 
 
 def markdown(answered: Answered) -> str:

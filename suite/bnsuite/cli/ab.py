@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bnsuite.cli import options
-from bnsuite.cli.options import MeasuringOptions
+from bnsuite.cli.options import MeasuringOptions, ShowOptions
 
 
 @click.command(
@@ -28,7 +28,7 @@ from bnsuite.cli.options import MeasuringOptions
     help="Inject a known fault into B: slower=0.03 (a share) or holds=2097152 (bytes).",
 )
 @options.strict
-@options.as_json
+@options.showing
 def command(
     given: MeasuringOptions,
     *,
@@ -39,10 +39,10 @@ def command(
     seed: int | None,
     injected: dict[str, float] | None,
     strict: bool,
-    as_json: bool,
+    show: ShowOptions,
 ) -> int:
     """Compare two environments and judge B; returns the exit status."""
-    from bnsuite.cli.verdicts import comparison_made, judged, show_comparison
+    from bnsuite.cli.verdicts import comparison_made, show_report
     from bnsuite.experiments.ab import ComparisonRequest
 
     request = ComparisonRequest(
@@ -56,7 +56,6 @@ def command(
         budget_s=budget,
         injected=injected or {},
     )
-    result, unwritten = comparison_made(request, strict=strict)
+    result, report, unwritten = comparison_made(request, strict=strict, stages=not show.quiet)
     result.folder.point_latest_here()
-    judgement = judged(result.b, result.findings, result.times.a, strict=strict)
-    return show_comparison(result.a, result.b, result.times, judgement, as_json=as_json, unwritten=unwritten)
+    return show_report(report, show, unwritten)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bnsuite.cli import options
-from bnsuite.cli.output import say
+from bnsuite.cli.output import say, screen
 from bnsuite.record.accept import WHAT
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _accept(where: tuple[Path, ...], runs: list[Run], folder: Path, only: str | 
     changes, files = accept.accept(runs, folder, what=what, keep=passing, spoiled=spoiled)
     for path, run in zip(where, runs, strict=True):
         say(f"{path}: of {run.started}, {run.options.profile}, {run.device}, torch {torch_of(run)}")
-    say(changes_table(changes))
+    say(changes_table(changes, screen("never")))
     if not files:
         left_out = sum(not change.measured for change in changes)
         more = f"; left out: {units.count(left_out, 'case')}, measure them again" if left_out else ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bnsuite.cli import options
+from bnsuite.cli.options import ShowOptions
 from bnsuite.cli.run import confirm_option, require_environment, settled
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @options.baselines_unchecked
 @click.option("--against", type=options.PATH, metavar="RUN", help="Another run instead of the baselines.")
 @options.strict
-@options.as_json
+@options.showing
 @confirm_option
 @options.data_unchecked
 @options.debug
@@ -34,7 +35,7 @@ def command(
     baselines: Path,
     against: Path | None,
     strict: bool,
-    as_json: bool,
+    show: ShowOptions,
     confirm: str | None,
     data_dir: Path | None,
 ) -> int:
@@ -44,6 +45,7 @@ def command(
     from bnsuite.judge.gates import judge
     from bnsuite.record import store
     from bnsuite.record.folder import ResultsFolder
+    from bnsuite.report.judged import RunReport
     from bnsuite.report.writers import OUTPUTS
 
     if against is not None and options.on_command_line(context, "baselines"):
@@ -56,16 +58,16 @@ def command(
     loaded = store.load_run(run)
     reference = _reference(loaded, baselines, against)
     findings: Sequence[Finding] = judge(loaded, reference)
-    folder = None
-    if confirm is not None and flagged(findings):
-        folder = ResultsFolder(store.folder_of(run), OUTPUTS)
+    folder = ResultsFolder(store.folder_of(run), OUTPUTS)
+    confirming = confirm is not None and bool(flagged(findings))
+    if confirm is not None and confirming:
         findings = settled(
             ConfirmRequest(
                 loaded, reference, tuple(findings), confirm, folder, data_dir, baselines, measured_here=False
             )
         )
     judgement = judged(loaded, findings, reference.name, strict=strict)
-    return show_run(loaded, judgement, as_json=as_json, folder=folder.path if folder else None)
+    return show_run(RunReport(loaded, judgement, folder=folder.path), show, written=confirming)
 
 
 def _reference(run: Run, baselines: Path, against: Path | None) -> Reference:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bnsuite.cli import options
-from bnsuite.cli.output import remark, say
+from bnsuite.cli.output import remark, say, screen
 
 if TYPE_CHECKING:
     from bnsuite.articles.evidence import Evidence
@@ -31,7 +31,7 @@ def command(*, run: Path, as_json: bool) -> int:
     answered = answers(evidence)
     if not any(rows for _, rows in answered):
         raise NotMeasuredError(f"{run}: no claim is tried by what it measured; --profile full tries all")
-    say(tables.as_json(answered) if as_json else tables.terminal(answered))
+    say(tables.as_json(answered) if as_json else tables.terminal(answered, screen("never")))
     return 0
 
 

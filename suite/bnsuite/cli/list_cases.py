@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bnsuite.cli import options
-from bnsuite.cli.output import say
+from bnsuite.cli.output import say, screen
 from bnsuite.launch.plan import PLANS
 
 
@@ -24,5 +24,6 @@ def command(*, profile: str, select: str | None, cases: tuple[str, ...], data_di
     from bnsuite.launch.queries import catalogue
     from bnsuite.report.catalogue import cases as cases_table
 
-    say(cases_table(catalogue(profile, select, data_dir, case_files=cases), each_check=select is not None))
+    planned = catalogue(profile, select, data_dir, case_files=cases)
+    say(cases_table(planned, screen("never"), each_check=select is not None))
     return 0

@@ -17,6 +17,7 @@ from bnsuite.launch.plan import PLANS, case_files, run_options
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import LATEST, RESULTS, ResultsFolder
 from bnsuite.record.schema import RunOptions
+from bnsuite.report.detail import Detail
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -157,7 +158,11 @@ baselines = _baselines(lambda ctx, _param, value: existing_baselines(ctx, value)
 baselines_unchecked = _baselines(lambda _ctx, _param, value: value or BASELINES)
 debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 select = click.option(
-    "-k", "select", metavar="EXPR", help="Only the cases whose id matches, as in 'batch_norm2d and not nhwc'."
+    "-k",
+    "select",
+    metavar="EXPR",
+    help="Only the cases whose id contains the words, as in 'batch_norm2d and not nhwc', or begins with one, as in "
+    "'^train/' (all trainings).",
 )
 data = _data(lambda ctx, _param, value: existing_data(ctx, value))
 data_unchecked = _data(None)
@@ -190,7 +195,8 @@ seed = click.option(
 strict = click.option(
     "--strict", is_flag=True, help="Exit with status 3 if any case is INCONCLUSIVE, NO_BASELINE or SKIPPED."
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
+_COLOR_HELP = "Colours: auto (on a terminal without $NO_COLOR; the default), always or never."
 run_argument = click.argument("run", type=PATH, envvar="BNSUITE_OUT", default=LATEST, metavar="RUN")
 
 
@@ -236,6 +242,41 @@ class MeasuringOptions:
             cases=self.cases,
             environment=environment,
         )
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    """The options of every verb that prints verdicts."""
+
+    as_json: bool
+    detail: Detail
+    #: "auto", "always" or "never".
+    color: str
+
+    @property
+    def quiet(self) -> bool:
+        return self.detail is Detail.LAST_LINE
+
+
+def showing(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a verb the options of printing verdicts, as one `ShowOptions` named `show`."""
+
+    @functools.wraps(function)
+    def verb(*args: Any, as_json: bool, every_row: bool, quiet: bool, color: str, **rest: Any) -> int:
+        given = [name for name, one in (("--json", as_json), ("--all", every_row), ("--quiet", quiet)) if one]
+        if len(given) > 1:
+            raise click.UsageError(f"{given[0]}: not allowed with {given[1]}", click.get_current_context())
+        detail = Detail.EVERYTHING if every_row else Detail.LAST_LINE if quiet else Detail.NEWS
+        return function(*args, show=ShowOptions(as_json, detail, color), **rest)
+
+    for option in (
+        click.option("--color", type=click.Choice(("auto", "always", "never")), default="auto", help=_COLOR_HELP),
+        click.option("-q", "--quiet", is_flag=True, help="Print the last line alone."),
+        click.option("--all", "every_row", is_flag=True, help="Print every case as a row of a table as well."),
+        as_json,
+    ):
+        verb = option(verb)
+    return verb
 
 
 def results_folder(path: Path | None) -> ResultsFolder:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 
@@ -21,6 +23,10 @@ from bnsuite.experiments.events import (
 from bnsuite.launch.process import interrupts
 from bnsuite.launch.progress import Progress
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
+from bnsuite.report.screen import MIN_WIDTH, UNLIMITED, Screen
+
+#: A change of colour or weight.
+_COLOR = re.compile("\x1b\\[[0-9;]*m")
 
 
 def prepare() -> None:
@@ -33,10 +39,33 @@ def prepare() -> None:
             stream.reconfigure(errors="replace")
 
 
+def screen(color: str) -> Screen:
+    """The screen behind stdout; `color` is "always", "never", or "auto": on a terminal, unless NO_COLOR is set."""
+    terminal = sys.stdout.isatty()
+    known = shutil.get_terminal_size((UNLIMITED, 24)).columns
+    wanted = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))
+    dumb = os.environ.get("TERM") == "dumb"
+    return Screen(
+        width=max(known, MIN_WIDTH),
+        terminal=terminal,
+        color=wanted and (color == "always" or not dumb),
+        symbols=terminal and not dumb and (sys.stdout.encoding or "").lower().startswith("utf"),
+    )
+
+
 def say(text: str) -> None:
     """Print to stdout; if whoever read it has left, as ``head`` does, the rest goes nowhere."""
+    _say("\n".join(map(_printable, text.split("\n"))))
+
+
+def say_painted(text: str) -> None:
+    """Print what was made for a screen: it may hold colours, and no other escape codes."""
+    _say("\n".join(map(_painted, text.split("\n"))))
+
+
+def _say(text: str) -> None:
     try:
-        print("\n".join(map(_printable, text.split("\n"))), flush=True)
+        print(text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -53,6 +82,13 @@ def remark(text: str) -> None:
 def _printable(line: str) -> str:
     """`line` without what would make a terminal do more than print."""
     return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def _painted(line: str) -> str:
+    """`line` without what would make a terminal do more than print in colours."""
+    pieces = _COLOR.split(line)
+    colors = _COLOR.findall(line)
+    return "".join(f"{_printable(piece)}{color}" for piece, color in zip(pieces, [*colors, ""], strict=True))
 
 
 @contextlib.contextmanager

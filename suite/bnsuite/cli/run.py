@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bnsuite.cli import options
-from bnsuite.cli.options import MeasuringOptions
+from bnsuite.cli.options import MeasuringOptions, ShowOptions
 from bnsuite.cli.output import progress, remark, status_of, words
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ confirm_option = click.option(
 )
 
 
-@click.command(help="Measure, judge and print the verdict table.")
+@click.command(help="Measure this environment, judge it and print the verdicts.")
 @options.measuring
 @click.option(
     "--impl", metavar="MODULE:FACTORY", help="Judge this batch norm in place of torch's (or FILE.py:FACTORY)."
@@ -40,7 +40,7 @@ confirm_option = click.option(
 )
 @confirm_option
 @options.strict
-@options.as_json
+@options.showing
 def command(
     given: MeasuringOptions,
     *,
@@ -48,7 +48,7 @@ def command(
     environment: str,
     confirm: str | None,
     strict: bool,
-    as_json: bool,
+    show: ShowOptions,
 ) -> int:
     """Measure one environment and judge it; returns the exit status."""
     from bnsuite.cli.verdicts import judged, reference_for, show_run
@@ -56,13 +56,14 @@ def command(
     from bnsuite.experiments.run import RunRequest, run
     from bnsuite.judge.verdict import ExitStatus
     from bnsuite.record.errors import WriteError
+    from bnsuite.report.judged import RunReport
 
     run_options = given.run_options(impl, environment)
     require_environment("--environment", environment)
     require_environment("--confirm", confirm)
     with given.folder.claimed() as folder:
         request = RunRequest(run_options, folder, given.data, lambda empty: reference_for(empty, given.baselines))
-        with progress() as notify:
+        with progress(stages=not show.quiet) as notify:
             result = run(request, notify)
         folder.point_latest_here()
         for warning in result.warnings:
@@ -81,7 +82,8 @@ def command(
                 )
             )
         judgement = judged(result.run, findings, result.reference.name, strict=strict)
-        status = show_run(result.run, judgement, as_json=as_json, folder=folder.path, error=result.error)
+        report = RunReport(result.run, judgement, folder=folder.path)
+        status = show_run(report, show, written=True, error=result.error)
     if result.error is None or isinstance(result.error, WriteError):
         return status
     if status == ExitStatus.REGRESSED:

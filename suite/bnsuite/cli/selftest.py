@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bnsuite.cli import options
-from bnsuite.cli.output import lines, say
+from bnsuite.cli.output import lines, say, screen
 from bnsuite.experiments.trials import DEFAULT, KINDS
 from bnsuite.record.folder import RESULTS, SELFTEST_REPORT, ResultsFolder
 
@@ -98,5 +98,5 @@ def command(
         )
         result = selftest(request, compared_quietly, lines())
         write_atomically(folder.path / SELFTEST_REPORT, markdown(result))
-    say(terminal(result))
+    say(terminal(result, screen("never")))
     return result.status

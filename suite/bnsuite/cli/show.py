@@ -7,24 +7,17 @@ from pathlib import Path
 import click
 
 from bnsuite.cli import options
-from bnsuite.cli.output import say
+from bnsuite.cli.options import ShowOptions
 
 
-@click.command(help=f"Print the verdict table of a run or a comparison again. {options.LAST}")
+@click.command(help=f"Print the verdicts of a run or a comparison again. {options.LAST}")
 @options.run_argument
-@options.as_json
+@options.showing
 @options.debug
-def command(*, run: Path, as_json: bool) -> int:
+def command(*, run: Path, show: ShowOptions) -> int:
     """Print the verdicts; returns the exit status, which is 0 whatever they are."""
-    from bnsuite.report import comparison, findings_json, table
-    from bnsuite.report.judged import RunReport, load
+    from bnsuite.cli.verdicts import show_report
+    from bnsuite.report.judged import load
 
-    report = load(run, options.BASELINES)
-    judgement = report.judgement
-    if as_json:
-        say(findings_json.text(judgement))
-    elif isinstance(report, RunReport):
-        say(table.terminal(report.run, list(judgement.findings), judgement.status))
-    else:
-        say(comparison.terminal(report.a, report.b, report.times, list(judgement.findings), judgement.status))
+    show_report(load(run, options.BASELINES), show)
     return 0

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from bnsuite.cli.output import progress, remark, say, status_of
+from bnsuite.cli.options import ShowOptions
+from bnsuite.cli.output import progress, remark, say, say_painted, screen, status_of
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
 from bnsuite.record.errors import InputError, WriteError, one_line
 from bnsuite.record.folder import REPORT
-from bnsuite.report import comparison, findings_json, table, writers
-from bnsuite.report.judged import ComparisonReport, RunReport
+from bnsuite.report import findings_json, terminal, writers
+from bnsuite.report.judged import ComparisonReport, Report, RunReport
 
 if TYPE_CHECKING:
     from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
-    from bnsuite.record.interleaved import InterleavedTimes
     from bnsuite.record.reference import Reference
     from bnsuite.record.schema import Run
+
+R = TypeVar("R", bound=Report)
 
 
 def reference_for(run: Run, baselines: Path) -> Reference:
@@ -36,19 +38,18 @@ def judged(run: Run, findings: Sequence[Finding], reference: str, *, strict: boo
     return Judgement(schema=Judgement.SCHEMA, reference=reference, status=status, findings=tuple(findings))
 
 
-def show_run(
-    run: Run, judgement: Judgement, *, as_json: bool, folder: Path | None = None, error: Exception | None = None
-) -> int:
-    """Print the verdicts of a run, once they are written into `folder` if there is one; returns the exit status.
+def show_run(report: RunReport, show: ShowOptions, *, written: bool, error: Exception | None = None) -> int:
+    """Print the verdicts of a run, once they are in its folder if they are to be `written`; returns the exit status.
 
     `error` is what ended the run before its end: a regression keeps its status, another has that of the error.
     """
-    if error is not None and judgement.status is not ExitStatus.REGRESSED:
-        judgement = judgement.model_copy(update={"status": ExitStatus(status_of(error)[0])})
+    if error is not None and report.judgement.status is not ExitStatus.REGRESSED:
+        report = _with_status(report, ExitStatus(status_of(error)[0]))
     unwritten: InputError | None = error if isinstance(error, WriteError) else None
-    if folder is not None and unwritten is None:
-        unwritten = next(iter(writers.write(RunReport(run, judgement, _claims(run, folder)), folder)), None)
-    return _show(judgement, unwritten, lambda one: table.terminal(run, list(one.findings), one.status), as_json=as_json)
+    if written and unwritten is None and report.folder is not None:
+        complete = replace(report, sections=_claims(report.run, report.folder))
+        unwritten = next(iter(writers.write(complete, report.folder)), None)
+    return show_report(report, show, unwritten)
 
 
 def _claims(run: Run, folder: Path) -> tuple[str, ...]:
@@ -67,27 +68,19 @@ def _claims(run: Run, folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def show_comparison(
-    a: Run, b: Run, times: InterleavedTimes, judgement: Judgement, *, as_json: bool, unwritten: InputError | None = None
-) -> int:
-    """Print the verdicts of a comparison; returns the exit status. `unwritten` is what could not be written of it."""
-    return _show(
-        judgement,
-        unwritten,
-        lambda one: comparison.terminal(a, b, times, list(one.findings), one.status),
-        as_json=as_json,
-    )
+def show_report(report: Report, show: ShowOptions, unwritten: InputError | None = None) -> int:
+    """Print a report with the exit status as it will be; returns that status.
 
-
-def _show(
-    judgement: Judgement, unwritten: InputError | None, render: Callable[[Judgement], str], *, as_json: bool
-) -> int:
-    """Print with the exit status as it will be: a regression keeps its own, whatever could not be written."""
-    if unwritten is not None and judgement.status is not ExitStatus.REGRESSED:
-        judgement = judgement.model_copy(update={"status": ExitStatus.UNUSABLE})
-    status = judgement.status
+    `unwritten` is what could not be written of it; a regression keeps its status, whatever that is.
+    """
+    if unwritten is not None and report.judgement.status is not ExitStatus.REGRESSED:
+        report = _with_status(report, ExitStatus.UNUSABLE)
+    status = report.judgement.status
     try:
-        say(findings_json.text(judgement) if as_json else render(judgement))
+        if show.as_json:
+            say(findings_json.text(report.judgement))
+        else:
+            say_painted(terminal.render(report, screen(show.color), show.detail))
     except InputError as error:
         unwritten = unwritten or error
         status = status if status is ExitStatus.REGRESSED else ExitStatus.UNUSABLE
@@ -96,12 +89,16 @@ def _show(
     return status
 
 
+def _with_status(report: R, status: ExitStatus) -> R:
+    return replace(report, judgement=report.judgement.model_copy(update={"status": status}))
+
+
 def comparison_made(
     request: ComparisonRequest, *, strict: bool = False, stages: bool = True
-) -> tuple[ComparisonResult, InputError | None]:
+) -> tuple[ComparisonResult, ComparisonReport, InputError | None]:
     """Make a comparison in its folder, which is claimed, with its progress on stderr; its verdicts are written too.
 
-    Returns it with the reason why the folder lacks some of them, if it does. A log has its stages with `stages` alone.
+    Returns it, its report, and why the folder lacks some of it, if it does. A log has its stages with `stages` alone.
     """
     from bnsuite.experiments.ab import compare
 
@@ -109,11 +106,11 @@ def comparison_made(
         with progress(stages=stages) as notify:
             result = compare(replace(request, folder=folder), notify)
         judgement = judged(result.b, result.findings, result.times.a, strict=strict)
-        report = ComparisonReport(result.a, result.b, result.times, judgement)
+        report = ComparisonReport(result.a, result.b, result.times, judgement, folder.path)
         unwritten = next(iter(writers.write(report, folder.path)), None)
     for warning in result.warnings:
         remark(warning)
-    return result, unwritten
+    return result, report, unwritten
 
 
 def compared(request: ComparisonRequest) -> ComparisonResult:

@@ -291,8 +291,18 @@ def _without_comparison(
         why = reason(ReasonCode.FEW_LAUNCHES, launches=len(result.timings))
         return finding(result, GATE, Verdict.FAILED, why)
     if stored is None or stored.version != result.case.version:
-        return without_reference(result, GATE, reference, None if stored is None else stored.version)
+        found = without_reference(result, GATE, reference, None if stored is None else stored.version)
+        return _with_nearest(found, reference)
     return finding(result, GATE, Verdict.NO_BASELINE, reason(ReasonCode.OTHER_CONTROLS))
+
+
+def _with_nearest(found: Finding, reference: Reference) -> Finding:
+    """Adds the median of the machine that is most like this one, which judges nothing."""
+    nearest = reference.nearest.get(found.case)
+    if nearest is None:
+        return found
+    value = median(launch.median_s for one in nearest.runs for launch in one)
+    return found.model_copy(update={"evidence": {**found.evidence, "nearest_machine_s": value}})
 
 
 def _disturbance(launches: Sequence[Timing]) -> Reason:

@@ -80,13 +80,19 @@ def load(folder: Path, run: Run) -> Reference:
     """
     key = machine_key(run)
     timing = read_timing(folder, key)
+    absent: dict[str, Absence] = {}
+    nearest: dict[str, TimingReference] = {}
+    if timing is None:
+        absent["timing"], cases = _nearest(folder, key)
+        nearest = {one.id: one for one in cases}
     return Reference(
         name=f"{folder}/",
         timing={one.id: one for one in timing.cases} if timing else {},
         convergence=_read_curves(folder),
         lines={name: kind.read(folder, run) for name, kind in LINES.items()},
         pins=pins.read(folder),
-        absent={} if timing else {"timing": _nearest(folder, key)},
+        absent=absent,
+        nearest=nearest,
     )
 
 
@@ -108,16 +114,16 @@ def read_timing(folder: Path, key: MachineKey) -> TimingFile | None:
     return file
 
 
-def _nearest(folder: Path, key: MachineKey) -> Absence:
-    """Returns why there is no timing baseline: none at all, or none for this machine (how the nearest differs)."""
-    machines = []
+def _nearest(folder: Path, key: MachineKey) -> tuple[Absence, tuple[TimingReference, ...]]:
+    """Returns why there is no timing baseline: none at all, or none for this machine; and the nearest machine's."""
+    files = []
     for path in sorted((folder / "timing").glob("*.json")):
         with contextlib.suppress(InputError):  # another machine's file is no concern of this run
-            machines.append(parse(TimingFile, read_text(path, "timing baseline"), path).machine)
-    if not machines:
-        return Absence(Cause.NO_TIMING)
-    nearest = min((differences(machine, key) for machine in machines), key=len)
-    return Absence(Cause.NO_TIMING_OF_MACHINE, tuple(nearest))
+            files.append(parse(TimingFile, read_text(path, "timing baseline"), path))
+    if not files:
+        return Absence(Cause.NO_TIMING), ()
+    nearest = min(files, key=lambda file: len(differences(file.machine, key)))
+    return Absence(Cause.NO_TIMING_OF_MACHINE, tuple(differences(nearest.machine, key))), nearest.cases
 
 
 def _read_curves(folder: Path) -> dict[str, CurveReference]:

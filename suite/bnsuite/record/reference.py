@@ -95,6 +95,8 @@ class Reference:
     absent: Mapping[str, Absence] = field(default_factory=dict)
     #: Why it has nothing of a case for a gate, by gate and case, where it has the case.
     absent_cases: Mapping[tuple[str, str], Absence] = field(default_factory=dict)
+    #: Times of the machine that is most like this one, by case id, where it has none of this one. They judge nothing.
+    nearest: Mapping[str, TimingReference] = field(default_factory=dict)
 
     def absence(self, gate: str, case: str) -> Absence | None:
         """Returns the cause of having nothing of `case` for `gate`; None if it is simply not in it."""

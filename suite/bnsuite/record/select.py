@@ -1,5 +1,7 @@
 """``-k EXPR``: words joined by and, or, not and parentheses; a word matches the ids that contain it.
 
+A word after ^ matches the ids that begin with it: ``^train/`` is all trainings.
+
 It also matches the ids that contained it before they were renamed.
 """
 
@@ -15,6 +17,8 @@ Match = Callable[[str], bool]
 
 #: Far more than a person writes, far fewer than would exhaust the stack.
 MAX_TOKENS = 200
+#: A word that begins so matches the ids that begin with the rest of it.
+BEGINNING = "^"
 
 
 def matcher(expression: str) -> Match:
@@ -90,6 +94,9 @@ def _single(tokens: _Tokens) -> Match:
             raise tokens.error("a closing parenthesis is missing")
         return inner
     word = tokens.word().lower()
+    if word.startswith(BEGINNING):
+        start = word.removeprefix(BEGINNING)
+        return lambda name: name.lower().startswith(start) or old_id(name).lower().startswith(start)
     return lambda name: word in name.lower() or word in old_id(name).lower()
 
 

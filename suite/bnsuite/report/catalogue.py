@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 from bnsuite.record.schema import PlannedCase
 from bnsuite.report import tabular, units
+from bnsuite.report.screen import Screen
 from bnsuite.report.tabular import NOTHING
 
 if TYPE_CHECKING:
     from bnsuite.record.accept import Change
 
 HEADERS = ("case", "family", "gates", "profiles", "bytes moved", "data", "here")
+#: Columns that a narrow screen does without, the first one first.
+OPTIONAL = ("family", "bytes moved", "data", "profiles")
 
 
-def cases(planned: Collection[PlannedCase], *, each_check: bool) -> str:
+def cases(planned: Collection[PlannedCase], screen: Screen, *, each_check: bool) -> str:
     """Returns the catalogue as a table; checks are a row per family, or a row each."""
     checks = [] if each_check else [case for case in planned if case.kind == "check"]
     families = Counter((case.labels.get("gate", case.family), case.labels.get("family", "")) for case in checks)
@@ -38,7 +41,8 @@ def cases(planned: Collection[PlannedCase], *, each_check: bool) -> str:
         if each_check or case.kind != "check"
     ]
     more = f", of which {len(checks)} are checks; -k lists them" if checks else ""
-    return f"{tabular.terminal(rows, HEADERS)}\n{units.count(len(planned), 'case')}{more}"
+    table = tabular.terminal(rows, HEADERS, screen=screen, optional=OPTIONAL)
+    return "\n".join([table, *screen.wrap(f"{units.count(len(planned), 'case')}{more}")])
 
 
 def _here(case: PlannedCase) -> str:
@@ -50,7 +54,7 @@ def _here(case: PlannedCase) -> str:
     return "data downloaded first" if case.to_download else NOTHING
 
 
-def changes(accepted: Iterable[Change]) -> str:
+def changes(accepted: Iterable[Change], screen: Screen) -> str:
     """Returns the changes by accepting runs, a row per case and kind of reference."""
     rows = [[one.case, one.gate, one.what] for one in accepted]
-    return tabular.terminal(rows, ("case", "gate", "baseline"))
+    return tabular.terminal(rows, ("case", "gate", "baseline"), screen=screen)

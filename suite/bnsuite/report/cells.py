@@ -65,6 +65,9 @@ def change(finding: Finding) -> str:
     ratio, bound = finding.evidence.get("ratio"), finding.evidence.get("bound")
     if isinstance(ratio, int | float) and isinstance(bound, int | float):
         return f"{ratio:.2f} × partner (≤ {bound:g})"
+    nearest = finding.evidence.get("nearest_machine_s")
+    if isinstance(nearest, float) and finding.verdict is Verdict.NO_BASELINE:
+        return f"{units.seconds(nearest)} on the nearest machine"
     if finding.change is not None:
         gate = GATES.get(finding.gate)
         label = gate.label_of(finding.evidence) if gate is not None else finding.gate

@@ -1,49 +1,35 @@
-"""The report of two environments: their differences, a row per case, reasons and last line."""
+"""Two environments in a heading with their differences, and a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from bnsuite.judge.verdict import ExitStatus, Finding, worst
+from bnsuite.judge.verdict import Finding, worst
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import EnvironmentInfo, Run
 from bnsuite.report import cells, tabular, text
-from bnsuite.report.summary import last_line, reasons
+from bnsuite.report.screen import Screen
 from bnsuite.report.tabular import NOTHING
 
 HEADERS = ("case", "A", "B", "B against A", "launches", "memory of B", "verdict")
 ALIGN = ("left", "right", "right", "left", "right", "right", "left")
+#: Columns that a narrow screen does without, the first one first.
+OPTIONAL = ("memory of B", "launches", "A")
 
 
-def terminal(a: Run, b: Run, times: InterleavedTimes, findings: list[Finding], status: ExitStatus) -> str:
-    """Returns the report as plain text; no text of a measured process makes a line of its own."""
-    explained = [f"  {one}" for one in reasons(findings)]
-    parts = [
-        *map(text.one_line, _heading(a, b, times)),
-        "",
-        tabular.terminal(_rows(a, b, findings), HEADERS, ALIGN),
-        *(["", *explained] if explained else []),
-        "",
-        last_line(b, findings, status),
-    ]
-    return "\n".join(parts)
+def rows(a: Run, b: Run, findings: list[Finding], screen: Screen) -> str:
+    """Returns a row per case (of checks a row per family), on a narrow screen with fewer columns."""
+    return tabular.terminal(_rows(a, b, findings), HEADERS, ALIGN, screen, optional=OPTIONAL)
 
 
-def markdown(a: Run, b: Run, times: InterleavedTimes, findings: list[Finding], status: ExitStatus) -> str:
-    """Returns the same as Markdown; no text of a measured process is markup."""
-    explained = [f"- {text.markdown(one)}" for one in reasons(findings)]
-    parts = [
-        "# bnsuite ab",
-        "\n".join(f"- {text.markdown(line)}" for line in _heading(a, b, times)),
-        tabular.markdown(_rows(a, b, findings), HEADERS, ALIGN),
-        *(["\n".join(explained)] if explained else []),
-        f"**{text.markdown(last_line(b, findings, status))}**",
-    ]
-    return "\n\n".join(parts) + "\n"
+def markdown(a: Run, b: Run, findings: list[Finding]) -> str:
+    """Returns the same as Markdown."""
+    return tabular.markdown(_rows(a, b, findings), HEADERS, ALIGN)
 
 
-def _heading(a: Run, b: Run, times: InterleavedTimes) -> Iterator[str]:
+def heading(a: Run, b: Run, times: InterleavedTimes) -> Iterator[str]:
+    """Yields what was compared, by what name, and what differs."""
     options = b.options
     implementation = options.implementation
     replaced = f", with {implementation} in the place of torch's batch norm" if implementation else ""

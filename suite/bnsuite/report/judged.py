@@ -23,6 +23,8 @@ class RunReport:
     judgement: Judgement
     #: Sections that others add to a report for people, as Markdown.
     sections: tuple[str, ...] = ()
+    #: The folder that holds it, as the user names it; None if it is not kept.
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class ComparisonReport:
     b: Run
     times: InterleavedTimes
     judgement: Judgement
+    #: The folder that holds it, as the user names it; None if it is not kept.
+    folder: Path | None = None
 
 
 Report = RunReport | ComparisonReport
@@ -54,7 +58,7 @@ def _run(where: Path, folder: ResultsFolder) -> RunReport:
     if verdicts is None:
         path = folder.path / FINDINGS
         raise InputError(f"{path}: there are no verdicts yet; `bnsuite check {where}` prints them")
-    return RunReport(run, verdicts)
+    return RunReport(run, verdicts, folder=folder.path)
 
 
 def _comparison(folder: ResultsFolder, baselines: Path) -> ComparisonReport:
@@ -65,7 +69,7 @@ def _comparison(folder: ResultsFolder, baselines: Path) -> ComparisonReport:
         findings = comparison.judge(a, b, times, pins.read(baselines))
         status = exit_status(findings, finished=b.finished, strict=False)
         verdicts = Judgement(schema=Judgement.SCHEMA, reference=times.a, status=status, findings=tuple(findings))
-    return ComparisonReport(a, b, times, verdicts)
+    return ComparisonReport(a, b, times, verdicts, folder.path)
 
 
 def _verdicts(folder: ResultsFolder) -> Judgement | None:

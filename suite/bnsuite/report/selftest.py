@@ -7,6 +7,7 @@ from bnsuite.judge.statistics import share_interval
 from bnsuite.judge.verdict import ExitStatus
 from bnsuite.record.selftest import Where
 from bnsuite.report import tabular, text, units
+from bnsuite.report.screen import Screen
 from bnsuite.report.tabular import NOTHING
 
 HEADERS = (
@@ -18,12 +19,16 @@ ALIGN = (
     *("left", "right", "right", "left", "left"),
 )
 
+#: Columns that a narrow screen does without, the first one first.
+OPTIONAL = ("INCONCLUSIVE", "launches", "time per case", "must be", "95 % interval", "change", "is")
 
-def terminal(shown: SelftestResult) -> str:
+
+def terminal(shown: SelftestResult, screen: Screen) -> str:
     """Returns the report as plain text."""
-    table = tabular.terminal(_rows(shown), HEADERS, ALIGN)
-    notes = map(text.one_line, _notes(shown))
-    return "\n".join([*map(text.one_line, _heading(shown)), "", table, "", *notes, "", _summary(shown)])
+    table = tabular.terminal(_rows(shown), HEADERS, ALIGN, screen, optional=OPTIONAL)
+    heading = [piece for line in _heading(shown) for piece in screen.wrap(text.one_line(line), hanging=2)]
+    notes = [piece for line in _notes(shown) for piece in screen.wrap(text.one_line(line), hanging=2)]
+    return "\n".join([*heading, "", table, "", *notes, "", *screen.wrap(_summary(shown), hanging=2)])
 
 
 def markdown(shown: SelftestResult) -> str:

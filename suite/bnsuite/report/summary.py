@@ -1,18 +1,13 @@
-"""The reasons below a table, and the last line: what was found, over how much, in which time, and the exit status."""
+"""The last line: what was found, over how much, in which time, and the exit status."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 
 from bnsuite.judge.gates import GATES
-from bnsuite.judge.verdict import DECIDED_WELL, NOT_MEASURED, WORST_FIRST, ExitStatus, Finding, Verdict
+from bnsuite.judge.verdict import DECIDED_WELL, NOT_MEASURED, WORST_FIRST, ExitStatus, Finding
 from bnsuite.record.schema import Run
 from bnsuite.report import text, units
-from bnsuite.report.reasons import words
-
-#: These need no explanation below the table.
-SELF_EXPLANATORY = frozenset({Verdict.PASS})
 
 _HEADS = {
     ExitStatus.FINE: "nothing wrong",
@@ -50,14 +45,3 @@ def _head(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     if undecided:
         return f"nothing wrong in {', '.join(decided)}; {', '.join(undecided)} not decided"
     return _HEADS[status]
-
-
-def reasons(findings: Iterable[Finding]) -> Iterator[str]:
-    """Yields a line for each finding that needs explaining, the worst first; equal reasons are given once."""
-    cases_by_reason: dict[tuple[Verdict, str, str], list[str]] = {}
-    for finding in findings:
-        if finding.verdict not in SELF_EXPLANATORY:
-            cases_by_reason.setdefault((finding.verdict, finding.gate, words(finding)), []).append(finding.case)
-    for (verdict, gate, reason), cases in sorted(cases_by_reason.items(), key=lambda one: WORST_FIRST.index(one[0][0])):
-        who = cases[0] if len(cases) == 1 else f"{len(cases)} cases"
-        yield f"{verdict.value} {text.one_line(gate)}, {text.clipped(who, text.MAX_CELL)}: {reason}"

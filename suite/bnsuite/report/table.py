@@ -1,52 +1,38 @@
-"""The report of a run: heading, table, reasons and last line, for a terminal and for Markdown."""
+"""A run in a heading and a table."""
 
 from __future__ import annotations
 
 from bnsuite.judge.timing import share_of_limit
-from bnsuite.judge.verdict import ExitStatus, Finding, worst
+from bnsuite.judge.verdict import Finding, worst
 from bnsuite.record.schema import CaseResult, Run
-from bnsuite.report import cells, gpu, tabular, text, units
-from bnsuite.report.summary import last_line, reasons
+from bnsuite.report import cells, tabular, text, units
+from bnsuite.report.screen import Screen
 from bnsuite.report.tabular import NOTHING
 
 HEADERS = ("case", "median", "spread", "% of copy", "against baseline", "memory", "verdict")
 ALIGN = ("left", "right", "right", "right", "left", "right", "left")
+#: Columns that a narrow screen does without, the first one first.
+OPTIONAL = ("spread", "% of copy", "memory")
 
 
-def terminal(run: Run, findings: list[Finding], status: ExitStatus) -> str:
-    """Returns the report as plain text; no text of a measured process makes a line of its own."""
-    explained = [f"  {one}" for one in reasons(findings)]
-    watched = gpu.line(run)
-    parts = [
-        text.one_line(heading(run)),
-        "",
-        tabular.terminal(_rows(run, findings), HEADERS, ALIGN),
-        *(["", *explained] if explained else []),
-        *(["", text.one_line(watched)] if watched else []),
-    ]
-    return "\n".join([*parts, "", last_line(run, findings, status)])
+def rows(run: Run, findings: list[Finding], screen: Screen) -> str:
+    """Returns a row per case (of checks a row per family), on a narrow screen with fewer columns."""
+    return tabular.terminal(_rows(run, findings), HEADERS, ALIGN, screen, optional=OPTIONAL)
 
 
-def markdown(run: Run, findings: list[Finding], status: ExitStatus) -> str:
-    """Returns the same as Markdown; no text of a measured process is markup."""
-    explained = [f"- {text.markdown(one)}" for one in reasons(findings)]
-    watched, energy = gpu.line(run), gpu.energy(run)
-    parts = [
-        "# bnsuite",
-        text.markdown(heading(run)),
-        tabular.markdown(_rows(run, findings), HEADERS, ALIGN),
-        *(["\n".join(explained)] if explained else []),
-        *([text.markdown(watched)] if watched else []),
-        *([energy] if energy else []),
-        f"**{text.markdown(last_line(run, findings, status))}**",
-    ]
-    return "\n\n".join(parts) + "\n"
+def markdown(run: Run, findings: list[Finding]) -> str:
+    """Returns the same as Markdown."""
+    return tabular.markdown(_rows(run, findings), HEADERS, ALIGN)
 
 
 def heading(run: Run) -> str:
     """Returns what was measured, and on what machine."""
     environment = run.environment
-    where = environment.gpu.name if environment.gpu else f"{environment.cpu}, {environment.cores_given} cores given"
+    where = (
+        environment.gpu.name
+        if environment.gpu
+        else f"{environment.cpu}, {units.count(environment.cores_given, 'core')} given"
+    )
     implementation = run.options.implementation
     replaced = f"{implementation} in the place of torch's batch norm · " if implementation else ""
     cuda = f", CUDA {environment.cuda}, cuDNN {environment.cudnn}" if environment.gpu else ""

@@ -48,3 +48,12 @@ def markdown(text: str) -> str:
     """Returns one line of text for Markdown and HTML: nothing in it is markup."""
     escaped = html.escape(one_line(text), quote=False)
     return _MARKUP.sub(lambda found: f"\\{found[0]}", escaped)
+
+
+def code(text: str) -> str:
+    """Returns one line of text as code in Markdown; nothing in it ends the code, and none of it is markup."""
+    line = one_line(text)
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}"

@@ -12,24 +12,16 @@ from pathlib import Path
 from bnsuite.record.errors import InputError, WriteError
 from bnsuite.record.files import write_atomically
 from bnsuite.record.folder import FINDINGS, REPORT
-from bnsuite.report import comparison, findings_json, table
-from bnsuite.report.judged import ComparisonReport, Report
+from bnsuite.report import findings_json, markdown
+from bnsuite.report.judged import Report
 
 Writer = Callable[[Report], str]
-
-
-def _markdown(report: Report) -> str:
-    judgement = report.judgement
-    findings = list(judgement.findings)
-    if isinstance(report, ComparisonReport):
-        return comparison.markdown(report.a, report.b, report.times, findings, judgement.status)
-    return "\n".join([table.markdown(report.run, findings, judgement.status), *report.sections])
 
 
 #: By the name of the file.
 WRITERS: dict[str, Writer] = {
     FINDINGS: lambda report: findings_json.text(report.judgement) + "\n",
-    REPORT: _markdown,
+    REPORT: markdown.render,
 }
 
 

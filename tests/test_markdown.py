@@ -1,0 +1,66 @@
+"""``report.md``: the same as on a terminal, as Markdown."""
+
+from __future__ import annotations
+
+from bnsuite.judge.reason import text as because
+from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, Verdict
+from bnsuite.record.schema import Run
+from bnsuite.report import markdown
+from bnsuite.report.judged import RunReport
+from conftest import make_run, result, timing, watched
+
+RUN = make_run(result("op/a", timings=(timing(1e-3), timing(1e-3))), result("op/b", timings=(timing(4e-2),)))
+
+
+def rendered(run: Run, *findings: Finding, sections: tuple[str, ...] = ()) -> str:
+    """The file of a judged run."""
+    judgement = Judgement(
+        schema=Judgement.SCHEMA, reference="baselines/", status=ExitStatus.REGRESSED, findings=findings
+    )
+    return markdown.render(RunReport(run, judgement, sections))
+
+
+def test_it_has_the_news_the_totals_the_table_and_the_last_line() -> None:
+    """In this order, with the command that settles what is not PASS as code."""
+    text = rendered(
+        RUN,
+        Finding(case="op/a", gate="timing", verdict=Verdict.REGRESSED, reason=because("slower by 25%"), change=0.25),
+        Finding(case="op/b", gate="timing", verdict=Verdict.PASS, reason=because("within")),
+        sections=("## More\n",),
+    )
+    parts = [
+        "# bnsuite\n",
+        "- bnsuite 0.1.0 · quick · cpu",
+        "- **REGRESSED** timing, op/a: +25.0 %: slower by 25%",
+        "  - `bnsuite --device cpu -k op/a`",
+        "- layers: times of 1 of 2 within the margin",
+        "| op/a ",
+        "(exit status 1)**",
+        "## More",
+    ]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+def test_equal_reasons_are_one_entry() -> None:
+    """Twenty cases with the same reason are listed below it, and counted where there are too many."""
+    many = [
+        Finding(case=f"op/{n}", gate="timing", verdict=Verdict.SKIPPED, reason=because("not there")) for n in range(20)
+    ]
+    text = rendered(make_run(*(result(one.case) for one in many)), *many)
+    assert "- **SKIPPED** timing, 20 cases: not there\n  - op/0\n" in text
+    assert "  - and 8 more\n" in text
+
+
+def test_a_gpu_is_told_of_in_one_line() -> None:
+    """What it went through over all launches, and what an epoch and a thousand examples cost in energy."""
+    launches = tuple(
+        timing(1e-3, gpu=watched(0, ("hw_slowdown",) if n else ())).model_copy(update={"examples": 500})
+        for n in range(3)
+    )
+    run = make_run(result("train/w/bn/x", timings=launches))
+    text = rendered(run)
+    assert "GPU: SM clock 1700 to 1980 MHz, up to 50 °C, up to 300 W, clocks held by hw_slowdown" in text
+    row = next(line for line in text.splitlines() if line.startswith("| train/w/bn/x"))
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["train/w/bn/x", "6.67", "13.3"]
+    assert "GPU:" not in rendered(RUN)
