@@ -17,6 +17,7 @@ import pytest
 from bnsuite import __version__
 from bnsuite.cli import output
 from bnsuite.cli.command import COMPLETION_VARIABLE, VERBS, main
+from bnsuite.cli.options import ShowOptions
 from bnsuite.cli.verdicts import judged, show_run
 from bnsuite.judge.gates import judge
 from bnsuite.record import interleaved, store
@@ -25,12 +26,16 @@ from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import from_run
 from bnsuite.record.schema import RunKind
+from bnsuite.report.detail import Detail
+from bnsuite.report.judged import RunReport
 from conftest import curve, make_run, result, timing
 
 RUN = make_run(
     result("op/a", timings=(timing(1e-3), timing(1e-3), timing(1.01e-3))),
     result("train/w/bn/x", timings=(timing(1e-2),) * 3, curves=tuple(curve(seed) for seed in range(3))),
 )
+
+SHOW = ShowOptions(as_json=False, detail=Detail.NEWS, color="auto")
 
 
 @pytest.fixture(autouse=True)
@@ -138,12 +143,12 @@ def test_a_regression_keeps_its_status_where_nothing_can_be_written(
     slow = make_run(result("op/a", timings=(timing(2e-3), timing(2.02e-3), timing(2e-3))), RUN.cases[1])
     accepted = from_run(RUN, "accepted", machine_key(RUN))
     verdicts = judged(slow, judge(slow, accepted), "accepted", strict=False)
-    assert show_run(slow, verdicts, as_json=False, folder=folder / "gone") == 1
+    assert show_run(RunReport(slow, verdicts, folder=folder / "gone"), SHOW, written=True) == 1
     said = capsys.readouterr()
     assert "gone/findings.json: cannot be written: No such file or directory" in said.err
     assert said.out.rstrip().endswith("(exit status 1)")
     verdicts = judged(RUN, judge(RUN, accepted), "accepted", strict=False)
-    assert show_run(RUN, verdicts, as_json=False, folder=folder / "gone") == 2
+    assert show_run(RunReport(RUN, verdicts, folder=folder / "gone"), SHOW, written=True) == 2
     said = capsys.readouterr()
     assert "gone/findings.json: cannot be written" in said.err
     assert said.out.rstrip().endswith("(exit status 2)")  # the last line has the status that the command ends with
@@ -345,6 +350,22 @@ def test_strict_asks_for_more(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert "there is no baselines/ here; name it with --baselines" in capsys.readouterr().out
 
 
+def test_a_report_is_short_whole_or_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As is asked for with --all and --quiet; colours are there if they are forced."""
+    shown = {}
+    for option in ((), ("--all",), ("-q",), ("--color", "always")):
+        assert main(["check", "run", "--against", "run", *option]) == 0
+        shown[option] = capsys.readouterr().out
+    assert shown["-q",].count("\n") == 1
+    assert "verdict\n" in shown["--all",]
+    assert "verdict\n" not in shown[()]
+    assert shown[()].endswith(shown["-q",])
+    assert "\x1b[1m" in shown["--color", "always"]
+    assert "\x1b" not in shown[()]
+    assert main(["check", "run", "--all", "--json"]) == 2
+    assert "--json: not allowed with --all" in capsys.readouterr().err
+
+
 def test_a_run_of_another_machine_has_no_timing_verdict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "other").mkdir()
     store.save(make_run(*RUN.cases, threads=2), folder / "other")
@@ -385,7 +406,7 @@ def test_what_ends_a_run_has_its_status_and_costs_no_verdicts(folder: Path, caps
     ended = RUN.model_copy(update={"finished": False, "ended_by": "docker:x: is gone"})
     verdicts = judged(ended, judge(ended, accepted), "accepted", strict=False)
     error = NotMeasuredError("docker:x: is gone")
-    assert show_run(ended, verdicts, as_json=False, folder=folder / "run", error=error) == 3
+    assert show_run(RunReport(ended, verdicts, folder=folder / "run"), SHOW, written=True, error=error) == 3
     assert "(exit status 3)" in capsys.readouterr().out
     assert (folder / "run" / "report.md").exists()
     assert json.loads((folder / "run" / "findings.json").read_text())["status"] == 3

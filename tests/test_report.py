@@ -107,7 +107,11 @@ def test_a_log_gets_a_line_a_stage() -> None:
     with shown:
         for step in STEPS:
             listen(step)
-    assert [line.split(" (")[0] for line in stream.getvalue().splitlines()] == ["training", "timing, launch 1"]
+    assert [line.split(" (")[0] for line in stream.getvalue().splitlines()] == [
+        "starting",
+        "training",
+        "timing, launch 1",
+    ]
 
 
 def read_terminal(leader: int) -> bytes:

@@ -185,7 +185,7 @@ def test_a_comparison_is_no_run(tmp_path: Path) -> None:
         (tmp_path / side).mkdir()
         store.save(RUN, tmp_path / side)
     with pytest.raises(
-        InputError, match=r"is a comparison, which `bnsuite show` prints; its sides, .*, are .*/a and .*/b$"
+        InputError, match=r"is a comparison, which `bnsuite show` prints; name a run .* its sides, .*/a and .*/b\)$"
     ):
         store.load(tmp_path)
 

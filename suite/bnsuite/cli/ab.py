@@ -10,7 +10,8 @@ from bnsuite.cli.options import MeasuringOptions, ShowOptions
 
 @click.command(
     help="Compare two environments, interleaved: A is trusted, B is judged. Each is . (this interpreter), python:PATH, "
-    "torch==X.Y.Z or docker:IMAGE.",
+    "torch==X.Y.Z or docker:IMAGE. A timed case takes from half a minute to some minutes; -k chooses cases, --budget "
+    "limits the whole.",
     short_help="Compare two environments; B is judged by A.",
 )
 @click.argument("a", metavar="A")

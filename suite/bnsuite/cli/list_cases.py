@@ -11,7 +11,10 @@ from bnsuite.cli.output import say, screen
 from bnsuite.launch.plan import PLANS
 
 
-@click.command(help="List the cases.")
+@click.command(
+    help="List the cases of the full profile; a run measures those of quick unless told otherwise.",
+    short_help="List the cases.",
+)
 @click.option(
     "--profile", default="full", type=click.Choice(tuple(PLANS)), help="The cases of a profile (default: full)."
 )

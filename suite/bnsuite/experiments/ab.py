@@ -97,7 +97,8 @@ def _measured(
         notify=lambda text: notify(Remark(text)),
     ) as session:
         pair = session.prepare()
-        folder.clean()
+        if folder.clean():
+            notify(Remark(f"{folder.path}: replacing the results of an earlier run"))
         pair.begin()
         deadline = None if request.budget_s is None else monotonic() + request.budget_s
         launches = InterleavedLaunches(

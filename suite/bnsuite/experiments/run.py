@@ -62,7 +62,8 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
     ) as session:
         prepared = session.prepare()
         reference = request.reference(prepared.run)  # unusable baselines are found before the measuring
-        request.folder.clean()
+        if request.folder.clean():
+            notify(Remark(f"{request.folder.path}: replacing the results of an earlier run"))
         prepared.begin()
         try:
             _measure(prepared, reference)

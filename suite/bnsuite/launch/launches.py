@@ -29,6 +29,8 @@ class Launches:
         self._session = session
         self._outcomes = launch or (self._by_pytest if session.environment.has_pytest else self._by_worker)
         self._launches = 0
+        #: Why the cases of this launch are timed again; empty in the launches that were asked for.
+        self._again = ""
         self._lingered = False
 
     def time(self) -> Run:
@@ -50,7 +52,9 @@ class Launches:
         recorder, enough = prepared.recorder, prepared.options.launches
         with isolation.coordinator_apart(session.timed_cores, session.cores):
             for launch in range(enough + MAX_REPEATS):
+                self._again = ""
                 if launch >= enough:
+                    self._again = " again: disturbed before"
                     names = [name for name in names if recorder.undisturbed(name, confirms=confirms) < enough]
                     prepared.progress.expect(len(names))
                 alive = set(recorder.ids("timing"))
@@ -99,7 +103,7 @@ class Launches:
             recorder.add_timing(name, outcome.model_copy(update={"confirms": confirms}))
         if name not in measured:
             stage = "confirming" if confirms else "timing"
-            self._session.progress.advance(f"{stage}, launch {self._launches}", name)
+            self._session.progress.advance(f"{stage}{self._again}, launch {self._launches}", name)
         measured.add(name)
 
     def _warn_of_lingering(self, error: LingeringProcessError) -> None:

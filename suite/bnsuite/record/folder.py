@@ -113,15 +113,15 @@ class ResultsFolder:
         make_folder(path)
         return path, new
 
-    def clean(self) -> None:
+    def clean(self) -> bool:
         """Remove what an earlier run or comparison left here; what bnsuite did not write stays.
 
-        Does nothing where neither a run nor a comparison lies.
+        Returns False, and does nothing, where neither a run nor a comparison lies.
         """
         with contextlib.suppress(OSError):
             compared = self.is_comparison
             if not compared and not (self.path / RUN).exists():
-                return
+                return False
             for old in self._left(compared=compared):
                 if old.is_dir() and not old.is_symlink():
                     shutil.rmtree(old, ignore_errors=True)
@@ -130,6 +130,7 @@ class ResultsFolder:
             for name in (TRAININGS, PYTEST_BENCHMARK, FIGURES, LOG):
                 with contextlib.suppress(OSError):  # the user's own files may lie there too
                     (self.path / name).rmdir()
+        return True
 
     def _left(self, *, compared: bool) -> Iterator[Path]:
         for name in (RUN, TIMES, OLD_TIMES, FINDINGS, REPORT, *self._outputs):

@@ -49,8 +49,10 @@ def load(where: Path) -> Run:
         raise InputError(f"{where}: {NO_RUN}")
     path = where / RUN if where.is_dir() else where
     if where.is_dir() and not exists(path) and exists(where / SIDES[0] / RUN):
-        sides = f"its sides, which `claims` and `figures` take, are {where}/a and {where}/b"
-        raise InputError(f"{where}: is a comparison, which `bnsuite show` prints; {sides}")
+        raise InputError(
+            f"{where}: is a comparison, which `bnsuite show` prints; name a run (`claims` and `figures` also take its "
+            f"sides, {where}/a and {where}/b)"
+        )
     if not exists(path):
         raise InputError(f"{path}: {NO_RUN}")
     return parse(Run, read_text(path, "run"), path)

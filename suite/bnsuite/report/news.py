@@ -16,7 +16,7 @@ from bnsuite.report.judged import Report
 from bnsuite.report.reasons import sentence
 
 #: Causes by which all times of a machine have no baseline: it is new here.
-_NEW_MACHINE = frozenset({"no-folder", "no-timing", "no-timing-of-machine"})
+_NEW_MACHINE = frozenset({"no-timing", "no-timing-of-machine"})
 
 
 #: Reasons whose numbers differ from case to case: the words for several of them.

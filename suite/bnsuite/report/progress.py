@@ -32,18 +32,18 @@ class Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._stage, self._began = stream, "", monotonic()
+        self._print("starting")
 
     def __call__(self, step: Step) -> None:
         if step.stage == self._stage:
             return
         self._stage = step.stage
         passed = units.duration(monotonic() - self._began)
+        self._print(f"{text.one_line(step.stage)} ({step.done - 1} of {step.total} done, {passed})")
+
+    def _print(self, line: str) -> None:
         with contextlib.suppress(OSError):  # the reader has left; the run goes on
-            print(
-                f"{text.one_line(step.stage)} ({step.done - 1} of {step.total} done, {passed})",
-                file=self._stream,
-                flush=True,
-            )
+            print(line, file=self._stream, flush=True)
 
 
 class LiveBar:
