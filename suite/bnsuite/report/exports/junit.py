@@ -5,7 +5,7 @@ There is no standard. The dialect here is that of Jenkins' ``junit-10.xsd``, wit
 GitLab finds the numbers. A case has no properties, which neither schema allows. A suite is a gate; a test is a case
 judged by it.
 
-JUnit has four states. INCONCLUSIVE is a skipped test that says so in its type and message, or with `strict` a failure.
+JUnit has four states. INCONCLUSIVE is a skipped test whose message says so, or with ``--strict`` a failure.
 """
 
 from __future__ import annotations
@@ -23,23 +23,28 @@ from bnsuite.report.exports.subject import Subject
 from bnsuite.report.judged import Report
 from bnsuite.report.reasons import words
 
+States = dict[Verdict, tuple[str, str | None]]
+
 #: GitLab reads no file of 30 MB.
 MOST_BYTES = 25_000_000
-#: An element's name and its type, by verdict; PASS and IMPROVED have none.
-_STATES = {
+#: The element of each verdict, and its type; PASS and IMPROVED have none. A skipped test has no type in windyroad's
+#: schema: its message begins with the verdict, as all do.
+_STATES: States = {
     Verdict.REGRESSED: ("failure", "Regression"),
     Verdict.FAILED: ("error", "FAILED"),
     Verdict.INVALID: ("error", "INVALID"),
     Verdict.MISSING: ("error", "MISSING"),
-    Verdict.INCONCLUSIVE: ("skipped", "INCONCLUSIVE"),
-    Verdict.NO_BASELINE: ("skipped", "NO_BASELINE"),
-    Verdict.SKIPPED: ("skipped", "SKIPPED"),
+    Verdict.INCONCLUSIVE: ("skipped", None),
+    Verdict.NO_BASELINE: ("skipped", None),
+    Verdict.SKIPPED: ("skipped", None),
 }
-_STRICT = {**_STATES, Verdict.INCONCLUSIVE: ("failure", "INCONCLUSIVE")}
+_STRICT: States = {**_STATES, Verdict.INCONCLUSIVE: ("failure", "INCONCLUSIVE")}
+#: The name of the test that fails for the run as a whole.
+_FINISHED = "finished"
+#: Bytes of white space that the layout adds to a case, at most.
+_INDENT = 32
 #: Begins a link to a file in GitLab.
 _ATTACHMENT = "[[ATTACHMENT|"
-
-States = dict[Verdict, tuple[str, str]]
 
 
 def render(report: Report) -> str:
@@ -54,8 +59,11 @@ def render_strict(report: Report) -> str:
 
 def _render(subject: Subject, states: States) -> str:
     shown, left_out = _cases(subject, states)
+    suites = list(shown.items())
+    if not (subject.run.finished and subject.findings):
+        suites.insert(0, ("run", [_unfinished(subject)]))
     root = ET.Element("testsuites")
-    for number, (gate, cases) in enumerate(shown.items()):
+    for number, (gate, cases) in enumerate(suites):
         root.append(_suite(subject, gate, number, cases, left_out if number == 0 else 0))
     ET.indent(root, space=" ")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
@@ -65,9 +73,8 @@ def _cases(subject: Subject, states: States) -> tuple[dict[str, list[ET.Element]
     """Returns the cases by gate, the worst first, as many as fit; and how many do not."""
     measured = {one.case: one for one in numbers.measured(subject)}
     elapsed = numbers.elapsed_s(subject)
-    shown: dict[str, list[ET.Element]] = {"run": _unfinished(subject)} if not _complete(subject) else {}
-    shown.update((gate, []) for gate in subject.gates)
-    names: set[str] = set()
+    shown: dict[str, list[ET.Element]] = {gate: [] for gate in subject.gates}
+    names = {_FINISHED}
     room = MOST_BYTES
     for done, finding in enumerate(subject.findings):
         element = ET.Element("testcase", _identity(finding, names))
@@ -75,27 +82,24 @@ def _cases(subject: Subject, states: States) -> tuple[dict[str, list[ET.Element]
         if finding.verdict in states:
             kind, type_name = states[finding.verdict]
             message = _plain(f"{finding.verdict.value}: {words(finding)}")
-            state = ET.SubElement(element, kind, {"type": type_name, "message": message})
+            kind_of = {"type": type_name} if type_name is not None else {}
+            state = ET.SubElement(element, kind, {**kind_of, "message": message})
             state.text = f"{message}\n{_plain(command(subject, finding))}"
         if lines := list(_numbers(finding, measured.get(finding.case))):
             ET.SubElement(element, "system-out").text = "\n".join(lines)
-        room -= len(ET.tostring(element, encoding="utf-8")) + 32
+        room -= len(ET.tostring(element, encoding="utf-8")) + _INDENT
         if room < 0:
             return shown, len(subject.findings) - done
         shown[finding.gate].append(element)
     return shown, 0
 
 
-def _complete(subject: Subject) -> bool:
-    return subject.run.finished and bool(subject.findings)
-
-
-def _unfinished(subject: Subject) -> list[ET.Element]:
-    """Returns the one case of a run that ended early or judged nothing: its other tests may all have passed."""
-    element = ET.Element("testcase", {"name": "finished", "classname": "bnsuite.run", "time": "0.000"})
+def _unfinished(subject: Subject) -> ET.Element:
+    """Returns the test that fails where a run ended early or judged nothing: its other tests may all have passed."""
+    element = ET.Element("testcase", {"name": _FINISHED, "classname": "bnsuite.run", "time": "0.000"})
     message = _plain(subject.sentence)
     ET.SubElement(element, "error", {"type": "NotMeasured", "message": message}).text = message
-    return [element]
+    return element
 
 
 def _identity(finding: Finding, names: set[str]) -> dict[str, str]:
