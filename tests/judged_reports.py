@@ -63,6 +63,7 @@ def every_verdict() -> RunReport:
 def compared() -> ComparisonReport:
     """Returns a comparison with a slowdown and an improvement, of environments that differ."""
     a = make_run(*(result(name, timings=(timing(1e-3),)) for name in ("op/slow", "op/fast")))
+    a = a.model_copy(update={"options": a.options.model_copy(update={"timeout_s": 300.0})})
     packages = {"packages": {"torch": "2.15.0"}}
     b = a.model_copy(update={"environment": a.environment.model_copy(update=packages)})
     findings = [

@@ -32,7 +32,7 @@ def test_each_finding_is_a_line() -> None:
         "peak_bytes": "",
         "reason_code": "text",
         "reason": "a reason",
-        "command": "bnsuite --device cpu --profile quick -k op/regressed",
+        "command": "bnsuite --device cpu --profile quick --timeout 60 -k op/regressed",
     }
     assert found[0]["peak_bytes"] == str(1 << 20)
     assert rows(empty()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,8 @@ def test_what_is_not_pass_is_a_table_with_the_worst_first(render: Callable[[Repo
         ["<code>op/regressed</code>", "+25.0 % (+24.0 % to +26.0 %)"],
     ]
     assert found[-1][3:5] == ["-20.0 % (-21.0 % to -19.0 %)", "a reason"]
-    assert found[1][5] == "<code>bnsuite --device cpu --profile quick -k op/regressed</code>"
-    assert "--profile full -k train/w/bn/x" in found[5][5]
+    assert found[1][5] == "<code>bnsuite --device cpu --profile quick --timeout 60 -k op/regressed</code>"
+    assert "--profile full --timeout 60 -k train/w/bn/x" in found[5][5]
 
 
 @PAGES
@@ -73,6 +74,14 @@ def test_a_comparison_says_what_differs(render: Callable[[Report], str]) -> None
         "<code>bnsuite ab torch==2.14.1 docker:trainer:new --device cpu --profile quick -k op/slow --seed 7</code>"
         in page
     )
+
+
+def test_another_layer_differs() -> None:
+    """Two sides in one environment differ in what stands in for torch's batch norm."""
+    report = compared()
+    options = report.b.options.model_copy(update={"implementation": "mine.py:Layer"})
+    page = comment.render(replace(report, b=report.a.model_copy(update={"options": options})))
+    assert "**What differs:**\n\n- batch norm torch's own → mine.py:Layer\n" in page
 
 
 @PAGES

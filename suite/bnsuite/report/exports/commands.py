@@ -10,6 +10,9 @@ from bnsuite.record import select
 from bnsuite.report import text
 from bnsuite.report.exports.subject import Subject
 
+#: What the command line takes where nothing is said (a test compares them).
+DEFAULT_THREADS, DEFAULT_TIMEOUT_S = 1, 300.0
+
 
 def command(subject: Subject, finding: Finding) -> str:
     """Returns the command, in one line; nothing in it is more than a word to a shell."""
@@ -28,7 +31,8 @@ def _settings(subject: Subject, finding: Finding) -> list[str]:
     asked, run = subject.run.options, subject.run
     more_seeds = finding.gate == "convergence" and finding.verdict is Verdict.INCONCLUSIVE
     words = ["--device", run.device, "--profile", "full" if more_seeds else asked.profile]
-    words += [] if asked.threads == 1 else ["--threads", str(asked.threads)]
+    words += [] if asked.threads == DEFAULT_THREADS else ["--threads", str(asked.threads)]
+    words += [] if asked.timeout_s == DEFAULT_TIMEOUT_S else ["--timeout", f"{asked.timeout_s:g}"]
     if asked.implementation is not None:
         words += ["--impl" if subject.times is None else "--impl-b", asked.implementation]
     if subject.times is None and asked.environment != ".":

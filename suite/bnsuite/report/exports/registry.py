@@ -50,7 +50,12 @@ EXPORTS = (
     Export("comment", "comment.md", "a comment on a pull request", comment.render),
     Export("openmetrics", "bnsuite.prom", "Prometheus: node_exporter's textfile collector", openmetrics.render),
     Export("bmf", "bmf.json", "Bencher", bmf.render),
-    Export("github-action-benchmark", "github-action-benchmark.json", "that action", github_action_benchmark.render),
+    Export(
+        "github-action-benchmark",
+        "github-action-benchmark.json",
+        "the action of that name",
+        github_action_benchmark.render,
+    ),
     Export("pytorch-hud", "pytorch-hud.json", "PyTorch's HUD, records of v3", pytorch_hud.render),
     Export("ctrf", "ctrf.json", "Common Test Report Format", ctrf.render),
     Export("csv", "findings.csv", "spreadsheets and data frames", findings_csv.render),

@@ -43,8 +43,10 @@ class Subject:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """Returns one finding per case and gate, the most important first: worst verdict, then largest change."""
-        ordered = sorted(self.judgement.findings, key=_importance)
-        return tuple({(one.case, one.gate): one for one in reversed(ordered)}.values())[::-1]
+        found: dict[tuple[str, str], Finding] = {}
+        for one in sorted(self.judgement.findings, key=_importance):
+            found.setdefault((one.case, one.gate), one)
+        return tuple(found.values())
 
     @cached_property
     def results(self) -> dict[str, CaseResult]:
@@ -74,10 +76,12 @@ class Subject:
 
     @property
     def differences(self) -> list[str] | None:
-        """Returns what differs between the two environments of a comparison; None for a run."""
+        """Returns what differs between the two sides of a comparison; None for a run."""
         if self.trusted is None:
             return None
-        return list(comparison.differences(self.trusted.environment, self.run.environment))
+        a, b = (one.options.implementation or "torch's own" for one in (self.trusted, self.run))
+        layer = [] if a == b else [f"batch norm {a} → {b}"]
+        return [*layer, *comparison.differences(self.trusted.environment, self.run.environment)]
 
     @property
     def started(self) -> datetime | None:
