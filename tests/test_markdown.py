@@ -32,7 +32,7 @@ def test_it_has_the_news_the_totals_the_table_and_the_last_line() -> None:
         "# bnsuite\n",
         "- bnsuite 0.1.0 · quick · cpu",
         "- **REGRESSED** timing, op/a: +25.0 %: slower by 25%",
-        "  - `bnsuite --device cpu -k op/a`",
+        "  - `bnsuite --device cpu --timeout 60 -k op/a`",
         "- layers: times of 1 of 2 within the margin",
         "| op/a ",
         "(exit status 1)**",

@@ -148,9 +148,9 @@ def test_a_command_is_one_that_the_parser_takes(found: Finding, verb: str, tmp_p
 def test_many_cases_are_named_by_what_they_have_in_common() -> None:
     """Up to three by name; more by the beginning of their ids; else by what was selected."""
     judged = report()
-    assert commands.repeat(judged, IDS[:2]).endswith("-k 'op/a or op/b'")
-    assert commands.repeat(judged, IDS).endswith("-k '^op/'")
-    assert commands.repeat(judged, [*IDS, "train/w/bn/x"]) == "bnsuite --device cpu"
+    assert commands.measure(judged, IDS[:2]).endswith("-k 'op/a or op/b'")
+    assert commands.measure(judged, IDS).endswith("-k '^op/'")
+    assert commands.measure(judged, [*IDS, "train/w/bn/x"]) == "bnsuite --device cpu --timeout 60"
 
 
 def test_a_comparison_is_repeated_as_it_was_made() -> None:
@@ -158,7 +158,9 @@ def test_a_comparison_is_repeated_as_it_was_made() -> None:
     options = RUN.options.model_copy(update={"implementation": "my kernel.py:Layer"})
     b = RUN.model_copy(update={"options": options})
     judged = ComparisonReport(RUN, b, TIMES, report().judgement)
-    command = commands.repeat(judged, ["op/a"])
-    assert command == "bnsuite ab torch==2.13.0 . --device cpu --impl-b 'my kernel.py:Layer' -k op/a"
+    command = commands.measure(judged, ["op/a"])
+    assert (
+        command == "bnsuite ab torch==2.13.0 . --device cpu --timeout 60 --impl-b 'my kernel.py:Layer' --seed 0 -k op/a"
+    )
     assert parsed(command) == "ab"
     assert commands.settle(judged, finding("op/a", Verdict.SKIPPED), ["op/a"]) is None

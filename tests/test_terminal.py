@@ -45,7 +45,11 @@ def test_the_news_come_first_and_the_last_line_last() -> None:
     lines = terminal.render(REPORT, Screen()).splitlines()
     assert lines[0].startswith("bnsuite 0.1.0 · quick · cpu · torch 2.14.1")
     assert lines[1:4] == ["against baselines/", "results in results/x", ""]
-    assert lines[4:7] == ["REGRESSED timing, op/a", "    +25.0 %: slower by 25%", "    bnsuite --device cpu -k op/a"]
+    assert lines[4:7] == [
+        "REGRESSED timing, op/a",
+        "    +25.0 %: slower by 25%",
+        "    bnsuite --device cpu --timeout 60 -k op/a",
+    ]
     assert "numerics  all 1 check passed" in lines
     assert lines[-1].endswith("(exit status 1)")
 

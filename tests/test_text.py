@@ -18,7 +18,20 @@ from bnsuite.report import progress, table, terminal
 from bnsuite.report.detail import Detail
 from bnsuite.report.judged import ComparisonReport, RunReport
 from bnsuite.report.screen import Screen
-from bnsuite.report.text import clipped, listed, markdown, one_line
+from bnsuite.report.text import (
+    clipped,
+    code,
+    github,
+    github_code,
+    label,
+    listed,
+    markdown,
+    one_line,
+    spreadsheet,
+    workflow_data,
+    workflow_property,
+    xml,
+)
 from conftest import make_run, result, timing
 
 ESCAPES = "\x1b]0;pwned\x07\x1b[31mred <b>html</b>"
@@ -39,6 +52,42 @@ def test_markdown_shows_what_was_said() -> None:
     assert markdown("<b>&") == "&lt;b&gt;&amp;"
     assert markdown("**x** [y](z) `c` a|b ~~d~~") == r"\*\*x\*\* \[y\](z) \`c\` a\|b \~\~d\~\~"
     assert markdown("_em_ op/batch_norm1d/fwd-train") == r"\_em\_ op/batch_norm1d/fwd-train"
+
+
+def test_github_links_nothing() -> None:
+    """A space without width undoes mentions, references, addresses and formulas; in code they are none."""
+    assert github("@me #12 GH-3 http://x www.x $y$ a@b #x").replace("&#8203;", "|") == (
+        "@|me #|12 GH|-3 http:|//x www|.x &#36;y&#36; a@|b #x"
+    )
+    assert github_code("a --b 'c*d' http://x") == r"<code>a --b 'c\*d' http&#58;//x</code>"
+
+
+def test_a_workflow_command_ends_at_its_line_alone() -> None:
+    """Its properties also end at colons and commas."""
+    assert workflow_data("100 %\r\n::x,") == "100 %25%0D%0A::x,"
+    assert workflow_property("a::b,c%\n") == "a%3A%3Ab%2Cc%25%0A"
+
+
+def test_a_label_is_one_string() -> None:
+    assert label('a"b\\c\nd') == r'"a\"b\\c d"'
+
+
+def test_xml_has_no_letters_that_it_can_not_hold() -> None:
+    assert xml("a\x00\x0b\ud800\ufffe\U0001f600\tb\n") == "a\U0001f600\tb\n"
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@sum(A1)", "＝1"])
+def test_a_spreadsheet_gets_no_formula(cell: str) -> None:
+    """Also one that begins with space, which is dropped."""
+    assert spreadsheet(cell) == f"'{cell}"
+    assert spreadsheet(f" \t{cell}") == f"'{cell}"
+    assert spreadsheet(f"a{cell}") == f"a{cell}"
+
+
+def test_code_ends_where_it_should() -> None:
+    """Its fence is longer than any run of backticks in it."""
+    assert code("a -k 'b*c'") == "`a -k 'b*c'`"
+    assert code("a `b`") == "`` a `b` ``"
 
 
 def test_what_is_long_says_how_long() -> None:

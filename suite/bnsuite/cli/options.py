@@ -22,6 +22,8 @@ from bnsuite.report.detail import Detail
 F = TypeVar("F", bound=Callable[..., Any])
 
 CASES_VARIABLE = "BNSUITE_CASES"
+#: The file that GitHub shows as the summary of a step of a job.
+SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 #: The folder of baselines, where none is named.
 BASELINES = Path("baselines")
 
@@ -203,6 +205,12 @@ run_argument = click.argument("run", type=PATH, envvar="BNSUITE_OUT", default=LA
 def last_run() -> Path:
     """The folder of the last run, if it went where runs go by themselves."""
     return Path(os.environ.get("BNSUITE_OUT") or LATEST)
+
+
+def step_summary() -> Path | None:
+    """The file of a GitHub step's summary, if this is one."""
+    named = os.environ.get(SUMMARY_VARIABLE)
+    return Path(named) if named else None
 
 
 def on_command_line(context: click.Context, name: str) -> bool:

@@ -54,6 +54,19 @@ def write_together(files: Mapping[Path, str], option: str = OUT) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add `text` to the end of `path`, a file that others write into as well, on a line of its own."""
+    try:
+        with path.open("ab+") as file:
+            empty = file.tell() == 0
+            if not empty:
+                file.seek(-1, os.SEEK_END)
+            broken = not empty and file.read(1) != b"\n"
+            file.write(("\n" if broken else "").encode() + text.encode())
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written: {error.strerror}; make it writable for this user") from error
+
+
 def make_folder(path: Path, option: str = OUT) -> None:
     """Make sure that `path` is a folder that can be written to."""
     try:

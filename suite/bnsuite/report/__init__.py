@@ -1,1 +1,4 @@
-"""Findings as text; the only place that words reasons and scales units. Only ``writers`` writes files."""
+"""Findings as text; the only place that words reasons and scales units.
+
+Only ``writers`` and ``exports.files`` write files.
+"""

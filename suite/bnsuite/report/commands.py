@@ -1,99 +1,83 @@
-"""Commands that measure a case again, settle a verdict or accept a run, as a user pastes them into a shell."""
+"""The command beside a verdict: it measures the cases again, settles the verdict, or accepts the run."""
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
 from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import Finding, Verdict
-from bnsuite.record.schema import Run, RunOptions
 from bnsuite.record.select import BEGINNING, expression
+from bnsuite.report import repeat
 from bnsuite.report.judged import ComparisonReport, Report
 
-#: A selection names so many cases at most; more are selected by what they have in common.
+#: A command names so many cases at most; more are selected by what they have in common.
 MAX_NAMED = 3
 
 
-def repeat(report: Report, cases: Sequence[str], *, full: bool = False) -> str:
+def of_finding(report: Report, finding: Finding) -> str | None:
+    """Returns the command that settles a finding, or else measures its case again; None where there is none."""
+    return settle(report, finding, [finding.case]) or measure(report, [finding.case])
+
+
+def measure(report: Report, cases: Sequence[str], *, full: bool = False) -> str | None:
     """Returns the command that measures `cases` again as they were measured; with all launches and seeds if `full`."""
+    profile = "full" if full else None
     if isinstance(report, ComparisonReport):
-        return _comparison(report, cases, full=full)
-    run = report.run
-    words = ["bnsuite", *_options(run, full=full)]
-    if run.options.environment != ".":
-        words += ["--environment", run.options.environment]
-    if run.options.implementation is not None:
-        words += ["--impl", run.options.implementation]
-    return shlex.join([*words, *_selection(cases, run.options.select)])
+        select = _selection(cases, report.b.options.select)
+        return repeat.compare_again(report.b, report.times, cases, profile=profile, select=select, seed=not full)
+    return repeat.run_again(report.run, cases, profile=profile, select=_selection(cases, report.run.options.select))
 
 
 def settle(report: Report, finding: Finding, cases: Sequence[str]) -> str | None:
-    """Returns the command that settles a finding or shows more of it; None where no command does."""
+    """Returns the command that settles a finding of `cases` or shows more of it; None where no command does."""
     code, data = finding.reason.code, finding.reason.data
     if finding.verdict is Verdict.NO_BASELINE:
         acceptable = code is ReasonCode.OTHER_VERSION or bool(data.get("acceptable"))
         return accept(report) if acceptable else None
     if finding.verdict is Verdict.IMPROVED:
-        return accept(report) if not isinstance(report, ComparisonReport) else None
+        return accept(report)
     if finding.verdict in {Verdict.SKIPPED, Verdict.MISSING, Verdict.PASS}:
         return None
-    if isinstance(advice := data.get("confirm"), dict) and len(cases) <= MAX_NAMED:
-        return _confirming(report, advice, cases)
-    return repeat(report, cases, full=finding.verdict is Verdict.INCONCLUSIVE)
+    if isinstance(advice := data.get("confirm"), dict):
+        return _confirm(report, advice, cases)
+    return measure(report, cases, full=finding.verdict is Verdict.INCONCLUSIVE)
 
 
 def accept(report: Report) -> str | None:
     """Returns the command that makes a run the baseline; None for a comparison, whose times are interleaved."""
-    if isinstance(report, ComparisonReport):
+    if isinstance(report, ComparisonReport) or report.run.options.implementation is not None:
         return None
-    return shlex.join(["bnsuite", "accept", *([str(report.folder)] if report.folder else [])])
+    folder = os.fspath(report.folder) if report.folder is not None else ""
+    if not folder.isprintable() or folder.startswith("-"):
+        return None
+    return shlex.join(["bnsuite", "accept", *([folder] if folder else [])])
 
 
-def _confirming(report: Report, advice: dict[str, Any], cases: Sequence[str]) -> str:
+def _confirm(report: Report, advice: dict[str, object], cases: Sequence[str]) -> str | None:
     """Returns the comparison of the baseline's environment, or of torch's own layer, with what was measured."""
     run = report.b if isinstance(report, ComparisonReport) else report.run
-    implementation = advice.get("implementation")
-    a = "." if implementation is not None else str(advice.get("environment") or "A")
-    words = ["bnsuite", "ab", a, run.options.environment, *_options(run, full=False)]
-    if implementation is not None:
-        words += ["--impl-b", str(implementation)]
-    return shlex.join([*words, *_selection(cases, run.options.select)])
+    implementation, environment = advice.get("implementation"), advice.get("environment")
+    select = _selection(cases, run.options.select)
+    settings = repeat.settings(run)
+    if isinstance(implementation, str):
+        return repeat.compare(".", ".", [*settings, "--impl-b", implementation], cases, select)
+    if not isinstance(environment, str):
+        return repeat.run_again(run, cases, "--confirm", select=select)
+    return repeat.compare(environment, run.options.environment, settings, cases, select)
 
 
-def _comparison(report: ComparisonReport, cases: Sequence[str], *, full: bool) -> str:
-    run = report.b
-    words = ["bnsuite", "ab", report.times.a, report.times.b, *_options(run, full=full)]
-    if run.options.implementation is not None:
-        words += ["--impl-b", run.options.implementation]
-    for name, amount in report.times.injected.items():
-        words += ["--inject", f"{'holds' if name == 'bytes_held' else name}={amount:g}"]
-    return shlex.join([*words, *_selection(cases, run.options.select)])
+def _selection(cases: Sequence[str], select: str | None) -> str | None:
+    """Returns an expression for `cases`: the names of a few; of many what was selected, or how all of them begin.
 
-
-def _options(run: Run, *, full: bool) -> list[str]:
-    options: RunOptions = run.options
-    words = ["--device", run.device]
-    profile = "full" if full else options.profile
-    if profile != "quick":
-        words += ["--profile", profile]
-    if options.threads != 1:
-        words += ["--threads", str(options.threads)]
-    for file in options.cases:
-        words += ["--cases", file]
-    return words
-
-
-def _selection(cases: Sequence[str], select: str | None) -> list[str]:
-    """Returns ``-k`` and an expression for a few cases; for many the run's own selection, or their common beginning."""
+    None where a few have to be named and can't be.
+    """
     names = sorted(set(cases))
-    if len(names) <= MAX_NAMED and (named := expression(names)) is not None:
-        return ["-k", named]
-    common = names[0] if names else ""
-    while not all(name.startswith(common) for name in names):
-        common = common.rstrip("/").rpartition("/")[0]
-        common = f"{common}/" if common else ""
-    if common:
-        return ["-k", f"{BEGINNING}{common}"]
-    return ["-k", select] if select else []
+    if len(names) <= MAX_NAMED:
+        return expression(names)
+    common = [parts[0] for parts in zip(*(name.split("/") for name in names), strict=False) if len(set(parts)) == 1]
+    beginning = "/".join(common)
+    if beginning and all(name.startswith(f"{beginning}/") for name in names):
+        return f"{BEGINNING}{beginning}/"
+    return select or ""

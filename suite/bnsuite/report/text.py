@@ -1,4 +1,4 @@
-"""Text from measured processes made harmless: one line, printable, of bounded length, and escaped for Markdown.
+"""Text from measured processes made harmless: one line, printable, of bounded length, and escaped for its format.
 
 Reasons, names of environments, versions and ids may hold anything that a measured process or a file says. Everything
 that is printed or written goes through here.
@@ -19,6 +19,12 @@ MAX_ITEMS = 12
 
 #: What Markdown acts on wherever it stands; an underscore acts at the edge of a word alone.
 _MARKUP = re.compile(r"([\\`*\[\]|~])|(?<!\w)(_)|(_)(?!\w)")
+#: What GitHub makes a mention, a reference or a link of; a space without width between the two parts undoes it.
+_LINKS = re.compile(r"(@)(?=\w)|(#)(?=\d)|\b(GH)(?=-\d)|(:)(?=//)|\b(www)(?=\.)", re.IGNORECASE)
+#: Letters that XML 1.0 has not.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: What makes a spreadsheet run a cell, also in its wide forms.
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def one_line(text: str) -> str:
@@ -57,3 +63,42 @@ def code(text: str) -> str:
     fence = "`" * (longest + 1)
     space = " " if line.startswith("`") or line.endswith("`") else ""
     return f"{fence}{space}{line}{space}{fence}"
+
+
+def github(text: str) -> str:
+    """Returns one line for Markdown on GitHub: besides, nothing in it mentions, refers to or links anything."""
+    unlinked = _LINKS.sub(lambda found: f"{found[0]}&#8203;", markdown(text))
+    return unlinked.replace("$", "&#36;")  # would begin a formula
+
+
+def github_code(text: str) -> str:
+    """Returns one line as code, for Markdown on GitHub; copied from the page it is the text, letter by letter."""
+    shown = markdown(text).replace("$", "&#36;").replace("://", "&#58;//")
+    return f"<code>{shown}</code>"
+
+
+def workflow_data(text: str) -> str:
+    """Returns text for the message of a GitHub workflow command; it may have several lines."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def workflow_property(text: str) -> str:
+    """Returns text for a property of a GitHub workflow command, such as its title."""
+    return workflow_data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def xml(text: str) -> str:
+    """Returns text without the letters that XML has not; markup in it is the writer's to escape."""
+    return _NOT_XML.sub("", text)
+
+
+def label(text: str) -> str:
+    """Returns one line as the value of a label in Prometheus' text formats, in quotes."""
+    escaped = one_line(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def spreadsheet(text: str) -> str:
+    """Returns one line for a cell of a spreadsheet, which runs no formula of it."""
+    line = one_line(text)
+    return f"'{line}" if line.startswith(_FORMULA) else line

@@ -13,6 +13,7 @@ from bnsuite.record.errors import InputError, WriteError
 from bnsuite.record.files import write_atomically
 from bnsuite.record.folder import FINDINGS, REPORT
 from bnsuite.report import findings_json, markdown
+from bnsuite.report.exports import registry
 from bnsuite.report.judged import Report
 
 Writer = Callable[[Report], str]
@@ -25,8 +26,8 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-#: The names of all files that reports write, for whoever cleans a folder.
-OUTPUTS = tuple(WRITERS)
+#: The names of all files that reports and exports write, for whoever cleans a folder.
+OUTPUTS = (*WRITERS, *registry.FILES)
 
 
 def write(report: Report, folder: Path) -> list[InputError]:

@@ -1,0 +1,20 @@
+"""The summary of a GitHub job."""
+
+from __future__ import annotations
+
+from bnsuite.report.exports import page
+from bnsuite.report.exports.subject import Subject
+from bnsuite.report.judged import Report
+
+#: GitHub takes 1 MiB per step, and of a longer file nothing at all.
+MOST_BYTES = 900 << 10
+
+
+def render(report: Report) -> str:
+    """Returns the summary, of at most `MOST_BYTES`."""
+    return render_within(report, MOST_BYTES)
+
+
+def render_within(report: Report, most_bytes: int) -> str:
+    """Returns a summary of at most so many bytes."""
+    return page.render(Subject.of(report), most_bytes)
