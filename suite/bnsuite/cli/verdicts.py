@@ -16,6 +16,7 @@ from bnsuite.report.judged import ComparisonReport, RunReport
 
 if TYPE_CHECKING:
     from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
+    from bnsuite.record.host import HostReport
     from bnsuite.record.interleaved import InterleavedTimes
     from bnsuite.record.reference import Reference
     from bnsuite.record.schema import Run
@@ -47,8 +48,21 @@ def show_run(
         judgement = judgement.model_copy(update={"status": ExitStatus(status_of(error)[0])})
     unwritten: InputError | None = error if isinstance(error, WriteError) else None
     if folder is not None and unwritten is None:
-        unwritten = next(iter(writers.write(RunReport(run, judgement, _claims(run, folder)), folder)), None)
+        unwritten = next(
+            iter(writers.write(RunReport(run, judgement, _claims(run, folder), _host(folder)), folder)), None
+        )
     return _show(judgement, unwritten, lambda one: table.terminal(run, list(one.findings), one.status), as_json=as_json)
+
+
+def _host(folder: Path) -> HostReport | None:
+    """The host before the measuring, for the report; a damaged file spoils no verdict."""
+    from bnsuite.record import host
+
+    try:
+        return host.load(folder)
+    except InputError as error:
+        remark(str(error))
+        return None
 
 
 def _claims(run: Run, folder: Path) -> tuple[str, ...]:
@@ -103,13 +117,16 @@ def comparison_made(
 
     Returns it with the reason why the folder lacks some of them, if it does. A log has its stages with `stages` alone.
     """
+    from bnsuite import doctor
     from bnsuite.experiments.ab import compare
 
     with request.folder.claimed() as folder:
+        options = request.options[1]
+        host = doctor.taken(doctor.DoctorRequest(options.device, options.threads, folder.path))
         with progress(stages=stages) as notify:
-            result = compare(replace(request, folder=folder), notify)
+            result = compare(replace(request, folder=folder, host=host), notify)
         judgement = judged(result.b, result.findings, result.times.a, strict=strict)
-        report = ComparisonReport(result.a, result.b, result.times, judgement)
+        report = ComparisonReport(result.a, result.b, result.times, judgement, host)
         unwritten = next(iter(writers.write(report, folder.path)), None)
     for warning in result.warnings:
         remark(warning)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from bnsuite.judge import comparison
 from bnsuite.judge.verdict import Judgement, exit_status
-from bnsuite.record import interleaved, pins, store
+from bnsuite.record import host, interleaved, pins, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, read_text
 from bnsuite.record.folder import FINDINGS, SIDES, ResultsFolder
+from bnsuite.record.host import HostReport
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import Run
 
@@ -23,6 +24,8 @@ class RunReport:
     judgement: Judgement
     #: Sections that others add to a report for people, as Markdown.
     sections: tuple[str, ...] = ()
+    #: The host before the measuring, if it was looked at.
+    host: HostReport | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class ComparisonReport:
     b: Run
     times: InterleavedTimes
     judgement: Judgement
+    #: The host before the measuring, if it was looked at.
+    host: HostReport | None = None
 
 
 Report = RunReport | ComparisonReport
@@ -54,7 +59,7 @@ def _run(where: Path, folder: ResultsFolder) -> RunReport:
     if verdicts is None:
         path = folder.path / FINDINGS
         raise InputError(f"{path}: there are no verdicts yet; `bnsuite check {where}` prints them")
-    return RunReport(run, verdicts)
+    return RunReport(run, verdicts, host=host.load(folder.path))
 
 
 def _comparison(folder: ResultsFolder, baselines: Path) -> ComparisonReport:
@@ -65,7 +70,7 @@ def _comparison(folder: ResultsFolder, baselines: Path) -> ComparisonReport:
         findings = comparison.judge(a, b, times, pins.read(baselines))
         status = exit_status(findings, finished=b.finished, strict=False)
         verdicts = Judgement(schema=Judgement.SCHEMA, reference=times.a, status=status, findings=tuple(findings))
-    return ComparisonReport(a, b, times, verdicts)
+    return ComparisonReport(a, b, times, verdicts, host.load(folder.path))
 
 
 def _verdicts(folder: ResultsFolder) -> Judgement | None:

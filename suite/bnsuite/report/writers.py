@@ -12,7 +12,7 @@ from pathlib import Path
 from bnsuite.record.errors import InputError, WriteError
 from bnsuite.record.files import write_atomically
 from bnsuite.record.folder import FINDINGS, REPORT
-from bnsuite.report import comparison, findings_json, table
+from bnsuite.report import comparison, doctor, findings_json, table
 from bnsuite.report.judged import ComparisonReport, Report
 
 Writer = Callable[[Report], str]
@@ -21,9 +21,11 @@ Writer = Callable[[Report], str]
 def _markdown(report: Report) -> str:
     judgement = report.judgement
     findings = list(judgement.findings)
+    host = doctor.markdown(report.host)
     if isinstance(report, ComparisonReport):
-        return comparison.markdown(report.a, report.b, report.times, findings, judgement.status)
-    return "\n".join([table.markdown(report.run, findings, judgement.status), *report.sections])
+        text = comparison.markdown(report.a, report.b, report.times, findings, judgement.status)
+        return "\n".join([text, *host])
+    return "\n".join([table.markdown(report.run, findings, judgement.status), *host, *report.sections])
 
 
 #: By the name of the file.
