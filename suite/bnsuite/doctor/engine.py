@@ -48,8 +48,10 @@ def docker_engine(facts: ContainerFacts) -> Result:
 
 def container_gpu(facts: ContainerFacts) -> Result:
     """The engine needs the toolkit's runtime, or descriptions of the devices, to give a container the GPUs."""
-    if facts.engine is None or not has_gpu(facts.host, facts.request):
-        return not_applicable("no-engine" if facts.engine is None else "no-gpu")
+    if not has_gpu(facts.host, facts.request):
+        return not_applicable("no-gpu")
+    if facts.engine is None:
+        return not_applicable("no-engine")
     host = facts.host
     specs = {
         path: text

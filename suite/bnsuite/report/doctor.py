@@ -307,7 +307,7 @@ _ABSENT = {
     "no-gpu": "no NVIDIA GPU here, and none asked for",
     "no-driver": "needs a GPU that answers",
     "not-told": "the driver does not say",
-    "no-engine": "no sign of a Docker engine",
+    "no-engine": "no Docker engine to ask",
     "no-limit": "no limit is set",
     "no-swap": "no swap space",
     "no-siblings": "the kernel names no siblings",
