@@ -29,6 +29,7 @@ LATER = stat("cpu 12 0 10 378 0 0 0 0 0 0", "cpu0 7 0 5 188 0 0 0 0 0 0", "cpu1 
         ("load", {"proc/loadavg": "0.20 0.1 0.1 1/100 42\n"}, "ok: load 0.2 on 2 cores"),
         ("load", {"proc/loadavg": "3.20 0.1 0.1 1/100 42\n"}, "disturbs: load 3.2 on 2 cores"),
         ("load", {"proc/loadavg": "3.20 0.1 0.1 1/100 42\n", f"{CPU}/online": "0-7"}, "ok: load 3.2 on 8 cores"),
+        ("load", {"proc/loadavg": "nan 1 1"}, "unknown: could not look: 'nan' is no finite number"),
         ("load", {}, "unknown: could not look: there is no /proc/loadavg"),
         (
             "cpu-pressure",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bnsuite.doctor.host import CannotLookError, DoctorRequest, Host, numbers
+from bnsuite.doctor.host import CannotLookError, DoctorRequest, Host, finite, numbers
 from bnsuite.doctor.result import Result, Subject, disturbs, fine, judged, not_applicable
 from bnsuite.launch.process.isolation import timed_cores
 
@@ -70,7 +70,7 @@ def cores(facts: CpuFacts) -> Result:
 
 def load(facts: CpuFacts) -> Result:
     """The load of the last minute must leave a core free."""
-    average, there = float(facts.host.required("proc/loadavg").split()[0]), online(facts.host)
+    average, there = finite(facts.host.required("proc/loadavg").split()[0]), online(facts.host)
     limit = max(there - facts.request.threads, 0.5)
     return judged("end-other-work", disturbed=average > limit, load=average, cores=there)
 
@@ -84,7 +84,7 @@ def pressure(facts: CpuFacts) -> Result:
     shares = dict(word.partition("=")[::2] for word in line.split()[1:])
     if "avg10" not in shares:
         raise CannotLookError("/proc/pressure/cpu has no avg10")
-    share = float(shares["avg10"]) / 100
+    share = finite(shares["avg10"]) / 100
     return judged("end-other-work", disturbed=share > MAX_PRESSURE, share=share)
 
 

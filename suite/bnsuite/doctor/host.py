@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -149,6 +150,14 @@ class Host:
             return sorted(str(path.relative_to(self.root)) for path in (self.root / folder).glob(pattern))
         except OSError:
             return []
+
+
+def finite(text: str) -> float:
+    """Returns a decimal number; CannotLookError for one that is not finite, ValueError for anything else."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise CannotLookError(f"{text!r} is no finite number")
+    return number
 
 
 def numbers(text: str) -> list[int]:

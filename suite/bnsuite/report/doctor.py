@@ -135,7 +135,8 @@ def noise(floor: NoiseFloor | None) -> Iterator[str]:
         else:
             shown.append(f"a change of {size} takes about {units.duration(one.needs_s)} ({one.launches} launches)")
     if hidden:
-        shown.append(f"{' or '.join(hidden)} can't be shown within {floor.most_launches} launches")
+        most = f"the {2 * floor.most_launches} launches that --profile full makes at most"
+        shown.append(f"{' or '.join(hidden)} can't be shown within {most}")
     yield f"`bnsuite ab` of one small layer here: {'; '.join(shown)}"
 
 
@@ -298,7 +299,7 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "noise": lambda data: (
         f"launches deviate by {_percent(data['deviation'])}"
         if "deviation" in data
-        else f"no change up to {_percent(data['change'])} can be shown within {data['most_launches']} launches"
+        else f"no change up to {_percent(data['change'])} can be shown within {2 * data['most_launches']} launches"
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,11 +54,14 @@ FIXES = {
 
 
 def fix_of(code: str, observed: Mapping[str, Any]) -> str:
-    """Returns the fix of a code in words, with values that were observed in it; an unknown code as it is."""
+    """Returns the fix of a code in words; an unknown code as it is.
+
+    Values that were observed are quoted for a shell: a damaged file must not make a command of its own.
+    """
     words = FIXES.get(code, code)
     for name in ("governors", "specs"):
         if f"{{{name}}}" in words:
             values = observed.get(name)
-            first = str(values[0])[:80] if isinstance(values, list | tuple) and values else "..."
+            first = shlex.quote(str(values[0])[:80]) if isinstance(values, list | tuple) and values else "..."
             words = words.replace(f"{{{name}}}", first)
     return words
