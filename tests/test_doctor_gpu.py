@@ -70,7 +70,7 @@ def test_a_gpu_that_is_idle_and_set_up_is_fine(ask: Ask, tmp_path: Path) -> None
         "gpu-persistence": "ok: persistence mode is on",
         "gpu-clocks": "ok: SM clock held: 1980 MHz now, up to 1980 MHz",
         "gpu-throttling": "ok: clocks not held down",
-        "gpu-ecc": "disturbs: ECC errors since the driver was loaded: 2 corrected, 0 uncorrected",
+        "gpu-ecc": "ok: ECC errors since the driver was loaded: 2 corrected, 0 uncorrected",
         "gpu-remapped-rows": "ok: remapped rows: 1 correctable, 0 uncorrectable",
         "gpu-processes": "ok: no other process on the GPU",
         "gpu-mig": "ok: MIG is off",

@@ -32,14 +32,15 @@ def of(*checks: HostCheck) -> HostReport:
 
 
 def test_the_terminal_is_quiet_about_what_is_fine() -> None:
-    """A line per finding with its fix, a line of names, the status last; --all has a line per check."""
+    """A line per finding with its fix, one per cause of what is unknown, a line of names, the status last; --all has a line per check."""
     unknown = HostCheck(name="load", state=CheckState.UNKNOWN, observed={"error": "x"})
     steal = STEAL.model_copy(update={"observed": {"share": 0.001, "since_boot": 0.0}})
-    assert doctor.terminal(of(LOAD, unknown, steal)).splitlines() == [
+    other = unknown.model_copy(update={"name": "numa"})
+    assert doctor.terminal(of(unknown, LOAD, steal, other)).splitlines() == [
         "disturbs load: load 3.2 on 2 cores; end other work, or wait until it is done",
-        "unknown load: could not look: x",
+        "unknown load, numa: could not look: x",
         "fine: steal",
-        "not fit to measure undisturbed: 1 disturb, 1 unknown, 1 ok (exit status 1)",
+        "not fit to measure undisturbed: 1 disturb, 2 unknown, 1 ok (exit status 1)",
     ]
     shown = doctor.terminal(of(steal), everything=True).splitlines()
     assert shown == [
@@ -92,10 +93,14 @@ def test_the_json_has_words_beside_the_data() -> None:
     assert found["checks"][0]["text"] == "load 3.2 on 2 cores"
     assert found["checks"][0]["fix_text"] == FIXES["end-other-work"]
     assert found["noise"]["text"] == [
-        "noise floor on cpu: launches of a small layer compared with itself deviate by 1.0 % "
-        "(4 launches, about 7 s each)",
-        "`bnsuite ab` of one small layer here: 1 % can't be shown within the 60 launches that --profile full makes "
-        "at most",
+        (
+            "noise floor on cpu: launches of a small layer compared with itself deviate by 1.0 % "
+            "(4 launches, about 7 s each)"
+        ),
+        (
+            "`bnsuite ab` of one small layer here: 1 % can't be shown within the 60 launches that --profile full makes "
+            "at most"
+        ),
     ]
     assert "noise" not in json.loads(doctor.as_json(of(LOAD)))
 

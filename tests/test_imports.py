@@ -106,7 +106,7 @@ def test_only_the_command_line_prints() -> None:
                 assert path.parent.name == "cli" or to_a_stream, path
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["check", "nowhere"], ["show", "nowhere"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["check", "nowhere"], ["show", "nowhere"], ["doctor"]])
 def test_the_fast_verbs_load_neither_torch_nor_scipy_stats(arguments: list[str]) -> None:
     """What a person waits for at a prompt loads nothing heavy."""
     code = (

@@ -16,6 +16,8 @@ VENDOR, DISPLAY = "0x10de", "0x03"
 THROTTLING = ("hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
 #: An idle GPU lets its clocks fall far below this share of their maximum, unless they are locked.
 LOCKED_SHARE = 0.9
+#: A few errors that were corrected since the driver was loaded cost nothing; many are a sign of failing memory.
+MAX_CORRECTED = 100
 #: The value of NVML's compute mode in which no process may use the GPU.
 PROHIBITED = 2
 
@@ -162,11 +164,12 @@ def throttling(gpu: GpuCondition) -> Result:
 
 
 def ecc(gpu: GpuCondition) -> Result:
-    """Errors of the memory are corrected at a cost, or end the process."""
+    """Memory that fails ends a process, or corrects more and more errors."""
     if gpu.ecc_corrected is None and gpu.ecc_uncorrected is None:
         return _silent(gpu)
     count = {"corrected": gpu.ecc_corrected, "uncorrected": gpu.ecc_uncorrected}
-    return judged("replace-gpu", disturbed=any(count.values()), **count)
+    disturbed = bool(gpu.ecc_uncorrected) or (gpu.ecc_corrected or 0) > MAX_CORRECTED
+    return judged("replace-gpu", disturbed=disturbed, **count)
 
 
 def rows(gpu: GpuCondition) -> Result:

@@ -7,7 +7,7 @@ fit is shown as it is, in one line of bounded length.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from bnsuite.record.host import CheckState, DoctorStatus, HostCheck, HostReport, NoiseFloor
@@ -38,14 +38,26 @@ _HEADS = {
 def terminal(report: HostReport, *, everything: bool = False) -> str:
     """Returns a line for each check that disturbs or could not look, one of what is fine, and one with the status.
 
-    `everything` gives a line to each check.
+    Checks that could not look for the same cause share a line. `everything` gives a line to each check.
     """
-    lines = [line(one) for one in report.checks if everything or one.state in {CheckState.DISTURBS, CheckState.UNKNOWN}]
+    lines = [line(one) for one in report.checks if everything or one.state is CheckState.DISTURBS]
+    if not everything:
+        lines += _unknown(report.checks)
     fine = [one.name for one in report.checks if one.state is CheckState.OK]
     if fine and not everything:
         lines.append(f"fine: {', '.join(fine)}")
     lines += map(text.one_line, noise(report.noise))
     return "\n".join([*lines, last_line(report)])
+
+
+def _unknown(checks: Iterable[HostCheck]) -> Iterator[str]:
+    """Yields a line for each cause for which checks could not look."""
+    names: dict[str, list[str]] = {}
+    for check in checks:
+        if check.state is CheckState.UNKNOWN:
+            names.setdefault(observed(check), []).append(check.name)
+    for cause, some in names.items():
+        yield f"{CheckState.UNKNOWN.value} {', '.join(some)}: {cause}"
 
 
 def last_line(report: HostReport) -> str:
