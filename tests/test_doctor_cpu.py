@@ -64,6 +64,7 @@ LATER = stat("cpu 12 0 10 378 0 0 0 0 0 0", "cpu0 7 0 5 188 0 0 0 0 0 0", "cpu1 
         ("turbo", {f"{CPU}/intel_pstate/no_turbo": "1\n"}, "ok: turbo is off"),
         ("turbo", {f"{CPU}/cpufreq/boost": "1\n"}, "disturbs: turbo is on"),
         ("turbo", {f"{CPU}/cpufreq/boost": "0\n"}, "ok: turbo is off"),
+        ("turbo", {f"{CPU}/cpu1/cpufreq/boost": "1\n"}, "disturbs: turbo is on"),
         ("smt", {}, "not-applicable: the kernel names no siblings"),
         ("smt", {f"{CPU}/cpu1/topology/thread_siblings_list": "1\n"}, "ok: no core shares its units"),
         ("smt", {f"{CPU}/cpu1/topology/thread_siblings_list": "1,5\n"}, "ok: cores 1 share their units with 5"),

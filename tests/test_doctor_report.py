@@ -32,7 +32,7 @@ def of(*checks: HostCheck) -> HostReport:
 
 
 def test_the_terminal_is_quiet_about_what_is_fine() -> None:
-    """A line per finding with its fix, one per cause of what is unknown, a line of names, the status last; --all has a line per check."""
+    """A line per finding with its fix, one per cause of what is unknown, and the status; --all has one per check."""
     unknown = HostCheck(name="load", state=CheckState.UNKNOWN, observed={"error": "x"})
     steal = STEAL.model_copy(update={"observed": {"share": 0.001, "since_boot": 0.0}})
     other = unknown.model_copy(update={"name": "numa"})

@@ -123,6 +123,7 @@ def turbo(facts: CpuFacts) -> Result:
     for path, on, fix in (
         (f"{CPU}/intel_pstate/no_turbo", "0", "no-turbo-intel"),
         (f"{CPU}/cpufreq/boost", "1", "no-turbo-boost"),
+        (f"{CPU}/cpu{facts.timed[-1]}/cpufreq/boost", "1", "no-turbo-core"),
     ):
         text = facts.host.text(path)
         if text is not None:

@@ -16,6 +16,7 @@ FIXES = {
     "performance-governor": "sudo cpupower frequency-set -g performance (back: -g {governors})",
     "no-turbo-intel": f"echo 1 | sudo tee {_NO_TURBO} (back: echo 0)",
     "no-turbo-boost": f"echo 0 | sudo tee {_BOOST} (back: echo 1)",
+    "no-turbo-core": "echo 0 | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/boost (back: echo 1)",
     "other-core": "give it a core that is no sibling (lscpu -e shows them)",
     "one-node": "keep to one node: numactl --cpunodebind=0 --membind=0 bnsuite ...",
     "madvise": "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled (back: echo never)",
