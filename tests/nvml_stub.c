@@ -11,6 +11,9 @@
  *   own         this process computes on the GPU        graphics        it draws as well, and that needs more
  *   host        this process, by its id on the host     foreign, more   one or two processes of others
  *   lost        the GPU is lost                         hang            clocks are asked for in vain
+ *   volatile    persistence mode is off                 prohibited      its compute mode allows no process
+ *   pending     rows are to be remapped                 broken          a remap has failed
+ *   pages       pages are to be retired                 mps             two clients of MPS
  * NVML_STUB_LOST_AFTER=N: the GPU is lost after N calls. stub_reset() begins to count anew, stub_inits() says how
  * often it was initialised. Compiled with -DOLD it lacks what drivers of some years ago lacked, with -DNEXT what
  * CUDA 14 removes. */
@@ -91,6 +94,10 @@ int nvmlDeviceGetPowerUsage(gpu_t *d, unsigned *mw) WHOLE(if (plays("unsupported
 int nvmlDeviceGetTotalEccErrors(gpu_t *d, int kind, int counter, u64 *n)
     RARE(if (counter) return NOT_SUPPORTED; *n = plays("ecc") ? (kind ? 1 : 5) : (kind ? 0 : 2))
 
+int nvmlDeviceGetPersistenceMode(gpu_t *d, unsigned *on) RARE(*on = !plays("volatile"))
+int nvmlDeviceGetComputeMode(gpu_t *d, unsigned *mode) WHOLE(*mode = plays("prohibited") ? 2 : 0)
+int nvmlDeviceGetRetiredPagesPendingStatus(gpu_t *d, unsigned *is) RARE(*is = plays("pages"))
+
 static int reasons(gpu_t *d, u64 *mask)
     WHOLE(*mask = plays("throttled") ? 0x84 : plays("thermal") ? 0x68 : plays("idle") ? 0x1 : plays("odd-reason") ? 0x8000 : 0)
 static int temperature(gpu_t *d, int *c) WHOLE(*c = plays("thermal") ? 92 : 45)
@@ -129,6 +136,11 @@ int nvmlDeviceGetComputeRunningProcesses_v3(gpu_t *d, unsigned *n, process_t *ou
 int nvmlDeviceGetGraphicsRunningProcesses_v3(gpu_t *d, unsigned *n, process_t *out) { return listed(d, n, out, 1); }
 int nvmlDeviceGetCurrentClocksEventReasons(gpu_t *d, u64 *mask) { return reasons(d, mask); }
 int nvmlDeviceGetTemperatureV(gpu_t *d, int *versioned) { return temperature(d, versioned + 2); }
+int nvmlDeviceGetRemappedRows(gpu_t *d, unsigned *soft, unsigned *hard, unsigned *pending, unsigned *failed)
+    RARE(*soft = 1; *hard = plays("broken"); *pending = plays("pending"); *failed = plays("broken"))
+int nvmlDeviceGetMPSComputeRunningProcesses_v3(gpu_t *d, unsigned *n, process_t *out)
+    RARE(unsigned room = *n; *n = plays("mps") ? 2 : 0; if (*n > room) return INSUFFICIENT_SIZE;
+         for (unsigned i = 0; i < *n; i++) out[i] = (process_t){900010 + i, 1, 0, 0})
 /* 1.5 J from one look to the next. */
 static u64 energy_mj;
 int nvmlDeviceGetTotalEnergyConsumption(gpu_t *d, u64 *mj) RARE(energy_mj += 1500; *mj = plays("reloaded") ? 0 : 5000000 + energy_mj)

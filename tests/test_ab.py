@@ -43,7 +43,7 @@ def test_what_fails_is_told_and_the_rest_goes_on(bnsuite: Command, tmp_path: Pat
     assert found["faulty/fine", "timing"]["verdict"] in {"PASS", "INCONCLUSIVE"}
     assert found["faulty/prints", "timing"]["verdict"] in {"PASS", "INCONCLUSIVE"}  # what is printed is no answer
     assert {one["verdict"] for (_, gate), one in found.items() if gate == "numerics"} == {"PASS"}
-    for name in ("a/run.json", "b/run.json", "interleaved.json", "report.md"):
+    for name in ("a/run.json", "b/run.json", "interleaved.json", "report.md", "doctor.json"):
         assert (tmp_path / "o" / name).is_file()
     again = bnsuite("show", "o")
     assert again.out.strip().splitlines()[-1] == done.out.strip().splitlines()[-1]

@@ -70,10 +70,7 @@ def test_a_comparison_says_what_differs(render: Callable[[Report], str]) -> None
     page = render(compared())
     assert "A, trusted: <code>torch==2.14.1</code> · B, judged: <code>docker:trainer:new</code>" in page
     assert "**What differs:**\n\n- torch 2.14.1 → 2.15.0\n" in page
-    assert (
-        "<code>bnsuite ab torch==2.14.1 docker:trainer:new --device cpu --seed 7 -k op/slow</code>"
-        in page
-    )
+    assert "<code>bnsuite ab torch==2.14.1 docker:trainer:new --device cpu --seed 7 -k op/slow</code>" in page
 
 
 def test_another_layer_differs() -> None:

@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "launch": {"record"},
     "articles": {"judge", "record", "report"},
     "experiments": {"launch", "judge", "record"},
-    "cli": {"experiments", "launch", "record", "judge", "report", "articles"},
+    "doctor": {"launch", "record"},
+    "cli": {"experiments", "launch", "record", "judge", "report", "articles", "doctor"},
     "__main__.py": {"cli"},
     "__init__.py": set(),
 }
@@ -47,7 +48,7 @@ HOMES = {
     "pynvml": {"measure/nvml/binding.py"},
     "pytest": {"measure/plugin.py", "measure/items"},
     "pytest_benchmark": {"measure/items"},
-    "pydantic": {"record", "judge", "launch"},
+    "pydantic": {"record", "judge", "launch", "doctor/result.py"},
     "scipy": {"judge/statistics.py"},
     "tabulate": {"report/tabular.py"},
     "rich": {"report/progress.py"},
@@ -105,7 +106,7 @@ def test_only_the_command_line_prints() -> None:
                 assert path.parent.name == "cli" or to_a_stream, path
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["check", "nowhere"], ["show", "nowhere"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["check", "nowhere"], ["show", "nowhere"], ["doctor"]])
 def test_the_fast_verbs_load_neither_torch_nor_scipy_stats(arguments: list[str]) -> None:
     """What a person waits for at a prompt loads nothing heavy."""
     code = (

@@ -10,6 +10,7 @@ import pytest
 from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, Verdict
+from bnsuite.record.host import CheckState, HostCheck, HostReport
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.report import terminal
 from bnsuite.report.detail import Detail
@@ -85,15 +86,18 @@ def test_colours_are_added_and_change_no_word() -> None:
     assert "".join([pieces[0], *(piece.partition("m")[2] for piece in pieces[1:])]) == plain
 
 
-def test_notes_on_the_host_stand_beside_what_they_may_have_spoiled() -> None:
-    """Verdicts that background load can cause have them; a regression has not."""
-    lines = terminal.render(REPORT, Screen(), notes=("this host: load 3.2 on 2 cores",)).splitlines()
+def test_what_disturbed_the_host_stands_beside_what_it_may_have_spoiled() -> None:
+    """Verdicts that background load can cause have it; a regression has not."""
+    load = HostCheck(name="load", state=CheckState.DISTURBS, observed={"load": 3.2, "cores": 2})
+    host = HostReport(schema=1, bnsuite="0.5.0", taken="2026-11-28T00:00:00+00:00", checks=(load,))
+    report = replace(REPORT, host=host)
+    lines = terminal.render(report, Screen()).splitlines()
     at = lines.index("  this host: load 3.2 on 2 cores")
     invalid = next(n for n, line in enumerate(lines) if line.startswith("INVALID"))
     assert invalid < at
     assert "" not in lines[invalid:at]
-    fine = JUDGEMENT.model_copy(update={"findings": FINDINGS[:1]})
-    assert "this host" not in terminal.render(replace(REPORT, judgement=fine), Screen(), notes=("this host",))
+    slower = JUDGEMENT.model_copy(update={"findings": FINDINGS[:1]})
+    assert "this host" not in terminal.render(replace(report, judgement=slower), Screen())
 
 
 def test_many_items_are_counted_and_shown_with_everything() -> None:

@@ -103,8 +103,7 @@ def test_a_progress_line_is_printable() -> None:
     """Also where it has the name of an environment."""
     stream = io.StringIO()
     progress.Lines(stream)(Progress(f"checking {HOSTILE}", "x", 1, 2))
-    assert stream.getvalue().splitlines()[-1].isprintable()
-    assert len(stream.getvalue().splitlines()) == 2
+    assert stream.getvalue().rstrip("\n").isprintable()
 
 
 def hostile_run() -> Run:

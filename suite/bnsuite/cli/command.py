@@ -28,6 +28,7 @@ VERBS = {
     "claims": "claims",
     "figures": "figures",
     "selftest": "selftest",
+    "doctor": "doctor",
 }
 DEFAULT = "run"
 STATUSES = "0 nothing wrong, 1 a regression, 2 usage or unusable input, 3 not measured as asked"

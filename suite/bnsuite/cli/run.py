@@ -51,6 +51,7 @@ def command(
     show: ShowOptions,
 ) -> int:
     """Measure one environment and judge it; returns the exit status."""
+    from bnsuite import doctor
     from bnsuite.cli.verdicts import judged, reference_for, show_run
     from bnsuite.experiments.confirm import ConfirmRequest
     from bnsuite.experiments.run import RunRequest, run
@@ -62,7 +63,8 @@ def command(
     require_environment("--environment", environment)
     require_environment("--confirm", confirm)
     with given.folder.claimed() as folder:
-        request = RunRequest(run_options, folder, given.data, lambda empty: reference_for(empty, given.baselines))
+        host = doctor.taken(doctor.DoctorRequest(given.device, given.threads, folder.path))
+        request = RunRequest(run_options, folder, given.data, lambda empty: reference_for(empty, given.baselines), host)
         with progress(stages=not show.quiet) as notify:
             result = run(request, notify)
         folder.point_latest_here()

@@ -17,6 +17,7 @@ from bnsuite.report.judged import ComparisonReport, Report, RunReport
 
 if TYPE_CHECKING:
     from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
+    from bnsuite.record.host import HostReport
     from bnsuite.record.reference import Reference
     from bnsuite.record.schema import Run
 
@@ -46,10 +47,23 @@ def show_run(report: RunReport, show: ShowOptions, *, written: bool, error: Exce
     if error is not None and report.judgement.status is not ExitStatus.REGRESSED:
         report = _with_status(report, ExitStatus(status_of(error)[0]))
     unwritten: InputError | None = error if isinstance(error, WriteError) else None
+    if report.folder is not None:
+        report = replace(report, host=_host(report.folder))
     if written and unwritten is None and report.folder is not None:
         complete = replace(report, sections=_claims(report.run, report.folder))
         unwritten = next(iter(writers.write(complete, report.folder)), None)
     return show_report(report, show, unwritten)
+
+
+def _host(folder: Path) -> HostReport | None:
+    """The host before the measuring, for the report; a damaged file spoils no verdict."""
+    from bnsuite.record import host
+
+    try:
+        return host.load(folder)
+    except InputError as error:
+        remark(str(error))
+        return None
 
 
 def _claims(run: Run, folder: Path) -> tuple[str, ...]:
@@ -100,13 +114,16 @@ def comparison_made(
 
     Returns it, its report, and why the folder lacks some of it, if it does. A log has its stages with `stages` alone.
     """
+    from bnsuite import doctor
     from bnsuite.experiments.ab import compare
 
     with request.folder.claimed() as folder:
+        options = request.options[1]
+        host = doctor.taken(doctor.DoctorRequest(options.device, options.threads, folder.path))
         with progress(stages=stages) as notify:
-            result = compare(replace(request, folder=folder), notify)
+            result = compare(replace(request, folder=folder, host=host), notify)
         judgement = judged(result.b, result.findings, result.times.a, strict=strict)
-        report = ComparisonReport(result.a, result.b, result.times, judgement, folder.path)
+        report = ComparisonReport(result.a, result.b, result.times, judgement, folder.path, host)
         unwritten = next(iter(writers.write(report, folder.path)), None)
     for warning in result.warnings:
         remark(warning)

@@ -16,9 +16,10 @@ from bnsuite.judge.verdict import Finding
 from bnsuite.launch.environments import Environment, parse
 from bnsuite.launch.interleaved.launches import InterleavedLaunches
 from bnsuite.launch.interleaved.sides import PairedSession
-from bnsuite.record import interleaved, pins
+from bnsuite.record import host, interleaved, pins
 from bnsuite.record.errors import InputError, in_one_line
 from bnsuite.record.folder import ResultsFolder
+from bnsuite.record.host import HostReport
 from bnsuite.record.schema import Run, RunOptions
 
 
@@ -40,6 +41,8 @@ class ComparisonRequest:
     budget_s: float | None = None
     #: A known fault for B's steps (see ``measure/fault_injection.py``).
     injected: dict[str, float] = field(default_factory=dict)
+    #: The state of the host, to be kept beside the results.
+    host: HostReport | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def _measured(
         pair = session.prepare()
         if folder.clean():
             notify(Remark(f"{folder.path}: replacing the results of an earlier run"))
+        host.save(request.host, folder.path)
         pair.begin()
         deadline = None if request.budget_s is None else monotonic() + request.budget_s
         launches = InterleavedLaunches(

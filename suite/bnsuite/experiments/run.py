@@ -14,8 +14,10 @@ from bnsuite.launch.launches import Launches
 from bnsuite.launch.prepared import PreparedSession
 from bnsuite.launch.progress import ProgressCounter
 from bnsuite.launch.session import Session
+from bnsuite.record import host
 from bnsuite.record.errors import NotMeasuredError, in_one_line
 from bnsuite.record.folder import ResultsFolder
+from bnsuite.record.host import HostReport
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Run, RunOptions
 
@@ -30,6 +32,8 @@ class RunRequest:
     data: Path | None
     #: Returns what a run, still empty, is to be held against; InputError for baselines that can't be used.
     reference: Callable[[Run], Reference]
+    #: The state of the host, to be kept beside the results.
+    host: HostReport | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
         reference = request.reference(prepared.run)  # unusable baselines are found before the measuring
         if request.folder.clean():
             notify(Remark(f"{request.folder.path}: replacing the results of an earlier run"))
+        host.save(request.host, request.folder.path)
         prepared.begin()
         try:
             _measure(prepared, reference)

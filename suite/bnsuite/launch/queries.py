@@ -12,7 +12,7 @@ from bnsuite.launch.datasets import absolute
 from bnsuite.launch.environments import MIN_TORCH, Environment, EnvironmentUnavailableError, Here
 from bnsuite.launch.plan import PLANS
 from bnsuite.launch.process.child import ChildError
-from bnsuite.launch.process.messages import Catalogue, EnvironmentAnswer
+from bnsuite.launch.process.messages import Catalogue, EnvironmentAnswer, GpuAnswer
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.scratch import ScratchError, scratch_folder
 from bnsuite.launch.process.worker import START_UP, START_UP_S, TIMEOUT, RequestFailedError, Worker
@@ -100,6 +100,15 @@ def ask_once(environment: Environment, device: str, threads: int = 1) -> tuple[s
             return ask_environment(device, worker)
     finally:
         environment.close()
+
+
+def ask_gpu(index: int, timeout_s: float) -> GpuAnswer:
+    """Returns NVML's account of the GPU that CUDA numbers `index`, by this interpreter; torch is not imported.
+
+    Raises NotMeasuredError if no answer comes within `timeout_s`, and ScratchError.
+    """
+    with _worker("gpu", Here(), device=f"cuda:{index}") as worker:
+        return worker.ask({"do": "gpu", "index": index}, GpuAnswer, timeout_s, "the limit for NVML")
 
 
 def _ask(device: str, worker: Worker, timeout_s: float) -> tuple[str, EnvironmentInfo]:

@@ -60,6 +60,13 @@ def _environment(request: Request) -> Answer:
     return {"refused": refused, "device": None, "environment": None}
 
 
+def _gpu(request: Request) -> Answer:
+    """NVML's account of a GPU before anything is measured on it; torch is not imported."""
+    from bnsuite.measure import nvml
+
+    return asdict(nvml.survey(request["index"]))
+
+
 def _start(_: Request) -> Answer:
     """Imports what every measurement needs, so that no case is charged for it."""
     import torch  # noqa: F401
@@ -208,6 +215,7 @@ def _release(_: Request) -> Answer:
 ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "catalogue": _catalogue,
     "environment": _environment,
+    "gpu": _gpu,
     "start": _start,
     "stage": _stage,
     "check": _check,

@@ -21,6 +21,8 @@ LATEST = RESULTS / "latest"
 RUN = "run.json"
 FINDINGS = "findings.json"
 REPORT = "report.md"
+#: The state of the host before the measuring (see ``bnsuite doctor``).
+HOST = "doctor.json"
 #: Block times of a comparison, and the name that they had before 0.4.0.
 TIMES, OLD_TIMES = "interleaved.json", "lockstep.json"
 #: The runs of a comparison: A is trusted, B is judged.
@@ -133,7 +135,7 @@ class ResultsFolder:
         return True
 
     def _left(self, *, compared: bool) -> Iterator[Path]:
-        for name in (RUN, TIMES, OLD_TIMES, FINDINGS, REPORT, *self._outputs):
+        for name in (RUN, TIMES, OLD_TIMES, FINDINGS, REPORT, HOST, *self._outputs):
             yield self.path / name
         yield from (self.path / PYTEST_BENCHMARK).glob("launch-*.json")
         yield from (self.path / TRAININGS).glob("*.jsonl")

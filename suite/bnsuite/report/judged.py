@@ -7,10 +7,11 @@ from pathlib import Path
 
 from bnsuite.judge import comparison
 from bnsuite.judge.verdict import Judgement, exit_status
-from bnsuite.record import interleaved, pins, store
+from bnsuite.record import host, interleaved, pins, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, read_text
 from bnsuite.record.folder import FINDINGS, SIDES, ResultsFolder
+from bnsuite.record.host import HostReport
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import Run
 
@@ -25,6 +26,8 @@ class RunReport:
     sections: tuple[str, ...] = ()
     #: The folder that holds it, as the user names it; None if it is not kept.
     folder: Path | None = None
+    #: The host before the measuring, if it was looked at.
+    host: HostReport | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class ComparisonReport:
     judgement: Judgement
     #: The folder that holds it, as the user names it; None if it is not kept.
     folder: Path | None = None
+    #: The host before the measuring, if it was looked at.
+    host: HostReport | None = None
 
 
 Report = RunReport | ComparisonReport
@@ -58,7 +63,7 @@ def _run(where: Path, folder: ResultsFolder) -> RunReport:
     if verdicts is None:
         path = folder.path / FINDINGS
         raise InputError(f"{path}: there are no verdicts yet; `bnsuite check {where}` prints them")
-    return RunReport(run, verdicts, folder=folder.path)
+    return RunReport(run, verdicts, folder=folder.path, host=host.load(folder.path))
 
 
 def _comparison(folder: ResultsFolder, baselines: Path) -> ComparisonReport:
@@ -69,7 +74,7 @@ def _comparison(folder: ResultsFolder, baselines: Path) -> ComparisonReport:
         findings = comparison.judge(a, b, times, pins.read(baselines))
         status = exit_status(findings, finished=b.finished, strict=False)
         verdicts = Judgement(schema=Judgement.SCHEMA, reference=times.a, status=status, findings=tuple(findings))
-    return ComparisonReport(a, b, times, verdicts, folder.path)
+    return ComparisonReport(a, b, times, verdicts, folder.path, host.load(folder.path))
 
 
 def _verdicts(folder: ResultsFolder) -> Judgement | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnsuite.report import comparison, gpu, news, table, text, totals
+from bnsuite.report import comparison, doctor, gpu, news, table, text, totals
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from bnsuite.report.news import Item
 from bnsuite.report.summary import last_line
@@ -27,7 +27,8 @@ def render(report: Report) -> str:
         f"**{text.markdown(last_line(run, findings, report.judgement.status))}**",
     ]
     sections = report.sections if isinstance(report, RunReport) else ()
-    return "\n".join(["\n\n".join(block for block in blocks if block) + "\n", *sections])
+    text_of_ours = "\n\n".join(block for block in blocks if block)
+    return "\n".join([f"{text_of_ours}\n", *doctor.markdown(report.host), *sections])
 
 
 def _heading(report: Report) -> Iterator[str]:

@@ -32,7 +32,6 @@ class Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._stage, self._began = stream, "", monotonic()
-        self._print("starting")
 
     def __call__(self, step: Step) -> None:
         if step.stage == self._stage:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnsuite.judge.verdict import Verdict
-from bnsuite.report import comparison, gpu, news, table, text, totals
+from bnsuite.report import comparison, doctor, gpu, news, table, text, totals
 from bnsuite.report.detail import Detail
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from bnsuite.report.news import Item
@@ -21,15 +21,15 @@ MAX_CASES = 4
 MAX_ITEMS = 6
 
 
-def render(report: Report, screen: Screen, detail: Detail = Detail.NEWS, *, notes: tuple[str, ...] = ()) -> str:
-    """Returns the report; `notes` are lines on the host, shown beside verdicts that it may have spoiled."""
+def render(report: Report, screen: Screen, detail: Detail = Detail.NEWS) -> str:
+    """Returns the report as it fits the screen."""
     end = list(_end(report, screen))
     if detail is Detail.LAST_LINE:
         return "\n".join(end)
     blocks = [list(_head(report, screen))]
     if detail is Detail.EVERYTHING:
         blocks.append(list(_table(report, screen)))
-    blocks += _news(report, screen, notes, everything=detail is Detail.EVERYTHING)
+    blocks += _news(report, screen, everything=detail is Detail.EVERYTHING)
     blocks += [list(_totals(report, screen)), list(_gpu(report, screen)), end]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -64,8 +64,8 @@ def _table(report: Report, screen: Screen) -> Iterator[str]:
             yield line
 
 
-def _news(report: Report, screen: Screen, notes: tuple[str, ...], *, everything: bool) -> Iterator[list[str]]:
-    """Yields a block of lines per verdict that is not PASS, the worst first."""
+def _news(report: Report, screen: Screen, *, everything: bool) -> Iterator[list[str]]:
+    """Yields a block of lines per verdict that is not PASS, the worst first; beside some what disturbed the host."""
     by_verdict: dict[Verdict, list[Item]] = {}
     for item in news.items(report):
         by_verdict.setdefault(item.verdict, []).append(item)
@@ -77,7 +77,8 @@ def _news(report: Report, screen: Screen, notes: tuple[str, ...], *, everything:
         if len(items) > most:
             lines.append(f"  {len(items) - most} more {verdict.value}; --all shows them")
         if verdict in {Verdict.INVALID, Verdict.INCONCLUSIVE}:
-            lines += [line for note in notes for line in screen.wrap(text.one_line(note), 2, 4)]
+            for note in doctor.disturbances(report):
+                lines += screen.wrap(text.one_line(note), 2, 4)
         yield lines
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from bnsuite.launch.environments.environment import EnvironmentUnavailableError
 from bnsuite.launch.process import owner
@@ -52,6 +53,52 @@ def engine_errors(name: str) -> Iterator[None]:
         yield
     except (DockerException, OSError) as error:  # what the SDK lets through of requests is an OSError
         raise EnvironmentUnavailableError(name, explained(error)) from error
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """The engine's account of itself; `cdi_devices` is None where it is too old to tell (API before 1.50)."""
+
+    version: str
+    cgroup_driver: str
+    cgroup_version: str
+    runtimes: tuple[str, ...]
+    cdi_devices: tuple[str, ...] | None
+
+
+class EngineError(Exception):
+    """The engine can't be asked; the message is one line with the fix."""
+
+
+def facts(timeout_s: float) -> EngineFacts:
+    """Returns the facts of the engine, within about `timeout_s` for each of two requests; raises EngineError."""
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=timeout_s)  # type: ignore[arg-type]  # a fraction of a second is fine as well
+        try:
+            return facts_of(client.info())
+        finally:
+            client.close()
+    except (DockerException, OSError, ValueError, TypeError, AttributeError) as error:
+        raise EngineError(explained(error)) from error
+
+
+def facts_of(info: dict[str, Any]) -> EngineFacts:
+    """Returns the facts in the engine's answer to ``/info``; fields of other versions may be absent."""
+    devices = info.get("DiscoveredDevices")
+    if devices is None and "CDISpecDirs" not in info:
+        found = None
+    else:
+        found = tuple(sorted(str(one.get("ID", "")) for one in devices or () if one.get("Source") == "cdi"))
+    return EngineFacts(
+        version=str(info.get("ServerVersion", "")),
+        cgroup_driver=str(info.get("CgroupDriver", "")),
+        cgroup_version=str(info.get("CgroupVersion", "")),
+        runtimes=tuple(sorted(map(str, info.get("Runtimes") or ()))),
+        cdi_devices=found,
+    )
 
 
 def labels(environment_id: str) -> dict[str, str]:

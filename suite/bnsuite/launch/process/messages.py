@@ -10,6 +10,7 @@ from typing_extensions import Self
 from bnsuite.launch.process.child import ChildError
 from bnsuite.record.details import Detail
 from bnsuite.record.schema import (
+    Count,
     Curve,
     EnvironmentInfo,
     GpuWatch,
@@ -65,6 +66,49 @@ class DatasetsAnswer(Value):
     """Answer to "stage": all data sets are in the folder, but for those missing, with the reason."""
 
     missing: dict[str, Reason]
+
+
+class GpuCondition(Value):
+    """The state of the measured GPU by NVML; None where the driver can't say.
+
+    Of a MIG slice the processes are its own. ECC errors are those since the driver was loaded.
+    """
+
+    name: str | None
+    uuid: str
+    mig: bool | None
+    mig_slices: Count | None
+    mig_slice: bool
+    persistence: bool | None
+    compute_mode: Whole | None
+    sm_clock_mhz: Whole | None
+    sm_clock_mhz_max: Whole | None
+    reasons: tuple[str, ...] | None
+    temperature_c: Whole | None
+    power_limit_w: Number | None
+    ecc_corrected: Count | None
+    ecc_uncorrected: Count | None
+    remapped_correctable: Count | None
+    remapped_uncorrectable: Count | None
+    remap_pending: bool | None
+    remap_failed: bool | None
+    pages_pending: bool | None
+    processes: tuple[Count, ...] | None
+    mps_processes: Count | None
+    trouble: Reason | None
+
+
+class GpuAnswer(Value):
+    """Answer to "gpu": versions of the driver and of the CUDA it offers, the number of GPUs, and the measured one.
+
+    `gpu` is None where it can't be identified, with the reason in `trouble`; without a driver all are None.
+    """
+
+    driver: str | None
+    cuda: str | None
+    count: Count | None
+    gpu: GpuCondition | None
+    trouble: Reason | None
 
 
 class CheckAnswer(Value):

@@ -2,10 +2,13 @@
 
 from bnsuite.measure.nvml.handle import Handle, find
 from bnsuite.measure.nvml.state import GpuFacts, Health, Process, describe, driver_version, health, used_bytes
+from bnsuite.measure.nvml.survey import GpuCondition, GpuSurvey, survey
 from bnsuite.measure.nvml.watch import GpuWatch, Presence, Watch
 
 __all__ = [
+    "GpuCondition",
     "GpuFacts",
+    "GpuSurvey",
     "GpuWatch",
     "Handle",
     "Health",
@@ -16,5 +19,6 @@ __all__ = [
     "driver_version",
     "find",
     "health",
+    "survey",
     "used_bytes",
 ]

@@ -34,7 +34,7 @@ def find(uuid: str | None, index: int = 0) -> tuple[Handle | None, str]:
         if uuid is None:
             return _visible(index), ""
         found = by_uuid(uuid)
-        if not found.is_slice and _slices(found):  # CUDA may name a slice by its whole GPU
+        if not found.is_slice and slices_of(found):  # CUDA may name a slice by its whole GPU
             visible, _ = find(None, index)
             if visible and text("nvmlDeviceGetUUID", visible.board) == found.uuid:
                 return visible, ""
@@ -61,7 +61,7 @@ def everything() -> Iterator[Handle]:
     """Every GPU that may be used here, each with its MIG slices after it."""
     for board in _boards():
         yield board
-        yield from _slices(board)
+        yield from slices_of(board)
 
 
 def _handle(own: Any) -> Handle:
@@ -85,7 +85,8 @@ def _boards() -> list[Handle]:
     return found
 
 
-def _slices(board: Handle) -> list[Handle]:
+def slices_of(board: Handle) -> list[Handle]:
+    """Returns the MIG slices of a GPU; none where there are no such."""
     try:
         if not call("nvmlDeviceGetMigMode", board.own)[0]:
             return []
@@ -120,7 +121,7 @@ def _entry(entry: str, boards: list[Handle]) -> Handle:
         try:
             return by_uuid(entry)
         except NvmlError:
-            slices = [one for board in boards for one in _slices(board)]
+            slices = [one for board in boards for one in slices_of(board)]
             return _only([one for one in slices if one.uuid.startswith(entry)], entry)
     if entry.startswith("GPU-"):
         return _whole(_only([board for board in boards if board.uuid.startswith(entry)], entry))
@@ -134,7 +135,7 @@ def _entry(entry: str, boards: list[Handle]) -> Handle:
 
 def _whole(board: Handle) -> Handle:
     """The GPU; where it is cut up, CUDA uses a slice, and only a lone one needs no name."""
-    slices = _slices(board)
+    slices = slices_of(board)
     if len(slices) > 1:
         raise NvmlError(f"{board.uuid} has {len(slices)} MIG slices: name one in CUDA_VISIBLE_DEVICES")
     return slices[0] if slices else board

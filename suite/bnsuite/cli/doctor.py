@@ -1,0 +1,97 @@
+"""``bnsuite doctor``: whatever on this host disturbs or prevents a measurement, with its fix."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bnsuite.cli import options
+from bnsuite.cli.output import say
+from bnsuite.record.errors import InputError, NotMeasuredError
+from bnsuite.record.folder import RESULTS
+
+if TYPE_CHECKING:
+    from bnsuite.record.host import HostCheck, NoiseFloor
+
+STATUSES = "0 fit to measure, 1 something disturbs, 2 something could not be looked at, or usage"
+
+
+@click.command(
+    short_help="Check this host for what disturbs or prevents a measurement.",
+    help="Check this host for what disturbs or prevents a measurement, and print each fix. Nothing is changed.",
+    epilog=f"Exit status: {STATUSES}.",
+)
+@options.device
+@options.threads
+@options.out
+@options.data_unchecked
+@options.baselines_unchecked
+@click.option("--ignore", "ignored", multiple=True, metavar="CHECK", help="Leave a check out; repeatable.")
+@click.option("--measure", is_flag=True, help="Measure the noise floor as well, in about 45 seconds.")
+@click.option("--all", "everything", is_flag=True, help="Print what is fine, too.")
+@options.as_json
+@options.debug
+def command(
+    *,
+    device: str,
+    threads: int,
+    out: Path | None,
+    data_dir: Path | None,
+    baselines: Path,
+    ignored: tuple[str, ...],
+    measure: bool,
+    everything: bool,
+    as_json: bool,
+) -> int:
+    """Check the host and print what was found; returns the exit status."""
+    from bnsuite import doctor
+    from bnsuite.launch.plan import run_options
+    from bnsuite.report import doctor as words
+
+    run_options(device=device, profile="quick", select=None, threads=threads, timeout_s=1.0, implementation=None)
+    names = [*doctor.check_names(), "noise"]
+    for name in ignored:
+        if name not in names:
+            raise InputError(f"--ignore {name}: there is no such check; choose from {', '.join(names)}")
+    request = doctor.DoctorRequest(
+        device=device, threads=threads, results=out or RESULTS, data=data_dir or _images(), baselines=baselines
+    )
+    host = doctor.Host()
+    checks = doctor.examine(host, request, ignored=ignored)
+    floor = None
+    if measure and "noise" not in ignored:
+        floor, check = _noise(device, threads, baselines)
+        checks = (*checks, check)
+    report = doctor.report(checks, host, floor)
+    say(words.as_json(report) if as_json else words.terminal(report, everything=everything))
+    return report.status
+
+
+def _images() -> Path:
+    """The folder of images where none is named, as the measured process finds it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "bnsuite"
+
+
+def _noise(device: str, threads: int, baselines: Path) -> tuple[NoiseFloor | None, HostCheck]:
+    """The noise floor and its check; what can't be measured could not be looked at."""
+    from bnsuite.cli.verdicts import compared_quietly
+    from bnsuite.experiments.noise import measure_noise
+    from bnsuite.record.host import CheckState, HostCheck
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="bnsuite-doctor-", ignore_cleanup_errors=True) as folder:
+            result = measure_noise(Path(folder), compared_quietly, device=device, threads=threads, baselines=baselines)
+    except (InputError, NotMeasuredError) as error:
+        return None, HostCheck(name="noise", state=CheckState.UNKNOWN, observed={"error": str(error)})
+    floor = result.floor
+    if floor is None:
+        why = result.error or f"only {result.launches} launches came out, too few to tell"
+        return None, HostCheck(name="noise", state=CheckState.UNKNOWN, observed={"error": why})
+    if all(one.launches is None for one in floor.changes):
+        observed = {"change": floor.changes[-1].change, "most_launches": floor.most_launches}
+        return floor, HostCheck(name="noise", state=CheckState.DISTURBS, observed=observed, fix="quieter-host")
+    return floor, HostCheck(name="noise", state=CheckState.OK, observed={"deviation": floor.deviation})
