@@ -52,9 +52,9 @@ FIELDS = {
     # GpuWatch
     "GpuWatch.throttled": "Reasons for lower clocks that spoil a measurement.",
     "GpuWatch.reasons": "All reasons for lower clocks that were seen.",
-    "GpuWatch.ecc_errors": "Uncorrected ECC errors that were added meanwhile.",
+    "GpuWatch.ecc_errors": "New ECC errors meanwhile, corrected or not.",
     "GpuWatch.samples": "How often NVML was read.",
-    "GpuWatch.sampling_s": "Seconds that one reading took.",
+    "GpuWatch.sampling_s": "Seconds of thread time that all readings took.",
     "GpuWatch.trouble": "Why NVML could not be read.",
     # Isolation
     "Isolation.variables": "Variables that every measured process was given.",

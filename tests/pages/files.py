@@ -160,6 +160,8 @@ def _type(schema: dict[str, Any]) -> str:  # noqa: PLR0911  # one return per kin
 
 def _linked(name: str) -> str:
     enum = _enums().get(name)
+    if name == "JsonValue":
+        return "any JSON"
     if enum is None:
         return f"[{code(name)}](#{name.lower()})"
     if enum is ReasonCode:
