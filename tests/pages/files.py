@@ -8,10 +8,9 @@ import json
 import re
 import textwrap
 from enum import Enum
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from bnsuite.judge.bisect import BisectAnswer
 from bnsuite.judge.reason import ReasonCode
@@ -25,6 +24,9 @@ from bnsuite.record.schema import Run, Versioned
 from bnsuite.record.selftest import Trial
 from pages.fields import FIELDS
 from pages.markdown import code, paragraph, table
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 #: The files of a results folder, then those of a folder of baselines: name, contents and model.
 FILES: tuple[tuple[str, str, type[Versioned]], ...] = (
@@ -72,7 +74,9 @@ def page() -> str:
     parts = [HEAD, table(("file", "contents", "schema"), rows), ""]
     for name, _, model in FILES:
         parts += [f"## `{name}`\n", *_model(model)]
-        parts += [part for one in _inner(model) if one not in shared for part in (f"### `{one.__name__}`\n", *_model(one))]
+        parts += [
+            part for one in records(model) if one not in shared for part in (f"### `{one.__name__}`\n", *_model(one))
+        ]
     parts += ["## Records of several files\n"]
     parts += [part for one in shared for part in (f"### `{one.__name__}`\n", *_model(one))]
     codes = [(code(one.value), comment) for one, comment in _codes()]
@@ -85,11 +89,11 @@ def _anchor(name: str) -> str:
 
 def _shared() -> list[type[BaseModel]]:
     """Returns the records that more than one file has, in the order of their first use."""
-    uses = [one for _, _, model in FILES for one in _inner(model)]
+    uses = [one for _, _, model in FILES for one in records(model)]
     return [one for one in dict.fromkeys(uses) if uses.count(one) > 1]
 
 
-def _inner(model: type[BaseModel]) -> list[type[BaseModel]]:
+def records(model: type[BaseModel]) -> list[type[BaseModel]]:
     """Returns the records within a record, each once, in the order of its fields."""
     found: dict[type[BaseModel], None] = {}
 
@@ -117,11 +121,11 @@ def _model(model: type[BaseModel]) -> list[str]:
     if history.strip():
         parts.append(f"History of the schema: {paragraph(history)}\n")
     described = model.model_json_schema(by_alias=True, mode="validation")["properties"]
-    comments = _comments(model)
+    own = comments(model)
     rows = []
     for name, field in model.model_fields.items():
         key = field.alias or name
-        comment = comments.get(name) or FIELDS.get(f"{model.__name__}.{name}") or FIELDS.get(name, "")
+        comment = own.get(name) or FIELDS.get(f"{model.__name__}.{name}") or FIELDS.get(name, "")
         rows.append((code(key), _type(described[key]), _optional(field), comment))
     return [*parts, table(("field", "type", "default", "description"), rows), ""]
 
@@ -180,7 +184,7 @@ def _enums() -> dict[str, type[Enum]]:
             look(argument)
 
     for _, _, model in FILES:
-        for one in (model, *_inner(model)):
+        for one in (model, *records(model)):
             for field in one.model_fields.values():
                 look(field.annotation)
     return found
@@ -196,7 +200,7 @@ def _bounds(schema: dict[str, Any]) -> str:
     return "".join(f" {one}" for one in [" and ".join(shown), *pattern] if one)
 
 
-def _comments(model: type[BaseModel]) -> dict[str, str]:
+def comments(model: type[BaseModel]) -> dict[str, str]:
     """Returns the comments (``#:``) above the fields of a record and of those that it inherits from."""
     found: dict[str, str] = {}
     for one in reversed(model.__mro__):
@@ -213,7 +217,13 @@ def _above(kind: type) -> dict[str, str]:
     assert isinstance(tree, ast.ClassDef)
     found = {}
     for node in tree.body:
-        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
+        target = (
+            node.target
+            if isinstance(node, ast.AnnAssign)
+            else node.targets[0]
+            if isinstance(node, ast.Assign)
+            else None
+        )
         if not isinstance(target, ast.Name):
             continue
         above = []
