@@ -24,6 +24,7 @@ PENDING: tuple[str, ...] = (
     "--quiet",
     "--color VALUE",
     "--supports VALUE",
+    "--supports-b VALUE",
     "deploy",
     ".github/workflows",
     "docs/images/report-run.png",

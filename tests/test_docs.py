@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import subprocess
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import click
 import pytest
 
 import defects
 import pages as generated
-from bnsuite import __version__
+from bnsuite import __version__, judge, record
 from bnsuite.cases import all_cases
 from bnsuite.cli.command import VERB_GROUP, VERBS
 from bnsuite.judge.verdict import ExitStatus, Verdict
+from bnsuite.record.schema import Versioned
 from conftest import ROOT
 from doc_commands import PENDING, pages
 from pages import command_line, files
@@ -61,15 +64,25 @@ def test_every_option_stands_in_the_reference(verb: str) -> None:
             assert option in command_line.OLD_NAMES or re.search(rf"`{option}[ `]", section), option
 
 
+def test_every_file_with_a_schema_is_in_the_reference() -> None:
+    """Each kind of file or line that has a schema has a section."""
+    for package in (record, judge):
+        for module in iter_modules(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+    found = [*Versioned.__subclasses__()]
+    for one in found:
+        found += one.__subclasses__()
+    assert {one for one in found if "SCHEMA" in vars(one)} == {model for _, _, model in files.FILES}
+
+
 def test_descriptions_of_fields_are_of_fields() -> None:
     """Each description that stands beside the schemas is that of a field which has no comment of its own."""
     models = {one.__name__: one for _, _, model in files.FILES for one in (model, *files.records(model))}
     for name in FIELDS:
-        record, _, field = name.rpartition(".")
-        assert any(field in one.model_fields for one in models.values()), name
-        assert not record or (field in models[record].model_fields and field not in files.comments(models[record])), (
-            name
-        )
+        owner, _, field = name.rpartition(".")
+        owners = [models[owner]] if owner else [*models.values()]
+        assert any(field in one.model_fields for one in owners), name
+        assert not owner or field not in files.comments(models[owner]), name
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/reference/verdicts.md"])
