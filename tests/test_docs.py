@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import tarfile
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -16,13 +19,16 @@ import pages as generated
 from bnsuite import __version__, judge, record
 from bnsuite.cases import all_cases
 from bnsuite.cli.command import VERB_GROUP, VERBS
-from bnsuite.judge.verdict import ExitStatus, Verdict
+from bnsuite.judge.verdict import ExitStatus, Judgement, Verdict
+from bnsuite.record import interleaved, selftest, store
 from bnsuite.record.schema import Versioned
+from bnsuite.report import findings_json
 from conftest import ROOT
 from doc_commands import PENDING, pages
-from pages import command_line, files
+from pages import command_line, files, schemas
 from pages.fields import FIELDS
 from test_imports import MAY_IMPORT
+from test_migration import ARCHIVE
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -62,6 +68,32 @@ def test_every_option_stands_in_the_reference(verb: str) -> None:
     for param in command.params:
         for option in param.opts if isinstance(param, click.Option) else []:
             assert option in command_line.OLD_NAMES or re.search(rf"`{option}[ `]", section), option
+
+
+@pytest.mark.parametrize(
+    ("file", "sample"),
+    [
+        ("run.json", lambda: store.load(Path("run"))),
+        ("findings.json", lambda: store.parse(Judgement, Path("run/findings.json").read_text("utf-8"), Path())),
+        ("interleaved.json", lambda: interleaved.load(Path("ab"))),
+        ("selftest.jsonl", lambda: selftest.load(Path("selftest"))[0]),
+    ],
+)
+def test_a_file_is_valid_by_its_schema(
+    file: str, sample: Callable[[], Versioned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A JSON Schema accepts a file of this version, and refuses one with a field more."""
+    jsonschema = pytest.importorskip("jsonschema")
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    schema = json.loads(read("docs", "reference", "schemas", schemas.name(file)))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    value = sample()
+    written = findings_json.text(value) if isinstance(value, Judgement) else value.model_dump_json(by_alias=True)
+    jsonschema.validate(json.loads(written), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**json.loads(written), "more": 1}, schema)
 
 
 def test_every_file_with_a_schema_is_in_the_reference() -> None:

@@ -22,6 +22,7 @@ from bnsuite.record.lines import CheckLine, MemoryLine
 from bnsuite.record.pins import Pins
 from bnsuite.record.schema import Run, Versioned
 from bnsuite.record.selftest import Trial
+from pages import schemas
 from pages.fields import FIELDS
 from pages.markdown import code, paragraph, table
 
@@ -69,9 +70,12 @@ has as `summary`.
 
 def page() -> str:
     """Returns the text of the page."""
-    rows = [(f"[`{name}`](#{_anchor(name)})", what, str(model.SCHEMA)) for name, what, model in FILES]
+    rows = [
+        (f"[`{name}`](#{_anchor(name)})", what, f"[{model.SCHEMA}](schemas/{schemas.name(name)})")
+        for name, what, model in FILES
+    ]
     shared = _shared()
-    parts = [HEAD, table(("file", "contents", "schema"), rows), ""]
+    parts = [HEAD, table(("file", "contents", "JSON Schema"), rows), ""]
     for name, _, model in FILES:
         parts += [f"## `{name}`\n", *_model(model)]
         parts += [
