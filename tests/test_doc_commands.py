@@ -17,6 +17,7 @@ from bnsuite.cli import main
 from bnsuite.cli.command import VERB_GROUP, VERBS
 from conftest import ROOT
 from doc_commands import (
+    DOCKER,
     PENDING,
     PLACEHOLDER,
     WrongCommandError,
@@ -25,6 +26,7 @@ from doc_commands import (
     commands,
     named_files,
     pages,
+    pending_options,
     require_file,
     split_verb,
 )
@@ -123,11 +125,11 @@ def test_commands_are_found_where_they_stand() -> None:
 
 def test_nothing_is_pending_that_is_there() -> None:
     """PENDING names verbs, options and files that do not exist yet, and no other."""
-    options = {name for verb in VERBS for param in _command(verb).params for name in param.opts}
     for entry in PENDING:
         assert entry not in VERBS
-        assert entry.split()[0] not in options
         assert not (ROOT / entry).exists()
+    for verb in VERBS:
+        assert not set(pending_options(verb)) & options_of(verb)
 
 
 @pytest.fixture
@@ -162,15 +164,15 @@ def runnable() -> list[list[str]]:
 
 def _is_pending(words: list[str]) -> bool:
     """Returns True for a command of a verb, or with an option, that is not there yet."""
-    pending = {entry.split()[0] for entry in PENDING}
-    options = {name for verb in VERBS for param in _command(verb).params for name in param.opts}
-    return any(word in pending and word not in options for word in words)
+    verb, rest = split_verb(words)
+    return verb is not None and (verb in PENDING or bool(set(pending_options(verb)) & set(rest)))
 
 
-def _command(verb: str) -> click.Command:
+def options_of(verb: str) -> set[str]:
+    """Returns the options of a verb that is there."""
     found = VERB_GROUP.get_command(click.Context(VERB_GROUP), verb)
     assert found is not None
-    return found
+    return {name for param in found.params for name in param.opts}
 
 
 def _on_sample(words: list[str], folder: Path) -> list[str]:
@@ -218,3 +220,12 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
     for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
         for path in named_files(code):
             require_file(path)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_that_a_page_names_exist(page: Path) -> None:
+    """Every option in inline code is that of a verb, of the whole command, of pytest or of Docker."""
+    known = {name for verb in VERBS for name in (*options_of(verb), *pending_options(verb))} | set(DOCKER)
+    known |= {"--help", "--version", "-k", "-h", "-q"}
+    named = set(re.findall(r"`(--[a-z][a-z-]*|-[a-z])[ `=]", page.read_text(encoding="utf-8")))
+    assert page.stem in PENDING or named <= known, named - known
