@@ -153,7 +153,7 @@ def runnable() -> list[list[str]]:
         words = command.words[1:]
         if command.words[0] != "bnsuite" or any(PLACEHOLDER.fullmatch(word) for word in words[:1]):
             continue
-        if _is_pending(words):
+        if _is_pending(words) or (command.inline and len(words) == 1):  # the verb is named, not the command
             continue
         helped = {"--help", "-h", "--version", "help"} & set(words)
         verb, _ = split_verb(words)

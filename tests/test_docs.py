@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tarfile
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -148,6 +149,36 @@ def test_every_known_defect_has_cases_or_a_reason() -> None:
     caught = {one.id for one in defects.DEFECTS if defects.catching(one)}
     assert caught | set(defects.WHY_NOT) == {one.id for one in defects.DEFECTS}
     assert not caught & set(defects.WHY_NOT)
+
+
+def test_the_rates_that_documents_state_are_those_of_the_self_test() -> None:
+    """The tables of rates, and the sentences of the README, follow from the trials in docs/results/selftest."""
+    trials = selftest.load(ROOT / "docs" / "results" / "selftest")
+    seen = Counter(
+        (one.kind, one.where.busy, it.verdict) for one in trials for it in one.findings if it.gate == "timing"
+    )
+    made = Counter((one.kind, one.where.busy) for one in trials)
+    text = read("docs", "explanation", "interleaving.md")
+    for busy, where in ((False, "nothing else running"), (True, "beside a busy process")):
+        night = [seen["night", busy, verdict] for verdict in ("PASS", "INCONCLUSIVE", "REGRESSED")]
+        assert f"| {where} | {made['night', busy]} | {sum(night)} | {' | '.join(map(str, night))} |" in text
+    for percent in (2, 3, 5):
+        found = [seen[f"slower-{percent}%", busy, "REGRESSED"] for busy in (False, True)]
+        of = [3 * made[f"slower-{percent}%", busy] for busy in (False, True)]
+        assert f"| {percent} % | 20 each | {found[0]} of {of[0]} | {found[1]} of {of[1]} |" in text
+    assert (seen["slower-3%", False, "REGRESSED"], seen["night", False, "REGRESSED"]) == (60, 0)
+    assert "a slowdown of 3 % was found in 60 of 60\ncases, and thirty comparisons" in README.read_text(
+        encoding="utf-8"
+    )
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "explanation" / "checks.md"], ids=lambda page: page.name)
+def test_the_number_of_known_defects_is_that_of_the_list(page: Path) -> None:
+    """README and docs count the defects, and those with a case, as docs/defects.md does."""
+    caught = [one for one in defects.DEFECTS if defects.catching(one)]
+    text = page.read_text(encoding="utf-8")
+    assert f" {len(defects.DEFECTS)} " in text
+    assert re.search(rf"\b{len(caught)}\b", text)
 
 
 def test_every_family_of_checks_stands_in_contributing() -> None:
