@@ -207,8 +207,9 @@ def test_pytest_suite_takes_its_options() -> None:
                 Expression.compile(words[place + 1])
                 del words[place : place + 2]
             found[shlex.join(words)] = words
-    assert found
-    for words in found.values():
+    most = [one for one in found.values() if not any(set(one) < set(other) for other in found.values())]
+    assert most
+    for words in most:
         collect = [sys.executable, "-m", *words, "--collect-only", "-q"]
         done = subprocess.run(collect, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"

@@ -79,6 +79,7 @@ def test_every_option_stands_in_the_reference(verb: str) -> None:
         ("interleaved.json", lambda: interleaved.load(Path("ab"))),
         ("selftest.jsonl", lambda: selftest.load(Path("selftest"))[0]),
     ],
+    ids=["run.json", "findings.json", "interleaved.json", "selftest.jsonl"],
 )
 def test_a_file_is_valid_by_its_schema(
     file: str, sample: Callable[[], Versioned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
