@@ -13,7 +13,7 @@ RUN ?= results/latest
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' suite/bnsuite/__init__.py)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic proofs faults gpu-check defects accept lock clean
+.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic proofs faults gpu-check defects reference docs accept lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -70,6 +70,12 @@ gpu-check: setup-test ## run the tests that need a GPU, and print how the clock 
 defects: setup-test ## regenerate docs/defects.md from the catalogue
 	PYTHONPATH=tests $(BIN)/python tests/defects.py
 
+reference: setup-test ## regenerate the pages of docs/reference that are made from the code
+	PYTHONPATH=tests $(BIN)/python -m pages
+
+docs: setup-test ## build the documentation site into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 accept: setup ## make a run the baseline (RUN, default: results/latest)
 	$(BIN)/bnsuite accept $(RUN)
 
@@ -80,7 +86,7 @@ lock: ## regenerate the locks from pyproject.toml and requirements/pins.txt (nee
 	    $$([ $$extra = test ] && echo "--extra test -c pins.txt" || echo "-c test.txt") -o $$extra.txt; done
 
 clean: ## remove everything that make created: environment, results, caches
-	rm -rf $(VENV) results build .benchmarks .pytest_cache .mypy_cache .ruff_cache suite/*.egg-info
+	rm -rf $(VENV) results build docs/_build .benchmarks .pytest_cache .mypy_cache .ruff_cache suite/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:

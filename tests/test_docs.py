@@ -1,78 +1,147 @@
-"""Documents and locks agree with the code: README, CONTRIBUTING, CHANGELOG, Makefile, requirements."""
+"""Documents and locks agree with the code: README, docs, CONTRIBUTING, CHANGELOG, Makefile, requirements."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import tarfile
+from collections import Counter
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 
 import click
 import pytest
 
 import defects
-from bnsuite import __version__
+import pages as generated
+from bnsuite import __version__, judge, record
 from bnsuite.cases import all_cases
 from bnsuite.cli.command import VERB_GROUP, VERBS
-from bnsuite.judge.verdict import ExitStatus, Verdict
+from bnsuite.judge.verdict import ExitStatus, Judgement, Verdict
+from bnsuite.record import interleaved, selftest, store
+from bnsuite.record.schema import Versioned
+from bnsuite.report import findings_json
 from conftest import ROOT
+from doc_commands import PENDING, pages
+from pages import command_line, files, schemas
+from pages.fields import FIELDS
 from test_imports import MAY_IMPORT
+from test_migration import ARCHIVE
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+README, *_ = pages()
 
-#: Options that are accepted for the sake of old scripts.
-OLD_NAMES = {"--plant"}
+
+def read(*names: str) -> str:
+    """The text of a document."""
+    return ROOT.joinpath(*names).read_text(encoding="utf-8")
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:
     """`make bench` and `make test` are on the first screen."""
-    first_screen = "\n".join(README.splitlines()[:40])
+    first_screen = "\n".join(README.read_text(encoding="utf-8").splitlines()[:40])
     assert "make bench" in first_screen
     assert "make test" in first_screen
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "run"])
-def test_every_verb_stands_in_the_readme(verb: str) -> None:
-    """Each verb is shown with the command."""
-    assert f"bnsuite {verb}" in README
+def test_the_readme_is_short() -> None:
+    """It has at most 120 lines; the rest is in docs/."""
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 120
 
 
-@pytest.mark.parametrize("verb", list(VERBS))
-def test_every_option_stands_in_the_readme(verb: str) -> None:
-    """Each option of each parser is described; an old name need not be."""
+@pytest.mark.parametrize("name", generated.PAGES)
+def test_a_generated_page_is_that_of_the_code(name: str) -> None:
+    """docs/reference has the output of `make reference`: every verb, option, field and family of cases."""
+    assert read("docs", "reference", name) == generated.PAGES[name](), "make reference"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_stands_in_the_reference(verb: str) -> None:
+    """Each option of each parser is in the section of its verb; an old name need not be."""
+    sections = read("docs", "reference", "command-line.md").split("\n## ")
+    (section,) = (one for one in sections if one.startswith(f"`bnsuite {verb}`"))
     command = VERB_GROUP.get_command(click.Context(VERB_GROUP), verb)
     assert command is not None
     for param in command.params:
         for option in param.opts if isinstance(param, click.Option) else []:
-            assert option in OLD_NAMES or re.search(rf"[` (]{option}\b", README), option
-
-
-def test_every_verdict_and_status_stands_in_the_readme() -> None:
-    """Each verdict and each exit status is explained."""
-    for verdict in Verdict:
-        assert f"`{verdict.value}`" in README
-    for status in ExitStatus:
-        assert f"**{status.value}**" in README
+            assert option in command_line.OLD_NAMES or re.search(rf"`{option}[ `]", section), option
 
 
 @pytest.mark.parametrize(
-    "page",
+    ("file", "sample"),
     [
-        "README.md",
-        "CONTRIBUTING.md",
-        "baselines/README.md",
-        "docs/results/articles.md",
-        "docs/results/interleaving.md",
-        "docs/results/layers.md",
-        "docs/results/releases.md",
-        "docs/defects.md",
+        ("run.json", lambda: store.load(Path("run"))),
+        ("findings.json", lambda: store.parse(Judgement, Path("run/findings.json").read_text("utf-8"), Path())),
+        ("interleaved.json", lambda: interleaved.load(Path("ab"))),
+        ("selftest.jsonl", lambda: selftest.load(Path("selftest"))[0]),
     ],
+    ids=["run.json", "findings.json", "interleaved.json", "selftest.jsonl"],
 )
-def test_links_lead_somewhere(page: str) -> None:
+def test_a_file_is_valid_by_its_schema(
+    file: str, sample: Callable[[], Versioned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A JSON Schema accepts a file of this version, and refuses one with a field more."""
+    jsonschema = pytest.importorskip("jsonschema")
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    schema = json.loads(read("docs", "reference", "schemas", schemas.name(file)))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    value = sample()
+    written = findings_json.text(value) if isinstance(value, Judgement) else value.model_dump_json(by_alias=True)
+    jsonschema.validate(json.loads(written), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**json.loads(written), "more": 1}, schema)
+
+
+def test_every_file_with_a_schema_is_in_the_reference() -> None:
+    """Each kind of file or line that has a schema has a section."""
+    for package in (record, judge):
+        for module in iter_modules(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+    found = [*Versioned.__subclasses__()]
+    for one in found:
+        found += one.__subclasses__()
+    assert {one for one in found if "SCHEMA" in vars(one)} == {model for _, _, model in files.FILES}
+
+
+def test_descriptions_of_fields_are_of_fields() -> None:
+    """Each description that stands beside the schemas is that of a field which has no comment of its own."""
+    models = {one.__name__: one for _, _, model in files.FILES for one in (model, *files.records(model))}
+    for name in FIELDS:
+        owner, _, field = name.rpartition(".")
+        owners = [models[owner]] if owner else [*models.values()]
+        assert any(field in one.model_fields for one in owners), name
+        assert not owner or field not in files.comments(models[owner]), name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reference/verdicts.md"])
+def test_every_verdict_and_status_is_explained(page: str) -> None:
+    """README and reference have each verdict and each exit status."""
+    text = (README if page == "README.md" else ROOT / page).read_text(encoding="utf-8")
+    for verdict in Verdict:
+        assert f"`{verdict.value}`" in text
+    for status in ExitStatus:
+        assert f"**{status.value}**" in text
+
+
+def test_every_variable_stands_in_the_reference() -> None:
+    """Each variable of bnsuite's own that the code, the Makefile or the image reads is described."""
+    sources = [*(ROOT / "suite").rglob("*.py"), ROOT / "Makefile", ROOT / "Dockerfile"]
+    used = {name for path in sources for name in re.findall(r"\b_?BNSUITE_[A-Z]+", path.read_text(encoding="utf-8"))}
+    text = read("docs", "reference", "environment.md")
+    assert {name for name in used if f"`{name}`" not in text} == set()
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
     """Every file that a page links or shows exists."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        assert target.startswith("https://") or ((ROOT / page).parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists() or target in PENDING, target
 
 
 def test_every_known_defect_has_cases_or_a_reason() -> None:
@@ -81,6 +150,36 @@ def test_every_known_defect_has_cases_or_a_reason() -> None:
     caught = {one.id for one in defects.DEFECTS if defects.catching(one)}
     assert caught | set(defects.WHY_NOT) == {one.id for one in defects.DEFECTS}
     assert not caught & set(defects.WHY_NOT)
+
+
+def test_the_rates_that_documents_state_are_those_of_the_self_test() -> None:
+    """The tables of rates, and the sentences of the README, follow from the trials in docs/results/selftest."""
+    trials = selftest.load(ROOT / "docs" / "results" / "selftest")
+    seen = Counter(
+        (one.kind, one.where.busy, it.verdict) for one in trials for it in one.findings if it.gate == "timing"
+    )
+    made = Counter((one.kind, one.where.busy) for one in trials)
+    text = read("docs", "explanation", "interleaving.md")
+    for busy, where in ((False, "nothing else running"), (True, "beside a busy process")):
+        night = [seen["night", busy, verdict] for verdict in ("PASS", "INCONCLUSIVE", "REGRESSED")]
+        assert f"| {where} | {made['night', busy]} | {sum(night)} | {' | '.join(map(str, night))} |" in text
+    for percent in (2, 3, 5):
+        found = [seen[f"slower-{percent}%", busy, "REGRESSED"] for busy in (False, True)]
+        of = [3 * made[f"slower-{percent}%", busy] for busy in (False, True)]
+        assert f"| {percent} % | 20 each | {found[0]} of {of[0]} | {found[1]} of {of[1]} |" in text
+    assert (seen["slower-3%", False, "REGRESSED"], seen["night", False, "REGRESSED"]) == (60, 0)
+    assert "a slowdown of 3 % was found in 60 of 60\ncases, and thirty comparisons" in README.read_text(
+        encoding="utf-8"
+    )
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "explanation" / "checks.md"], ids=lambda page: page.name)
+def test_the_number_of_known_defects_is_that_of_the_list(page: Path) -> None:
+    """README and docs count the defects, and those with a case, as docs/defects.md does."""
+    caught = [one for one in defects.DEFECTS if defects.catching(one)]
+    text = page.read_text(encoding="utf-8")
+    assert f" {len(defects.DEFECTS)} " in text
+    assert re.search(rf"\b{len(caught)}\b", text)
 
 
 def test_every_family_of_checks_stands_in_contributing() -> None:

@@ -1,4 +1,4 @@
-"""Family ``degenerate``: one value a channel, no samples, no channels."""
+"""Family ``degenerate``: one value per channel, no samples, no channels."""
 
 from __future__ import annotations
 
