@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Measure this machine, keep the last nights, and print only what is not right: cron mails what a job prints.
+#
+#   nightly.sh [OPTION ...]     options of `bnsuite`, such as --device cuda or -k batch_norm2d
+#
+# Variables:
+#   BNSUITE            the command (default: bnsuite, from the PATH)
+#   BNSUITE_NIGHTS     folder of the nights (default: ~/bnsuite-nights)
+#   BNSUITE_KEEP       number of nights that are kept (default: 30)
+#   BNSUITE_TEXTFILES  folder of node_exporter's textfile collector, which gets bnsuite.prom (default: no such file)
+#
+# Each night is a folder of results, named by the time in UTC, with nightly.log beside run.json; `latest` links to the
+# newest. The exit status is that of `bnsuite`: 0 nothing wrong, 1 a regression, 2 unusable input, 3 not measured as
+# asked (also if the night before still runs).
+set -euo pipefail
+
+bnsuite=${BNSUITE:-bnsuite}
+nights=${BNSUITE_NIGHTS:-$HOME/bnsuite-nights}
+keep=${BNSUITE_KEEP:-30}
+
+if ! [[ $keep =~ ^[1-9][0-9]*$ ]]; then
+  echo "nightly.sh: BNSUITE_KEEP: '$keep' is not a positive whole number" >&2
+  exit 2
+fi
+if ! command -v "$bnsuite" >/dev/null; then
+  echo "nightly.sh: BNSUITE: there is no command $bnsuite; give its path" >&2
+  exit 2
+fi
+mkdir -p "$nights"
+exec {lock}>"$nights/.lock"
+if ! flock --nonblock "$lock"; then
+  echo "nightly.sh: $nights: the night before still runs; nothing was measured" >&2
+  exit 3
+fi
+
+night=$nights/$(date -u +%Y%m%dT%H%M%SZ)
+mkdir "$night"
+status=0
+"$bnsuite" --profile full --out "$night" "$@" >"$night/nightly.log" 2>&1 {lock}>&- || status=$?
+ln -sfn "${night##*/}" "$nights/latest"
+
+if [[ $status -ne 0 ]]; then
+  echo "bnsuite on $(uname -n) ended with status $status; results in $night"
+  echo
+  # The verdicts that are not PASS and the last line; the table is in nightly.log.
+  grep -E '^ *(REGRESSED|FAILED|MISSING|INVALID)' "$night/nightly.log" | head -n 40 || true
+  tail -n 1 "$night/nightly.log"
+fi
+
+if [[ -n ${BNSUITE_TEXTFILES:-} && -e $night/run.json ]]; then
+  "$bnsuite" export "$night" --openmetrics --out "$BNSUITE_TEXTFILES" >>"$night/nightly.log" 2>&1 ||
+    echo "nightly.sh: no metrics were written; see $night/nightly.log"
+fi
+
+# Drop old nights: only folders that are named as a night is.
+shopt -s nullglob
+digit='[0-9]'
+pattern=$digit$digit$digit$digit$digit$digit$digit${digit}T$digit$digit$digit$digit$digit${digit}Z
+kept=("$nights"/$pattern/)
+for ((i = 0; i < ${#kept[@]} - keep; i++)); do
+  rm -rf -- "${kept[i]%/}"
+done
+exit "$status"
