@@ -9,8 +9,8 @@
 #   BNSUITE_KEEP       number of nights that are kept (default: 30)
 #   BNSUITE_TEXTFILES  folder of node_exporter's textfile collector, which gets bnsuite.prom (default: no such file)
 #
-# Each night is a folder of results, named by the time in UTC, with nightly.log beside run.json; `latest` links to the
-# newest. The exit status is that of `bnsuite`: 0 nothing wrong, 1 a regression, 2 unusable input, 3 not measured as
+# Each night is a folder of results, named by the time in UTC, with nightly.log (what bnsuite printed) and progress.log
+# beside run.json; `latest` links to the newest. The exit status is that of `bnsuite`: 0 nothing wrong, 1 a regression, 2 unusable input, 3 not measured as
 # asked (also if the night before still runs).
 set -euo pipefail
 
@@ -27,8 +27,8 @@ if ! command -v "$bnsuite" >/dev/null; then
   exit 2
 fi
 mkdir -p "$nights"
-exec {lock}>"$nights/.lock"
-if ! flock --nonblock "$lock"; then
+exec 9>"$nights/.lock" # held until this script and bnsuite have ended
+if ! flock --nonblock 9; then
   echo "nightly.sh: $nights: the night before still runs; nothing was measured" >&2
   exit 3
 fi
@@ -36,28 +36,28 @@ fi
 night=$nights/$(date -u +%Y%m%dT%H%M%SZ)
 mkdir "$night"
 status=0
-"$bnsuite" --profile full --out "$night" "$@" >"$night/nightly.log" 2>&1 {lock}>&- || status=$?
+"$bnsuite" --profile full --out "$night" "$@" >"$night/nightly.log" 2>"$night/progress.log" || status=$?
 ln -sfn "${night##*/}" "$nights/latest"
 
 if [[ $status -ne 0 ]]; then
   echo "bnsuite on $(uname -n) ended with status $status; results in $night"
   echo
-  # The verdicts that are not PASS and the last line; the table is in nightly.log.
-  grep -E '^ *(REGRESSED|FAILED|MISSING|INVALID)' "$night/nightly.log" | head -n 40 || true
-  tail -n 1 "$night/nightly.log"
+  if [[ -s $night/nightly.log ]]; then
+    cat "$night/nightly.log"
+  else # no verdicts: the reason is the last that was said
+    tail -n 5 "$night/progress.log"
+  fi
 fi
 
 if [[ -n ${BNSUITE_TEXTFILES:-} && -e $night/run.json ]]; then
-  "$bnsuite" export "$night" --openmetrics --out "$BNSUITE_TEXTFILES" >>"$night/nightly.log" 2>&1 ||
-    echo "nightly.sh: no metrics were written; see $night/nightly.log"
+  "$bnsuite" export "$night" --openmetrics --out "$BNSUITE_TEXTFILES" >>"$night/progress.log" 2>&1 ||
+    echo "nightly.sh: no metrics were written; see $night/progress.log"
 fi
 
 # Drop old nights: only folders that are named as a night is.
-shopt -s nullglob
-digit='[0-9]'
-pattern=$digit$digit$digit$digit$digit$digit$digit${digit}T$digit$digit$digit$digit$digit${digit}Z
-kept=("$nights"/$pattern/)
+mapfile -t kept < <(find "$nights" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended \
+  -regex '.*/[0-9]{8}T[0-9]{6}Z' | sort)
 for ((i = 0; i < ${#kept[@]} - keep; i++)); do
-  rm -rf -- "${kept[i]%/}"
+  rm -rf -- "${kept[i]}"
 done
 exit "$status"
