@@ -49,7 +49,7 @@ if [[ $status -ne 0 ]]; then
   fi
 fi
 
-if [[ -n ${BNSUITE_TEXTFILES:-} && -e $night/run.json ]]; then
+if [[ -n ${BNSUITE_TEXTFILES:-} && -e $night/findings.json ]]; then
   "$bnsuite" export "$night" --openmetrics --out "$BNSUITE_TEXTFILES" >>"$night/progress.log" 2>&1 ||
     echo "nightly.sh: no metrics were written; see $night/progress.log"
 fi
