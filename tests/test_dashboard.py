@@ -141,6 +141,7 @@ LABELS = 'instance="node1",kind="run",profile="full",device="cuda:0"'
         # A run each night at the start of the series: nothing fires, and the stale file fires a day later.
         ({f"bnsuite_run_timestamp_seconds{{{LABELS}}}": "0x2000"}, "25h", set()),
         ({f"bnsuite_run_timestamp_seconds{{{LABELS}}}": "0x2000"}, "27h", {"BnsuiteNoFreshRun"}),
+        ({}, "25h", set()),
         ({}, "27h", {"BnsuiteNeverRan"}),
         (
             {
@@ -162,7 +163,7 @@ LABELS = 'instance="node1",kind="run",profile="full",device="cuda:0"'
         (
             {
                 f"bnsuite_run_timestamp_seconds{{{LABELS}}}": "0+60x2000",
-                f"bnsuite_run_exit_status{{{LABELS}}}": "3x1000 0x1000",
+                f"bnsuite_run_exit_status{{{LABELS}}}": "3x2000",
             },
             "25h",
             set(),
