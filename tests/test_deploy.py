@@ -32,6 +32,17 @@ MANIFESTS = {
 COMING_VERBS = {"export"}
 
 
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """Every file that deploy/README.md links exists, and it names every file that is there."""
+    text = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    linked = {(DEPLOY / target).resolve() for target in re.findall(r"\]\(([^)#]+)\)", text)}
+    assert all(target.exists() for target in linked)
+    files = [path for path in DEPLOY.rglob("*") if path.is_file() and path.name != "README.md"]
+    assert len(files) >= 8
+    for path in files:
+        assert path.name in text or path.parent in linked
+
+
 @pytest.mark.parametrize("path", ["cron/nightly.sh", "slurm/nightly.sbatch"])
 def test_shellcheck_has_no_complaint(path: str) -> None:
     """The scripts are right, also where names hold blanks."""
