@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from bnsuite.judge.verdict import Verdict
+from bnsuite.report.judged import load
 from conftest import ROOT
 from consumers import checked, program
 
@@ -125,6 +127,35 @@ def test_prometheus_takes_every_expression(tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     assert f"{len(rules)} rules found" in checked(promtool, "check", "rules", path)
+
+
+def test_every_panel_has_data_of_a_real_run(tmp_path: Path) -> None:
+    """Prometheus finds series for each expression in what is exported of a run and a comparison; a CPU has no GPU's."""
+    promtool = program("promtool", "Debian's package prometheus")
+    openmetrics = pytest.importorskip("bnsuite.report.exports.openmetrics", reason="the exporter is not merged")
+    with tarfile.open(ROOT / "tests" / "data" / "written-by-0.3.0.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    exported = [openmetrics.render(load(tmp_path / name, tmp_path / "baselines")) for name in ("run", "ab")]
+    lines = [line for text in exported for line in text.splitlines() if not line.startswith("#")]
+    series = [
+        {"series": re.sub(r"\{", '{instance="node1",', line.rpartition(" ")[0], count=1), "values": f"{value}x5"}
+        for line in lines
+        for value in [line.rpartition(" ")[2]]
+    ]
+    expected = [
+        {
+            "expr": f"count({re.sub(r'[$][a-z]+', '.*', one)}) > bool 0",
+            "eval_time": "2m",
+            "exp_samples": [{"labels": "{}", "value": 1}],
+        }
+        for one in expressions()
+        if "bnsuite_gpu_" not in one
+    ]
+    assert len(expected) > 10
+    path = tmp_path / "test.yml"
+    content = {"interval": "1m", "input_series": series, "promql_expr_test": expected}
+    path.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [content]}))
+    assert "SUCCESS" in checked(promtool, "test", "rules", path)
 
 
 def test_prometheus_takes_the_alerts() -> None:
