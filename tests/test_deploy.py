@@ -179,7 +179,7 @@ def test_wrong_settings_end_the_script(tmp_path: Path, variable: str, settings: 
 
 @pytest.mark.skipif(bool(COMING_VERBS - set(VERBS)), reason="the verb export is not merged")
 def test_metrics_of_a_night_reach_the_textfile_collector(tmp_path: Path, command: Path) -> None:
-    """The folder of node_exporter gets bnsuite.prom, written by the real verb."""
+    """The folder of node_exporter gets the one file that was named, written by the real verb."""
     run = make_run(result("op/batch_norm1d/fwd-train/f32/nc/64x128", timings=(timing(1e-4),)))
     store.save(run, tmp_path)
     judgement = Judgement(schema=Judgement.SCHEMA, reference="baselines", status=ExitStatus.FINE, findings=())
@@ -187,11 +187,17 @@ def test_metrics_of_a_night_reach_the_textfile_collector(tmp_path: Path, command
     measured = tmp_path / "measured"
     measured.write_text(f'#!/bin/bash\n[ "$1" = export ] && exec {command} "$@"\ncp {tmp_path}/*.json "$4"\n')
     measured.chmod(0o755)
-    textfiles = tmp_path / "textfiles"
-    textfiles.mkdir()
-    done = nightly(tmp_path / "nights", bnsuite=measured, BNSUITE_TEXTFILES=str(textfiles))
+    textfile = tmp_path / "textfiles" / "bnsuite-gpu0.prom"
+    textfile.parent.mkdir()
+    done = nightly(tmp_path / "nights", bnsuite=measured, BNSUITE_TEXTFILE=str(textfile))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert "bnsuite_run_exit_status" in (textfiles / "bnsuite.prom").read_text()
+    assert "bnsuite_run_exit_status" in textfile.read_text()
+    assert list(textfile.parent.iterdir()) == [textfile]
+
+
+def test_cron_takes_the_crontab() -> None:
+    """cron's own parser finds nothing wrong."""
+    checked(program("crontab", "Debian's package cron"), "-n", DEPLOY / "cron" / "crontab")
 
 
 def test_the_crontab_calls_the_script() -> None:

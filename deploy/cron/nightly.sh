@@ -4,14 +4,15 @@
 #   nightly.sh [OPTION ...]     options of `bnsuite`, such as --device cuda or -k batch_norm2d
 #
 # Variables:
-#   BNSUITE            the command (default: bnsuite, from the PATH)
-#   BNSUITE_NIGHTS     folder of the nights (default: ~/bnsuite-nights)
-#   BNSUITE_KEEP       number of nights that are kept (default: 30)
-#   BNSUITE_TEXTFILES  folder of node_exporter's textfile collector, which gets bnsuite.prom (default: no such file)
+#   BNSUITE           the command (default: bnsuite, from the PATH)
+#   BNSUITE_NIGHTS    folder of the nights (default: ~/bnsuite-nights)
+#   BNSUITE_KEEP      number of nights that are kept (default: 30)
+#   BNSUITE_TEXTFILE  file of metrics for node_exporter's textfile collector, such as
+#                     /var/lib/prometheus/node-exporter/bnsuite.prom (default: none; two jobs on a host need one each)
 #
 # Each night is a folder of results, named by the time in UTC, with nightly.log (what bnsuite printed) and progress.log
-# beside run.json; `latest` links to the newest. The exit status is that of `bnsuite`: 0 nothing wrong, 1 a regression, 2 unusable input, 3 not measured as
-# asked (also if the night before still runs).
+# beside run.json; `latest` links to the newest. The exit status is that of `bnsuite`: 0 nothing wrong, 1 a regression,
+# 2 unusable input, 3 not measured as asked (also if the night before still runs).
 set -euo pipefail
 
 bnsuite=${BNSUITE:-bnsuite}
@@ -49,9 +50,12 @@ if [[ $status -ne 0 ]]; then
   fi
 fi
 
-if [[ -n ${BNSUITE_TEXTFILES:-} && -e $night/findings.json ]]; then
-  "$bnsuite" export "$night" --openmetrics --out "$BNSUITE_TEXTFILES" >>"$night/progress.log" 2>&1 ||
-    echo "nightly.sh: no metrics were written; see $night/progress.log"
+if [[ -n ${BNSUITE_TEXTFILE:-} && -e $night/findings.json ]]; then
+  # Replaced by a rename: node_exporter never reads half a file.
+  if ! { "$bnsuite" export "$night" --openmetrics && cp "$night/bnsuite.prom" "$BNSUITE_TEXTFILE.new" &&
+    mv "$BNSUITE_TEXTFILE.new" "$BNSUITE_TEXTFILE"; } >>"$night/progress.log" 2>&1; then
+    echo "nightly.sh: $BNSUITE_TEXTFILE was not written; see $night/progress.log"
+  fi
 fi
 
 # Drop old nights: only folders that are named as a night is.
