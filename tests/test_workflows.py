@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -169,13 +171,22 @@ def test_a_night_compares_with_the_accepted_image(tmp_path: Path, images: str) -
         assert (tmp_path / "calls").read_text().startswith("ab docker:registry/a; touch injected docker:bnsuite:")
 
 
+def gh_takes(calls: list[list[str]]) -> None:
+    """Asserts that the real gh, where it is installed, knows each command and its flags; it sends nothing."""
+    gh = shutil.which("gh")
+    assert calls
+    for call in calls if gh else ():
+        assert gh is not None
+        assert f"gh {call[0]} {call[1]}" in checked(gh, *call, "--help")
+
+
 @pytest.mark.parametrize("open_issue", [None, "12"])
 def test_an_issue_is_opened_or_updated(tmp_path: Path, open_issue: str | None) -> None:
     """A regression opens one issue, and the next nights comment on it while it is open."""
     for part in ("run", "ab"):
         (tmp_path / "results" / part).mkdir(parents=True)
         (tmp_path / "results" / part / "comment.md").write_text("REGRESSED `$(touch injected)`")
-    gh = f"""echo "$*" >> calls
+    gh = f"""{{ printf '%q ' "$@"; echo; }} >> calls
 case "$1 $2" in
   "issue list") echo "{open_issue or ""}" ;;
   "issue create") echo https://example.org/owner/name/issues/7 ;;
@@ -188,11 +199,12 @@ esac"""
     )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "injected").exists()
-    calls = (tmp_path / "calls").read_text().splitlines()
-    number = open_issue or "7"
-    assert calls[-2:] == [f"issue comment {number} --body-file results/{part}/comment.md" for part in ("run", "ab")]
-    assert sum(call.startswith("issue create") for call in calls) == (open_issue is None)
-    assert any("https://example.org/run" in call for call in calls)
+    calls = [shlex.split(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    comment = ["issue", "comment", open_issue or "7", "--body-file"]
+    assert calls[-2:] == [[*comment, f"results/{part}/comment.md"] for part in ("run", "ab")]
+    assert sum(call[:2] == ["issue", "create"] for call in calls) == (open_issue is None)
+    assert any("https://example.org/run" in call[-1] for call in calls)
+    gh_takes(calls)
 
 
 @pytest.mark.parametrize("nights", [0, 2, 5])
@@ -200,17 +212,23 @@ def test_the_history_is_taken_over_from_the_night_before(tmp_path: Path, nights:
     """This night joins those of the newest history that can be had; the oldest nights go."""
     (tmp_path / "results" / "run").mkdir(parents=True)
     (tmp_path / "results" / "run" / "run.json").write_text("{}")
-    gh = f"""case "$1 $2" in
+    gh = f"""{{ printf '%q ' "$@"; echo; }} >> calls
+case "$1 $2" in
   "run list") printf '31\\n30\\n29\\n' ;;
   "run download")
     [ "$3" = 30 ] && [ {nights} != 0 ] || exit 1
     for ((i = 0; i < {nights}; i++)); do mkdir -p "history/2026010${{i}}T013000Z/run"; done ;;
 esac"""
     done = run_script(
-        script_of("nightly", "history", "Add this night to the history"), tmp_path, stubs={"gh": gh}, KEEP="3"
+        script_of("nightly", "history", "Add this night to the history"),
+        tmp_path,
+        stubs={"gh": gh},
+        KEEP="3",
+        GITHUB_REF_NAME="main",
     )
     assert done.returncode == 0, done.stderr
     kept = sorted(path.name for path in (tmp_path / "history").iterdir())
     assert len(kept) == min(nights + 1, 3)
     assert (tmp_path / "history" / kept[-1] / "run" / "run.json").exists()
     assert kept[:-1] == [f"2026010{number}T013000Z" for number in range(nights)][-2:]
+    gh_takes([shlex.split(line) for line in (tmp_path / "calls").read_text().splitlines()])
