@@ -65,7 +65,7 @@ def command(
             )
         )
     judgement = judged(loaded, findings, reference.name, strict=strict)
-    return show_run(loaded, judgement, as_json=as_json, folder=folder.path if folder else None)
+    return show_run(loaded, judgement, as_json=as_json, folder=folder.path if folder else None, reference=reference)
 
 
 def _reference(run: Run, baselines: Path, against: Path | None) -> Reference:

@@ -81,7 +81,14 @@ def command(
                 )
             )
         judgement = judged(result.run, findings, result.reference.name, strict=strict)
-        status = show_run(result.run, judgement, as_json=as_json, folder=folder.path, error=result.error)
+        status = show_run(
+            result.run,
+            judgement,
+            as_json=as_json,
+            folder=folder.path,
+            error=result.error,
+            reference=result.reference,
+        )
     if result.error is None or isinstance(result.error, WriteError):
         return status
     if status == ExitStatus.REGRESSED:

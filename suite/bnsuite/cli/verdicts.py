@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from bnsuite.cli.output import progress, remark, say, status_of
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
+from bnsuite.record import pictures
 from bnsuite.record.errors import InputError, WriteError, one_line
 from bnsuite.record.folder import REPORT
 from bnsuite.report import comparison, findings_json, table, writers
 from bnsuite.report.judged import ComparisonReport, RunReport
+from bnsuite.report.section import Section
 
 if TYPE_CHECKING:
     from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
@@ -37,21 +39,29 @@ def judged(run: Run, findings: Sequence[Finding], reference: str, *, strict: boo
 
 
 def show_run(
-    run: Run, judgement: Judgement, *, as_json: bool, folder: Path | None = None, error: Exception | None = None
+    run: Run,
+    judgement: Judgement,
+    *,
+    as_json: bool,
+    folder: Path | None = None,
+    error: Exception | None = None,
+    reference: Reference | None = None,
 ) -> int:
     """Print the verdicts of a run, once they are written into `folder` if there is one; returns the exit status.
 
-    `error` is what ended the run before its end: a regression keeps its status, another has that of the error.
+    `reference` is what it was compared with, for reports that show its values. `error` is what ended the run before its
+    end: a regression keeps its status, another has that of the error.
     """
     if error is not None and judgement.status is not ExitStatus.REGRESSED:
         judgement = judgement.model_copy(update={"status": ExitStatus(status_of(error)[0])})
     unwritten: InputError | None = error if isinstance(error, WriteError) else None
     if folder is not None and unwritten is None:
-        unwritten = next(iter(writers.write(RunReport(run, judgement, _claims(run, folder)), folder)), None)
+        report = RunReport(run, judgement, claims_of(run, folder), reference, pictures.load(folder))
+        unwritten = next(iter(writers.write(report, folder)), None)
     return _show(judgement, unwritten, lambda one: table.terminal(run, list(one.findings), one.status), as_json=as_json)
 
 
-def _claims(run: Run, folder: Path) -> tuple[str, ...]:
+def claims_of(run: Run, folder: Path) -> tuple[Section, ...]:
     """The report's section on the articles' claims, if the run has trainings; a failure spoils no verdict."""
     if not any(result.curves for result in run.cases):
         return ()
@@ -61,7 +71,7 @@ def _claims(run: Run, folder: Path) -> tuple[str, ...]:
     from bnsuite.record import details
 
     try:
-        return (tables.markdown(answers(Evidence(run, details.load(folder)))),)
+        return (tables.section(answers(Evidence(run, details.load(folder)))),)
     except Exception as error:  # noqa: BLE001  # the verdicts are what a run is for
         remark(f"{folder / REPORT}: without the claims: {one_line(error)}")
         return ()

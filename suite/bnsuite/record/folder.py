@@ -21,6 +21,7 @@ LATEST = RESULTS / "latest"
 RUN = "run.json"
 FINDINGS = "findings.json"
 REPORT = "report.md"
+REPORT_HTML = "report.html"
 #: Block times of a comparison, and the name that they had before 0.4.0.
 TIMES, OLD_TIMES = "interleaved.json", "lockstep.json"
 #: The runs of a comparison: A is trusted, B is judged.

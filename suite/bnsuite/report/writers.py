@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bnsuite.record.errors import InputError, WriteError
 from bnsuite.record.files import write_atomically
-from bnsuite.record.folder import FINDINGS, REPORT
-from bnsuite.report import comparison, findings_json, table
+from bnsuite.record.folder import FINDINGS, REPORT, REPORT_HTML
+from bnsuite.report import comparison, findings_json, section, table
 from bnsuite.report.judged import ComparisonReport, Report
 
 Writer = Callable[[Report], str]
@@ -23,13 +23,21 @@ def _markdown(report: Report) -> str:
     findings = list(judgement.findings)
     if isinstance(report, ComparisonReport):
         return comparison.markdown(report.a, report.b, report.times, findings, judgement.status)
-    return "\n".join([table.markdown(report.run, findings, judgement.status), *report.sections])
+    sections = map(section.markdown, report.sections)
+    return "\n".join([table.markdown(report.run, findings, judgement.status), *sections])
+
+
+def _html(report: Report) -> str:
+    from bnsuite.report import html  # its templates are loaded where a page is made
+
+    return html.text(report)
 
 
 #: By the name of the file.
 WRITERS: dict[str, Writer] = {
     FINDINGS: lambda report: findings_json.text(report.judgement) + "\n",
     REPORT: _markdown,
+    REPORT_HTML: _html,
 }
 
 
