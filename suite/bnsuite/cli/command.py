@@ -24,6 +24,7 @@ VERBS = {
     "check": "check",
     "accept": "accept",
     "show": "show",
+    "report": "report",
     "claims": "claims",
     "figures": "figures",
     "selftest": "selftest",

@@ -86,7 +86,9 @@ def load(folder: Path, run: Run) -> Reference:
         convergence=_read_curves(folder),
         lines={name: kind.read(folder, run) for name, kind in LINES.items()},
         pins=pins.read(folder),
-        recorded=timing.origin.model_dump(mode="json", include={"python", "packages", "cuda", "cudnn"}) if timing else {},
+        recorded=timing.origin.model_dump(mode="json", include={"python", "packages", "cuda", "cudnn"})
+        if timing
+        else {},
         absent={} if timing else {"timing": _nearest(folder, key)},
     )
 

@@ -26,7 +26,7 @@ def run_again(run: Run, cases: Sequence[str], *more: str, profile: str | None = 
     return _command([*head, *_selected(cases), *named, *where, *_limits(run), *more], cases)
 
 
-def compare_again(run: Run, times: InterleavedTimes, cases: Sequence[str]) -> str | None:
+def compare_again(run: Run, times: InterleavedTimes, cases: Sequence[str], *, profile: str | None = None) -> str | None:
     """Returns the command that compares two environments again by `cases`; None where no command can.
 
     `run` is B's.
@@ -34,7 +34,7 @@ def compare_again(run: Run, times: InterleavedTimes, cases: Sequence[str]) -> st
     options = run.options
     if times.a.startswith("-") or times.b.startswith("-"):
         return None
-    head = ["bnsuite", "ab", times.a, times.b, "--device", run.device, "--profile", options.profile]
+    head = ["bnsuite", "ab", times.a, times.b, "--device", run.device, "--profile", profile or options.profile]
     named = ["--impl-b", options.implementation] if options.implementation is not None else []
     injected = [part for name, amount in times.injected.items() for part in ("--inject", _fault(name, amount))]
     rest = [*_selected(cases), *named, *_limits(run), *injected, "--seed", str(times.seed)]
