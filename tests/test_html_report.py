@@ -428,6 +428,27 @@ def test_many_cases_fit_into_a_page() -> None:
     assert len(text.encode()) <= 6_000_000
 
 
+def test_a_full_run_fits_into_a_page(tmp_path: Path) -> None:
+    """As many checks, layers and trainings as the full profile has, with the articles' pictures."""
+    seen = tuple(Observation(what=f"std=0.3/running_mean {n}", value=float(n), limit=30.0) for n in range(20))
+    many = timing(1e-3).model_copy(update={"samples_s": tuple(1e-3 * (1 + n * n % 97 / 500) for n in range(100))})
+    curves = tuple(curve(seed, epochs=30, final=0.01) for seed in range(10))
+    run = make_run(
+        *(result(f"numerics/reference/batch_norm2d/n={n}/train/channels-last", observations=seen) for n in range(2200)),
+        *(result(f"op/batch_norm2d/fwd+bwd/f32/nchw/{n}x64x56x56", timings=(many,) * 10) for n in range(250)),
+        *(result(f"train/synthetic-mlp/bn/lr={n}", timings=(many,) * 10, curves=curves) for n in range(130)),
+    )
+    findings = [found(one.id, gate, Verdict.PASS) for one in run.cases for gate in one.outcomes]
+    report = RunReport(run, judgement(*findings), reference=from_run(run, "before", machine_key(run)))
+    drawn = pictures.load(tmp_path)
+    (tmp_path / "figures").mkdir()
+    for n in range(12):
+        (tmp_path / "figures" / f"{n}.png").write_bytes(bytes(80_000))
+    drawn = pictures.load(tmp_path)
+    assert all(one.content is not None for one in drawn)
+    assert len(html.text(replace(report, pictures=drawn)).encode()) <= 6_000_000
+
+
 def test_a_full_comparison_fits_into_a_page() -> None:
     """As many cases as the full profile times, each with all launches that it may take."""
     names = [f"op/batch_norm2d/fwd+bwd/f32/nchw/{n}x64x56x56" for n in range(240)]

@@ -11,7 +11,7 @@ from bnsuite.record.folder import FIGURES
 #: Types of pictures that a page shows, by the end of their names.
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png", ".gif": "image/gif"}
 #: All pictures of a page take at most so many bytes.
-MAX_BYTES = 3_500_000
+MAX_BYTES = 1_200_000
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 #: Bytes that samples may take, all pictures together, and of one sample in a picture.
-_SAMPLES, _SAMPLE = 500_000, 7
+_SAMPLES, _SAMPLE = 400_000, 7
 MIN_MARKS, MAX_MARKS = 5, 60
 #: More launches than these have no row each.
 MAX_LAUNCH_ROWS = 4000
 #: Observations shown of a check, by the number of cases: up to so many cases, so many observations.
-_OBSERVATIONS = ((400, 10), (1500, 5))
+MAX_OBSERVATIONS = 10
+_OBSERVATIONS = ((400, MAX_OBSERVATIONS), (1500, 5))
 MIN_OBSERVATIONS = 2
 #: Seeds of all trainings that are drawn.
-MAX_SEEDS = 1500
+MAX_SEEDS = 500
 
 
 @dataclass(frozen=True)

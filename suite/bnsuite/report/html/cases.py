@@ -8,12 +8,13 @@ from statistics import median, quantiles
 
 from bnsuite.judge.interleaved import GATE as TIMING
 from bnsuite.judge.timing import share_of_limit
-from bnsuite.judge.verdict import WORST_FIRST, EvidenceValue, Finding, worst
+from bnsuite.judge.verdict import WORST_FIRST, EvidenceValue, Finding, Verdict, worst
 from bnsuite.record.interleaved import PairedCase
+from bnsuite.record.pins import Pin
 from bnsuite.record.schema import CaseResult, Curve
 from bnsuite.report import cells, text, units
 from bnsuite.report.html import checks, launches, news
-from bnsuite.report.html.budget import Budget
+from bnsuite.report.html.budget import MAX_OBSERVATIONS, Budget
 from bnsuite.report.html.checks import Observations
 from bnsuite.report.html.curves import SeedPlot, seed_plots
 from bnsuite.report.html.launches import NOTHING, Launches, Pairs
@@ -134,7 +135,8 @@ class _Case:
         if self.result is None:
             return ()
         case = self.result.case
-        labels = [f"{name} {value}" for name, value in case.labels.items() if value]
+        # The id of a check says all of its labels.
+        labels = [f"{name} {value}" for name, value in case.labels.items() if value and case.kind != "check"]
         facts = [
             ("rule", case.rule or ""),
             ("reported in", text.listed(case.threads)),
@@ -182,9 +184,7 @@ def _run_row(page: Page, case: _Case) -> Row:
         facts=case.facts,
         launches=launches.of_run(result, reference, page.budget),
         memory=tuple(launches.memory([result], reference)),
-        observations=checks.observations(
-            report.run, result, checks.accepted(reference, result), pins, page.budget.observations
-        ),
+        observations=_observations(page, case, result, checks.accepted(reference, result), pins),
         seeds=seeds,
         more_seeds=more,
     )
@@ -218,7 +218,7 @@ def _comparison_row(page: Page, case: _Case, of_a: CaseResult | None, compared: 
         pairs=launches.of_comparison(compared, page.budget),
         memory=tuple(launches.memory([of_a, result], None)),
         gpu=tuple(one for one in gpu if one[1]),
-        observations=checks.observations(report.b, result, checks.of_side(of_a), (), page.budget.observations),
+        observations=_observations(page, case, result, checks.of_side(of_a)),
         seeds=seeds,
         more_seeds=more,
         smallest=None if found is None else units.change(found),
@@ -228,6 +228,15 @@ def _comparison_row(page: Page, case: _Case, of_a: CaseResult | None, compared: 
 def _seeds(result: CaseResult, before: Sequence[Curve], budget: Budget) -> tuple[tuple[SeedPlot, ...], int]:
     plots = tuple(seed_plots(result.curves, before, budget.seeds))
     return plots, len(result.curves) - len(plots)
+
+
+def _observations(
+    page: Page, case: _Case, result: CaseResult, values: Mapping[str, float | str], pins: tuple[Pin, ...] = ()
+) -> Observations | None:
+    """Returns the observations of a check; more of them where it is not PASS."""
+    run = page.report.b if isinstance(page.report, ComparisonReport) else page.report.run
+    most = page.budget.observations if case.mark is MARKS[Verdict.PASS] else MAX_OBSERVATIONS
+    return checks.observations(run, result, checks.Beside(values, pins, checks.named(case.findings)), most)
 
 
 def _time(result: CaseResult | None) -> tuple[Cell, Cell]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bnsuite.judge.checks import deviating
+from bnsuite.judge.verdict import Finding
 from bnsuite.record.lines import CHECKS
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference
@@ -37,23 +39,49 @@ class Observations:
     rows: tuple[ObservationRow, ...]
     more: int
 
+    @property
+    def notes(self) -> bool:
+        """Any of them has a note."""
+        return any(one.note for one in self.rows)
 
-def observations(
-    run: Run, result: CaseResult, before: Mapping[str, float | str], pins: Iterable[Pin], most: int
-) -> Observations | None:
-    """Returns the observations of a check: what deviates, and `most` others; None where there are none.
 
-    `before` has the values of the reference by name.
+@dataclass(frozen=True)
+class Beside:
+    """What observations are shown beside: values of the reference by name, known deviations, and the verdict's reason.
+
+    `named` are the observations that the reason names: some deviate from what was accepted alone.
     """
+
+    values: Mapping[str, float | str]
+    pins: tuple[Pin, ...] = ()
+    named: frozenset[str] = frozenset()
+
+
+def observations(run: Run, result: CaseResult, beside: Beside, most: int) -> Observations | None:
+    """Returns the observations of a check: what deviates, and `most` others; None where there are none."""
     if not result.observations:
         return None
-    wrong = deviating(result)
-    deviations, names = wrong[:MAX_DEVIATIONS], {one.what for one in wrong}
-    pins = tuple(pins)
+    names = {one.what for one in deviating(result)} | beside.named
+    wrong = [one for one in result.observations if one.what in names]
+    deviations, before, pins = wrong[:MAX_DEVIATIONS], beside.values, beside.pins
     rest = sorted((one for one in result.observations if one.what not in names), key=_room)
     rows = [_row(one, before, _pinned(run, result, one, pins) or "deviates", deviates=True) for one in deviations]
     rows += [_row(one, before, "", deviates=False) for one in rest[:most]]
     return Observations(tuple(rows), len(result.observations) - len(rows))
+
+
+def named(findings: Iterable[Finding]) -> frozenset[str]:
+    """Returns the observations that the reasons of findings name as deviating."""
+    found: set[str] = set()
+    for finding in findings:
+        data: Any = finding.reason.data
+        inner = data.get("reason")
+        for one in (data, inner.get("data") if isinstance(inner, dict) else None):
+            listed = one.get("deviations") if isinstance(one, dict) else None
+            for deviation in listed if isinstance(listed, list) else []:
+                what = deviation.get("what") if isinstance(deviation, dict) else None
+                found |= {what} if isinstance(what, str) else set()
+    return frozenset(found)
 
 
 def accepted(reference: Reference | None, result: CaseResult) -> Mapping[str, float | str]:
