@@ -93,7 +93,7 @@ def test_the_policy_is_in_force(tab: Tab, pages: dict[str, Path]) -> None:
 def test_columns_sort(tab: Tab, pages: dict[str, Path]) -> None:
     """By the case, and by a number; a second press turns the order round; rows without a number stay last."""
     tab.open(pages["run"])
-    press = "document.querySelectorAll('#table thead button')[{}].click()"
+    press = "document.querySelectorAll('#table > thead button')[{}].click()"
     tab.evaluate(press.format(0))
     assert visible(tab) == sorted(visible(tab))
     tab.evaluate(press.format(0))
@@ -218,7 +218,7 @@ def test_five_thousand_rows_stay_usable(tab: Tab, tmp_path: Path) -> None:
     findings = [found(one.id, "timing", Verdict.PASS) for one in run.cases]
     (tmp_path / "page.html").write_text(html.text(RunReport(run, judgement(*findings))), encoding="utf-8")
     tab.open(tmp_path / "page.html")
-    tab.evaluate("document.querySelectorAll('#table thead button')[3].click()")
+    tab.evaluate("document.querySelectorAll('#table > thead button')[3].click()")
     assert visible(tab)[0] == "op/4999"
     tab.evaluate(
         "(() => { const box = document.getElementById('filter'); box.value = '123';"

@@ -20,7 +20,6 @@ from bnsuite.report.html.curves import SeedPlot, seed_plots
 from bnsuite.report.html.launches import NOTHING, Launches, Pairs
 from bnsuite.report.html.marks import MARKS, UNJUDGED, Mark
 from bnsuite.report.judged import ComparisonReport, Report
-from bnsuite.report.reasons import words
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class _Case:
     @property
     def judged(self) -> tuple[Judged, ...]:
         return tuple(
-            Judged(MARKS[one.verdict], one.gate, news.number(one), news.interval(one), words(one))
+            Judged(MARKS[one.verdict], one.gate, news.number(one), news.interval(one), news.why(one))
             for one in self.findings
         )
 
@@ -277,9 +276,7 @@ def _checked(evidence: Mapping[str, EvidenceValue]) -> Cell:
     known = f", {pinned} pinned" if pinned else ""
     near = isinstance(nearest, int | float)
     share = (
-        f", nearest {100 * float(nearest):.0f} % of its limit"
-        if near and nearest is not None and 0 <= float(nearest) < 1e4
-        else ""
+        f", {100 * float(nearest):.0f} % of limit" if near and nearest is not None and 0 <= float(nearest) < 1e4 else ""
     )
     return Cell(
         f"{units.count(count, 'observation')}{known}{share}", float(nearest) if near and nearest is not None else None

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.lines import torch_of
-from bnsuite.record.reference import Reference
+from bnsuite.record.reference import Cause, Reference
 from bnsuite.record.schema import Run
 from bnsuite.report import text
 
 NONE = "none"
+
+_CAUSES = {
+    Cause.NO_FOLDER: "there is no folder of baselines",
+    Cause.NO_TIMING: "no times are accepted yet",
+    Cause.NO_TIMING_OF_MACHINE: "none of this machine",
+    Cause.OTHER_MACHINE: "it was measured on another machine",
+    Cause.OTHER_DEVICE: "it was measured on another device",
+}
 
 #: Facts that are named first, in this order, and by these words.
 _FIRST = {
@@ -64,6 +72,19 @@ def of_run(run: Run, reference: Reference) -> list[Fact]:
     """Returns the recorded facts of a run's reference and of the run, as far as the reference has any."""
     known = dict(reference.recorded) or _torch_of_lines(reference)
     return _facts(_flat(known), {name: one for name, one in _recorded(run).items() if name in _flat(known)})
+
+
+def absences(reference: Reference) -> list[str]:
+    """Returns why the reference has nothing at all for some gates, and how the nearest one differs."""
+    found: dict[str, list[str]] = {}
+    for gate, absence in reference.absent.items():
+        cause = _CAUSES.get(absence.cause, "it has none")
+        found.setdefault(f"{cause}{_nearest(absence.details)}", []).append(gate)
+    return [f"No baseline for {text.listed(gates)}: {cause}." for cause, gates in found.items()]
+
+
+def _nearest(details: Sequence[str]) -> str:
+    return f"; the nearest has {text.listed(details, between='; ')}" if details else ""
 
 
 def _torch_of_lines(reference: Reference) -> dict[str, Any]:

@@ -98,9 +98,7 @@ def _interval(scale: _Scale, change: float, low: float, high: float, mark: Mark)
     middle = _HEIGHT // 2
     ends = [(scale.share(low) < 0, "0%", "‹"), (scale.share(high) > 1, "100%", "›")]
     beyond = [
-        svg.element(
-            "text", x=at, y=middle + 4, class_="beyond", text_anchor="start" if at == "0%" else "end", text=sign
-        )
+        svg.words(sign, x=at, y=middle + 4, class_="beyond", text_anchor="start" if at == "0%" else "end")
         for is_beyond, at, sign in ends
         if is_beyond
     ]
@@ -133,7 +131,7 @@ def _axis(scale: _Scale) -> Svg:
     places = [n * step for n in range(-int(scale.reach / step), int(scale.reach / step) + 1)]
     places = [one for one in places if 0.03 < scale.share(one) < 0.97]
     labels = [
-        svg.element("text", x=scale.place(one), y=12, text_anchor="middle", text=f"{100 * one:+g} %" if one else "0")
+        svg.words(_percent(one), x=scale.place(one), y=12, text_anchor="middle", class_="at" if one else "o")
         for one in places
     ]
     marks = [svg.element("line", x1=scale.place(one), x2=scale.place(one), y1=16, y2=20) for one in places]
@@ -145,6 +143,10 @@ def _axis(scale: _Scale) -> Svg:
         height=20,
         width="100%",
     )
+
+
+def _percent(change: float) -> str:
+    return f"{100 * change:+g} %" if change else "0"
 
 
 def values_plot(compared: PairedCase) -> Svg | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -60,12 +61,17 @@ def _item(report: Report, group: Sequence[Finding], anchors: dict[str, str]) -> 
         gate=first.gate,
         number=number(first) if alone else "",
         interval=interval(first) if alone else "",
-        reason=words(first),
+        reason=why(first) if alone else words(first),
         cases=tuple((text.clipped(name, text.MAX_CELL), anchors.get(name, "")) for name in names[:MAX_CASES]),
         more=max(0, len(names) - MAX_CASES),
         doing=doing,
         command=command,
     )
+
+
+def why(finding: Finding) -> str:
+    """Returns the reason in words, without the number and the interval where these stand before it."""
+    return re.sub(f"takes {re.escape(f'{number(finding)} ({interval(finding)})')}[,:] ", "", words(finding), count=1)
 
 
 def number(finding: Finding) -> str:

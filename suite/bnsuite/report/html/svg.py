@@ -13,11 +13,16 @@ Attribute = str | float | int
 Svg = Markup
 
 
-def element(name: str, *children: Svg, text: str = "", **attributes: Attribute) -> Svg:
+def element(name: str, *children: Svg, **attributes: Attribute) -> Svg:
     """Returns an element; an underscore at the end of an attribute's name is left out, others become hyphens."""
     parts = [f' {_name(key)}="{escape(_value(one))}"' for key, one in attributes.items()]
-    inner = Markup("").join([*children, escape(one_line(text))])
+    inner = Markup("").join(children)
     return Markup(f"<{name}{''.join(parts)}>{inner}</{name}>" if inner else f"<{name}{''.join(parts)}/>")  # noqa: S704
+
+
+def words(text: str, **attributes: Attribute) -> Svg:
+    """Returns a text in a picture."""
+    return element("text", escape(one_line(text)), **attributes)
 
 
 def picture(*children: Svg, title: str, **attributes: Attribute) -> Svg:

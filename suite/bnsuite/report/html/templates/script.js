@@ -1,7 +1,7 @@
 (function () {
   "use strict";
   var root = document.documentElement;
-  var body = document.querySelector("#table tbody");
+  var body = document.querySelector("#table > tbody");
   var rows = Array.prototype.slice.call(body.rows);
   var input = document.getElementById("filter");
   var shown = document.getElementById("shown");
@@ -64,7 +64,7 @@
   filter();
 
   // Sort: by a column's numbers where it has any, else by its text; rows without one come last.
-  var heads = Array.prototype.slice.call(document.querySelectorAll("#table thead th"));
+  var heads = Array.prototype.slice.call(document.querySelectorAll("#table > thead th"));
   function key(row, column) {
     var cell = row.cells[column];
     if (column === 0) return cell.querySelector("summary").textContent;
