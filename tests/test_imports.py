@@ -52,6 +52,8 @@ HOMES = {
     "scipy": {"judge/statistics.py"},
     "tabulate": {"report/tabular.py"},
     "rich": {"report/progress.py"},
+    "jinja2": {"report/html/page.py"},
+    "markupsafe": {"report/html/page.py", "report/html/svg.py"},
     "docker": {"launch"},
     "click": {"cli"},
     "argparse": set(),

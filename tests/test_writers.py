@@ -10,10 +10,11 @@ import pytest
 from bnsuite.judge.verdict import ExitStatus, Judgement
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.report import judged, writers
+from bnsuite.report.section import Section
 from conftest import make_run
 
 JUDGEMENT = Judgement(schema=Judgement.SCHEMA, reference="baselines/", status=ExitStatus.FINE, findings=())
-RUN = judged.RunReport(make_run(), JUDGEMENT, ("## More\n",))
+RUN = judged.RunReport(make_run(), JUDGEMENT, (Section("More", summary="a * b"),))
 TIMES = InterleavedTimes(schema=2, a="A", b="B", seed=0, most_launches=18, budget_s=None, variables={}, cases=())
 
 
@@ -28,7 +29,7 @@ def test_every_file_is_written(report: judged.Report, tmp_path: Path) -> None:
 def test_a_section_of_others_ends_a_report(tmp_path: Path) -> None:
     """As the claims of the articles do."""
     writers.write(RUN, tmp_path)
-    assert (tmp_path / writers.REPORT).read_text().endswith("## More\n")
+    assert (tmp_path / writers.REPORT).read_text().endswith("## More\n\na \\* b\n")
 
 
 def test_a_writer_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The articles' claims and the measured answers, as text for a terminal and for ``report.md``."""
+"""The articles' claims and the measured answers, as text for a terminal and as a section of a report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import asdict
 from bnsuite.articles.claims import Claim, Row, Scale
 from bnsuite.report import tabular, units
 from bnsuite.report.screen import Screen
+from bnsuite.report.section import Section, SectionTable
 
 HEADERS = ("where", "effect", "mean", "95 % interval", "seeds", "answer")
 ALIGN = ("left", "left", "right", "left", "right", "left")
@@ -28,14 +29,14 @@ def terminal(answered: Answered, screen: Screen) -> str:
     return "\n".join([*parts, *screen.wrap(summary(answered))])
 
 
-def markdown(answered: Answered) -> str:
+def section(answered: Answered) -> Section:
     """Returns the same as a section of a report, tested claims only."""
-    parts = ["## What the articles claim", ""]
-    for claim, rows in answered:
-        if rows:
-            table = tabular.markdown(_cells(rows), HEADERS, ALIGN)
-            parts += [f"**{claim.text}** (article {claim.article}): {_counted(rows)}", "", table, ""]
-    return "\n".join([*parts, summary(answered), ""])
+    tables = tuple(
+        SectionTable(claim.text, f"(article {claim.article}): {_counted(rows)}", HEADERS, ALIGN, _cells(rows))
+        for claim, rows in answered
+        if rows
+    )
+    return Section("What the articles claim", tables, summary(answered))
 
 
 def as_json(answered: Answered) -> str:

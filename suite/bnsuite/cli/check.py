@@ -67,7 +67,8 @@ def command(
             )
         )
     judgement = judged(loaded, findings, reference.name, strict=strict)
-    return show_run(RunReport(loaded, judgement, folder=folder.path), show, written=confirming)
+    report = RunReport(loaded, judgement, folder=folder.path, reference=reference)
+    return show_run(report, show, written=confirming)
 
 
 def _reference(run: Run, baselines: Path, against: Path | None) -> Reference:

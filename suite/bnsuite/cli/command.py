@@ -24,6 +24,7 @@ VERBS = {
     "check": "check",
     "accept": "accept",
     "show": "show",
+    "report": "report",
     "export": "export",
     "claims": "claims",
     "figures": "figures",

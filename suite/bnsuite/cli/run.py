@@ -84,7 +84,7 @@ def command(
                 )
             )
         judgement = judged(result.run, findings, result.reference.name, strict=strict)
-        report = RunReport(result.run, judgement, folder=folder.path)
+        report = RunReport(result.run, judgement, folder=folder.path, reference=result.reference)
         status = show_run(report, show, written=True, error=result.error)
     if result.error is None or isinstance(result.error, WriteError):
         return status

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 from bnsuite.cli.options import ShowOptions
 from bnsuite.cli.output import progress, remark, say, say_painted, screen, status_of
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
+from bnsuite.record import pictures
 from bnsuite.record.errors import InputError, WriteError, one_line
 from bnsuite.record.folder import REPORT
 from bnsuite.report import findings_json, terminal, writers
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
+from bnsuite.report.section import Section
 
 if TYPE_CHECKING:
     from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
@@ -50,7 +52,7 @@ def show_run(report: RunReport, show: ShowOptions, *, written: bool, error: Exce
     if report.folder is not None:
         report = replace(report, host=_host(report.folder))
     if written and unwritten is None and report.folder is not None:
-        complete = replace(report, sections=_claims(report.run, report.folder))
+        complete = replace(report, sections=claims_of(report.run, report.folder), pictures=pictures.load(report.folder))
         unwritten = next(iter(writers.write(complete, report.folder)), None)
     return show_report(report, show, unwritten)
 
@@ -66,7 +68,7 @@ def _host(folder: Path) -> HostReport | None:
         return None
 
 
-def _claims(run: Run, folder: Path) -> tuple[str, ...]:
+def claims_of(run: Run, folder: Path) -> tuple[Section, ...]:
     """The report's section on the articles' claims, if the run has trainings; a failure spoils no verdict."""
     if not any(result.curves for result in run.cases):
         return ()
@@ -76,7 +78,7 @@ def _claims(run: Run, folder: Path) -> tuple[str, ...]:
     from bnsuite.record import details
 
     try:
-        return (tables.markdown(answers(Evidence(run, details.load(folder)))),)
+        return (tables.section(answers(Evidence(run, details.load(folder)))),)
     except Exception as error:  # noqa: BLE001  # the verdicts are what a run is for
         remark(f"{folder / REPORT}: without the claims: {one_line(error)}")
         return ()

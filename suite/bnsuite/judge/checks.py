@@ -80,17 +80,17 @@ def deviations(run: Run, name: str) -> tuple[Pin, ...]:
             reason=name,
         )
         for result in run.cases
-        for one in _deviating(result)
+        for one in deviating(result)
     )
 
 
 def reasons(run: Run, case: str, pins: Collection[Pin]) -> list[str]:
     """Returns the reasons of the pins that cover a deviation of a case of `run`."""
-    wrong = [one for result in run.cases if result.id == case for one in _deviating(result)]
+    wrong = [one for result in run.cases if result.id == case for one in deviating(result)]
     return list(dict.fromkeys(pin.reason for one in wrong for pin in pins if pin.covers(run, case, one)))
 
 
-def _deviating(result: CaseResult) -> list[Observation]:
+def deviating(result: CaseResult) -> list[Observation]:
     """Returns the observations that are wrong whatever was accepted."""
     judged = [one for one in result.observations if one.expected is not None or one.limit is not None]
     return [one for one in judged if _wrong(one, None)]

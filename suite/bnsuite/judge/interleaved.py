@@ -102,8 +102,7 @@ def decide_values(screen: Sequence[float], confirm: Sequence[float], cases: int,
     flag = next((count for count in _looks(len(screen)) if slower(moderated(screen[:count]), LOOK_ALPHA)), None)
     if flag is None:
         return _screened(screen, most)
-    looks = len(_looks(most))
-    alpha = min(LOOK_ALPHA, RUN_ALPHA / (cases * looks * LOOK_ALPHA) / looks)
+    alpha = confirming_alpha(cases, most)
     for count in _looks(len(confirm)):
         fresh = estimate(confirm[:count])
         if slower(fresh, alpha):
@@ -116,6 +115,15 @@ def decide_values(screen: Sequence[float], confirm: Sequence[float], cases: int,
     return Decision(
         undecided, change, flag, len(confirm), flagged=True, needs=_needs(change, len(latest), len(confirm), alpha)
     )
+
+
+def confirming_alpha(cases: int, most: int) -> float:
+    """Returns the error level of one look at the launches made to confirm, one-sided.
+
+    All looks at all `cases` together err with a probability of RUN_ALPHA, given how often the screening flags.
+    """
+    looks = len(_looks(most))
+    return min(LOOK_ALPHA, RUN_ALPHA / (cases * looks * LOOK_ALPHA) / looks)
 
 
 def _looks(most: int) -> range:

@@ -93,6 +93,9 @@ def load(folder: Path, run: Run) -> Reference:
         pins=pins.read(folder),
         absent=absent,
         nearest=nearest,
+        recorded=timing.origin.model_dump(mode="json", include={"python", "packages", "cuda", "cudnn"})
+        if timing
+        else {},
     )
 
 

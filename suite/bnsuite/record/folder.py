@@ -21,6 +21,7 @@ LATEST = RESULTS / "latest"
 RUN = "run.json"
 FINDINGS = "findings.json"
 REPORT = "report.md"
+REPORT_HTML = "report.html"
 #: The state of the host before the measuring (see ``bnsuite doctor``).
 HOST = "doctor.json"
 #: Block times of a comparison, and the name that they had before 0.4.0.

@@ -8,7 +8,7 @@ from enum import Enum
 from statistics import median
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import LINES, Line, kind_of_device
@@ -93,6 +93,8 @@ class Reference:
     acceptable: bool = True
     #: Why it has nothing at all for a gate.
     absent: Mapping[str, Absence] = field(default_factory=dict)
+    #: The environment that it was measured in, as far as that is recorded, by the names of ``EnvironmentInfo``.
+    recorded: Mapping[str, JsonValue] = field(default_factory=dict)
     #: Why it has nothing of a case for a gate, by gate and case, where it has the case.
     absent_cases: Mapping[tuple[str, str], Absence] = field(default_factory=dict)
     #: Times of the machine that is most like this one, by case id, where it has none of this one. They judge nothing.
@@ -130,6 +132,7 @@ def from_run(run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = ()) -
         lines={kind.name: kind.of_run(run) for kind, fits in fitting.items() if fits},
         pins=pins,
         acceptable=False,
+        recorded=run.environment.model_dump(mode="json"),
         absent={
             **({"timing": machine} if apart else {}),
             **{

@@ -13,7 +13,10 @@ from bnsuite.record.files import exists, read_text
 from bnsuite.record.folder import FINDINGS, SIDES, ResultsFolder
 from bnsuite.record.host import HostReport
 from bnsuite.record.interleaved import InterleavedTimes
+from bnsuite.record.pictures import Picture
+from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Run
+from bnsuite.report.section import Section
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,16 @@ class RunReport:
 
     run: Run
     judgement: Judgement
-    #: Sections that others add to a report for people, as Markdown.
-    sections: tuple[str, ...] = ()
+    #: Sections that others add to a report for people.
+    sections: tuple[Section, ...] = ()
     #: The folder that holds it, as the user names it; None if it is not kept.
     folder: Path | None = None
     #: The host before the measuring, if it was looked at.
     host: HostReport | None = None
+    #: The reference of the run, where it is at hand: its values are shown beside those of the run.
+    reference: Reference | None = None
+    #: Pictures that were drawn of the run.
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnsuite.report import comparison, doctor, gpu, news, table, text, totals
+from bnsuite.report import comparison, doctor, gpu, news, section, table, text, totals
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from bnsuite.report.news import Item
 from bnsuite.report.summary import last_line
@@ -28,7 +28,7 @@ def render(report: Report) -> str:
     ]
     sections = report.sections if isinstance(report, RunReport) else ()
     text_of_ours = "\n\n".join(block for block in blocks if block)
-    return "\n".join([f"{text_of_ours}\n", *doctor.markdown(report.host), *sections])
+    return "\n".join([f"{text_of_ours}\n", *doctor.markdown(report.host), *map(section.markdown, sections)])
 
 
 def _heading(report: Report) -> Iterator[str]:

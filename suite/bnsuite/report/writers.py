@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bnsuite.record.errors import InputError, WriteError
 from bnsuite.record.files import write_atomically
-from bnsuite.record.folder import FINDINGS, REPORT
+from bnsuite.record.folder import FINDINGS, REPORT, REPORT_HTML
 from bnsuite.report import findings_json, markdown
 from bnsuite.report.exports import registry
 from bnsuite.report.judged import Report
@@ -19,10 +19,17 @@ from bnsuite.report.judged import Report
 Writer = Callable[[Report], str]
 
 
+def _html(report: Report) -> str:
+    from bnsuite.report import html  # its templates are loaded where a page is made
+
+    return html.text(report)
+
+
 #: By the name of the file.
 WRITERS: dict[str, Writer] = {
     FINDINGS: lambda report: findings_json.text(report.judgement) + "\n",
     REPORT: markdown.render,
+    REPORT_HTML: _html,
 }
 
 
