@@ -11,6 +11,7 @@ import click
 from bnsuite.cli import options
 from bnsuite.cli.output import remark, say
 from bnsuite.report.exports.registry import EXPORTS, Export
+from bnsuite.report.judged import Report
 
 
 def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,18 +51,18 @@ def command(*, run: Path, every: bool, out: Path | None, strict: bool, **flags: 
     folder = out or folder_of(run)
     if any(one.file is not None for one in chosen):
         make_folder(folder)
-    errors = []
+    unwritten = []
     for one in chosen:
         try:
             say(_made(one, report, folder, strict=strict))
         except InputError as error:  # one that can't be written costs no other
-            errors.append(error)
-    for error in errors:
-        remark(str(error))
-    return 2 if errors else 0
+            unwritten.append(str(error))
+    for line in unwritten:
+        remark(line)
+    return 2 if unwritten else 0
 
 
-def _made(export: Export, report: Any, folder: Path, *, strict: bool) -> str:
+def _made(export: Export, report: Report, folder: Path, *, strict: bool) -> str:
     """Returns what is printed of an export: the path of its file, or the export itself."""
     from bnsuite.report.exports import files
 

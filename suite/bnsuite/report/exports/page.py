@@ -146,7 +146,7 @@ def _about(subject: Subject) -> Iterator[str]:
 def _counts(subject: Subject) -> tuple[Row, list[Row]]:
     there = {one.verdict for one in subject.findings}
     shown = [verdict for verdict in WORST_FIRST if verdict in there]
-    rows = []
+    rows: list[Row] = []
     for gate in subject.gates:
         counts = subject.counts(gate)
         rows.append([text.github(text.clipped(gate)), *(str(counts[verdict] or NOTHING) for verdict in shown)])
@@ -199,12 +199,12 @@ def _timed(subject: Subject) -> Iterator[Row]:
         findings.setdefault(one.case, []).append(one)
     timed = {one.case: one for one in numbers.measured(subject)}
     for case, found in findings.items():
-        if case in timed:
-            one = timed[case]
+        if measured := timed.get(case):
+            step_s, peak = measured.step_s, measured.peak_bytes
             yield [
                 text.github_code(text.clipped(case, text.MAX_CELL)),
-                NOTHING if one.step_s is None else units.seconds(one.step_s),
-                NOTHING if one.peak_bytes is None else units.nbytes(one.peak_bytes),
+                NOTHING if step_s is None else units.seconds(step_s),
+                NOTHING if peak is None else units.nbytes(peak),
                 text.github(", ".join(filter(None, map(_moved, found))) or NOTHING),
                 f"{SIGNS[found[0].verdict]} {found[0].verdict.value}",
             ]
