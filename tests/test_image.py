@@ -155,3 +155,12 @@ def test_its_packages_are_those_of_the_lock(client: docker.DockerClient, image: 
     assert {name for name in installed if not name.startswith(("bnsuite==", "pip=="))} <= locked
     assert {"torch==2.14.1", "torchvision==0.29.1"} <= installed
     assert any(name.startswith("nvidia-cudnn-cu13==9.24.") for name in installed)
+
+
+def test_the_doctor_sees_the_limits_of_its_container(run: Any) -> None:
+    """Quota, cores and memory of the container, and not those of the machine."""
+    limits = {"nano_cpus": 1_500_000_000, "cpuset_cpus": "0", "mem_limit": "1g"}
+    status, out, err = run("doctor", "--json", **limits)
+    assert status == 1, err
+    states = {one["name"]: one["state"] for one in json.loads(out)["checks"]}
+    assert {states[name] for name in ("cpu-quota", "cores", "memory-limit")} == {"disturbs"}

@@ -48,7 +48,7 @@ HOMES = {
     "pynvml": {"measure/nvml/binding.py"},
     "pytest": {"measure/plugin.py", "measure/items"},
     "pytest_benchmark": {"measure/items"},
-    "pydantic": {"record", "judge", "launch", "doctor/result.py"},
+    "pydantic": {"record", "judge", "launch"},
     "scipy": {"judge/statistics.py"},
     "tabulate": {"report/tabular.py"},
     "rich": {"report/progress.py"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -92,6 +92,6 @@ def _noise(device: str, threads: int, baselines: Path) -> tuple[NoiseFloor | Non
         why = result.error or f"only {result.launches} launches came out, too few to tell"
         return None, HostCheck(name="noise", state=CheckState.UNKNOWN, observed={"error": why})
     if all(one.launches is None for one in floor.changes):
-        observed = {"change": floor.changes[-1].change, "most_launches": floor.most_launches}
+        observed: dict[str, Any] = {"change": floor.changes[-1].change, "most_launches": floor.most_launches}
         return floor, HostCheck(name="noise", state=CheckState.DISTURBS, observed=observed, fix="quieter-host")
     return floor, HostCheck(name="noise", state=CheckState.OK, observed={"deviation": floor.deviation})

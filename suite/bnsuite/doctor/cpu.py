@@ -94,10 +94,7 @@ def core_free(facts: CpuFacts) -> Result:
     for core in facts.timed:
         spent = facts.spent(f"cpu{core}")
         shares[core] = 1 - (spent[IDLE] + spent[IOWAIT]) / sum(spent)
-    if len(facts.host.cores) <= facts.request.threads:
-        core = min(shares, key=lambda one: shares[one])
-    else:
-        core = max(shares, key=lambda one: shares[one])
+    core = max(shares, key=lambda one: shares[one])
     return judged("end-other-work", disturbed=shares[core] > MAX_BUSY, core=core, busy=round(shares[core], 3))
 
 

@@ -26,13 +26,13 @@ def probe(host: Host, request: DoctorRequest) -> DiskFacts:
     return DiskFacts(host, request)
 
 
-def _check(folder_of: Callable[[DoctorRequest], Path], fix: str) -> Callable[[DiskFacts], Result]:
+def _check(folder_of: Callable[[DoctorRequest], Path], kind: str) -> Callable[[DiskFacts], Result]:
     def check(facts: DiskFacts) -> Result:
         folder = folder_of(facts.request)
         room = facts.host.room(folder)
         full = room.free_bytes < MIN_FREE_BYTES or (room.inodes is not None and room.inodes < MIN_FREE_INODES)
         return judged(
-            fix,
+            f"free-{kind}" if room.writable else f"writable-{kind}",
             disturbed=full or not room.writable,
             folder=str(folder),
             free_bytes=room.free_bytes,
@@ -47,7 +47,7 @@ SUBJECT = Subject(
     "disk",
     probe,
     {
-        "disk-results": _check(lambda request: request.results, "free-results"),
-        "disk-scratch": _check(lambda request: request.scratch, "free-scratch"),
+        "disk-results": _check(lambda request: request.results, "results"),
+        "disk-scratch": _check(lambda request: request.scratch, "scratch"),
     },
 )

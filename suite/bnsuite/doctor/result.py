@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bnsuite.doctor.host import DoctorRequest, Host
 from bnsuite.record.host import CheckState
-
-if TYPE_CHECKING:
-    from pydantic import JsonValue
 
 T = TypeVar("T")
 
@@ -20,21 +17,22 @@ class Result:
     """The result of one check."""
 
     state: CheckState
-    observed: dict[str, JsonValue]
+    #: Plain JSON.
+    observed: dict[str, Any]
     fix: str | None = None
 
 
-def fine(**observed: JsonValue) -> Result:
+def fine(**observed: Any) -> Result:
     """Returns the result of a check that found nothing wrong."""
     return Result(CheckState.OK, observed)
 
 
-def disturbs(fix: str, **observed: JsonValue) -> Result:
+def disturbs(fix: str, **observed: Any) -> Result:
     """Returns the result of a check that found a disturbance."""
     return Result(CheckState.DISTURBS, observed, fix)
 
 
-def judged(fix: str, *, disturbed: bool, **observed: JsonValue) -> Result:
+def judged(fix: str, *, disturbed: bool, **observed: Any) -> Result:
     """Returns either of the two."""
     return disturbs(fix, **observed) if disturbed else fine(**observed)
 

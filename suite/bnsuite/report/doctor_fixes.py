@@ -26,6 +26,8 @@ FIXES = {
     "stop-swapping": "end what holds memory, then sudo swapoff -a && sudo swapon -a",
     "free-results": "free at least 1 GiB there, or name another folder with --out",
     "free-scratch": "free at least 1 GiB there, or set TMPDIR to another folder",
+    "writable-results": "make it writable for this user, or name another folder with --out",
+    "writable-scratch": "make it writable for this user, or set TMPDIR to another folder",
     "install-driver": "install or load NVIDIA's driver; in a container: docker run --gpus all",
     "reload-driver": "the driver was updated beneath a loaded module; reboot, or unload and load the nvidia modules",
     "no-gpu": "choose --device cpu, or a machine with a GPU",

@@ -10,7 +10,7 @@ from bnsuite.measure.nvml.handle import Handle, find, slices_of
 from bnsuite.measure.nvml.state import describe, driver_version, health
 
 #: Processes that use the GPU through MPS.
-MPS_LISTS = tuple(f"nvmlDeviceGetMPSComputeRunningProcesses{version}" for version in ("_v3", "_v2", ""))
+MPS_LISTS = tuple(f"nvmlDeviceGetMPSComputeRunningProcesses{version}" for version in ("_v3", "_v2"))
 
 
 @dataclass(frozen=True)
