@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import tarfile
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from bnsuite.judge.verdict import Verdict
+from bnsuite.report.exports import openmetrics
 from bnsuite.report.judged import load
 from conftest import ROOT
 from consumers import checked, program
@@ -21,31 +21,8 @@ FOLDER = ROOT / "deploy" / "grafana"
 BOARD: dict[str, Any] = json.loads((FOLDER / "bnsuite.json").read_text(encoding="utf-8"))
 ALERTS = FOLDER / "alerts.yml"
 
-#: The names that the exporter promises; once it is merged, import METRICS from bnsuite.report.exports.openmetrics.
-PROMISED = (
-    "bnsuite_run_timestamp_seconds",
-    "bnsuite_run_duration_seconds",
-    "bnsuite_run_exit_status",
-    "bnsuite_run_finished",
-    "bnsuite_run_info",
-    "bnsuite_findings",
-    "bnsuite_case_step_seconds",
-    "bnsuite_case_peak_bytes",
-    "bnsuite_case_copy_bandwidth_ratio",
-    "bnsuite_case_change_ratio",
-    "bnsuite_case_change_low_ratio",
-    "bnsuite_case_change_high_ratio",
-    "bnsuite_case_verdict",
-    "bnsuite_gpu_sm_clock_min_hertz",
-    "bnsuite_gpu_sm_clock_max_hertz",
-    "bnsuite_gpu_temperature_max_celsius",
-    "bnsuite_gpu_power_max_watts",
-)
-try:
-    METRICS = set(importlib.import_module("bnsuite.report.exports.openmetrics").METRICS)
-except ModuleNotFoundError:
-    METRICS = set(PROMISED)
-
+#: The names of all metrics that the exporter writes.
+METRICS = set(openmetrics.METRICS)
 METRIC = re.compile(r"\bbnsuite_[a-z_]+")
 
 
@@ -132,7 +109,6 @@ def test_prometheus_takes_every_expression(tmp_path: Path) -> None:
 def test_every_panel_has_data_of_a_real_run(tmp_path: Path) -> None:
     """Prometheus finds series for each expression in what is exported of a run and a comparison; a CPU has no GPU's."""
     promtool = program("promtool", "Debian's package prometheus")
-    openmetrics = pytest.importorskip("bnsuite.report.exports.openmetrics", reason="the exporter is not merged")
     with tarfile.open(ROOT / "tests" / "data" / "written-by-0.3.0.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     exported = [openmetrics.render(load(tmp_path / name, tmp_path / "baselines")) for name in ("run", "ab")]

@@ -14,7 +14,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from bnsuite.cli.command import VERBS
 from bnsuite.judge.verdict import ExitStatus, Judgement
 from bnsuite.record import store
 from bnsuite.report import findings_json
@@ -28,8 +27,6 @@ MANIFESTS = {
     name: list(yaml.safe_load_all((DEPLOY / "kubernetes" / f"{name}.yaml").read_text(encoding="utf-8")))
     for name in ("cronjob", "cronjob-dra")
 }
-#: Made by others at the same time: remove them here once they are merged.
-COMING_VERBS = {"export"}
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
@@ -177,7 +174,6 @@ def test_wrong_settings_end_the_script(tmp_path: Path, variable: str, settings: 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(bool(COMING_VERBS - set(VERBS)), reason="the verb export is not merged")
 def test_metrics_of_a_night_reach_the_textfile_collector(tmp_path: Path, command: Path) -> None:
     """The folder of node_exporter gets the one file that was named, written by the real verb."""
     run = make_run(result("op/batch_norm1d/fwd-train/f32/nc/64x128", timings=(timing(1e-4),)))

@@ -17,6 +17,7 @@ from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import Judgement
 from bnsuite.record.baselines import CurveLine, TimingFile
 from bnsuite.record.details import DetailLine
+from bnsuite.record.host import HostReport
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.lines import CheckLine, MemoryLine
 from bnsuite.record.pins import Pins
@@ -34,6 +35,7 @@ FILES: tuple[tuple[str, str, type[Versioned]], ...] = (
     ("run.json", "every raw sample and curve of a run, and the outcome of every case", Run),
     ("findings.json", "the verdicts of a run or a comparison, with their reasons", Judgement),
     ("interleaved.json", "the times of a comparison, every round of every block", InterleavedTimes),
+    ("doctor.json", "the state of the host before the measuring", HostReport),
     ("trainings/NAME.jsonl", "details of a training, one line per seed", DetailLine),
     ("bisect.json", "the answer of a bisection", BisectAnswer),
     ("selftest.jsonl", "the trials of a self-test, one line per trial", Trial),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import Finding, Verdict
@@ -55,7 +55,7 @@ def accept(report: Report) -> str | None:
     return shlex.join(["bnsuite", "accept", *([folder] if folder else [])])
 
 
-def _confirm(report: Report, advice: dict[str, object], cases: Sequence[str]) -> str | None:
+def _confirm(report: Report, advice: Mapping[str, object], cases: Sequence[str]) -> str | None:
     """Returns the comparison of the baseline's environment, or of torch's own layer, with what was measured."""
     run = report.b if isinstance(report, ComparisonReport) else report.run
     implementation, environment = advice.get("implementation"), advice.get("environment")
