@@ -196,8 +196,8 @@ def test_the_first_screen_has_the_verdict_and_what_is_not_pass() -> None:
     places = [shown.index(word) for word in ("REGRESSED", "MISSING", "INCONCLUSIVE")]
     assert places == sorted(places)
     assert "+25.0 % (+20.0 % to +30.0 %) · slower by 25 %" in " ".join(shown.split())
-    assert "bnsuite --device cpu --profile quick -k op/a" in shown
-    assert "bnsuite --device cpu --profile full -k train/w/bn/x" in shown
+    assert "bnsuite --device cpu --timeout 60 -k op/a" in shown
+    assert "bnsuite --device cpu --profile full --timeout 60 -k train/w/bn/x" in shown
     assert " PASS " not in shown
 
 

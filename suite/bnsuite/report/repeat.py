@@ -74,7 +74,7 @@ def _fault(name: str, amount: float) -> str:
 
 def _command(words: list[str], cases: Sequence[str], select: str | None) -> str | None:
     """Returns the words for a shell with the selection of the cases; None if that is not what they would measure."""
-    selected = expression(cases) if select is None else select
+    selected = (expression(cases) or None) if select is None else select
     if selected is None:
         return None
     words = [*words, "-k", selected] if selected else words
