@@ -25,6 +25,8 @@ from bnsuite.launch.progress import Progress
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
 from bnsuite.report.screen import MIN_WIDTH, UNLIMITED, Screen
 
+#: The beginning of a line that the log of a GitHub job takes as a command: an id may begin so.
+_COMMAND = re.compile(r"^(\s*)::")
 #: A change of colour or weight.
 _COLOR = re.compile("\x1b\\[[0-9;]*m")
 
@@ -88,7 +90,8 @@ def _painted(line: str) -> str:
     """`line` without what would make a terminal do more than print in colours."""
     pieces = _COLOR.split(line)
     colors = _COLOR.findall(line)
-    return "".join(f"{_printable(piece)}{color}" for piece, color in zip(pieces, [*colors, ""], strict=True))
+    shown = "".join(f"{_printable(piece)}{color}" for piece, color in zip(pieces, [*colors, ""], strict=True))
+    return _COMMAND.sub(r"\1: :", shown)
 
 
 @contextlib.contextmanager

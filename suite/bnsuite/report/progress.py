@@ -50,7 +50,7 @@ class LiveBar:
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
-        self._task: TaskID = bar.add_task("starting", total=None)
+        self._task: TaskID = bar.add_task("starting: importing torch, choosing cases", total=None)
 
     def __call__(self, step: Step) -> None:
         self._bar.update(
