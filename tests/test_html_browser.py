@@ -62,7 +62,7 @@ def tab(running: browser.Browser) -> Tab:
 def visible(tab: Tab) -> list[str]:
     """The ids of the rows that are shown, in their order."""
     ids: list[str] = tab.evaluate(
-        "[...document.querySelectorAll('#table tbody tr')].filter(row => row.offsetParent !== null)"
+        "[...document.querySelectorAll('#table > tbody > tr')].filter(row => row.offsetParent !== null)"
         ".map(row => row.querySelector('summary').textContent)"
     )
     return ids
