@@ -17,7 +17,7 @@ from bnsuite.report.reasons import words
 MAX_ITEMS, MAX_CASES = 150, 200
 
 MEASURE, COMPARE = "Measure it again", "Compare it again"
-ACCEPT = "Measure it again, and make the run the baseline with `bnsuite accept RUN`"
+ACCEPT = "Measure it again, then `bnsuite accept RUN`"
 CONFIRM = "Settle it by an interleaved comparison with the baseline's environment"
 MORE_SEEDS, MORE_LAUNCHES = "Settle it with more seeds", "Settle it with more launches"
 
