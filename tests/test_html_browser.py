@@ -62,7 +62,7 @@ def tab(running: browser.Browser) -> Tab:
 def visible(tab: Tab) -> list[str]:
     """The ids of the rows that are shown, in their order."""
     ids: list[str] = tab.evaluate(
-        "[...document.querySelectorAll('#table tbody tr')].filter(row => row.offsetParent !== null)"
+        "[...document.querySelectorAll('#table > tbody > tr')].filter(row => row.offsetParent !== null)"
         ".map(row => row.querySelector('summary').textContent)"
     )
     return ids
@@ -156,14 +156,15 @@ def test_the_scheme_of_the_system_is_followed(scheme: str, tab: Tab, pages: dict
 
 
 @BOTH
-def test_a_phone_shows_it_without_scrolling_sideways(kind: str, tab: Tab, pages: dict[str, Path]) -> None:
-    """At 360 pixels, closed and with every case open."""
-    tab.size(360, 740, mobile=True)
+@pytest.mark.parametrize("width", [360, 700, 800, 1024, 1280])
+def test_no_width_scrolls_sideways(kind: str, width: int, tab: Tab, pages: dict[str, Path]) -> None:
+    """From a phone to a desk, closed and with every case open."""
+    tab.size(width, 740, mobile=width == 360)
     tab.open(pages[kind])
     wide = "document.documentElement.scrollWidth"
-    assert tab.evaluate(wide) == 360
+    assert tab.evaluate(wide) == width
     tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
-    assert tab.evaluate(wide) == 360
+    assert tab.evaluate(wide) == width
 
 
 @BOTH

@@ -29,7 +29,7 @@ from bnsuite.record.key import machine_key
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import from_run
 from bnsuite.record.schema import Observation, Run, RunKind
-from bnsuite.report import html, repeat, units
+from bnsuite.report import html, repeat, units, writers
 from bnsuite.report.html.sentence import sentence
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from bnsuite.report.section import Section, SectionTable
@@ -428,6 +428,7 @@ def test_many_cases_fit_into_a_page() -> None:
     assert len(text.encode()) <= 6_000_000
 
 
+@pytest.mark.slow
 def test_a_full_run_fits_into_a_page(tmp_path: Path) -> None:
     """As many checks, layers and trainings as the full profile has, with the articles' pictures."""
     seen = tuple(Observation(what=f"std=0.3/running_mean {n}", value=float(n), limit=30.0) for n in range(20))
@@ -440,7 +441,6 @@ def test_a_full_run_fits_into_a_page(tmp_path: Path) -> None:
     )
     findings = [found(one.id, gate, Verdict.PASS) for one in run.cases for gate in one.outcomes]
     report = RunReport(run, judgement(*findings), reference=from_run(run, "before", machine_key(run)))
-    drawn = pictures.load(tmp_path)
     (tmp_path / "figures").mkdir()
     for n in range(12):
         (tmp_path / "figures" / f"{n}.png").write_bytes(bytes(80_000))
@@ -555,9 +555,7 @@ def test_pictures_are_part_of_the_page(tmp_path: Path) -> None:
 
 
 def test_the_page_is_written_beside_every_run_and_comparison(tmp_path: Path) -> None:
-    """`check` and `show` leave it alone; a new run in the folder removes it."""
-    from bnsuite.report import writers
-
+    """And stands in the list that a new run in the folder is cleaned by."""
     assert REPORT_HTML in writers.OUTPUTS
     for report in (REPORT, COMPARISON):
         assert writers.write(report, tmp_path) == []

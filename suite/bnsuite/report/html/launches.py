@@ -75,7 +75,7 @@ def of_run(result: CaseResult, reference: Reference | None, budget: Budget) -> L
         )
     watched = any(one.gpu is not None for one in result.timings)
     controls = sorted({name for one in result.timings for name in one.controls_s})
-    headers = ("median", "spread", *controls, "core", *(_GPU_HEADERS if watched else ()), "notes")
+    headers = ("median", "spread", *controls, "core share", *(_GPU_HEADERS if watched else ()), "notes")
     rows = []
     for number, one in enumerate(result.timings, start=1):
         middle, style = median(one.samples_s), "bad" if one.disturbed else "b"

@@ -17,6 +17,7 @@ from bnsuite.report.reasons import words
 MAX_ITEMS, MAX_CASES = 150, 200
 
 MEASURE, COMPARE = "Measure it again", "Compare it again"
+ACCEPT = "Measure it again, then `bnsuite accept RUN`"
 CONFIRM = "Settle it by an interleaved comparison with the baseline's environment"
 MORE_SEEDS, MORE_LAUNCHES = "Settle it with more seeds", "Settle it with more launches"
 
@@ -108,7 +109,8 @@ def command_for(report: Report, findings: Sequence[Finding]) -> tuple[str, str |
         return CONFIRM, repeat.run_again(report.run, names, "--confirm")
     if undecided and first.gate == "convergence":
         return MORE_SEEDS, repeat.run_again(report.run, names, profile="full")
-    return MEASURE, repeat.run_again(report.run, names)
+    doing = ACCEPT if first.verdict is Verdict.NO_BASELINE else MEASURE
+    return doing, repeat.run_again(report.run, names)
 
 
 def again(report: Report) -> Callable[[str], str | None]:
