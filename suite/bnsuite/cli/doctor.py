@@ -81,6 +81,7 @@ def _noise(device: str, threads: int, baselines: Path) -> tuple[NoiseFloor | Non
     from bnsuite.cli.verdicts import compared_quietly
     from bnsuite.experiments.noise import measure_noise
     from bnsuite.record.host import CheckState, HostCheck
+    from bnsuite.report import units
 
     try:
         with tempfile.TemporaryDirectory(prefix="bnsuite-doctor-", ignore_cleanup_errors=True) as folder:
@@ -89,7 +90,8 @@ def _noise(device: str, threads: int, baselines: Path) -> tuple[NoiseFloor | Non
         return None, HostCheck(name="noise", state=CheckState.UNKNOWN, observed={"error": str(error)})
     floor = result.floor
     if floor is None:
-        why = result.error or f"only {result.launches} launches came out, too few to tell"
+        launches = units.count(result.made, "launch", "launches")
+        why = result.error or f"{launches}, of which {result.undisturbed} undisturbed, are too few to tell"
         return None, HostCheck(name="noise", state=CheckState.UNKNOWN, observed={"error": why})
     if all(one.launches is None for one in floor.changes):
         observed: dict[str, Any] = {"change": floor.changes[-1].change, "most_launches": floor.most_launches}

@@ -22,10 +22,12 @@ BUDGET_S = 30.0
 
 @dataclass(frozen=True)
 class NoiseResult:
-    """The noise floor, or None with the reason why it can't be told: too few launches, or what ended them."""
+    """The noise floor, or None with the reason why it can't be told: too few launches, or what ended them early."""
 
     floor: NoiseFloor | None
-    launches: int
+    #: Launches that were made, and those of them that had a core for themselves.
+    made: int
+    undisturbed: int
     error: str | None = None
 
 
@@ -48,7 +50,5 @@ def measure_noise(folder: Path, compare: Compare, *, device: str, threads: int, 
     case = next((one for one in result.times.cases if one.id == CASE), None)
     values = blocks.values(case) + blocks.values(case, confirms=True) if case else []
     made = len(case.launches) if case else 0
-    if not made:
-        return NoiseResult(None, 0, result.b.ended_by)
-    floor = noise_floor(CASE, result.b.device, values, result.b.wall_s / made, MAX_LAUNCHES["full"])
-    return NoiseResult(floor, len(values), result.b.ended_by)
+    floor = noise_floor(CASE, result.b.device, values, result.b.wall_s / max(1, made), MAX_LAUNCHES["full"])
+    return NoiseResult(floor, made, len(values), result.b.ended_by)
