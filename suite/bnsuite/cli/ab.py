@@ -17,6 +17,7 @@ from bnsuite.cli.options import MeasuringOptions
 @click.argument("b", metavar="B")
 @options.measuring
 @click.option("--impl-b", metavar="MODULE:FACTORY", help="Judge this batch norm in place of B's (or FILE.py:FACTORY).")
+@options.supports("--supports-b")
 @options.budget
 @options.seed
 @click.option(
@@ -35,6 +36,7 @@ def command(
     a: str,
     b: str,
     impl_b: str | None,
+    supports: dict[str, tuple[str, ...]] | None,
     budget: float | None,
     seed: int | None,
     injected: dict[str, float] | None,
@@ -48,7 +50,7 @@ def command(
     request = ComparisonRequest(
         a=a,
         b=b,
-        options=(given.run_options(), given.run_options(impl_b)),
+        options=(given.run_options(), given.run_options(impl_b, supports=supports)),
         folder=given.folder,
         data=given.data,
         baselines=given.baselines,
