@@ -74,13 +74,13 @@ def tiny(kind: Kind, device: str) -> torch.Tensor:
 
 
 def laid_out(x: torch.Tensor, layout: str) -> torch.Tensor:
-    """Returns `x`, (N, C, ...), contiguous, with channels last, or as every second place of a larger tensor."""
+    """Returns `x`, (N, C, ...), contiguous, with channels last, or as a part of a larger tensor."""
     if layout == "channels-last":
         return x.movedim(1, -1).contiguous().movedim(-1, 1)
     if layout == "strided":
-        wide = x.new_zeros(*x.shape[:-1], 2 * x.shape[-1])
-        wide[..., ::2] = x
-        return wide[..., ::2]
+        wide = x.new_zeros(*x.shape[:-1], x.shape[-1] + 1)
+        wide[..., 1:] = x
+        return wide[..., 1:]
     return x.contiguous()
 
 

@@ -52,9 +52,7 @@ def run_options(
         raise InputError(f"--threads {threads}: there are {given} cores for this process; give it no more threads")
     plan = PLANS[profile]
     if supports is not None and implementation is None:
-        raise InputError(
-            "--supports: there is no implementation that it describes; name one with --impl (ab: --impl-b)"
-        )
+        raise InputError("--supports: there is no implementation to describe; name one with --impl (ab: --impl-b)")
     return RunOptions(
         device=device,
         profile=profile,

@@ -32,7 +32,7 @@ _AXES = {
     "groups": "takes mean and variance over groups of channels, as group norm does",
 }
 _SHARES = {
-    "inverted": "takes momentum for the share of the old statistics: running = momentum × running + (1 - momentum) × new",
+    "inverted": "takes momentum for the share of the old statistics (running = momentum × running + …)",
     "default": "moves the running statistics with a momentum of 0.1, whatever was passed",
     "still": "does not update the running statistics in training",
     "replaced": "replaces the running statistics by those of the last batch",
@@ -189,14 +189,14 @@ def _checks(count: int) -> str:
 
 def _of_refused(kinds: Sequence[Refused]) -> list[str]:
     """Returns a line for each kind that is refused without being declared, those of most cases first."""
-    shown = [
-        _line(
-            f"refuses {clipped(one.what)} ({units.count(one.cases, 'case')} SKIPPED): {one.error}; if that is meant, declare it: --supports"
-        )
-        for one in kinds[:MAX_REFUSED]
-    ]
+    shown = [_line(_of_kind(one)) for one in kinds[:MAX_REFUSED]]
     more = len(kinds) - MAX_REFUSED
     return [*shown, f"refuses {units.count(more, 'more kind')} of input"] if more > 0 else shown
+
+
+def _of_kind(one: Refused) -> str:
+    skipped = units.count(one.cases, "case")
+    return f"refuses {clipped(one.what)}: {clipped(one.error)}; {skipped} SKIPPED (declare it with --supports)"
 
 
 def _line(said: str) -> str:

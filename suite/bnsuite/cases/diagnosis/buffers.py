@@ -112,9 +112,9 @@ def _cumulative(subject: Subject) -> Iterator[Deviation]:
     if counter is None:
         return
     counter.zero_()
-    for x in batches:
-        _forward(layer, x)
     means = [_moments(x)["running_mean"]["mean"] for x in batches]
+    for x in batches:
+        _forward(layer, x.clone())
     if not agree(tensor(layer, "running_mean"), (means[0] + means[1]) / 2, subject.tolerance):
         yield Deviation("statistics", "momentum-none")
 

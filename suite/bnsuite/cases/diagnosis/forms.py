@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 #: The most mistakes that are tried at once.
 MAX_MISTAKES = 3
-#: The values of eps that are tried where the given one is not used.
-FIXED_EPS = (1e-3, 1e-5, 1e-6, 1e-8, 1e-12, 1e-4, 1e-2)
+#: The values of eps that are tried where the given one is not used; a smaller one is none.
+FIXED_EPS = (1e-3, 1e-5, 1e-6, 1e-8, 1e-4, 1e-2)
 
 
 @dataclass(frozen=True)

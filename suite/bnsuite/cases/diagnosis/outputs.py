@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bnsuite.cases.diagnosis.deviation import Deviation
@@ -143,9 +144,10 @@ def _unexplained(subject: Subject, right: Form, stage: str) -> Deviation:
     errors = error(y, exact).tolist()
     if max(errors) == float("inf"):
         return Deviation(stage, "unexplained", {"worst": "not finite"})
-    order = sorted(range(len(STDS)), key=STDS.__getitem__)
-    small, large = (max(errors[n] for n in some) for some in (order[:2], order[2:]))
-    worst = "small" if small > 10 * large else "large" if large > 10 * small else "everywhere"
+    by_size = [errors[n] for n in sorted(range(len(STDS)), key=STDS.__getitem__)]
+    rising, falling = (all(b >= 0.8 * a for a, b in pairwise(some)) for some in (by_size, by_size[::-1]))
+    worst = "small" if falling and by_size[0] > 10 * by_size[-1] else "everywhere"
+    worst = "large" if rising and by_size[-1] > 10 * by_size[0] else worst
     return Deviation(stage, "unexplained", {"worst": worst, "error": max(errors)})
 
 
