@@ -38,7 +38,7 @@ def parse(texts: Iterable[str], given_as: str = "--supports") -> dict[str, tuple
         if name not in WORDS:
             raise InputError(f"{given_as} {entry}: there is no entry {name!r}; choose among {', '.join(WORDS)}")
         words = tuple(word.strip().lower() for word in listed.split(",") if word.strip())
-        choices = ", ".join((*WORDS[name], *(["a number"] if name in NUMBERS else [])))
+        choices = ", ".join(WORDS[name]) + (" (any) or a value such as 0.1" if name in NUMBERS else "")
         if not equals or not words:
             raise InputError(f"{given_as} {entry}: names no value; write it like {name}={WORDS[name][0]} ({choices})")
         for word in words:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bnsuite.cases.diagnosis.deviation import Deviation
@@ -145,9 +144,12 @@ def _unexplained(subject: Subject, right: Form, stage: str) -> Deviation:
     if max(errors) == float("inf"):
         return Deviation(stage, "unexplained", {"worst": "not finite"})
     by_size = [errors[n] for n in sorted(range(len(STDS)), key=STDS.__getitem__)]
-    rising, falling = (all(b >= 0.8 * a for a, b in pairwise(some)) for some in (by_size, by_size[::-1]))
-    worst = "small" if falling and by_size[0] > 10 * by_size[-1] else "everywhere"
-    worst = "large" if rising and by_size[-1] > 10 * by_size[0] else worst
+    small, large = min(by_size[:2]), min(by_size[-2:])
+    worst = "everywhere"
+    if small > 10 * max(by_size[-2:]):
+        worst = "small"
+    elif large > 10 * max(by_size[:2]):
+        worst = "large"
     return Deviation(stage, "unexplained", {"worst": worst, "error": max(errors)})
 
 
