@@ -23,8 +23,9 @@ def statistics(subject: Subject) -> Iterator[Deviation]:
     before = {name: tensor(layer, name) for name in (*STATISTICS, COUNTER)}
     layer(x.clone().requires_grad_())
     after = {name: tensor(layer, name) for name in before}
-    if before[COUNTER] is not None and after[COUNTER] is not None:
-        counted = float((after[COUNTER] - before[COUNTER]).sum())
+    counter, later = before[COUNTER], after[COUNTER]
+    if counter is not None and later is not None:
+        counted = float((later - counter).sum())
         if counted != 1:
             yield Deviation("statistics", "counter", {"is": counted})
     if any(before[name] is None or after[name] is None for name in STATISTICS):

@@ -170,7 +170,9 @@ def scaled(given: Given, form: Form, normal: torch.Tensor) -> torch.Tensor | Non
         y = y * given.wide(given.weight + 1 if form.weight == "1 + weight" else given.weight)
     if given.bias is not None and form.bias == "applied":
         y = y + given.wide(given.bias)
-    return {"none": lambda: y, "relu": y.relu, "silu": lambda: y * y.sigmoid()}[form.activation]()
+    if form.activation == "relu":
+        return y.relu()
+    return y * y.sigmoid() if form.activation == "silu" else y
 
 
 def output(given: Given, form: Form, stopped: tuple[str, ...] = ()) -> torch.Tensor | None:

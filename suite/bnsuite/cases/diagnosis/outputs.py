@@ -29,11 +29,13 @@ DOUBLE_ERROR = 1e-10
 
 def start(layer: nn.Module, x: torch.Tensor, eps: float = DEFAULTS["eps"]) -> Given:
     """Returns what a forward pass of a layer starts from, in float64."""
-    weight, bias = tensor(layer, "weight"), tensor(layer, "bias")
-    shape = (x.shape[1],)
-    running = (tensor(layer, name) for name in STATISTICS)
-    fitting = [one if one is not None and one.shape == shape else None for one in (weight, bias, *running)]
-    return Given(double(x), *fitting, eps=eps)
+
+    def fitting(name: str) -> torch.Tensor | None:
+        found = tensor(layer, name)
+        return found if found is not None and found.shape == (x.shape[1],) else None
+
+    weight, bias, running_mean, running_var = (fitting(name) for name in ("weight", "bias", *STATISTICS))
+    return Given(double(x), weight, bias, running_mean, running_var, eps)
 
 
 def steps(subject: Subject, *, training: bool) -> list[tuple[Given, torch.Tensor]]:
