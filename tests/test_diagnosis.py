@@ -492,3 +492,19 @@ def test_layers_are_right_again_after_a_diagnosis(here: str, monkeypatch: pytest
     diagnosed(f"{here}:MaxVariance", monkeypatch)
     assert not module._global_forward_pre_hooks
     assert implementation.named() == f"{here}:MaxVariance"
+
+
+def test_a_part_that_is_missing_explains_the_exception_that_names_it() -> None:
+    """And is not told again."""
+    missing = Deviation(stage="state", code="missing", data={"names": "num_batches_tracked"})
+    error = "AttributeError: Mine has no attribute `num_batches_tracked`"
+    run, findings = judged(
+        ended("numerics/degenerate/a", Status.FAILED, error),
+        ended("numerics/degenerate/b", Status.FAILED, error),
+        check("behaviour/state/c", Observation(what="keys", value="none", expected="all")),
+        found=with_deviations(missing),
+    )
+    assert lines(run, findings) == [
+        f"the layer has no num_batches_tracked: 2 checks raise {error}",
+        "saved, loaded or copied state wrong: 1 check (state, such as behaviour/state/c)",
+    ]

@@ -10,13 +10,17 @@ import pytest
 import torch
 
 from bnsuite.cases import CheckCase, NumericsCase, Observation, Subject, catalogue, implementation, skips, support
+from bnsuite.judge.verdict import Judgement
 from bnsuite.launch import supports
 from bnsuite.launch.environments import image
 from bnsuite.launch.plan import run_options
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.measure import check
+from bnsuite.record import store
 from bnsuite.record.errors import InputError
+from bnsuite.report.diagnosis import lines
+from conftest import Command
 
 MINE = """
 from torch import nn
@@ -334,3 +338,41 @@ def test_the_option_needs_an_implementation() -> None:
         run_options(**given, implementation=None, supports={"dims": ("2",)})
     options = run_options(**given, implementation="json:loads", supports={"dims": ("2",)})
     assert options.supports == {"dims": ("2",)}
+
+
+def test_a_run_that_measures_nothing_is_not_fine(bnsuite: Command, tmp_path: Path) -> None:
+    """An implementation that refuses everything ends with status 3, and its run says by which exception."""
+    (tmp_path / "limited.py").write_text(LIMITED)
+    arguments = ("--device", "cpu", "-k", "numerics/strides/batch_norm2d", "--out", "o")
+    done = bnsuite(*arguments, "--impl", "limited.py:Nothing")
+    assert done.status == 3, done.out + done.err
+    run = store.load(tmp_path / "o")
+    assert {one.reason for result in run.cases for one in result.outcomes.values()} == {
+        "refuses every input: RuntimeError: no"
+    }
+    findings = store.parse(Judgement, (tmp_path / "o" / "findings.json").read_text(), tmp_path).findings
+    assert lines(run, findings) == [
+        "nothing could be measured: the implementation refuses every case: RuntimeError: no"
+    ]
+
+
+def test_the_option_and_the_diagnosis_are_recorded(bnsuite: Command, tmp_path: Path) -> None:
+    """Checks outside of what is declared are SKIPPED, which is no failure; a timed case is as well."""
+    (tmp_path / "limited.py").write_text(LIMITED)
+    select = "numerics/strides/batch_norm2d or op/batch_norm1d/fwd-train"
+    done = bnsuite(
+        *("--device", "cpu", "-k", select, "--out", "o", "--impl", "limited.py:Only2d"),
+        *("--supports", "dims=2;layouts=contiguous"),
+    )
+    run = store.load(tmp_path / "o")
+    assert run.options.supports == {"dims": ("2",), "layouts": ("contiguous",)}
+    assert run.diagnosis is not None
+    assert (run.diagnosis.refusals, run.diagnosis.deviations) == ((), ())
+    reasons = {result.id: result.outcomes[gate].reason for result in run.cases for gate in result.outcomes}
+    assert reasons["op/batch_norm1d/fwd-train/f32/nc/64x128"] == (
+        "the implementation does not declare 1-dimensional input: it supports dims=2"
+    )
+    assert reasons["numerics/strides/batch_norm2d/train/x=channels-last"] == (
+        "the implementation does not declare channels-last input: it supports layouts=contiguous"
+    )
+    assert done.status in {0, 3}, done.out + done.err

@@ -131,8 +131,8 @@ def groups(run: Run, findings: Iterable[Finding]) -> tuple[Group, ...]:
         for one in findings
         if one.gate in CHECK_GATES and one.verdict in {Verdict.REGRESSED, Verdict.FAILED} and one.case in results
     ]
-    failed = _modes_apart(failed)
     deviations = run.diagnosis.deviations if run.diagnosis else ()
+    failed = _modes_apart(failed, any(one.stage == "mode" for one in deviations))
     by_stage = {stage: [one for one in failed if one.stage == stage] for stage in STAGES}
     return _with_followers(_grouped(by_stage, deviations), {one.result.id: one for one in failed})
 
@@ -171,10 +171,13 @@ def _stage_of(what: str) -> str:
     return "other"
 
 
-def _modes_apart(failed: list[_Failed]) -> list[_Failed]:
-    """Returns the failed checks, with outputs that are wrong in evaluation alone as a matter of the mode."""
+def _modes_apart(failed: list[_Failed], modes_differ: bool) -> list[_Failed]:
+    """Returns the failed checks; what is wrong in evaluation is a matter of the mode if training is right there.
+
+    It is as well if the diagnosis found that the modes differ.
+    """
     basic = {"value", "gradient", "statistics"}
-    if any(one.stage == "value" and not _of_evaluation(one) for one in failed):
+    if not modes_differ and any(one.stage == "value" and not _of_evaluation(one) for one in failed):
         return failed
     return [replace(one, stage="mode") if one.stage in basic and _of_evaluation(one) else one for one in failed]
 
@@ -190,16 +193,28 @@ def _grouped(by_stage: dict[str, list[_Failed]], deviations: Collection[Deviatio
     """Returns a group for each stage in which a check fails, with its causes; of exceptions one for each text."""
     there = [stage for stage in STAGES if by_stage[stage]]
     causes: dict[str, list[Deviation]] = {stage: [] for stage in STAGES}
+    raised = {error: _absent(error, deviations) for error in _by_error(by_stage["raises"])}
     for one in deviations:
-        causes[_home(one.stage, there)].append(one)
+        if not any(one in absent for absent in raised.values()):
+            causes[_home(one.stage, there)].append(one)
     found: list[Group] = []
     for stage in STAGES:
         some = by_stage[stage]
         if stage == "raises":
-            found += [_group(stage, (), alike, error) for error, alike in _by_error(some).items()]
+            for error, alike in _by_error(some).items():
+                found.append(_group(stage, raised[error], alike, error))
         elif some or causes[stage]:
             found.append(_group(stage, tuple(causes[stage]), some))
     return found
+
+
+def _absent(error: str, deviations: Iterable[Deviation]) -> tuple[Deviation, ...]:
+    """Returns the deviation of a layer that lacks a parameter or buffer which an exception names."""
+    return tuple(
+        one
+        for one in deviations
+        if one.code == "missing" and any(name and name in error for name in str(one.data.get("names", "")).split(", "))
+    )
 
 
 def _home(stage: str, there: Sequence[str]) -> str:

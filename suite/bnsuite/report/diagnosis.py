@@ -167,6 +167,9 @@ def _nothing(kinds: Sequence[Refused], findings: Iterable[Finding]) -> str:
 
 def _of_group(group: Group) -> str:
     causes = listed([words(one) for one in group.causes], 4, between="; ", letters=text.MAX_SENTENCE)
+    if group.stage == "raises" and causes:
+        error = clipped(group.error or "", text.MAX_SENTENCE)
+        return f"{causes}: {_checks(group.count)} {'raises' if group.count == 1 else 'raise'} {error}"
     if group.stage == "raises":
         return f"raises {clipped(group.error or '', text.MAX_SENTENCE)}: {_checks(group.count)} ({_families(group)})"
     if not causes:

@@ -142,7 +142,7 @@ def state(subject: Subject) -> Iterator[Deviation]:
         if not torch.equal(x, before):
             yield Deviation("value", "input-overwritten")
         if mode and any(getattr(layer, name, None) is not old for name, old in buffers.items()):
-            yield Deviation("state", "replaced")
+            yield Deviation("statistics", "replaced")
         fixed = PARAMETERS if mode else names
         moved = [name for name in fixed if not _same(held[name], tensor(layer, name))]
         if moved:

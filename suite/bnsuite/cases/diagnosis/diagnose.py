@@ -34,7 +34,7 @@ def diagnose(name: str, device: str) -> Diagnosis:
         return Diagnosis(None, refusals, ())
     subject = Subject(implementation.load(name), device, kind, _withheld(probes, declared, kind))
     found = [one for stage, look in LOOKS for one in _tried(stage, look, subject)]
-    if not any(one.stage in {"shape", "value"} for one in found):
+    if not any(one.stage in {"shape", "value"} and one.code != "cancellation" for one in found):
         found += _elsewhere(subject, probes, declared)
     found = _without_consequences(found)
     found.sort(key=lambda one: STAGES.index(one.stage))
