@@ -16,7 +16,7 @@ from bnsuite.cases import diagnosis, implementation
 from bnsuite.cases.diagnosis import forms
 from bnsuite.judge.diagnosis import groups, nothing_measured, refused
 from bnsuite.judge.gates import judge
-from bnsuite.judge.verdict import Finding
+from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record import store
 from bnsuite.record.diagnosis import Deviation, Diagnosis, Refusal
 from bnsuite.record.reference import Reference
@@ -413,11 +413,33 @@ def test_outputs_that_are_wrong_in_evaluation_alone_are_of_the_mode() -> None:
     assert lines(run, findings) == ["uses the batch's statistics in evaluation: 1 check follows from it"]
 
 
+def test_a_known_cause_stands_before_an_exception_without_one() -> None:
+    """The exception may well follow from it; groups without failed checks are last."""
+    run, findings = judged(
+        ended("numerics/strides/a", Status.FAILED, "RuntimeError: no"),
+        check("numerics/reference/b", number("y")),
+        found=with_deviations(MAX, BIASED, Deviation(stage="state", code="not-saved", data={"names": "bias"})),
+    )
+    assert lines(run, findings) == [
+        "normalizes with max(var, eps) instead of var + eps: 1 check follows from it",
+        "raises RuntimeError: no: 1 check (strides)",
+        f"{words(BIASED)}: no check that was run fails for it",
+        "bias not in the state dict: not registered as buffers or parameters: no check that was run fails for it",
+    ]
+
+
 def test_exceptions_that_differ_in_numbers_are_one_line() -> None:
     """The sizes of the inputs make no other problem of it."""
     results = [ended(f"numerics/strides/{n}", Status.FAILED, f"RuntimeError: size {n}") for n in range(3)]
     run, findings = judged(*results)
     assert lines(run, findings) == ["raises RuntimeError: size 0: 3 checks (strides)"]
+
+
+def test_a_check_that_was_not_reached_has_not_failed() -> None:
+    """A run that was interrupted says so elsewhere."""
+    run, findings = judged(result("numerics/strides/a"), check("numerics/reference/b", number("y", 1.0)))
+    assert {one.verdict for one in findings} == {Verdict.FAILED, Verdict.PASS}
+    assert lines(run, findings) == []
 
 
 def test_undeclared_refusals_are_counted() -> None:

@@ -122,19 +122,29 @@ def refused(run: Run) -> tuple[Refused, ...]:
 
 
 def groups(run: Run, findings: Iterable[Finding]) -> tuple[Group, ...]:
-    """Returns the groups of failed checks, the most basic first; none for torch's own layers."""
+    """Returns the groups of failed checks; none for torch's own layers.
+
+    The most basic comes first, but an exception without a known cause after the first group that has one.
+    """
     if run.options.implementation is None:
         return ()
     results = {result.id: result for result in run.cases}
     failed = [
         _failed(results[one.case], one)
         for one in findings
-        if one.gate in CHECK_GATES and one.verdict in {Verdict.REGRESSED, Verdict.FAILED} and one.case in results
+        if one.gate in CHECK_GATES and one.case in results and _has_failed(one)
     ]
     deviations = run.diagnosis.deviations if run.diagnosis else ()
     failed = _modes_apart(failed, any(one.stage == "mode" for one in deviations))
     by_stage = {stage: [one for one in failed if one.stage == stage] for stage in STAGES}
-    return _with_followers(_grouped(by_stage, deviations), {one.result.id: one for one in failed})
+    return _in_order(_with_followers(_grouped(by_stage, deviations), {one.result.id: one for one in failed}))
+
+
+def _has_failed(one: Finding) -> bool:
+    """Returns True for wrong results and exceptions, and not for a check that the run did not reach."""
+    if one.verdict is Verdict.FAILED:
+        return one.reason.code is not ReasonCode.RUN_ENDED
+    return one.verdict is Verdict.REGRESSED
 
 
 def _failed(result: CaseResult, finding: Finding) -> _Failed:
@@ -255,6 +265,15 @@ def _with_followers(found: list[Group], failed: dict[str, _Failed]) -> tuple[Gro
         if left:
             rest.append(_group(one.stage, one.causes, left, one.error))
     return tuple(replace(one, follow=tuple(followers)) if one is basic else one for one in rest)
+
+
+def _in_order(found: Sequence[Group]) -> tuple[Group, ...]:
+    """Returns the groups with the first known cause in front of exceptions, and those without checks last."""
+    first = next((place for place, one in enumerate(found) if one.causes and one.count), None)
+    if first is None:
+        return tuple(found)
+    rest = [one for place, one in enumerate(found) if place != first]
+    return found[first], *(one for one in rest if one.count), *(one for one in rest if not one.count)
 
 
 def _follows(one: _Failed, stage: str, first: Sequence[_Failed]) -> bool:

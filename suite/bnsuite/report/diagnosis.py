@@ -136,9 +136,8 @@ def lines(run: Run, findings: Sequence[Finding]) -> list[str]:
         return [_line(_nothing(kinds, findings))]
     found = groups(run, findings)
     shown = [_line(_of_group(one)) for one in found[:MAX_GROUPS]]
-    if len(found) > MAX_GROUPS:
-        left = sum(one.count for one in found[MAX_GROUPS:])
-        shown.append(f"{units.count(len(found) - MAX_GROUPS, 'more reason')}: {_checks(left)}")
+    if left := [one.count for one in found[MAX_GROUPS:] if one.count]:
+        shown.append(f"{units.count(len(left), 'more reason')}: {_checks(sum(left))}")
     if run.diagnosis is not None and run.diagnosis.failed is not None:
         shown.append(_line(f"no diagnosis: {run.diagnosis.failed}"))
     return [*shown, *_of_refused(kinds)]

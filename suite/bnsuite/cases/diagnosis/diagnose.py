@@ -34,8 +34,8 @@ def diagnose(name: str, device: str) -> Diagnosis:
         return Diagnosis(None, refusals, ())
     subject = Subject(implementation.load(name), device, kind, _withheld(probes, declared, kind))
     found = [one for stage, look in LOOKS for one in _tried(stage, look, subject)]
-    if not any(one.stage in {"shape", "value"} and one.code != "cancellation" for one in found):
-        found += _elsewhere(subject, probes, declared)
+    wrong_here = any(one.stage in {"shape", "value"} and one.code != "cancellation" for one in found)
+    found += [one for one in _elsewhere(subject, probes, declared) if one.stage == "shape" or not wrong_here]
     found = _without_consequences(found)
     found.sort(key=lambda one: STAGES.index(one.stage))
     unique: dict[object, Deviation] = {}
@@ -72,7 +72,7 @@ def _withheld(probes: Probes, declared: Declaration, kind: Kind) -> frozenset[st
 
 
 def _elsewhere(subject: Subject, probes: Probes, declared: Declaration) -> Iterator[Deviation]:
-    """Yields kinds of input of which the output is wrong, where that of the plainest kind is right."""
+    """Yields what is wrong with the outputs of other kinds of input than the plainest one."""
     kind = subject.kind
     others = [
         *(("dims", replace(kind, rank=rank)) for rank in PLACES),
