@@ -522,7 +522,7 @@ def test_a_part_that_is_missing_explains_the_exception_that_names_it() -> None:
     error = "AttributeError: Mine has no attribute `num_batches_tracked`"
     run, findings = judged(
         ended("numerics/degenerate/a", Status.FAILED, error),
-        ended("numerics/degenerate/b", Status.FAILED, error),
+        ended("numerics/degenerate/b", Status.FAILED, error.replace("Mine", "Other")),
         check("behaviour/state/c", Observation(what="keys", value="none", expected="all")),
         found=with_deviations(missing),
     )

@@ -234,6 +234,13 @@ def test_its_own_words_come_first(judge: Judge) -> None:
     assert judge("Polite", STEP_2D) == ([], "the implementation does not do it: only on Sundays")
 
 
+def test_a_check_that_finds_nothing_to_look_at_is_skipped(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer may lack all that a check is about."""
+    made = NumericsCase(group="strides", name="batch_norm2d/nothing", observe=lambda _: [], rule="none")
+    monkeypatch.setattr(catalogue, "case", lambda _: made)
+    assert judge("Only2d", made.id) == ([], "the implementation has nothing that this check looks at")
+
+
 def test_a_declaration_that_cannot_be_read_is_told(judge: Judge, tmp_path: Path) -> None:
     """In one line, with the choices."""
     with pytest.raises(implementation.ImplementationError, match=r"supports: dims can't be '4'; choose among 1, 2, 3$"):

@@ -124,7 +124,7 @@ def refused(run: Run) -> tuple[Refused, ...]:
 def groups(run: Run, findings: Iterable[Finding]) -> tuple[Group, ...]:
     """Returns the groups of failed checks; none for torch's own layers.
 
-    The most basic comes first, but an exception without a known cause after the first group that has one.
+    The most basic comes first, but exceptions come after the first group with a known cause.
     """
     if run.options.implementation is None:
         return ()
@@ -203,7 +203,8 @@ def _grouped(by_stage: dict[str, list[_Failed]], deviations: Collection[Deviatio
     """Returns a group for each stage in which a check fails, with its causes; of exceptions one for each text."""
     there = [stage for stage in STAGES if by_stage[stage]]
     causes: dict[str, list[Deviation]] = {stage: [] for stage in STAGES}
-    raised = {error: _absent(error, deviations) for error in _by_error(by_stage["raises"])}
+    by_error = _by_error(by_stage["raises"], deviations)
+    raised = {error: _absent(error, deviations) for error in by_error}
     for one in deviations:
         if not any(one in absent for absent in raised.values()):
             causes[_home(one.stage, there)].append(one)
@@ -211,7 +212,7 @@ def _grouped(by_stage: dict[str, list[_Failed]], deviations: Collection[Deviatio
     for stage in STAGES:
         some = by_stage[stage]
         if stage == "raises":
-            for error, alike in _by_error(some).items():
+            for error, alike in by_error.items():
                 found.append(_group(stage, raised[error], alike, error))
         elif some or causes[stage]:
             found.append(_group(stage, tuple(causes[stage]), some))
@@ -233,11 +234,16 @@ def _home(stage: str, there: Sequence[str]) -> str:
     return stage if stage in there or not later else later[0]
 
 
-def _by_error(failed: Iterable[_Failed]) -> dict[str, list[_Failed]]:
-    """Returns checks by their exception, the most frequent first; numbers in it don't distinguish."""
-    found: dict[str, list[_Failed]] = {}
+def _by_error(failed: Iterable[_Failed], deviations: Collection[Deviation]) -> dict[str, list[_Failed]]:
+    """Returns checks by their exception, the most frequent first.
+
+    Numbers in it don't distinguish, nor does which of the absent parts it names.
+    """
+    found: dict[object, list[_Failed]] = {}
     for one in failed:
-        found.setdefault(re.sub(r"\d+", "0", one.error or ""), []).append(one)
+        error = one.error or ""
+        absent = [cause.data.get("names") for cause in _absent(error, deviations)]
+        found.setdefault(str(absent) if absent else re.sub(r"\d+", "0", error), []).append(one)
     return {str(some[0].error): some for some in sorted(found.values(), key=len, reverse=True)}
 
 
@@ -269,7 +275,8 @@ def _with_followers(found: list[Group], failed: dict[str, _Failed]) -> tuple[Gro
 
 def _in_order(found: Sequence[Group]) -> tuple[Group, ...]:
     """Returns the groups with the first known cause in front of exceptions, and those without checks last."""
-    first = next((place for place, one in enumerate(found) if one.causes and one.count), None)
+    known = (place for place, one in enumerate(found) if one.causes and one.count and one.stage != "raises")
+    first = next(known, None)
     if first is None:
         return tuple(found)
     rest = [one for place, one in enumerate(found) if place != first]

@@ -22,6 +22,8 @@ def run(case: CheckCase, device: str) -> Outcome:
         return _after(error, case, device)
     if implementation.MADE.undeclared:  # the check took the refusal for an answer
         return [], implementation.MADE.undeclared[0]
+    if not seen and implementation.named() is not None:
+        return [], "the implementation has nothing that this check looks at"
     if implementation.named() is None or not _is_suspect(seen, device):
         return seen, None
     return _again(case, device) or (seen, None)
