@@ -4,7 +4,7 @@ Judge it in the place of torch's layer with
 
     bnsuite --device cpu --impl examples/fused_batch_norm.py:FusedBatchNorm
 
-What it doesn't do it refuses with NotImplementedError, and its cases are SKIPPED with that reason.
+It declares in `supports` what it is made for: other cases are SKIPPED with that reason.
 """
 
 from __future__ import annotations
@@ -77,6 +77,9 @@ class Fused(torch.autograd.Function):
 
 class FusedBatchNorm(_BatchNorm):
     """The layer, with torch's arguments and state, for inputs (N, C, ...)."""
+
+    #: Read by bnsuite; what is not named (dimensions, arguments) is supported as torch's layer does.
+    supports = {"dtypes": ["float32"], "devices": ["cpu"], "layouts": ["contiguous"]}  # noqa: RUF012
 
     def _check_input_dim(self, x: torch.Tensor) -> None:
         if x.dim() < 2:

@@ -18,6 +18,7 @@ from bnsuite.cli.options import MeasuringOptions, ShowOptions
 @click.argument("b", metavar="B")
 @options.measuring
 @click.option("--impl-b", metavar="MODULE:FACTORY", help="Judge this batch norm in place of B's (or FILE.py:FACTORY).")
+@options.supports("--supports-b")
 @options.budget
 @options.seed
 @click.option(
@@ -36,6 +37,7 @@ def command(
     a: str,
     b: str,
     impl_b: str | None,
+    supports: dict[str, tuple[str, ...]] | None,
     budget: float | None,
     seed: int | None,
     injected: dict[str, float] | None,
@@ -49,7 +51,7 @@ def command(
     request = ComparisonRequest(
         a=a,
         b=b,
-        options=(given.run_options(), given.run_options(impl_b)),
+        options=(given.run_options(), given.run_options(impl_b, supports=supports)),
         folder=given.folder,
         data=given.data,
         baselines=given.baselines,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from bnsuite.launch.plan import PLANS, case_files, run_options
+from bnsuite.launch.supports import parse as parse_supports
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import LATEST, RESULTS, ResultsFolder
 from bnsuite.record.schema import RunOptions
@@ -183,6 +184,20 @@ threads = click.option("--threads", type=WHOLE, default=1, metavar="N", help="CP
 timeout = click.option(
     "--timeout", type=NUMBER, default=300.0, metavar="S", help="Seconds that a case may take (default: 300)."
 )
+
+
+def supports(name: str) -> Callable[[F], F]:
+    """Returns the option, called `name`, for what an implementation supports: lists of words by name, or None."""
+    return click.option(
+        name,
+        "supports",
+        multiple=True,
+        metavar="NAME=WORD[,WORD][;...]",
+        callback=lambda _ctx, _param, value: parse_supports(value, name),
+        help="The inputs and layers that it supports, as in 'dims=2;dtypes=float32'; others are SKIPPED. Repeatable.",
+    )
+
+
 out = click.option(
     "--out",
     type=PATH,
@@ -238,7 +253,12 @@ class MeasuringOptions:
     data: Path | None
     baselines: Path
 
-    def run_options(self, implementation: str | None = None, environment: str = ".") -> RunOptions:
+    def run_options(
+        self,
+        implementation: str | None = None,
+        environment: str = ".",
+        supports: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> RunOptions:
         """The options of one run, checked as far as can be without starting anything; raises InputError."""
         return run_options(
             device=self.device,
@@ -249,6 +269,7 @@ class MeasuringOptions:
             implementation=implementation,
             cases=self.cases,
             environment=environment,
+            supports=supports,
         )
 
 

@@ -32,6 +32,7 @@ confirm_option = click.option(
 @click.option(
     "--impl", metavar="MODULE:FACTORY", help="Judge this batch norm in place of torch's (or FILE.py:FACTORY)."
 )
+@options.supports("--supports")
 @click.option(
     "--environment",
     default=".",
@@ -45,6 +46,7 @@ def command(
     given: MeasuringOptions,
     *,
     impl: str | None,
+    supports: dict[str, tuple[str, ...]] | None,
     environment: str,
     confirm: str | None,
     strict: bool,
@@ -59,7 +61,7 @@ def command(
     from bnsuite.record.errors import WriteError
     from bnsuite.report.judged import RunReport
 
-    run_options = given.run_options(impl, environment)
+    run_options = given.run_options(impl, environment, supports)
     require_environment("--environment", environment)
     require_environment("--confirm", confirm)
     with given.folder.claimed() as folder:

@@ -23,6 +23,7 @@ def measure(session: PairedSession, pair: PreparedPair, launches: InterleavedLau
     before any launch counted and one was lost: that is no lack of time.
     """
     for side in pair.sides:
+        side.diagnose()
         side.run_checks(deadline)
     for side in pair.sides:
         side.run_trainings(deadline)

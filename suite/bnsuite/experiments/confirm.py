@@ -102,7 +102,7 @@ def _comparison(request: ConfirmRequest, slower: Sequence[Finding]) -> Compariso
     return ComparisonRequest(
         a=a,
         b=run.options.environment,
-        options=(options.model_copy(update={"implementation": None}), options),
+        options=(options.model_copy(update={"implementation": None, "supports": None}), options),
         folder=request.folder.within(CONFIRM),
         data=request.data,
         baselines=request.baselines,

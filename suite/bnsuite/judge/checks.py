@@ -90,10 +90,14 @@ def reasons(run: Run, case: str, pins: Collection[Pin]) -> list[str]:
     return list(dict.fromkeys(pin.reason for one in wrong for pin in pins if pin.covers(run, case, one)))
 
 
+def is_deviating(one: Observation) -> bool:
+    """Returns True if an observation is wrong whatever was accepted."""
+    return (one.expected is not None or one.limit is not None) and _wrong(one, None) is not None
+
+
 def deviating(result: CaseResult) -> list[Observation]:
     """Returns the observations that are wrong whatever was accepted."""
-    judged = [one for one in result.observations if one.expected is not None or one.limit is not None]
-    return [one for one in judged if _wrong(one, None)]
+    return [one for one in result.observations if is_deviating(one)]
 
 
 def _judge(run: Run, reference: Reference, gate: str) -> list[Finding]:

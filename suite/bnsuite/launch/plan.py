@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ def run_options(
     implementation: str | None,
     cases: Iterable[str] = (),
     environment: str = ".",
+    supports: Mapping[str, tuple[str, ...]] | None = None,
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
@@ -50,6 +51,8 @@ def run_options(
     if threads > given:
         raise InputError(f"--threads {threads}: there are {given} cores for this process; give it no more threads")
     plan = PLANS[profile]
+    if supports is not None and implementation is None:
+        raise InputError("--supports: there is no implementation to describe; name one with --impl (ab: --impl-b)")
     return RunOptions(
         device=device,
         profile=profile,
@@ -61,6 +64,7 @@ def run_options(
         implementation=_absolute(implementation),
         cases=case_files(cases),
         environment=environment,
+        supports=None if supports is None else dict(supports),
     )
 
 

@@ -9,10 +9,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from bnsuite.launch.process import isolation
-from bnsuite.launch.process.messages import CheckAnswer, TrainingAnswer
+from bnsuite.launch.process.messages import CheckAnswer, DiagnosisAnswer, TrainingAnswer, shorten
 from bnsuite.launch.process.pool import Job, Result, ask_all
 from bnsuite.launch.process.worker import TIMEOUT
-from bnsuite.record.errors import InputError
+from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.errors import InputError, NotMeasuredError
 from bnsuite.record.files import make_folder
 from bnsuite.record.schema import CHECK_GATES, Run
 
@@ -46,6 +47,23 @@ class PreparedSession:
         """Makes the folder of results and writes the run into it: empty, and from now on after each measurement."""
         make_folder(self.session.folder)
         self.recorder.begin()
+
+    def diagnose(self) -> None:
+        """Records how an implementation's results differ from batch norm, if the run is of one; costs a second or two.
+
+        A failure of the process is recorded as well: it spoils no measurement.
+        """
+        if self.options.implementation is None:
+            return
+        worker = self.session.worker("diagnosis", torch_first=True)
+        request = {"do": "diagnose", "device": self.device}
+        try:
+            found = worker.ask(request, DiagnosisAnswer, self.options.timeout_s).diagnosis
+        except NotMeasuredError as error:
+            self.session.keep_logs()
+            found = Diagnosis(looked_at=None, refusals=(), deviations=(), failed=shorten(str(error)))
+        worker.end()
+        self.recorder.add_diagnosis(found)
 
     def run_checks(self, deadline: float | None = None) -> None:
         """Runs every check, in parallel over the cores; those open at `deadline` (monotonic) stay open."""

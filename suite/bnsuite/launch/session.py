@@ -204,6 +204,7 @@ class Session:
             cores=tuple(cores),
             device=self.options.device,
             implementation=self.options.implementation,
+            supports=self.options.supports,
             cases=self.options.cases,
             huge_pages=huge_pages,
             torch_first=torch_first,

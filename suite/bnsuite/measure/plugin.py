@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bnsuite.cases import Case, CatalogueError, RatioCase, catalogue, implementation, user_files
+from bnsuite.cases import Case, CatalogueError, RatioCase, catalogue, skips, user_files
 from bnsuite.cases.case import PROFILES
 from bnsuite.measure import cores, devices
 from bnsuite.measure.channel import Channel
@@ -130,9 +130,7 @@ def pytest_runtest_makereport(
     report = yield
     case = _case_of(item)
     if case is not None and (report.when == "call" or report.outcome != "passed"):
-        refused = call.excinfo is not None and call.excinfo.errisinstance(NotImplementedError)
-        if refused and implementation.named() is not None:
-            reason = implementation.refusal(_message(call))
+        if call.excinfo is not None and (reason := _why_skipped(item, call.excinfo.value)) is not None:
             _send(item, {"event": "skipped", "case": case, "reason": reason})
             report.outcome, report.longrepr = "skipped", (str(item.path), 0, f"Skipped: {reason}")
         elif report.outcome != "passed":
@@ -152,10 +150,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         channel.send({"event": "end", "threads": max(0, threads)})
 
 
-def _case_of(item: pytest.Item) -> str | None:
+def _why_skipped(item: pytest.Item, error: BaseException) -> str | None:
+    """The reason for a case that needs what the implementation does not support; None if it has failed."""
+    case = _of(item)
+    return None if case is None else skips.reason(error, case, _measured_device(item.config).name)
+
+
+def _of(item: pytest.Item) -> Case | None:
     callspec = getattr(item, "callspec", None)
     cases = [value for value in callspec.params.values() if isinstance(value, Case)] if callspec else []
-    return cases[0].id if cases else None
+    return cases[0] if cases else None
+
+
+def _case_of(item: pytest.Item) -> str | None:
+    case = _of(item)
+    return None if case is None else case.id
 
 
 def _send(item: pytest.Item, message: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from time import perf_counter, thread_time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from bnsuite.cases import skips
 from bnsuite.cases.execution import Execution
 from bnsuite.measure.clock import time_rounds
 from bnsuite.measure.control import Controls
@@ -121,7 +122,11 @@ class Conditions:
 
 
 def build(case: Case, device: Device, seed: int = 0) -> Step:
-    """The whole step of `case` on `device`, executed as the case declares."""
+    """The whole step of `case` on `device`, executed as the case declares.
+
+    Raises UndeclaredError for a case that the implementation, if there is one, does not declare to support.
+    """
+    skips.begin(case, device.name)
     return device.run_as(case.execution, case.build(device.name, seed))
 
 

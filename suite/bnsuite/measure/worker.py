@@ -45,12 +45,11 @@ def _catalogue(request: Request) -> Answer:
 
 def _environment(request: Request) -> Answer:
     """The device that was asked for, resolved, and the environment around it; or why it is refused."""
-    from bnsuite.cases import implementation
+    from bnsuite.cases import implementation, skips
     from bnsuite.measure import devices, environment
 
     try:
-        if name := implementation.named():
-            implementation.load(name)
+        skips.declared()  # loads the implementation, if there is one
         device = devices.resolve(request["device"])
         return {"refused": None, "device": device.name, "environment": environment.describe(device)}
     except (devices.DeviceError, implementation.ImplementationError) as error:
@@ -83,7 +82,7 @@ def _stage(request: Request) -> Answer:
 
 def _curve(request: Request) -> Answer:
     """One training, recorded from its first epoch to its last."""
-    from bnsuite.cases import TrainCase, catalogue, implementation
+    from bnsuite.cases import TrainCase, catalogue, skips
     from bnsuite.measure import devices
     from bnsuite.measure.training_recorder import record
 
@@ -92,31 +91,36 @@ def _curve(request: Request) -> Answer:
     device = devices.get(request["device"])
     device.use(watched=False)
     try:
+        skips.begin(case, device.name)
         curve, detail = record(case, device, request["seed"])
-    except NotImplementedError as reason:
-        if implementation.named() is None:
+    except Exception as error:
+        if (reason := skips.reason(error, case, device.name)) is None:
             raise
-        return {"curve": None, "detail": None, "skipped": implementation.refusal(reason)}
+        return {"curve": None, "detail": None, "skipped": reason}
     return {"curve": asdict(curve), "detail": asdict(detail), "skipped": None}
 
 
 def _check(request: Request) -> Answer:
     """The observations of one check, or why there is nothing to look at."""
-    from bnsuite.cases import CheckCase, CheckNotApplicableError, Subject, catalogue, implementation
-    from bnsuite.measure import devices
+    from bnsuite.cases import CheckCase, catalogue
+    from bnsuite.measure import check, devices
 
     case = catalogue.case(request["case"])
     assert isinstance(case, CheckCase)
     devices.get(request["device"]).use(watched=False)
-    try:
-        observations = [asdict(one) for one in case.observe(Subject(request["device"]))]
-    except CheckNotApplicableError as reason:
-        return {"observations": [], "skipped": str(reason)}
-    except NotImplementedError as reason:
-        if implementation.named() is None:
-            raise
-        return {"observations": [], "skipped": implementation.refusal(reason)}
-    return {"observations": observations, "skipped": None}
+    observations, skipped = check.run(case, request["device"])
+    return {"observations": [asdict(one) for one in observations], "skipped": skipped}
+
+
+def _diagnose(request: Request) -> Answer:
+    """The ways in which the implementation differs from batch norm, found on a few inputs."""
+    from bnsuite.cases import diagnosis, implementation
+    from bnsuite.measure import devices
+
+    name = implementation.named()
+    assert name is not None, "a request for processes of an implementation"
+    devices.get(request["device"]).use(watched=False)
+    return {"diagnosis": asdict(diagnosis.diagnose(name, request["device"]))}
 
 
 @dataclass
@@ -155,24 +159,24 @@ def _prepare(request: Request) -> Answer:
 
 def _time_case(request: Request) -> Answer:
     """One case's timing, as a pytest item makes it, or why there is nothing to be timed."""
-    from bnsuite.cases import catalogue, implementation
+    from bnsuite.cases import catalogue, skips
     from bnsuite.measure import devices
     from bnsuite.measure.timed_launch import time_case
 
-    device = devices.get(request["device"])
+    device, case = devices.get(request["device"]), catalogue.case(request["case"])
     device.use()
     try:
-        return {"timing": asdict(time_case(catalogue.case(request["case"]), device)), "skipped": None}
-    except NotImplementedError as reason:
-        if implementation.named() is None:
+        return {"timing": asdict(time_case(case, device)), "skipped": None}
+    except Exception as error:
+        if (reason := skips.reason(error, case, device.name)) is None:
             raise
-        return {"timing": None, "skipped": implementation.refusal(reason)}
+        return {"timing": None, "skipped": reason}
 
 
 def _build(request: Request) -> Answer:
     """A case, built and warmed up: about how long a step takes, or why there is nothing to be timed."""
-    from bnsuite.cases import implementation
-    from bnsuite.measure import devices, interleaved
+    from bnsuite.cases import catalogue, skips
+    from bnsuite.measure import control, devices, interleaved
     from bnsuite.measure.fault_injection import InjectedFault
 
     _release({})
@@ -180,10 +184,13 @@ def _build(request: Request) -> Answer:
     device.use()
     try:
         case = interleaved.ready(request["case"], device, request["seed"], InjectedFault(**request["fault"]))
-    except NotImplementedError as reason:
-        if implementation.named() is None:
+    except Exception as error:
+        reason = None
+        if request["case"] not in control.INTERLEAVED:
+            reason = skips.reason(error, catalogue.case(request["case"]), device.name)
+        if reason is None:
             raise
-        return {"step_s": None, "cold": False, "examples": None, "skipped": implementation.refusal(reason)}
+        return {"step_s": None, "cold": False, "examples": None, "skipped": reason}
     _SLOT.case = case
     return {"step_s": case.step_s, "cold": case.cold, "examples": case.examples, "skipped": None}
 
@@ -219,6 +226,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "start": _start,
     "stage": _stage,
     "check": _check,
+    "diagnose": _diagnose,
     "curve": _curve,
     "time_case": _time_case,
     "prepare": _prepare,

@@ -9,6 +9,7 @@ from time import monotonic
 
 from bnsuite.record import details, store
 from bnsuite.record.details import Detail
+from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.schema import CaseResult, Curve, Observation, Outcome, Run, RunKind, Status, Timing
 
 MEASURED = Outcome(status=Status.MEASURED)
@@ -88,6 +89,12 @@ class Recorder:
         """Adds the observations of a check. Checks are many and quick: those of a second are written together."""
         changes = {"observations": observations}
         self._change(name, lambda old: {**changes, "outcomes": _measured(old, gate)}, at_once=False)
+
+    def add_diagnosis(self, diagnosis: Diagnosis) -> None:
+        """Adds what an implementation's results are those of."""
+        self.run = self.run.model_copy(update={"diagnosis": diagnosis})
+        if not self._deferred:
+            self._save()
 
     def fail(self, name: str, gate: str, reason: str) -> None:
         """Records that the measurement for `gate` of a case failed; what was measured before is kept."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from bnsuite.record import migrations
+from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.migrations import Migration
+from bnsuite.record.value import Value as Value  # noqa: PLC0414  # the base of all records is found here
 
 #: Alone on its core a timed process ran 99.7 to 100 % of the time (once 90 %), beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
@@ -30,12 +32,6 @@ Number = Annotated[float, Field(gt=-1e100, lt=1e100)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Loss = Number | None
 """None where the loss was not finite."""
-
-
-class Value(BaseModel):
-    """A frozen record; an unknown field, a wrong type, NaN or infinity in it is an error."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class Versioned(Value):
@@ -285,6 +281,8 @@ class RunOptions(Value):
     cases: tuple[str, ...] = ()
     #: The environment that was measured, as the user writes it; "." is the interpreter of the command.
     environment: str = "."
+    #: The kinds that the implementation supports by --supports, as lists of words by name; None if it was not given.
+    supports: dict[str, tuple[str, ...]] | None = None
 
 
 class RunKind(str, Enum):
@@ -301,7 +299,7 @@ class Run(Versioned):
     curve be without accuracy. 3, in 0.3.0, has observations of checks, bounds of relations, the implementation that
     was judged and what NVML saw of the GPU. 4, in 0.4.0, says what kind of run it is, names ``options`` and
     ``isolation`` so, has one record of NVML's facts, kind and labels of each case, readable ids of checks and ratios,
-    and ``gpu_only`` for ``cuda_only``.
+    and ``gpu_only`` for ``cuda_only``. Since 0.5.0 it may have ``supports`` among the options and a ``diagnosis``.
     """
 
     SCHEMA: ClassVar[int] = 4
@@ -330,6 +328,8 @@ class Run(Versioned):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]+)$")]
     environment: EnvironmentInfo
     isolation: Isolation
+    #: How the implementation's results differ from batch norm; None for torch's own layers.
+    diagnosis: Diagnosis | None = None
     cases: tuple[CaseResult, ...]
 
     @field_validator("cases")

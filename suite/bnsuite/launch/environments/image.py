@@ -188,8 +188,9 @@ def _implementation(options: WorkerOptions) -> UsersFiles:
     place, _, factory = options.implementation.rpartition(":")
     if place.endswith(".py"):
         file = Path(place)
-        return [_mount(file.parent, USERS)], {"BNSUITE_IMPL": f"{USERS}/{file.name}:{factory}"}, []
-    variables = {"BNSUITE_IMPL": options.implementation}
+        variables = {"BNSUITE_IMPL": f"{USERS}/{file.name}:{factory}", **isolation.supports(options)}
+        return [_mount(file.parent, USERS)], variables, []
+    variables = {"BNSUITE_IMPL": options.implementation, **isolation.supports(options)}
     here = isolation.current_folder()
     top = here / place.split(".")[0]
     if not top.is_dir() and not top.with_name(f"{top.name}.py").is_file():

@@ -7,6 +7,7 @@ measured process do not share one.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -76,7 +77,7 @@ def kernel_refuses_huge_pages() -> bool:
 MAX_WORKERS = 8
 
 #: Variables of the user's shell that would change what the launched pytest does.
-REMOVED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "BNSUITE_IMPL", "BNSUITE_CASES")
+REMOVED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "BNSUITE_IMPL", "BNSUITE_SUPPORTS", "BNSUITE_CASES")
 
 
 def variables(threads: int) -> dict[str, str]:
@@ -96,7 +97,7 @@ def process_environment(options: WorkerOptions, **more: str) -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
     if options.implementation is not None:
-        more = {**more, "BNSUITE_IMPL": options.implementation}
+        more = {**more, "BNSUITE_IMPL": options.implementation, **supports(options)}
     if options.cases:
         more = {**more, "BNSUITE_CASES": os.pathsep.join(options.cases)}
     if options.implementation is not None or options.cases:
@@ -104,6 +105,13 @@ def process_environment(options: WorkerOptions, **more: str) -> dict[str, str]:
         more = {**more, "PYTHONPATH": os.pathsep.join(path)}
     measured = {**settled_cores(options.cores), "BNSUITE_STAGE": str(options.stage), "TMPDIR": str(options.scratch)}
     return {**kept, **variables(options.threads), **measured, **more}
+
+
+def supports(options: WorkerOptions) -> dict[str, str]:
+    """Returns the variable that says what the implementation supports, if an option does."""
+    if options.supports is None:
+        return {}
+    return {"BNSUITE_SUPPORTS": json.dumps({name: list(words) for name, words in options.supports.items()})}
 
 
 def settled_cores(cores: Sequence[int]) -> dict[str, str]:

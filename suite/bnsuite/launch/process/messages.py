@@ -9,6 +9,7 @@ from typing_extensions import Self
 
 from bnsuite.launch.process.child import ChildError
 from bnsuite.record.details import Detail
+from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.schema import (
     Count,
     Curve,
@@ -124,6 +125,12 @@ class CheckAnswer(Value):
         if len({one.what for one in self.observations}) < len(self.observations):
             raise ValueError("two observations of one name")
         return self
+
+
+class DiagnosisAnswer(Value):
+    """Answer to "diagnose"."""
+
+    diagnosis: Diagnosis
 
 
 class TrainingAnswer(Value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class WorkerOptions:
     device: str = "cpu"
     #: The implementation under test, as ``module:factory`` or ``/a/file.py:factory``; None for torch's own layers.
     implementation: str | None = None
+    #: The kinds that the implementation supports by --supports: lists of words by name.
+    supports: Mapping[str, Sequence[str]] | None = None
     #: Files of the user's cases, as ``/a/file.py`` or ``/a/file.py:NAME``.
     cases: tuple[str, ...] = ()
     #: Whether large tensors are backed by huge pages (see ``isolation.huge_pages``).
