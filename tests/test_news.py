@@ -153,6 +153,16 @@ def test_many_cases_are_named_by_what_they_have_in_common() -> None:
     assert commands.measure(judged, [*IDS, "train/w/bn/x"]) == "bnsuite --device cpu --timeout 60"
 
 
+def test_what_a_layer_supports_is_said_again() -> None:
+    """The command that measures it again skips the same cases."""
+    options = RUN.options.model_copy(
+        update={"implementation": "k:L", "supports": {"dims": ("1", "2"), "dtypes": ("float32",)}}
+    )
+    command = commands.measure(report(run=RUN.model_copy(update={"options": options})), ["op/a"])
+    assert command == "bnsuite --device cpu --timeout 60 --impl k:L --supports 'dims=1,2;dtypes=float32' -k op/a"
+    assert parsed(command) == "run"
+
+
 def test_a_comparison_is_repeated_as_it_was_made() -> None:
     """With both environments, and the layer that stood in B."""
     options = RUN.options.model_copy(update={"implementation": "my kernel.py:Layer"})

@@ -57,7 +57,7 @@ def accept(report: Report) -> str | None:
 
 def _confirm(report: Report, advice: Mapping[str, object], cases: Sequence[str]) -> str | None:
     """Returns the comparison of the baseline's environment, or of torch's own layer, with what was measured."""
-    run = report.b if isinstance(report, ComparisonReport) else report.run
+    run = report.judged
     implementation, environment = advice.get("implementation"), advice.get("environment")
     select = _selection(cases, run.options.select)
     settings = repeat.settings(run)

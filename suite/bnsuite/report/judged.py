@@ -36,6 +36,11 @@ class RunReport:
     #: Pictures that were drawn of the run.
     pictures: tuple[Picture, ...] = ()
 
+    @property
+    def judged(self) -> Run:
+        """The run itself."""
+        return self.run
+
 
 @dataclass(frozen=True)
 class ComparisonReport:
@@ -49,6 +54,11 @@ class ComparisonReport:
     folder: Path | None = None
     #: The host before the measuring, if it was looked at.
     host: HostReport | None = None
+
+    @property
+    def judged(self) -> Run:
+        """The run that is judged: B's."""
+        return self.b
 
 
 Report = RunReport | ComparisonReport

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnsuite.report import comparison, doctor, gpu, news, section, table, text, totals
+from bnsuite.report import comparison, diagnosis, doctor, gpu, news, section, table, text, totals
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from bnsuite.report.news import Item
 from bnsuite.report.summary import last_line
@@ -15,11 +15,12 @@ MAX_CASES = 12
 
 def render(report: Report) -> str:
     """Returns the report: heading, news, totals, a row per case, the last line, and the sections of others."""
-    run = report.b if isinstance(report, ComparisonReport) else report.run
+    run = report.judged
     findings = list(report.judgement.findings)
     blocks = [
         "# bnsuite ab" if isinstance(report, ComparisonReport) else "# bnsuite",
         "\n".join(f"- {text.markdown(line)}" for line in _heading(report)),
+        "\n".join(f"- {text.markdown(line)}" for line in diagnosis.lines(run, findings)),
         "\n".join(line for item in news.items(report) for line in _item(report, item)),
         "\n".join(f"- {name}: {text.markdown(found)}" for name, found in totals.lines(run, findings)),
         _table(report),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnsuite.judge.verdict import Verdict
-from bnsuite.report import comparison, doctor, gpu, news, table, text, totals
+from bnsuite.report import comparison, diagnosis, doctor, gpu, news, table, text, totals
 from bnsuite.report.detail import Detail
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from bnsuite.report.news import Item
@@ -29,6 +29,7 @@ def render(report: Report, screen: Screen, detail: Detail = Detail.NEWS) -> str:
     blocks = [list(_head(report, screen))]
     if detail is Detail.EVERYTHING:
         blocks.append(list(_table(report, screen)))
+    blocks.append(list(_diagnosis(report, screen)))
     blocks += _news(report, screen, everything=detail is Detail.EVERYTHING)
     blocks += [list(_totals(report, screen)), list(_gpu(report, screen)), end]
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -45,6 +46,15 @@ def _head(report: Report, screen: Screen) -> Iterator[str]:
     for number, line in enumerate(lines):
         for piece in screen.wrap(text.one_line(line), hanging=2):
             yield screen.paint(piece, BOLD) if number == 0 else piece
+
+
+def _diagnosis(report: Report, screen: Screen) -> Iterator[str]:
+    """Yields what is wrong with an implementation, the most basic first; nothing for torch's own layers."""
+    lines = diagnosis.lines(report.judged, report.judgement.findings)
+    if lines:
+        yield screen.paint("diagnosis of the implementation", BOLD)
+    for line in lines:
+        yield from screen.wrap(text.one_line(line), 2, 4)
 
 
 def _table(report: Report, screen: Screen) -> Iterator[str]:
@@ -117,8 +127,7 @@ def _places(item: Item, screen: Screen, *, everything: bool) -> Iterator[str]:
 
 
 def _totals(report: Report, screen: Screen) -> Iterator[str]:
-    run = report.b if isinstance(report, ComparisonReport) else report.run
-    lines = totals.lines(run, report.judgement.findings)
+    lines = totals.lines(report.judged, report.judgement.findings)
     longest = max((len(name) for name, _ in lines), default=0)
     for name, found in lines:
         first, *rest = screen.wrap(found, longest + 2)
@@ -133,6 +142,5 @@ def _gpu(report: Report, screen: Screen) -> Iterator[str]:
 
 
 def _end(report: Report, screen: Screen) -> Iterator[str]:
-    run = report.b if isinstance(report, ComparisonReport) else report.run
-    line = last_line(run, list(report.judgement.findings), report.judgement.status)
+    line = last_line(report.judged, list(report.judgement.findings), report.judgement.status)
     yield from (screen.paint(piece, BOLD) for piece in screen.wrap(line, hanging=2))
