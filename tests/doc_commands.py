@@ -15,7 +15,7 @@ from conftest import ROOT
 
 #: Verbs, options of a verb (with "VALUE" after one that takes a value) and files that documents name and that are not
 #: there yet. To be empty after the merge; a test fails for an entry that is there.
-PENDING: tuple[str, ...] = ("run --supports VALUE", "ab --supports-b VALUE", "docs/images/report-run.png")
+PENDING: tuple[str, ...] = ()
 
 #: Options of `docker run` that documents use, and whether each takes a value.
 DOCKER = {
