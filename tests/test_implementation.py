@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -239,6 +239,23 @@ def test_a_check_that_finds_nothing_to_look_at_is_skipped(judge: Judge, monkeypa
     made = NumericsCase(group="strides", name="batch_norm2d/nothing", observe=lambda _: [], rule="none")
     monkeypatch.setattr(catalogue, "case", lambda _: made)
     assert judge("Only2d", made.id) == ([], "the implementation has nothing that this check looks at")
+
+
+def test_an_answer_that_comes_of_looking_again_is_none(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that turns exceptions into words is skipped for what is not declared, whatever its words."""
+
+    def observe(subject: Subject) -> Iterator[Observation]:
+        layer, x = subject.batch_norm(2, 4).double(), subject.randn(4, 4, 2, 2, dtype="float64")
+        try:
+            mean = float(layer(x).detach().var(correction=0))
+        except NotImplementedError:
+            mean = 100.0
+        yield Observation("variance", mean, 1.1)
+
+    made = NumericsCase(group="strides", name="batch_norm2d/words", observe=observe, rule="none")
+    monkeypatch.setattr(catalogue, "case", lambda _: made)
+    reason = "the implementation does not declare float64 input: it supports dtypes=float32"
+    assert judge("Declared", made.id) == ([], reason)
 
 
 def test_a_declaration_that_cannot_be_read_is_told(judge: Judge, tmp_path: Path) -> None:
