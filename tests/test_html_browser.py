@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import browser
+from bnsuite.judge.verdict import Verdict
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import from_run
 from bnsuite.report import html
-from bnsuite.report.judged import Report
+from bnsuite.report.judged import Report, RunReport
 from browser import Tab
-from conftest import ROOT
-from test_html_report import COMPARISON, FINDINGS, REPORT, RUN, found
+from conftest import ROOT, make_run, result, timing
+from html_pages import COMPARISON, FINDINGS, REPORT, RUN, found, judgement
 
 #: axe-core's script: `npm install --prefix build/axe axe-core` puts it there.
 AXE = Path(os.environ.get("BNSUITE_AXE") or ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js")
@@ -31,8 +33,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of a run beside its reference, and one of a comparison."""
-    from dataclasses import replace
-
     folder = tmp_path_factory.mktemp("pages")
     beside = replace(REPORT, reference=from_run(RUN, "before", machine_key(RUN)))
     for kind, report in {**REPORTS, "run": beside}.items():
@@ -210,11 +210,6 @@ def test_axe_finds_nothing(kind: str, scheme: str, width: int, tab: Tab, pages: 
 
 def test_five_thousand_rows_stay_usable(tab: Tab, tmp_path: Path) -> None:
     """They are sorted and filtered, and only what fits is shown."""
-    from bnsuite.judge.verdict import Verdict
-    from bnsuite.report.judged import RunReport
-    from conftest import make_run, result, timing
-    from test_html_report import judgement
-
     run = make_run(*(result(f"op/{n:04}", timings=(timing(1e-3 * (5001 - n)),)) for n in range(5000)))
     findings = [found(one.id, "timing", Verdict.PASS) for one in run.cases]
     (tmp_path / "page.html").write_text(html.text(RunReport(run, judgement(*findings))), encoding="utf-8")

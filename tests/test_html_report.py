@@ -3,157 +3,34 @@
 from __future__ import annotations
 
 import re
-import shlex
-import tarfile
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
-import click
 import pytest
 
-from bnsuite.cli.command import DEFAULT, VERB_GROUP, main
 from bnsuite.judge import comparison
-from bnsuite.judge.interleaved import FLOOR, MARGIN
+from bnsuite.judge.interleaved import MARGIN
 from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.reason import text as because
 from bnsuite.judge.sensitivity import by_case
-from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, Verdict
-from bnsuite.record import interleaved, pictures, store
-from bnsuite.record.folder import FINDINGS as VERDICTS
+from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.record import pictures
 from bnsuite.record.folder import REPORT_HTML
-from bnsuite.record.interleaved import InterleavedTimes, PairedCase, PairedLaunch
+from bnsuite.record.interleaved import PairedCase
 from bnsuite.record.key import machine_key
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import from_run
-from bnsuite.record.schema import Observation, Run, RunKind
-from bnsuite.report import html, repeat, units, writers
+from bnsuite.record.schema import Observation
+from bnsuite.report import html, units, writers
 from bnsuite.report.html.sentence import sentence
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from bnsuite.report.section import Section, SectionTable
 from conftest import curve, make_run, result, timing, watched
-from test_migration import ARCHIVE
+from html_pages import CHECK, COMPARISON, REPORT, RUN, SEEN, Page, compared, found, judgement, launch
 from test_text import HOSTILE, hostile_run
 
-VOID = {"meta", "link", "br", "img", "input", "col"}
-
-
-class Page(HTMLParser):
-    """A page as a reader of it has it: its elements with their attributes, and the text of each kind of element."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self._open, f"left open: {self._open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len(dict(attrs)) == len(attrs), f"an attribute twice: {tag} {attrs}"
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag, f"</{tag}> closes another element"
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append((self._open[-1] if self._open else "", data))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        """The attributes of all elements of a kind."""
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def text_of(self, tag: str) -> list[str]:
-        """The texts right inside elements of a kind."""
-        return [text for name, text in self.texts if name == tag and text.strip()]
-
-    @property
-    def text(self) -> str:
-        """All text that is shown."""
-        return " ".join(" ".join(text.split()) for tag, text in self.texts if tag not in {"style", "script"})
-
-
-def judgement(*findings: Finding, status: ExitStatus = ExitStatus.FINE, reference: str = "baselines/") -> Judgement:
-    """These findings."""
-    return Judgement(schema=Judgement.SCHEMA, reference=reference, status=status, findings=findings)
-
-
-def found(case: str, gate: str, verdict: Verdict, why: str = "because", **more: float) -> Finding:
-    """A finding for this reason."""
-    return Finding(case=case, gate=gate, verdict=verdict, reason=because(why), **more)
-
-
-CHECK = "numerics/strides/batch_norm2d"
-SEEN = (
-    Observation(what="y", value=40.0, limit=30.0),
-    Observation(what="dx", value=15.0, limit=30.0),
-    Observation(what="buffers", value="updated in place", expected="updated in place"),
-)
-RUN = make_run(
-    result("op/a", timings=(timing(1e-3), timing(1.1e-3, cpu_share=0.5))),
-    result("train/w/bn/x", timings=(timing(4e-2),), curves=(curve(0), curve(1))),
-    result(CHECK, observations=SEEN),
-)
-FINDINGS = (
-    found("op/a", "timing", Verdict.REGRESSED, "slower by 25 %", change=0.25, low=0.2, high=0.3),
-    found("op/a", "memory", Verdict.PASS, change=0.0),
-    found("train/w/bn/x", "convergence", Verdict.INCONCLUSIVE, "more seeds are needed"),
-    found(CHECK, "numerics", Verdict.PASS),
-    found("op/gone", "timing", Verdict.MISSING, "in the baseline, but gone"),
-)
-REPORT = RunReport(RUN, judgement(*FINDINGS, status=ExitStatus.REGRESSED))
-
-
-def launch(change: float, *, blocks: int = 8, confirms: bool = False) -> PairedLaunch:
-    """A launch in which B takes this much longer."""
-    return PairedLaunch(
-        a_rounds_s=((1e-3,), (1.01e-3,)) * (blocks // 2),
-        b_rounds_s=((1e-3 * (1 + change),), (1.01e-3 * (1 + change),)) * (blocks // 2),
-        a_first=(True, False) * (blocks // 2),
-        layouts=(0,) * blocks,
-        a_shares=(1.0,) * blocks,
-        b_shares=(1.0,) * blocks,
-        iterations=1,
-        rounds=1,
-        confirms=confirms,
-    )
-
-
-def compared(a: Run, b: Run, changes: dict[str, float], **more: object) -> ComparisonReport:
-    """A comparison of two runs in which each case takes this much longer in B, judged by the real gates."""
-    cases = tuple(
-        PairedCase(
-            id=name,
-            launches=tuple(launch(change + n % 3 / 1000) for n in range(6))
-            + (tuple(launch(change, confirms=True) for _ in range(6)) if change > FLOOR else ()),
-        )
-        for name, change in changes.items()
-    )
-    fields = {"a": "docker:trainer:old", "b": "docker:trainer:new", "seed": 7, "budget_s": None, **more}
-    times = InterleavedTimes(schema=InterleavedTimes.SCHEMA, most_launches=18, variables={}, cases=cases, **fields)
-    findings = comparison.judge(a, b, times, ())
-    return ComparisonReport(a, b, times, judgement(*findings, status=ExitStatus.REGRESSED, reference=times.a))
-
-
-def side(run: Run, name: str, **environment: object) -> Run:
-    """A run as a side of a comparison, in an environment that differs in these fields."""
-    changed = run.environment.model_copy(update=environment)
-    return run.model_copy(update={"kind": RunKind.SIDE, "side": name, "environment": changed})
-
-
-COMPARISON = compared(
-    side(RUN, "a", packages={"torch": "2.13.0"}, cuda="12.8"),
-    side(RUN, "b", packages={"torch": "2.14.1"}, cuda="13.0"),
-    {"op/a": 0.2, "train/w/bn/x": 0.0},
-)
 BOTH = pytest.mark.parametrize("report", [REPORT, COMPARISON], ids=["run", "comparison"])
 
 
@@ -304,67 +181,6 @@ def test_every_case_has_a_row_with_its_command(report: Report) -> None:
         assert any(case in command for command in commands), case
 
 
-AWKWARD = RUN.options.model_copy(
-    update={"threads": 2, "timeout_s": 12.5, "implementation": "my.pkg:Layer", "cases": ("/a dir/own's.py:CASES",)}
-)
-NAMES = ["op/a", "op/$HOME`id`", "op/quote'\"", "op/a;rm", "-x", "op/a&&b", "op/*?[a]", "op/#x", "op/!!"]
-
-
-def parsed(command: str) -> tuple[str, dict[str, object]]:
-    """The verb and the options of a command, as the real parser has them after a shell has split it."""
-    program, *words = shlex.split(command)
-    assert program == "bnsuite"
-    verb, words = (words[0], words[1:]) if words[0] == "ab" else (DEFAULT, words)
-    group = click.Context(VERB_GROUP)
-    found = VERB_GROUP.get_command(group, verb)
-    assert found is not None
-    with found.make_context(verb, words, parent=group) as context:
-        return verb, context.params
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_commands_are_parsed_as_they_are_meant(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Of a run as of a comparison, whatever letters an id or a path has."""
-    monkeypatch.delenv("BNSUITE_BASELINES", raising=False)
-    run = RUN.model_copy(update={"options": AWKWARD.model_copy(update={"cases": ()})})
-    command = repeat.run_again(run, [name], "--confirm")
-    assert command is not None
-    verb, params = parsed(command)
-    expected = {"select": name, "device": "cpu", "threads": 2, "timeout": 12.5, "impl": "my.pkg:Layer"}
-    assert (verb, {key: params[key] for key in expected}) == ("run", expected)
-    assert params["confirm"] == "baseline"
-    times = COMPARISON.times.model_copy(update={"injected": {"slower": 0.2}, "a": "python:/a b/python"})
-    command = repeat.compare_again(run, times, [name])
-    assert command is not None
-    verb, params = parsed(command)
-    expected = {"select": name, "a": "python:/a b/python", "b": "docker:trainer:new", "seed": 7}
-    assert (verb, {key: params[key] for key in expected}) == ("ab", expected)
-    assert (params["injected"], params["impl_b"]) == ({"slower": 0.2}, "my.pkg:Layer")
-
-
-def test_a_file_of_cases_is_named_again(tmp_path: Path) -> None:
-    """With its quotes and blanks."""
-    file = tmp_path / "own's cases.py"
-    file.write_text("CASES = ()\n")
-    options = AWKWARD.model_copy(update={"cases": (f"{file}:CASES",)})
-    command = repeat.run_again(RUN.model_copy(update={"options": options}), ["op/a"])
-    assert command is not None
-    assert parsed(command)[1]["cases"] == (f"{file}:CASES",)
-
-
-@pytest.mark.parametrize("name", ["op/(a)", "and", "op/a\n--device cuda", "not", ""])
-def test_what_no_command_can_name_has_none(name: str) -> None:
-    """An id with parentheses, a word of the language of -k, a line end."""
-    assert repeat.run_again(RUN, [name]) is None
-
-
-def test_no_command_takes_an_environment_for_an_option() -> None:
-    """A name that begins with a hyphen, or that holds control characters."""
-    for name in ("--inject", "a\x1b[31m", ""):
-        times = COMPARISON.times.model_copy(update={"a": name})
-        assert repeat.compare_again(RUN, times, ["op/a"]) is None
-
-
 @pytest.mark.parametrize("of", ["run", "comparison"])
 def test_text_of_others_is_text(of: str) -> None:
     """Ids, reasons, names, versions, observations and pins are shown as they are, and never as markup or script."""
@@ -470,75 +286,6 @@ def test_a_half_written_run_has_a_page() -> None:
     assert Counter(one["data-v"] for one in page.all("tr") if "data-v" in one) == {"not judged": 2}
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of its own with what 0.3.0 wrote, where commands are started."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
-    monkeypatch.chdir(tmp_path)
-    for name in ("BNSUITE_OUT", "BNSUITE_BASELINES"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
-@pytest.mark.parametrize("where", ["run", "ab"])
-def test_files_of_an_old_release_have_a_page(where: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The verdicts as they were given, and the values of the baseline that they name."""
-    assert main(["report", where]) == 0
-    assert capsys.readouterr().out == f"wrote {where}/{REPORT_HTML}\n"
-    page = Page((folder / where / REPORT_HTML).read_text())
-    assert len(page.all("main")) == 1
-    plain = " ".join(page.text.split())
-    if where == "run":
-        assert "What the articles claim" in plain
-        assert "medians of 3 launches in 1 run" in plain
-    else:
-        assert page.text_of("h1") == ["B is worse than A in 2 cases (timing)."]
-        assert "injected fault none slower = 0.2" in plain
-
-
-def test_a_comparison_without_verdicts_has_a_page(folder: Path) -> None:
-    """It is judged by what it left."""
-    (folder / "ab" / VERDICTS).unlink()
-    assert main(["report", "ab", "--out", "page.html"]) == 0
-    assert Page((folder / "page.html").read_text()).text_of("h1") == ["B is worse than A in 2 cases (timing)."]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["report", "nowhere"], "nowhere: there is no run there"),
-        (["report", "run", "--baselines", "nowhere"], "--baselines nowhere: there is no such folder"),
-        (["report", "run", "--out", "ab"], "--out ab: is a folder; name a file"),
-        (["report", "run", "--out", "no/where.html"], "no/where.html: cannot be written"),
-    ],
-)
-def test_what_can_not_be_reported_is_one_line(
-    arguments: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Status 2 and nothing on stdout."""
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert said in err
-    assert err.count("\n") == 1
-
-
-def test_a_run_without_verdicts_says_what_prints_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "run" / VERDICTS).unlink()
-    assert main(["report", "run"]) == 2
-    assert "there are no verdicts yet; `bnsuite check run` prints them" in capsys.readouterr().err
-
-
-def test_damaged_baselines_cost_their_values_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The page is written, and a line says what is not in it."""
-    for file in (folder / "baselines" / "timing").iterdir():
-        file.write_text("{")
-    assert main(["report", "run"]) == 0
-    assert "without the values of the baseline: " in capsys.readouterr().err
-    assert (folder / "run" / REPORT_HTML).exists()
-
-
 def test_pictures_are_part_of_the_page(tmp_path: Path) -> None:
     """Those that were drawn, as far as they fit; their names are alternatives in words."""
     (tmp_path / "figures").mkdir()
@@ -560,14 +307,3 @@ def test_the_page_is_written_beside_every_run_and_comparison(tmp_path: Path) -> 
     for report in (REPORT, COMPARISON):
         assert writers.write(report, tmp_path) == []
         assert Page((tmp_path / REPORT_HTML).read_text()).text_of("h1") == [sentence(report)]
-
-
-def test_what_was_saved_is_loaded_again(tmp_path: Path) -> None:
-    """A comparison on disk has the same page as the one in memory."""
-    for name, run in (("a", COMPARISON.a), ("b", COMPARISON.b)):
-        (tmp_path / name).mkdir()
-        store.save(run, tmp_path / name)
-    interleaved.save(COMPARISON.times, tmp_path)
-    (tmp_path / VERDICTS).write_text(COMPARISON.judgement.model_dump_json(by_alias=True))
-    assert main(["report", str(tmp_path)]) == 0
-    assert (tmp_path / REPORT_HTML).read_text() == html.text(COMPARISON)
