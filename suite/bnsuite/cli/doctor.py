@@ -99,11 +99,11 @@ def _noise(device: str, threads: int, baselines: Path, budget_s: float | None) -
         return None, HostCheck(name="noise", state=CheckState.UNKNOWN, observed={"error": str(error)})
     floor = result.floor
     if floor is None:
+        if result.undisturbed < result.made:
+            seen: dict[str, Any] = {"made": result.made, "undisturbed": result.undisturbed}
+            return None, HostCheck(name="noise", state=CheckState.DISTURBS, observed=seen, fix="quieter-host")
         launches = units.count(result.made, "launch", "launches")
-        why = (
-            result.error
-            or f"{launches}, of which {result.undisturbed} undisturbed, are too few to tell; give it more time: --budget 5m"
-        )
+        why = result.error or f"{launches} came out, too few to tell; give it more time with --budget"
         return None, HostCheck(name="noise", state=CheckState.UNKNOWN, observed={"error": why})
     if all(one.launches is None for one in floor.changes):
         observed: dict[str, Any] = {"change": floor.changes[-1].change, "most_launches": floor.most_launches}
