@@ -32,6 +32,7 @@ STATUSES = "0 fit to measure, 1 something disturbs, 2 something could not be loo
 @options.baselines_unchecked
 @click.option("--ignore", "ignored", multiple=True, metavar="CHECK", help="Leave a check out; repeatable.")
 @click.option("--measure", is_flag=True, help="Measure the noise floor as well, in about 45 seconds.")
+@click.option("--budget", type=options.Duration(), metavar="TIME", help="How long --measure measures (default: 30s).")
 @click.option("--all", "everything", is_flag=True, help="Print what is fine, too.")
 @options.as_json
 @options.debug
@@ -44,6 +45,7 @@ def command(
     baselines: Path,
     ignored: tuple[str, ...],
     measure: bool,
+    budget: float | None,
     everything: bool,
     as_json: bool,
 ) -> int:
@@ -64,7 +66,7 @@ def command(
     checks = doctor.examine(host, request, ignored=ignored)
     floor = None
     if measure and "noise" not in ignored:
-        floor, check = _noise(device, threads, baselines)
+        floor, check = _noise(device, threads, baselines, budget)
         checks = (*checks, check)
     report = doctor.report(checks, host, floor)
     say(words.as_json(report) if as_json else words.terminal(report, everything=everything))
@@ -76,22 +78,32 @@ def _images() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "bnsuite"
 
 
-def _noise(device: str, threads: int, baselines: Path) -> tuple[NoiseFloor | None, HostCheck]:
+def _noise(device: str, threads: int, baselines: Path, budget_s: float | None) -> tuple[NoiseFloor | None, HostCheck]:
     """The noise floor and its check; what can't be measured could not be looked at."""
     from bnsuite.cli.verdicts import compared_quietly
-    from bnsuite.experiments.noise import measure_noise
+    from bnsuite.experiments.noise import BUDGET_S, measure_noise
     from bnsuite.record.host import CheckState, HostCheck
     from bnsuite.report import units
 
     try:
         with tempfile.TemporaryDirectory(prefix="bnsuite-doctor-", ignore_cleanup_errors=True) as folder:
-            result = measure_noise(Path(folder), compared_quietly, device=device, threads=threads, baselines=baselines)
+            result = measure_noise(
+                Path(folder),
+                compared_quietly,
+                device=device,
+                threads=threads,
+                baselines=baselines,
+                budget_s=budget_s or BUDGET_S,
+            )
     except (InputError, NotMeasuredError) as error:
         return None, HostCheck(name="noise", state=CheckState.UNKNOWN, observed={"error": str(error)})
     floor = result.floor
     if floor is None:
+        if result.undisturbed < result.made:
+            seen: dict[str, Any] = {"made": result.made, "undisturbed": result.undisturbed}
+            return None, HostCheck(name="noise", state=CheckState.DISTURBS, observed=seen, fix="quieter-host")
         launches = units.count(result.made, "launch", "launches")
-        why = result.error or f"{launches}, of which {result.undisturbed} undisturbed, are too few to tell"
+        why = result.error or f"{launches} came out, too few to tell; give it more time with --budget"
         return None, HostCheck(name="noise", state=CheckState.UNKNOWN, observed={"error": why})
     if all(one.launches is None for one in floor.changes):
         observed: dict[str, Any] = {"change": floor.changes[-1].change, "most_launches": floor.most_launches}

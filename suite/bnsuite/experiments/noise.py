@@ -31,8 +31,10 @@ class NoiseResult:
     error: str | None = None
 
 
-def measure_noise(folder: Path, compare: Compare, *, device: str, threads: int, baselines: Path) -> NoiseResult:
-    """Compare this interpreter with itself in `folder`; raises what a comparison raises."""
+def measure_noise(
+    folder: Path, compare: Compare, *, device: str, threads: int, baselines: Path, budget_s: float = BUDGET_S
+) -> NoiseResult:
+    """Compare this interpreter with itself in `folder`, within `budget_s`; raises what a comparison raises."""
     options = run_options(
         device=device, profile="quick", select=CASE, threads=threads, timeout_s=60.0, implementation=None
     )
@@ -44,7 +46,7 @@ def measure_noise(folder: Path, compare: Compare, *, device: str, threads: int, 
             folder=ResultsFolder(folder),
             data=None,
             baselines=baselines,
-            budget_s=BUDGET_S,
+            budget_s=budget_s,
         )
     )
     case = next((one for one in result.times.cases if one.id == CASE), None)

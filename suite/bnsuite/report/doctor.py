@@ -251,6 +251,14 @@ def _engine(data: Data) -> str:
     return f"Docker {data['version']}, cgroup driver {data['cgroup_driver']}"
 
 
+def _noise(data: Data) -> str:
+    if "deviation" in data:
+        return f"launches deviate by {_percent(data['deviation'])}"
+    if "made" in data:
+        return f"{data['undisturbed']} of {units.count(data['made'], 'launch', 'launches')} had a core to themselves"
+    return f"no change up to {_percent(data['change'])} can be shown within {2 * data['most_launches']} launches"
+
+
 _WORDS: dict[str, Callable[[Data], str]] = {
     "cores": _cores,
     "load": _load,
@@ -308,11 +316,7 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "baseline": _baseline,
     "baseline-torch": lambda data: f"accepted with torch {_list(data['accepted'])}, torch {data['now']} is installed",
     "baseline-age": lambda data: f"accepted {data['days']} days ago",
-    "noise": lambda data: (
-        f"launches deviate by {_percent(data['deviation'])}"
-        if "deviation" in data
-        else f"no change up to {_percent(data['change'])} can be shown within {2 * data['most_launches']} launches"
-    ),
+    "noise": _noise,
 }
 
 #: Reasons for which there is nothing to look at.
