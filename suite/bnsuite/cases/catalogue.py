@@ -61,11 +61,11 @@ def profile(name: str) -> list[Case]:
 
 
 def _by_id() -> dict[str, Case]:
-    return _load(os.environ.get(VARIABLE, ""))
+    return _load(os.environ.get(VARIABLE, ""), implementation.named())
 
 
-@lru_cache(maxsize=1)
-def _load(files: str) -> dict[str, Case]:
+@lru_cache(maxsize=2)
+def _load(files: str, _implementation: str | None) -> dict[str, Case]:  # by which some cases need no GPU
     cases: dict[str, Case] = {}
     homes: dict[str, str] = {}
     for source, load in _sources(files):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from bnsuite.cases.checks.case import CheckCase, CheckNotApplicableError, Observation, Subject
 
 
-@cache
 def all_checks() -> tuple[CheckCase, ...]:
     """Returns the built-in checks, family by family."""
     from bnsuite.cases.checks import behaviour, numerics
