@@ -7,12 +7,13 @@ from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, Verdict
 from bnsuite.record.schema import Run
 from bnsuite.report import markdown
 from bnsuite.report.judged import RunReport
+from bnsuite.report.section import Section
 from conftest import make_run, result, timing, watched
 
 RUN = make_run(result("op/a", timings=(timing(1e-3), timing(1e-3))), result("op/b", timings=(timing(4e-2),)))
 
 
-def rendered(run: Run, *findings: Finding, sections: tuple[str, ...] = ()) -> str:
+def rendered(run: Run, *findings: Finding, sections: tuple[Section, ...] = ()) -> str:
     """The file of a judged run."""
     judgement = Judgement(
         schema=Judgement.SCHEMA, reference="baselines/", status=ExitStatus.REGRESSED, findings=findings
@@ -26,7 +27,7 @@ def test_it_has_the_news_the_totals_the_table_and_the_last_line() -> None:
         RUN,
         Finding(case="op/a", gate="timing", verdict=Verdict.REGRESSED, reason=because("slower by 25%"), change=0.25),
         Finding(case="op/b", gate="timing", verdict=Verdict.PASS, reason=because("within")),
-        sections=("## More\n",),
+        sections=(Section("More"),),
     )
     parts = [
         "# bnsuite\n",

@@ -77,13 +77,18 @@ def is_new_machine(finding: Finding) -> bool:
 
 
 def items(report: Report) -> list[Item]:
-    """Returns what is not PASS, the worst first."""
+    """Returns what is not PASS: the worst verdict first, then the largest change."""
     groups: dict[tuple[Verdict, str, str], list[Finding]] = {}
     for finding in report.judgement.findings:
         if finding.verdict is not Verdict.PASS:
             groups.setdefault((finding.verdict, finding.gate, _kind(finding)), []).append(finding)
-    ordered = sorted(groups.items(), key=lambda one: WORST_FIRST.index(one[0][0]))
-    return [_item(report, findings) for _, findings in ordered]
+    ordered = sorted(groups.values(), key=lambda one: (WORST_FIRST.index(one[0].verdict), -_largest(one)))
+    return [_item(report, findings) for findings in ordered]
+
+
+def _largest(findings: list[Finding]) -> float:
+    """Returns the largest change, in either direction."""
+    return max(abs(one.change or 0.0) for one in findings)
 
 
 def _kind(finding: Finding) -> str:

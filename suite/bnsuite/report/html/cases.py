@@ -74,7 +74,7 @@ class Page:
     @property
     def results(self) -> Mapping[str, CaseResult]:
         """The judged results by case."""
-        run = self.report.b if isinstance(self.report, ComparisonReport) else self.report.run
+        run = self.report.judged
         return {one.id: one for one in run.cases}
 
 
@@ -84,7 +84,7 @@ COMPARISON_HEADERS = ("verdict", "B against A", "A", "B", "launches", "memory of
 
 def anchors(report: Report) -> dict[str, str]:
     """Returns the name of each case's place in the page, in the order of the rows: worst first."""
-    run = report.b if isinstance(report, ComparisonReport) else report.run
+    run = report.judged
     verdicts: dict[str, int] = {one.id: len(WORST_FIRST) for one in run.cases}
     for finding in report.judgement.findings:
         rank = WORST_FIRST.index(finding.verdict)
@@ -233,7 +233,7 @@ def _observations(
     page: Page, case: _Case, result: CaseResult, values: Mapping[str, float | str], pins: tuple[Pin, ...] = ()
 ) -> Observations | None:
     """Returns the observations of a check; more of them where it is not PASS."""
-    run = page.report.b if isinstance(page.report, ComparisonReport) else page.report.run
+    run = page.report.judged
     most = page.budget.observations if case.mark is MARKS[Verdict.PASS] else MAX_OBSERVATIONS
     return checks.observations(run, result, checks.Beside(values, pins, checks.named(case.findings)), most)
 

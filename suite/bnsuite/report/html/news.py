@@ -1,30 +1,34 @@
-"""The findings that are not PASS, worst first; those with equal reasons are one item."""
+"""The findings that are not PASS as the page shows them, and the number of a finding apart from its interval."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bnsuite.judge.gates import GATES
-from bnsuite.judge.verdict import WORST_FIRST, Finding, Verdict
-from bnsuite.report import repeat, text, units
+from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.report import news, repeat, text, units
 from bnsuite.report.html.marks import MARKS, Mark
-from bnsuite.report.judged import ComparisonReport, Report, RunReport
+from bnsuite.report.judged import Report, RunReport
 from bnsuite.report.reasons import words
 
 #: Items of the list, and cases named in one of them.
 MAX_ITEMS, MAX_CASES = 150, 200
 
-MEASURE, COMPARE = "Measure it again", "Compare it again"
-ACCEPT = "Measure it again, then `bnsuite accept RUN`"
-CONFIRM = "Settle it by an interleaved comparison with the baseline's environment"
-MORE_SEEDS, MORE_LAUNCHES = "Settle it with more seeds", "Settle it with more launches"
+
+@dataclass(frozen=True)
+class Named:
+    """A case of an item: its id, its place on the page, and a number of its own; empty where there is none."""
+
+    case: str
+    anchor: str
+    number: str
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to read: a verdict with its reason, the cases that have it, and the command that repeats it."""
+    """One thing to read: a verdict with its reason, the cases that have it, and the command that settles it."""
 
     mark: Mark
     gate: str
@@ -32,7 +36,7 @@ class Item:
     number: str
     interval: str
     reason: str
-    cases: tuple[tuple[str, str], ...]
+    cases: tuple[Named, ...]
     more: int
     doing: str
     command: str | None
@@ -40,34 +44,40 @@ class Item:
 
 def items(report: Report, anchors: dict[str, str]) -> tuple[list[Item], int]:
     """Returns the items, at most MAX_ITEMS of them, and how many more there are."""
-    groups: dict[tuple[Verdict, str, str], list[Finding]] = {}
-    for finding in report.judgement.findings:
-        if finding.verdict is not Verdict.PASS:
-            groups.setdefault((finding.verdict, finding.gate, words(finding)), []).append(finding)
-    ordered = sorted(groups.values(), key=_order)
-    return [_item(report, group, anchors) for group in ordered[:MAX_ITEMS]], max(0, len(ordered) - MAX_ITEMS)
+    found = news.items(report)
+    return [_item(report, one, anchors) for one in found[:MAX_ITEMS]], max(0, len(found) - MAX_ITEMS)
 
 
-def _order(group: Sequence[Finding]) -> tuple[int, float]:
-    return WORST_FIRST.index(group[0].verdict), -abs(group[0].change or 0.0)
-
-
-def _item(report: Report, group: Sequence[Finding], anchors: dict[str, str]) -> Item:
-    first = group[0]
-    alone = len(group) == 1
-    doing, command = command_for(report, group)
-    names = [one.case for one in group]
+def _item(report: Report, one: news.Item, anchors: dict[str, str]) -> Item:
+    first, alone = one.findings[0], len(one.findings) == 1
+    reason = news.new_machine(report, one) if one.is_new_machine else why(first) if alone else one.reason
+    named = [
+        Named(place.case, anchors.get(finding.case, ""), "" if alone else place.number)
+        for place, finding in zip(one.places[:MAX_CASES], one.findings, strict=False)
+    ]
     return Item(
-        mark=MARKS[first.verdict],
-        gate=first.gate,
+        mark=MARKS[one.verdict],
+        gate=one.gate,
         number=number(first) if alone else "",
         interval=interval(first) if alone else "",
-        reason=why(first) if alone else words(first),
-        cases=tuple((text.clipped(name, text.MAX_CELL), anchors.get(name, "")) for name in names[:MAX_CASES]),
-        more=max(0, len(names) - MAX_CASES),
-        doing=doing,
-        command=command,
+        reason=reason,
+        cases=tuple(named),
+        more=max(0, len(one.places) - MAX_CASES),
+        doing=_doing(one),
+        command=one.command,
     )
+
+
+def _doing(one: news.Item) -> str:
+    """Returns what the command of an item does."""
+    command = one.command or ""
+    if command.startswith("bnsuite accept"):
+        return "Accept it"
+    if one.verdict is Verdict.INCONCLUSIVE:
+        return f"Settle it with more {'seeds' if one.gate == 'convergence' else 'launches'}"
+    if "confirm" in one.findings[0].reason.data:
+        return "Settle it by an interleaved comparison"
+    return "Compare it again" if command.startswith("bnsuite ab") else "Measure it again"
 
 
 def why(finding: Finding) -> str:
@@ -95,22 +105,6 @@ def interval(finding: Finding) -> str:
     if finding.low is None or finding.high is None:
         return ""
     return f"{units.change(finding.low)} to {units.change(finding.high)}"
-
-
-def command_for(report: Report, findings: Sequence[Finding]) -> tuple[str, str | None]:
-    """Returns what to do about findings of one verdict and gate, and the command that does it."""
-    first, names = findings[0], list(dict.fromkeys(one.case for one in findings))
-    undecided = first.verdict is Verdict.INCONCLUSIVE
-    if isinstance(report, ComparisonReport):
-        profile = "full" if undecided else None
-        doing = (MORE_SEEDS if first.gate == "convergence" else MORE_LAUNCHES) if undecided else COMPARE
-        return doing, repeat.compare_again(report.b, report.times, names, profile=profile)
-    if "confirm" in first.reason.data:
-        return CONFIRM, repeat.run_again(report.run, names, "--confirm")
-    if undecided and first.gate == "convergence":
-        return MORE_SEEDS, repeat.run_again(report.run, names, profile="full")
-    doing = ACCEPT if first.verdict is Verdict.NO_BASELINE else MEASURE
-    return doing, repeat.run_again(report.run, names)
 
 
 def again(report: Report) -> Callable[[str], str | None]:

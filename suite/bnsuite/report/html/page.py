@@ -14,8 +14,7 @@ from markupsafe import Markup
 from bnsuite import __version__
 from bnsuite.judge.sensitivity import by_case
 from bnsuite.record.pictures import Picture
-from bnsuite.record.schema import Run
-from bnsuite.report import findings_json, gpu, table, units
+from bnsuite.report import diagnosis, doctor, findings_json, gpu, table, units
 from bnsuite.report.html import cases, environments, marks, news
 from bnsuite.report.html import forest as plot
 from bnsuite.report.html.budget import Budget, budget
@@ -35,7 +34,7 @@ def text(report: Report) -> str:
     places = cases.anchors(report)
     shared = {
         "sentence": sentence(report),
-        "last_line": last_line(_run(report), list(report.judgement.findings), report.judgement.status),
+        "last_line": last_line(report.judged, list(report.judgement.findings), report.judgement.status),
         "counts": marks.counts(report.judgement.findings),
         "marks": list(marks.MARKS.values()),
         "places": places,
@@ -53,13 +52,14 @@ def text(report: Report) -> str:
     )
 
 
-def _run(report: Report) -> Run:
-    return report.b if isinstance(report, ComparisonReport) else report.run
-
-
 def _news(report: Report, places: dict[str, str]) -> dict[str, Any]:
     items, more = news.items(report, places)
-    return {"news": items, "more_news": more}
+    return {
+        "news": items,
+        "more_news": more,
+        "diagnosis": diagnosis.lines(report.judged, report.judgement.findings),
+        "host": doctor.disturbances(report),
+    }
 
 
 def _of_run(report: RunReport, places: dict[str, str]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def comparison_heading(report: ComparisonReport) -> list[str]:
 
 
 def _budget(report: Report) -> Budget:
-    run = _run(report)
+    run = report.judged
     strips = sum(len(one.timings) for one in run.cases)
     if isinstance(report, ComparisonReport):
         strips = 2 * sum(len(one.launches) for one in report.times.cases)

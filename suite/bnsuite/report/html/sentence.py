@@ -20,7 +20,7 @@ _DID = {
 def sentence(report: Report) -> str:
     """Returns the verdict in words, as the last line of the terminal says it."""
     findings, status = report.judgement.findings, report.judgement.status
-    run = report.b if isinstance(report, ComparisonReport) else report.run
+    run = report.judged
     if status is ExitStatus.REGRESSED:
         return _regressed(report, findings)
     if status is ExitStatus.UNUSABLE:
