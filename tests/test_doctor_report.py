@@ -15,6 +15,7 @@ from bnsuite.record.interleaved import InterleavedTimes, save
 from bnsuite.report import doctor, findings_json, writers
 from bnsuite.report.doctor_fixes import FIXES, fix_of
 from bnsuite.report.judged import ComparisonReport, RunReport, load
+from bnsuite.report.section import Section
 from conftest import make_run
 from test_host import REPORT
 
@@ -116,7 +117,7 @@ def test_a_fix_names_the_value_to_go_back_to() -> None:
 def test_a_judged_folder_comes_with_its_host(tmp_path: Path, compared: bool) -> None:
     """Loaded with the run or the comparison, and shown in its report for people."""
     run = make_run()
-    report: RunReport | ComparisonReport = RunReport(run, JUDGEMENT, ("## Claims\n",), host=of(LOAD))
+    report: RunReport | ComparisonReport = RunReport(run, JUDGEMENT, (Section("Claims"),), host=of(LOAD))
     if compared:
         report = ComparisonReport(run, run, TIMES, JUDGEMENT, host=of(LOAD))
         save(TIMES, tmp_path)
@@ -128,7 +129,7 @@ def test_a_judged_folder_comes_with_its_host(tmp_path: Path, compared: bool) -> 
     assert writers.write(report, tmp_path) == []
     text = (tmp_path / writers.REPORT).read_text()
     assert "\n## The host as the measurement began\n\n- disturbs load: load 3.2 on 2 cores;" in text
-    assert compared or text.endswith("\n## Claims\n")
+    assert compared or text.rstrip().endswith("## Claims")
     (tmp_path / writers.FINDINGS).write_text(findings_json.text(JUDGEMENT))
     assert load(tmp_path, tmp_path).host is None
     record.save(of(LOAD), tmp_path)

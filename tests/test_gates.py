@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from bnsuite.judge.gate import Gate
 from bnsuite.judge.gates import GATES, judge
 from bnsuite.judge.reason import text as because
-from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
+from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import CurveReference, Reference, from_run
 from bnsuite.record.schema import Observation, Outcome, Run, Status
 from bnsuite.report import table
 from bnsuite.report.reasons import words
+from bnsuite.report.screen import Screen
 from conftest import curve, make_run, result, timing
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def test_a_gate_of_ones_own_needs_its_module_alone(monkeypatch: pytest.MonkeyPat
     findings = judge(RUN, REFERENCE)
     assert number in findings
     assert [(one.case, one.gate) for one in findings if one.verdict is Verdict.MISSING] == [("op/gone", "energy")]
-    shown = table.terminal(RUN, findings, ExitStatus.FINE)
+    shown = table.rows(RUN, findings, Screen())
     assert any("energy +3.0 %" in line for line in shown.splitlines() if line.startswith("op/a"))
 
 

@@ -346,8 +346,7 @@ def test_the_end_is_that_of_the_measuring() -> None:
 def test_an_injected_fault_is_named() -> None:
     """No reader takes a comparison with a fault in it for a real one."""
     injected = times(pairs(0.0)).model_copy(update={"injected": {"slower": 0.03}})
-    text = comparison.terminal(run_of(), run_of(), injected, [], ExitStatus.FINE)
-    assert "B, judged: ., with slower = 0.03 injected" in text
+    assert "B, judged: ., with slower = 0.03 injected" in comparison.heading(run_of(), run_of(), injected)
 
 
 def test_what_a_does_as_well_is_no_change() -> None:

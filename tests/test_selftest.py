@@ -563,7 +563,7 @@ def test_a_neighbour_needs_a_core() -> None:
 def test_the_committed_evidence_belongs_to_todays_method() -> None:
     """Trials that were told apart by a digest of source are read as trials of the method with that number."""
     trials = selftest.load(ROOT / "docs" / "results" / "selftest")
-    assert len(trials) == 150
+    assert len(trials) == 155
     assert {one.where.method for one in trials} == {interleaved.METHOD}
     assert {frozenset(one.injected) for one in trials} == {frozenset(), frozenset({"slower"})}
 
