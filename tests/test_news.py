@@ -106,7 +106,7 @@ def test_a_new_machine_is_one_sentence_with_one_command() -> None:
     judged = report(*new, finding("op/a", Verdict.PASS, gate="memory"))
     (item,) = news.items(judged)
     assert item.is_new_machine
-    assert item.command == "bnsuite accept results/x"
+    assert item.command == "bnsuite accept results/x --only timing"
     said = news.new_machine(judged, item)
     assert said == (
         "no times were accepted on this machine yet (the nearest machine with one has cpu X, not Y): 6 cases; "
@@ -150,6 +150,9 @@ def test_many_cases_are_named_by_what_they_have_in_common() -> None:
     judged = report()
     assert commands.measure(judged, IDS[:2]).endswith("-k 'op/a or op/b'")
     assert commands.measure(judged, IDS).endswith("-k '^op/'")
+    deep = [f"op/{layer}/{'x' * 30}/{phase}/f32" for layer in ("a", "b") for phase in ("fwd", "bwd")]
+    assert commands.measure(judged, deep[:3]).endswith("-k '^op/'")
+    assert commands.measure(judged, deep[:2]).endswith(f"-k '{deep[1]} or {deep[0]}'")
     assert commands.measure(judged, [*IDS, "train/w/bn/x"]) == "bnsuite --device cpu --timeout 60"
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.accept import WHAT
 from bnsuite.record.select import BEGINNING, expression
 from bnsuite.report import repeat
 from bnsuite.report.judged import ComparisonReport, Report
 
-#: A command names so many cases at most; more are selected by what they have in common.
-MAX_NAMED = 3
+#: A command names so many cases at most, in so many letters; more are selected by what they have in common.
+MAX_NAMED, MAX_LETTERS = 3, 100
 
 
 def of_finding(report: Report, finding: Finding) -> str | None:
@@ -35,7 +37,7 @@ def settle(report: Report, finding: Finding, cases: Sequence[str]) -> str | None
     code, data = finding.reason.code, finding.reason.data
     if finding.verdict is Verdict.NO_BASELINE:
         acceptable = code is ReasonCode.OTHER_VERSION or bool(data.get("acceptable"))
-        return accept(report) if acceptable else None
+        return accept(report, finding.gate) if acceptable else None
     if finding.verdict is Verdict.IMPROVED:
         return accept(report)
     if finding.verdict in {Verdict.SKIPPED, Verdict.MISSING, Verdict.PASS}:
@@ -45,14 +47,18 @@ def settle(report: Report, finding: Finding, cases: Sequence[str]) -> str | None
     return measure(report, cases, full=finding.verdict is Verdict.INCONCLUSIVE)
 
 
-def accept(report: Report) -> str | None:
-    """Returns the command that makes a run the baseline; None for a comparison, whose times are interleaved."""
+def accept(report: Report, gate: str = "") -> str | None:
+    """Returns the command that makes a run the baseline, of one gate alone if there is a reference of its name.
+
+    None for a comparison, whose times are interleaved.
+    """
     if isinstance(report, ComparisonReport) or report.run.options.implementation is not None:
         return None
     folder = os.fspath(report.folder) if report.folder is not None else ""
     if not folder.isprintable() or folder.startswith("-"):
         return None
-    return shlex.join(["bnsuite", "accept", *([folder] if folder else [])])
+    only = ["--only", gate] if gate in WHAT else []
+    return shlex.join(["bnsuite", "accept", *([folder] if folder else []), *only])
 
 
 def _confirm(report: Report, advice: Mapping[str, object], cases: Sequence[str]) -> str | None:
@@ -74,10 +80,9 @@ def _selection(cases: Sequence[str], select: str | None) -> str | None:
     None where a few have to be named and can't be.
     """
     names = sorted(set(cases))
-    if len(names) <= MAX_NAMED:
-        return expression(names)
-    common = [parts[0] for parts in zip(*(name.split("/") for name in names), strict=False) if len(set(parts)) == 1]
-    beginning = "/".join(common)
-    if beginning and all(name.startswith(f"{beginning}/") for name in names):
-        return f"{BEGINNING}{beginning}/"
-    return select or ""
+    named = expression(names)
+    if len(names) == 1 or (len(names) <= MAX_NAMED and (named is None or len(named) <= MAX_LETTERS)):
+        return named
+    levels = zip(*(name.split("/")[:-1] for name in names), strict=False)
+    beginning = "/".join(parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, levels))
+    return f"{BEGINNING}{beginning}/" if beginning else select or ""

@@ -86,7 +86,7 @@ def _news(report: Report, screen: Screen, *, everything: bool) -> Iterator[list[
             lines += _item(report, item, screen, everything=everything)
         if len(items) > most:
             lines.append(f"  {len(items) - most} more {verdict.value}; --all shows them")
-        if verdict in {Verdict.INVALID, Verdict.INCONCLUSIVE}:
+        if verdict in {Verdict.INVALID, Verdict.INCONCLUSIVE} and any(item.gate == "timing" for item in items):
             for note in doctor.disturbances(report):
                 lines += screen.wrap(text.one_line(note), 2, 4)
         yield lines
