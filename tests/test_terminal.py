@@ -100,6 +100,21 @@ def test_what_disturbed_the_host_stands_beside_what_it_may_have_spoiled() -> Non
     assert "this host" not in terminal.render(replace(report, judgement=slower), Screen())
 
 
+def test_a_diagnosis_leaves_less_to_read() -> None:
+    """What is wrong with an implementation comes first, and of the checks that show it two are enough."""
+    options = RUN.options.model_copy(update={"implementation": "kernel.py:Layer"})
+    some = [f"numerics/strides/{n}" for n in range(5)]
+    run = make_run(*map(result, some)).model_copy(update={"options": options})
+    failed = tuple(
+        Finding(case=name, gate="numerics", verdict=Verdict.FAILED, reason=because(f"RuntimeError: no {name}"))
+        for name in some
+    )
+    report = RunReport(run, JUDGEMENT.model_copy(update={"findings": failed}))
+    lines = terminal.render(report, Screen()).splitlines()
+    assert lines.index("diagnosis of the implementation") < lines.index("FAILED numerics, numerics/strides/0")
+    assert "  3 more FAILED; --all shows them" in lines
+
+
 def test_many_items_are_counted_and_shown_with_everything() -> None:
     """A flood of failures leaves room for the rest."""
     many = tuple(

@@ -17,8 +17,8 @@ from bnsuite.report.summary import last_line
 
 #: Cases of one item that are named; more are counted.
 MAX_CASES = 4
-#: Items of one verdict that are shown; more are counted, and `--all` shows them.
-MAX_ITEMS = 6
+#: Items of one verdict that are shown, and with a diagnosis that explains them; `--all` shows all.
+MAX_ITEMS, MAX_EXPLAINED = 6, 2
 
 
 def render(report: Report, screen: Screen, detail: Detail = Detail.NEWS) -> str:
@@ -76,11 +76,12 @@ def _table(report: Report, screen: Screen) -> Iterator[str]:
 
 def _news(report: Report, screen: Screen, *, everything: bool) -> Iterator[list[str]]:
     """Yields a block of lines per verdict that is not PASS, the worst first; beside some what disturbed the host."""
+    explained = bool(diagnosis.lines(report.judged, report.judgement.findings))
     by_verdict: dict[Verdict, list[Item]] = {}
     for item in news.items(report):
         by_verdict.setdefault(item.verdict, []).append(item)
     for verdict, items in by_verdict.items():
-        most = len(items) if everything else MAX_ITEMS
+        most = len(items) if everything else MAX_EXPLAINED if explained else MAX_ITEMS
         lines: list[str] = []
         for item in items[:most]:
             lines += _item(report, item, screen, everything=everything)
