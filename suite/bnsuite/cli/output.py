@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from bnsuite.experiments.events import (
     BisectBegan,
@@ -23,7 +24,9 @@ from bnsuite.experiments.events import (
 from bnsuite.launch.process import interrupts
 from bnsuite.launch.progress import Progress
 from bnsuite.record.errors import InputError, NotMeasuredError, one_line
-from bnsuite.report.screen import MIN_WIDTH, UNLIMITED, Screen
+
+if TYPE_CHECKING:
+    from bnsuite.report.screen import Screen
 
 #: The beginning of a line that the log of a GitHub job takes as a command: an id may begin so.
 _COMMAND = re.compile(r"^(\s*)::")
@@ -43,6 +46,8 @@ def prepare() -> None:
 
 def screen(color: str) -> Screen:
     """The screen behind stdout; `color` is "always", "never", or "auto": on a terminal, unless NO_COLOR is set."""
+    from bnsuite.report.screen import MIN_WIDTH, UNLIMITED, Screen
+
     terminal = sys.stdout.isatty()
     known = shutil.get_terminal_size((UNLIMITED, 24)).columns
     wanted = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bnsuite.report.exports import page
+from bnsuite.report.exports.registry import SUMMARY_BYTES
 from bnsuite.report.exports.subject import Subject
 from bnsuite.report.judged import Report
 
-#: GitHub takes 1 MiB per step, and of a longer file nothing at all.
-MOST_BYTES = 900 << 10
+MOST_BYTES = SUMMARY_BYTES
 
 
 def render(report: Report) -> str:

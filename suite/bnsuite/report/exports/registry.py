@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from bnsuite.report.exports import (
-    bmf,
-    comment,
-    ctrf,
-    findings_csv,
-    github_action_benchmark,
-    github_annotations,
-    github_summary,
-    gitlab,
-    junit,
-    openmetrics,
-    pytorch_hud,
-)
-from bnsuite.report.judged import Report
+if TYPE_CHECKING:
+    from bnsuite.report.judged import Report
 
-Renderer = Callable[[Report], str]
+Renderer = Callable[["Report"], str]
 
 
 @dataclass(frozen=True)
@@ -38,27 +28,47 @@ class Export:
     most_bytes: int = 0
 
 
+#: Of a job's summary: GitHub takes 1 MiB per step, and of a longer file nothing at all.
+SUMMARY_BYTES = 900 << 10
+
+
+def _late(module: str, function: str = "render") -> Callable[..., str]:
+    """Returns a function of a format's module, which is imported when it is called: every ``--help`` comes by here."""
+
+    def call(*arguments: Any) -> str:
+        render: Callable[..., str] = getattr(import_module(f"bnsuite.report.exports.{module}"), function)
+        return render(*arguments)
+
+    return call
+
+
 EXPORTS = (
-    Export("junit", "junit.xml", "JUnit: GitLab, Jenkins and others", junit.render, strict=junit.render_strict),
     Export(
-        *("github-summary", "github-summary.md", "the summary of a GitHub job", github_summary.render),
-        within=github_summary.render_within,
-        most_bytes=github_summary.MOST_BYTES,
+        "junit",
+        "junit.xml",
+        "JUnit: GitLab, Jenkins and others",
+        _late("junit"),
+        strict=_late("junit", "render_strict"),
     ),
-    Export("github-annotations", None, "annotations of a GitHub job", github_annotations.render),
-    Export("gitlab", "gitlab-metrics.txt", "GitLab's metrics report", gitlab.render),
-    Export("comment", "comment.md", "a comment on a pull request", comment.render),
-    Export("openmetrics", "bnsuite.prom", "Prometheus: node_exporter's textfile collector", openmetrics.render),
-    Export("bmf", "bmf.json", "Bencher", bmf.render),
+    Export(
+        *("github-summary", "github-summary.md", "the summary of a GitHub job", _late("github_summary")),
+        within=_late("github_summary", "render_within"),
+        most_bytes=SUMMARY_BYTES,
+    ),
+    Export("github-annotations", None, "annotations of a GitHub job", _late("github_annotations")),
+    Export("gitlab", "gitlab-metrics.txt", "GitLab's metrics report", _late("gitlab")),
+    Export("comment", "comment.md", "a comment on a pull request", _late("comment")),
+    Export("openmetrics", "bnsuite.prom", "Prometheus: node_exporter's textfile collector", _late("openmetrics")),
+    Export("bmf", "bmf.json", "Bencher", _late("bmf")),
     Export(
         "github-action-benchmark",
         "github-action-benchmark.json",
         "the action of that name",
-        github_action_benchmark.render,
+        _late("github_action_benchmark"),
     ),
-    Export("pytorch-hud", "pytorch-hud.json", "PyTorch's HUD, records of v3", pytorch_hud.render),
-    Export("ctrf", "ctrf.json", "Common Test Report Format", ctrf.render),
-    Export("csv", "findings.csv", "spreadsheets and data frames", findings_csv.render),
+    Export("pytorch-hud", "pytorch-hud.json", "PyTorch's HUD, records of v3", _late("pytorch_hud")),
+    Export("ctrf", "ctrf.json", "Common Test Report Format", _late("ctrf")),
+    Export("csv", "findings.csv", "spreadsheets and data frames", _late("findings_csv")),
 )
 
 #: The names of all files, for whoever cleans a folder.
