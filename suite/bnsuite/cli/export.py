@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bnsuite.cli import options
 from bnsuite.cli.output import remark, say
 from bnsuite.report.exports.registry import EXPORTS, Export
-from bnsuite.report.judged import Report
+
+if TYPE_CHECKING:
+    from bnsuite.report.judged import Report
 
 
 def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
