@@ -279,7 +279,7 @@ def test_no_two_formulas_agree_on_the_inputs() -> None:
 
 
 def test_refusals_are_found_by_kind(here: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rank, a layout or an argument that raises is told with the exception; what torch refuses as well is not."""
+    """A rank, a layout or an argument that raises is named with its exception, unless torch refuses it as well."""
     only_2d = diagnosed(f"{here}:Only2d", monkeypatch).refusals
     assert [one.what for one in only_2d] == ["1-dimensional input", "3-dimensional input"]
     assert {one.error for one in only_2d} == {"RuntimeError: expected 4D input"}

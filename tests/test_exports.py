@@ -162,7 +162,7 @@ def test_what_cannot_be_read_is_one_line(damage: object, said: str, capsys: pyte
 
 
 def test_one_that_cannot_be_written_costs_no_other(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is told in one line, and ends with status 2."""
+    """The error is one line, with status 2."""
     Path("run/junit.xml/in-the-way").mkdir(parents=True)
     assert main(["export", "run", "--junit", "--csv"]) == 2
     shown = capsys.readouterr()

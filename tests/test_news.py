@@ -70,6 +70,26 @@ def test_equal_reasons_are_one_item() -> None:
     assert "in 1 to 6 of 6 launches" in item.reason
 
 
+def test_a_damaged_reason_breaks_no_item() -> None:
+    """A file may lack a number of it; the item is shown all the same."""
+    damaged = [
+        finding(case, Verdict.INVALID, ReasonCode.DISTURBED, kind="core", by=[], of=n) for n, case in enumerate(IDS)
+    ]
+    (item,) = news.items(report(*damaged))
+    assert item.who == "6 cases"
+
+
+def test_a_slower_layer_is_settled_with_what_it_supports() -> None:
+    """The comparison skips the same cases as the run."""
+    options = RUN.options.model_copy(update={"implementation": "k:L", "supports": {"dims": ("2",)}})
+    advice = {"case": "op/a", "environment": ".", "implementation": "k:L"}
+    slower = finding("op/a", Verdict.REGRESSED, ReasonCode.SLOWER, confirm=advice)
+    command = commands.settle(report(run=RUN.model_copy(update={"options": options})), slower, ["op/a"])
+    assert command is not None
+    assert "--impl-b k:L --supports-b dims=2" in command
+    assert parsed(command) == "ab"
+
+
 def test_each_case_keeps_its_own_number() -> None:
     """Where several cases have one reason, and where the reason does not say it."""
     some = [

@@ -24,7 +24,7 @@ def terminal(answered: Answered, screen: Screen) -> str:
     for claim, rows in answered:
         parts += screen.wrap(f"{claim.text} (article {claim.article}): {_counted(rows)}")
         if rows:
-            parts.append(tabular.terminal(_cells(rows), HEADERS, ALIGN, screen, optional=("seeds", "mean")))
+            parts.append(tabular.terminal(_cells(rows), HEADERS, ALIGN, screen=screen, optional=("seeds", "mean")))
         parts.append("")
     return "\n".join([*parts, *screen.wrap(summary(answered))])
 

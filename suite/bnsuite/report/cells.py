@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median, quantiles
 
 from bnsuite.judge.gates import GATES
 from bnsuite.judge.verdict import Finding, Verdict
-from bnsuite.record.schema import CaseResult, Run
+from bnsuite.record.schema import CaseResult, Run, Timing
 from bnsuite.report import units
 from bnsuite.report.tabular import NOTHING
 
@@ -82,21 +82,68 @@ def checked(findings: list[Finding]) -> str:
     return f"{count}, {pinned} with a pinned deviation" if pinned else count
 
 
-def time(result: CaseResult | None) -> tuple[str, str]:
-    """Returns the median over launches of their medians, and half the interquartile range of all samples."""
-    timings = (result.undisturbed or result.timings) if result else ()
-    if not timings:
-        return NOTHING, NOTHING
-    samples = [sample for timing in timings for sample in timing.samples_s]
-    middle = median(median(timing.samples_s) for timing in timings)
+def number(finding: Finding) -> str:
+    """Returns the number that a gate judged, with its name; empty where there is none."""
+    return change(finding) if finding.change is not None or "ratio" in finding.evidence else ""
+
+
+def interval(finding: Finding) -> str:
+    """Returns the interval of that number, such as "+1.0 % to +3.0 %"; empty where there is none."""
+    low, high = finding.evidence.get("low"), finding.evidence.get("high")
+    if isinstance(low, int | float) and isinstance(high, int | float):  # of a ratio
+        return f"{low:.2f} to {high:.2f}"
+    if finding.low is None or finding.high is None:
+        return ""
+    return f"{units.change(finding.low)} to {units.change(finding.high)}"
+
+
+def with_interval(finding: Finding) -> str:
+    """Returns a number and its interval, such as "+2.0 % (+1.0 % to +3.0 %)"; empty where there is no number."""
+    shown, bounds = number(finding), interval(finding)
+    return f"{shown} ({bounds})" if shown and bounds else shown
+
+
+def step_s(result: CaseResult | None) -> float | None:
+    """Returns the median over launches of their medians, in seconds a step; None where there are none."""
+    timings = _timings(result)
+    return median(median(timing.samples_s) for timing in timings) if timings else None
+
+
+def spread(samples: Sequence[float], middle: float) -> float | None:
+    """Returns half the interquartile range relative to `middle`; None for fewer than two samples."""
     if len(samples) < 2:
-        return units.seconds(middle), NOTHING
+        return None
     lower, _, upper = quantiles(samples, n=4)
-    return units.seconds(middle), units.spread((upper - lower) / 2 / middle)
+    return (upper - lower) / 2 / middle
+
+
+def spread_of(result: CaseResult | None) -> float | None:
+    """Returns the spread of all samples of a case's launches; None where there are too few."""
+    middle = step_s(result)
+    return None if middle is None else spread([one for timing in _timings(result) for one in timing.samples_s], middle)
+
+
+def peak_bytes(result: CaseResult | None) -> int | None:
+    """Returns the largest peak of a case's launches in torch's allocator; None where there is none."""
+    peaks = [one.memory.allocated_peak_bytes for one in result.timings] if result else []
+    return max((peak for peak in peaks if peak is not None), default=None)
+
+
+def _timings(result: CaseResult | None) -> tuple[Timing, ...]:
+    """Returns the launches that count, or all where none does."""
+    return (result.undisturbed or result.timings) if result else ()
+
+
+def time(result: CaseResult | None) -> tuple[str, str]:
+    """Returns the time of a step and its spread as cells."""
+    middle, share = step_s(result), spread_of(result)
+    return (
+        NOTHING if middle is None else units.seconds(middle),
+        NOTHING if share is None else units.spread(share),
+    )
 
 
 def memory(result: CaseResult | None) -> str:
-    """Returns the largest peak of a case's launches."""
-    peaks = [one.memory.allocated_peak_bytes for one in result.timings] if result else []
-    known = [peak for peak in peaks if peak is not None]
-    return units.nbytes(max(known)) if known else NOTHING
+    """Returns the largest peak as a cell."""
+    peak = peak_bytes(result)
+    return NOTHING if peak is None else units.nbytes(peak)

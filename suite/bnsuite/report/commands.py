@@ -64,11 +64,11 @@ def accept(report: Report, gate: str = "") -> str | None:
 def _confirm(report: Report, advice: Mapping[str, object], cases: Sequence[str]) -> str | None:
     """Returns the comparison of the baseline's environment, or of torch's own layer, with what was measured."""
     run = report.judged
-    implementation, environment = advice.get("implementation"), advice.get("environment")
+    environment = advice.get("environment")
     select = _selection(cases, run.options.select)
     settings = repeat.settings(run)
-    if isinstance(implementation, str):
-        return repeat.compare(".", ".", [*settings, "--impl-b", implementation], cases, select)
+    if run.options.implementation is not None:
+        return repeat.compare(".", ".", [*settings, *repeat.implementation(run, "-b")], cases, select)
     if not isinstance(environment, str):
         return repeat.run_again(run, cases, "--confirm", select=select)
     return repeat.compare(environment, run.options.environment, settings, cases, select)

@@ -20,7 +20,7 @@ OPTIONAL = ("memory of B", "launches", "A")
 
 def rows(a: Run, b: Run, findings: list[Finding], screen: Screen) -> str:
     """Returns a row per case (of checks a row per family), on a narrow screen with fewer columns."""
-    return tabular.terminal(_rows(a, b, findings), HEADERS, ALIGN, screen, optional=OPTIONAL)
+    return tabular.terminal(_rows(a, b, findings), HEADERS, ALIGN, screen=screen, optional=OPTIONAL)
 
 
 def markdown(a: Run, b: Run, findings: list[Finding]) -> str:

@@ -1,7 +1,7 @@
 """The news of a report: what is not PASS, worst first, with its number, its reason and the command that settles it.
 
-Findings with the same verdict, gate and reason are one item, also where only their numbers differ. Terminal and
-Markdown are made of items.
+Findings with the same verdict, gate and reason are one item, also where only their numbers differ. Terminal,
+Markdown and HTML are made of items.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from bnsuite.report.reasons import sentence
 
 #: Causes by which all times of a machine have no baseline: it is new here.
 _NEW_MACHINE = frozenset({"no-timing", "no-timing-of-machine"})
-
-
 #: Reasons whose numbers differ from case to case: the words for several of them.
 _SHARED: dict[ReasonCode, str] = {
     ReasonCode.METRICS_UNDECIDED: "too few seeds to settle every metric; more can: --profile full",
@@ -132,23 +130,16 @@ def _shared(findings: list[Finding]) -> str:
         return "slowdowns that are not confirmed; more launches would decide"
     if first.code in _SHARED:
         return _SHARED[first.code]
-    counts = sorted(one.reason.data["launches"] for one in findings if isinstance(one.reason.data["launches"], int))
-    several = f"{counts[0]} to {counts[-1]}" if counts and counts[0] < counts[-1] else first.data["launches"]
+    told = [one.reason.data.get("launches") for one in findings]
+    counts = sorted(one for one in told if isinstance(one, int))
+    several = f"{counts[0]} to {counts[-1]}" if counts and counts[0] < counts[-1] else told[0]
     return sentence(first.model_copy(update={"data": {**first.data, "launches": several}}))
 
 
 def _number(finding: Finding, reason: str) -> str:
     """Returns the change of a finding with its interval, unless the reason says the number itself."""
-    change = cells.change(finding)
-    measured = finding.change is not None or "ratio" in finding.evidence
-    return f"{change}{interval(finding)}" if measured and change and change not in reason else ""
-
-
-def interval(finding: Finding) -> str:
-    """Returns the interval of a change, such as " (+1.0 % to +3.0 %)"; empty where there is none."""
-    if finding.low is None or finding.high is None:
-        return ""
-    return f" ({units.change(finding.low)} to {units.change(finding.high)})"
+    number = cells.number(finding)
+    return cells.with_interval(finding) if number and number not in reason else ""
 
 
 def new_machine(report: Report, item: Item) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bnsuite.record.errors import InputError
 from bnsuite.record.interleaved import InterleavedTimes
-from bnsuite.record.schema import Run, RunOptions
+from bnsuite.record.schema import Run
 from bnsuite.record.select import expression, matcher
 
 #: Where nothing else is said: the profile, the CPU threads, the seconds that a case may take (a test compares them).
@@ -23,7 +23,7 @@ def run_again(
     or a name in it is no text that can be typed.
     """
     options = run.options
-    named = _implementation(options, "--impl", "--supports")
+    named = implementation(run, "")
     where = ["--environment", options.environment] if options.environment != "." else []
     return _command(["bnsuite", *settings(run, profile), *named, *where, *more], cases, select)
 
@@ -41,8 +41,7 @@ def compare_again(
 
     `run` is B's. With `seed` cases and sides come in the same order again.
     """
-    options = run.options
-    named = _implementation(options, "--impl-b", "--supports-b")
+    named = implementation(run, "-b")
     injected = [part for name, amount in times.injected.items() for part in ("--inject", _fault(name, amount))]
     order = ["--seed", str(times.seed)] if seed else []
     return compare(times.a, times.b, [*settings(run, profile), *named, *injected, *order], cases, select)
@@ -68,12 +67,17 @@ def settings(run: Run, profile: str | None = None) -> list[str]:
     return parts
 
 
-def _implementation(options: RunOptions, name: str, supports: str) -> list[str]:
-    """Returns the options that name an implementation and what it supports; none for torch's own layers."""
+def implementation(run: Run, side: str) -> list[str]:
+    """Returns the options that name an implementation and what it supports; none for torch's own layers.
+
+    `side` ends their names: "-b" in a comparison.
+    """
+    options = run.options
     if options.implementation is None:
         return []
     declared = ";".join(f"{kind}={','.join(words)}" for kind, words in (options.supports or {}).items())
-    return [name, options.implementation, *([supports, declared] if declared else [])]
+    supports = [f"--supports{side}", declared] if declared else []
+    return [f"--impl{side}", options.implementation, *supports]
 
 
 def _fault(name: str, amount: float) -> str:

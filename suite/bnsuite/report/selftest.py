@@ -25,7 +25,7 @@ OPTIONAL = ("INCONCLUSIVE", "launches", "time per case", "must be", "95 % interv
 
 def terminal(shown: SelftestResult, screen: Screen) -> str:
     """Returns the report as plain text."""
-    table = tabular.terminal(_rows(shown), HEADERS, ALIGN, screen, optional=OPTIONAL)
+    table = tabular.terminal(_rows(shown), HEADERS, ALIGN, screen=screen, optional=OPTIONAL)
     heading = [piece for line in _heading(shown) for piece in screen.wrap(text.one_line(line), hanging=2)]
     notes = [piece for line in _notes(shown) for piece in screen.wrap(text.one_line(line), hanging=2)]
     return "\n".join([*heading, "", table, "", *notes, "", *screen.wrap(_summary(shown), hanging=2)])

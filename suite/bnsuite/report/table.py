@@ -17,7 +17,7 @@ OPTIONAL = ("spread", "% of copy", "memory")
 
 def rows(run: Run, findings: list[Finding], screen: Screen) -> str:
     """Returns a row per case (of checks a row per family), on a narrow screen with fewer columns."""
-    return tabular.terminal(_rows(run, findings), HEADERS, ALIGN, screen, optional=OPTIONAL)
+    return tabular.terminal(_rows(run, findings), HEADERS, ALIGN, screen=screen, optional=OPTIONAL)
 
 
 def markdown(run: Run, findings: list[Finding]) -> str:

@@ -23,18 +23,16 @@ def terminal(
     rows: Iterable[Sequence[str]],
     headers: Sequence[str],
     align: Sequence[str] = (),
-    screen: Screen | None = None,
     *,
+    screen: Screen,
     optional: Sequence[str] = (),
 ) -> str:
     """Returns a table for a terminal that fits the screen.
 
     Where it is too wide, the columns `optional` are left out one by one, the first one first, and a line says so; then
-    long cells are broken. Without a screen it is as wide as its text.
+    long cells are broken.
     """
     cells = _safe(rows, text.one_line)
-    if screen is None:
-        return _table(cells, headers, align, "simple")
     names, left_out = list(headers), []
     for name in optional:
         if _width(cells, names) <= screen.width:

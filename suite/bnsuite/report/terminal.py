@@ -29,8 +29,9 @@ def render(report: Report, screen: Screen, detail: Detail = Detail.NEWS) -> str:
     blocks = [list(_head(report, screen))]
     if detail is Detail.EVERYTHING:
         blocks.append(list(_table(report, screen)))
-    blocks.append(list(_diagnosis(report, screen)))
-    blocks += _news(report, screen, everything=detail is Detail.EVERYTHING)
+    diagnosed = diagnosis.lines(report.judged, report.judgement.findings)
+    blocks.append(list(_diagnosis(diagnosed, screen)))
+    blocks += _news(report, screen, everything=detail is Detail.EVERYTHING, explained=bool(diagnosed))
     blocks += [list(_totals(report, screen)), list(_gpu(report, screen)), end]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -48,9 +49,8 @@ def _head(report: Report, screen: Screen) -> Iterator[str]:
             yield screen.paint(piece, BOLD) if number == 0 else piece
 
 
-def _diagnosis(report: Report, screen: Screen) -> Iterator[str]:
+def _diagnosis(lines: list[str], screen: Screen) -> Iterator[str]:
     """Yields what is wrong with an implementation, the most basic first; nothing for torch's own layers."""
-    lines = diagnosis.lines(report.judged, report.judgement.findings)
     if lines:
         yield screen.paint("diagnosis of the implementation", BOLD)
     for line in lines:
@@ -74,9 +74,8 @@ def _table(report: Report, screen: Screen) -> Iterator[str]:
             yield line
 
 
-def _news(report: Report, screen: Screen, *, everything: bool) -> Iterator[list[str]]:
+def _news(report: Report, screen: Screen, *, everything: bool, explained: bool) -> Iterator[list[str]]:
     """Yields a block of lines per verdict that is not PASS, the worst first; beside some what disturbed the host."""
-    explained = bool(diagnosis.lines(report.judged, report.judgement.findings))
     by_verdict: dict[Verdict, list[Item]] = {}
     for item in news.items(report):
         by_verdict.setdefault(item.verdict, []).append(item)

@@ -9,6 +9,7 @@ from statistics import median
 from bnsuite.judge.timing import share_of_limit
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.schema import CaseResult
+from bnsuite.report import cells
 from bnsuite.report.exports.subject import Subject
 
 #: Verdicts of the timing gate that say that the times are none.
@@ -47,11 +48,10 @@ def measured(subject: Subject) -> Iterator[Measured]:
     for result in subject.run.cases:
         counts = result.id not in worthless
         launches = tuple(median(one.samples_s) for one in result.undisturbed) if counts else ()
-        peaks = [one.memory.allocated_peak_bytes for one in result.timings]
-        known = [peak for peak in peaks if peak is not None]
-        if launches or known:
+        peak = cells.peak_bytes(result)
+        if launches or peak is not None:
             share = share_of_limit(result) if counts and subject.times is None else None
-            yield Measured(result, launches, max(known, default=None), share)
+            yield Measured(result, launches, peak, share)
 
 
 def elapsed_s(subject: Subject) -> dict[str, float]:

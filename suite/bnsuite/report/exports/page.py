@@ -114,10 +114,7 @@ def render(subject: Subject, most_bytes: int) -> str:
 
 def change(finding: Finding) -> str:
     """Returns the change of a finding with its interval, such as "memory +3.0 %"; "–" where it has no number."""
-    shown = cells.change(finding)
-    if finding.low is not None and finding.high is not None:
-        shown += f" ({units.change(finding.low)} to {units.change(finding.high)})"
-    return text.clipped(shown, text.MAX_CELL) or NOTHING
+    return text.clipped(cells.with_interval(finding), text.MAX_CELL) or NOTHING
 
 
 def _about(subject: Subject) -> Iterator[str]:

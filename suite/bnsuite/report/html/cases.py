@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median, quantiles
 
 from bnsuite.judge.interleaved import GATE as TIMING
 from bnsuite.judge.timing import share_of_limit
@@ -120,7 +119,7 @@ class _Case:
     @property
     def judged(self) -> tuple[Judged, ...]:
         return tuple(
-            Judged(MARKS[one.verdict], one.gate, news.number(one), news.interval(one), news.why(one))
+            Judged(MARKS[one.verdict], one.gate, cells.number(one), cells.interval(one), news.why(one))
             for one in self.findings
         )
 
@@ -239,23 +238,13 @@ def _observations(
 
 
 def _time(result: CaseResult | None) -> tuple[Cell, Cell]:
-    """Returns the median over launches of their medians, and half the interquartile range of all samples."""
-    timings = (result.undisturbed or result.timings) if result is not None else ()
-    if not timings:
-        return Cell(NOTHING), Cell(NOTHING)
-    middle = median(median(one.samples_s) for one in timings)
-    samples = [sample for one in timings for sample in one.samples_s]
-    if len(samples) < 2:
-        return Cell(units.seconds(middle), middle), Cell(NOTHING)
-    lower, _, upper = quantiles(samples, n=4)
-    share = (upper - lower) / 2 / middle
-    return Cell(units.seconds(middle), middle), Cell(units.spread(share), share)
+    """Returns the time of a step and its spread."""
+    middle, spread = cells.time(result)
+    return Cell(middle, cells.step_s(result)), Cell(spread, cells.spread_of(result))
 
 
 def _memory(result: CaseResult | None) -> Cell:
-    peaks = [one.memory.allocated_peak_bytes for one in result.timings] if result is not None else []
-    known = [peak for peak in peaks if peak is not None]
-    return Cell(units.nbytes(max(known)), max(known)) if known else Cell(NOTHING)
+    return Cell(cells.memory(result), cells.peak_bytes(result))
 
 
 def _change(case: _Case, words_of: Callable[[list[Finding]], str]) -> Cell:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import median
 
 from bnsuite.judge.timing import share_of_limit
 from bnsuite.record.interleaved import PairedCase
 from bnsuite.record.lines import MEMORY
 from bnsuite.record.reference import Reference, TimingReference
 from bnsuite.record.schema import CaseResult, GpuWatch, Timing
-from bnsuite.report import text, units
+from bnsuite.report import cells, text, units
 from bnsuite.report.html import forest, strips, svg
 from bnsuite.report.html.budget import Budget
 from bnsuite.report.html.strips import Axis
@@ -114,10 +114,8 @@ def _accepted(stored: TimingReference, values: list[float], controls: Sequence[s
 
 
 def _spread(samples: Sequence[float]) -> str:
-    if len(samples) < 2:
-        return NOTHING
-    lower, middle, upper = quantiles(samples, n=4)
-    return units.spread((upper - lower) / 2 / middle)
+    share = cells.spread(samples, median(samples))
+    return NOTHING if share is None else units.spread(share)
 
 
 def _one_picture(timings: Sequence[Timing], on: Axis, marks: int) -> Svg:

@@ -1,4 +1,4 @@
-"""The findings that are not PASS as the page shows them, and the number of a finding apart from its interval."""
+"""The findings that are not PASS as the page shows them, and the command beside each case."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bnsuite.judge.gates import GATES
 from bnsuite.judge.verdict import Finding, Verdict
-from bnsuite.report import news, repeat, text, units
+from bnsuite.report import cells, news, repeat
 from bnsuite.report.html.marks import MARKS, Mark
 from bnsuite.report.judged import Report, RunReport
 from bnsuite.report.reasons import words
@@ -58,8 +57,8 @@ def _item(report: Report, one: news.Item, anchors: dict[str, str]) -> Item:
     return Item(
         mark=MARKS[one.verdict],
         gate=one.gate,
-        number=number(first) if alone else "",
-        interval=interval(first) if alone else "",
+        number=cells.number(first) if alone else "",
+        interval=cells.interval(first) if alone else "",
         reason=reason,
         cases=tuple(named),
         more=max(0, len(one.places) - MAX_CASES),
@@ -82,29 +81,7 @@ def _doing(one: news.Item) -> str:
 
 def why(finding: Finding) -> str:
     """Returns the reason in words, without the number and the interval where these stand before it."""
-    return re.sub(f"takes {re.escape(f'{number(finding)} ({interval(finding)})')}[,:] ", "", words(finding), count=1)
-
-
-def number(finding: Finding) -> str:
-    """Returns the number that a gate judged, with its name; empty where there is none."""
-    ratio, bound = finding.evidence.get("ratio"), finding.evidence.get("bound")
-    if isinstance(ratio, int | float) and isinstance(bound, int | float):
-        return f"{ratio:.2f} × partner (≤ {bound:g})"
-    if finding.change is None:
-        return ""
-    gate = GATES.get(finding.gate)
-    label = gate.label_of(finding.evidence) if gate is not None else ""
-    return f"{text.clipped(label)} {units.change(finding.change)}".lstrip()
-
-
-def interval(finding: Finding) -> str:
-    """Returns the interval of that number; empty where there is none."""
-    low, high = finding.evidence.get("low"), finding.evidence.get("high")
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        return f"{low:.2f} to {high:.2f}"
-    if finding.low is None or finding.high is None:
-        return ""
-    return f"{units.change(finding.low)} to {units.change(finding.high)}"
+    return re.sub(f"takes {re.escape(cells.with_interval(finding))}[,:] ", "", words(finding), count=1)
 
 
 def again(report: Report) -> Callable[[str], str | None]:
