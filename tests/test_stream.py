@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bnsuite.launch.process.child import Child, SilentError
+from bnsuite.launch.process.child import Child, ChildError, SilentError
 
 
 @pytest.fixture
@@ -69,3 +69,11 @@ def test_last_words_are_those_of_this_process(make: Callable[[str], Child]) -> N
     second = make("sys.exit(4)")
     assert second.receive(10) is None
     assert second.exit_reason() == "the process ended with status 4"
+
+
+def test_a_process_that_ended_before_it_was_asked_says_why(make: Callable[[str], Child]) -> None:
+    """Its last words are in the pipe, read by nobody yet, when the message to it can't be sent."""
+    child = make("print('module not loaded'); sys.exit(3)")
+    assert child.wait(30) == 3
+    with pytest.raises(ChildError, match="status 3: module not loaded"):
+        child.send("hello")

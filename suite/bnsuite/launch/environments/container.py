@@ -98,9 +98,7 @@ class Container:
 
     def exit_reason(self) -> str:
         """Returns how the container ended: out of memory, by a signal, or with a status and its last line."""
-        self._socket.settimeout(END_S)
-        while self._read() is not None:  # the rest of its output
-            pass
+        self._listener.drain(END_S)
         try:
             status, out_of_memory = self._end()
         except Exception as error:  # noqa: BLE001  # urllib3's own come through here as well

@@ -180,6 +180,7 @@ class Child:
         status = self.wait(10)
         if status is None:
             return "closed its messages but goes on running"
+        self._listener.drain(0.0)  # a message that could not be sent leaves the child's last words unread
         with self.log.open("rb") as log:
             log.seek(max(self._log_began, log.seek(0, os.SEEK_END) - 4096))
             text = last_line(log.read())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 from collections.abc import Callable
 from time import monotonic
@@ -95,6 +96,13 @@ class Listener:
                 return None
             self._lines.feed(some)
         return message
+
+    def drain(self, timeout_s: float) -> None:
+        """Reads what is left, to the end of the stream or for `timeout_s`: the noise in it may say why a process ended."""
+        deadline = monotonic() + timeout_s
+        with contextlib.suppress(ChildError):
+            while self.receive(max(0.0, deadline - monotonic())) is not None:
+                pass
 
     def close(self) -> None:
         """Stops listening; the descriptor stays open."""
