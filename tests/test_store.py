@@ -45,7 +45,7 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
         ("[1, 2]", 'it has no whole number under "schema"'),
         ("{}", 'it has no whole number under "schema"'),
         (broken(schema="1"), 'it has no whole number under "schema"'),
-        (broken(schema=99), "has schema 99, this bnsuite reads up to 5; use a newer bnsuite"),
+        (broken(schema=99), "has schema 99, this bnsuite reads up to 6; use a newer bnsuite"),
         (broken(schema=0), "has schema 0, which no bnsuite has written"),
         (broken(wall_s="42"), "wrong field wall_s"),
         (broken(cases=None), "wrong field cases"),

@@ -91,11 +91,11 @@ class InterleavedTimes(Versioned):
     """All times of a comparison.
 
     History of the schema: 1 was never in a release, and lay in ``lockstep.json``. 2, in 0.4.0, keeps every round, has
-    the settings of each side, and ``injected`` for ``plant``.
+    the settings of each side, and ``injected`` for ``plant``. 3, in 0.6.0, has what a GPU adds to a measurement.
     """
 
-    SCHEMA: ClassVar[int] = 2
-    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _keep_rounds}
+    SCHEMA: ClassVar[int] = 3
+    MIGRATIONS: ClassVar[dict[int, Migration]] = {1: _keep_rounds, 2: lambda file: {**file, "schema": 3}}
 
     #: The environments as they were named.
     a: str

@@ -299,15 +299,17 @@ class Run(Versioned):
     curve be without accuracy. 3, in 0.3.0, has observations of checks, bounds of relations, the implementation that
     was judged and what NVML saw of the GPU. 4, in 0.4.0, says what kind of run it is, names ``options`` and
     ``isolation`` so, has one record of NVML's facts, kind and labels of each case, readable ids of checks and ratios,
-    and ``gpu_only`` for ``cuda_only``. 5, in 0.5.0, says what an implementation supports, and has its diagnosis.
+    and ``gpu_only`` for ``cuda_only``. 5, in 0.5.0, says what an implementation supports, and has its diagnosis. 6, in
+    0.6.0, has what a GPU adds to a measurement.
     """
 
-    SCHEMA: ClassVar[int] = 5
+    SCHEMA: ClassVar[int] = 6
     MIGRATIONS: ClassVar[dict[int, Migration]] = {
         1: migrations.tell_needs,
         2: migrations.know_of_checks,
         3: migrations.name_options,
         4: lambda file: {**file, "schema": 5},
+        5: lambda file: {**file, "schema": 6},
     }
 
     #: A run of its own, or a side of a comparison, whose times were taken by turns and beside other controls.
