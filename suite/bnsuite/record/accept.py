@@ -112,6 +112,11 @@ def _key(runs: list[Run]) -> MachineKey:
     return key
 
 
+def require_acceptable(runs: list[Run]) -> None:
+    """Raises InputError unless all of `runs` can be accepted, together: finished, of one machine, of torch's layers."""
+    _key(runs)
+
+
 def _without(run: Run, cases: Collection[str]) -> Run:
     """Returns `run` without the times of `cases`."""
     kept = tuple(one.model_copy(update={"timings": ()}) if one.id in cases else one for one in run.cases)

@@ -92,6 +92,10 @@ class CheckCase(Case):
     limit_s: float = 60.0
     needs: tuple[str, ...] = ()
     quick: bool = False
+    #: Patterns of the names of observations whose limits were found on CPUs, and say little of a GPU's kernels: there
+    #: they judge once `bnsuite calibrate` has measured them. A limit that follows from arithmetic, from a promise or
+    #: from the same device's own two-pass computation holds everywhere, and is not among them.
+    from_cpu: tuple[str, ...] = ()
 
     kind: ClassVar[str] = "check"
 
@@ -118,6 +122,10 @@ class CheckCase(Case):
     @property
     def packages(self) -> tuple[str, ...]:
         return self.needs
+
+    @property
+    def to_calibrate(self) -> tuple[str, ...]:
+        return self.from_cpu
 
     def build(self, device: str, seed: int = 0) -> Step:  # noqa: ARG002  # every check fixes its own seeds
         def step() -> None:

@@ -284,6 +284,10 @@ ALL = (*STEPS, Norm("batch_norm", (70001, 3)), Norm("batch_norm", (2, 1, 301, 30
 SMALL = ((24, 14), (24, 14, 33), (24, 14, 9, 7), (24, 14, 3, 4, 5))
 OTHERS = ("layer_norm", "group_norm", "instance_norm")
 
+#: Observations whose limits hold for kernels that sum alike whatever the size: which kernel a GPU takes may depend on
+#: the number of samples, or on the gradients asked for.
+FROM_CPU = {"batch": ("*",), "subset": ("*, d*",)}
+
 RULES = {
     "repeat": "the same step gives the same bits again",
     "training": "the same training gives the same bits again",
@@ -343,5 +347,6 @@ def cases() -> Iterator[BehaviourCase]:
                 torch_only=any(other in name for other in OTHERS),
                 gpu_only=gpu_only,
                 limit_s=240.0 if first == "processes" else 60.0,
+                from_cpu=FROM_CPU.get(first, ()),
                 quick=not gpu_only and "24x14x9x7/" in name and "bfloat16" not in name,
             )
