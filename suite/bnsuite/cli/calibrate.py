@@ -63,23 +63,18 @@ def command(
     **measuring: object,
 ) -> int:
     """Calibrate by runs, by a new one, or pin deviations; returns the exit status."""
-    from bnsuite.record.errors import InputError
-    from bnsuite.record.files import exists
     from bnsuite.record.store import load_run
 
-    if exists(baselines) and not baselines.is_dir():
-        raise InputError(f"{baselines}: is a file; name a folder with --baselines")
+    _require_folder(baselines, writes=not dry_run)
     if bool(patterns) != (reason is not None):
         raise click.UsageError("--pin and --reason: one needs the other", context)
     if reason is not None and len(reason.strip()) < MIN_REASON:
         raise click.UsageError(f"--reason: {reason!r} says too little; write a sentence, with a public issue", context)
-    if not dry_run:
-        require_kept(baselines)
-    if runs:
-        for name in MEASURING:
-            if options.on_command_line(context, name):
-                raise click.UsageError(f"--{name.replace('_', '-')}: not allowed with RUN", context)
-    elif patterns:
+    given = [name for name in MEASURING if options.on_command_line(context, name)]
+    if given and (runs or patterns):
+        option = "-k" if given[0] == "select" else f"--{given[0].replace('_', '-')}"
+        raise click.UsageError(f"{option}: not allowed with {'RUN' if runs else '--pin'}", context)
+    if patterns and not runs:
         runs = (options.last_run(),)
     if not runs:
         data_dir = options.existing_data(context, data_dir)
@@ -89,6 +84,17 @@ def command(
         assert reason is not None
         return _pin(loaded, baselines, patterns, reason.strip(), dry_run=dry_run)
     return _calibrate(runs, loaded, baselines, replace=replace, dry_run=dry_run)
+
+
+def _require_folder(baselines: Path, *, writes: bool) -> None:
+    """Raise InputError for baselines that are no folder, or that nothing written is kept in."""
+    from bnsuite.record.errors import InputError
+    from bnsuite.record.files import exists
+
+    if exists(baselines) and not baselines.is_dir():
+        raise InputError(f"{baselines}: is a file; name a folder with --baselines")
+    if writes:
+        require_kept(baselines)
 
 
 def _given(
