@@ -1,13 +1,19 @@
-"""One check run in this process: its observations, or the reason why there are none."""
+"""One check run in this process, or in a child of it that may die: its observations, or why there are none."""
 
 from __future__ import annotations
 
 from bnsuite.cases import CheckCase, CheckNotApplicableError, Observation, Subject, implementation, skips
+from bnsuite.measure import check_child
 
 Outcome = tuple[list[Observation], str | None]
 
 
 def run(case: CheckCase, device: str) -> Outcome:
+    """Returns the observations of a check, from a child process if the check may end its process, as :func:`look`."""
+    return look(case, device) if case.child_s is None else check_child.look(case, device, case.child_s)
+
+
+def look(case: CheckCase, device: str) -> Outcome:
     """Returns the observations of a check, or why it is skipped; raises what it raises otherwise.
 
     Under an implementation, a check that seems to find a fault is run once more to see if it used a kind of input that

@@ -90,6 +90,9 @@ class CheckCase(Case):
     torch_only: bool = False
     #: Seconds after which it counts as hanging.
     limit_s: float = 60.0
+    #: It may end the process that it runs in, so that it has one of its own, and so many seconds there; how that ended
+    #: is then an observation, "outcome". None for a check that runs in the worker.
+    child_s: float | None = None
     needs: tuple[str, ...] = ()
     quick: bool = False
     #: Patterns of the names of observations whose limits were found on CPUs, and say little of a GPU's kernels: there
