@@ -178,7 +178,7 @@ def _calibrate(where: Sequence[Path], runs: list[Run], folder: Path, *, replace:
 
 def _pin(runs: list[Run], folder: Path, patterns: Sequence[str], reason: str, *, dry_run: bool) -> int:
     """Add pins for the deviations that `patterns` name to the list of pins; returns the exit status."""
-    from bnsuite.judge.calibration import deviations, pin_of
+    from bnsuite.judge.deviations import deviations, pin_of
     from bnsuite.record import accept, calibration, pins
     from bnsuite.record.errors import InputError
     from bnsuite.record.files import locked

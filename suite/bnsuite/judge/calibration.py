@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from glob import escape
-from math import exp, floor, inf, log, log10
+from math import exp, log
 from statistics import fmean, median, stdev
 
 from bnsuite.judge import ratios, timing
-from bnsuite.judge.checks import DRIFT, NOT_FINITE, deviating, is_from_cpu
+from bnsuite.judge.checks import DRIFT, NOT_FINITE, is_from_cpu
+from bnsuite.judge.deviations import deviations, failures, rounded_up
 from bnsuite.record.calibration import (
     RATIO,
     CalibratedLimit,
@@ -22,8 +22,6 @@ from bnsuite.record.calibration import (
     Calibration,
     CalibrationRun,
     ControlFigure,
-    Deviation,
-    Failure,
     model_of,
     source,
 )
@@ -127,7 +125,7 @@ def calibrate(
         ),
         failures=(
             *(one for one in (stored.failures if stored else ()) if one.case not in measured),
-            *_failures(runs),
+            *failures(runs),
         ),
     )
     made = made.model_copy(update={"runs": _sources(made, runs, stored)})
@@ -194,7 +192,7 @@ def _ratio(
         ratio=exp(fmean(values)),
         spread=spread,
         launches=len(values),
-        bound=_rounded_up(exp(fmean(values) + margin), digits=4),
+        bound=rounded_up(exp(fmean(values) + margin), digits=4),
         assumed=shipped,
         torch=torch_of(run),
         runs=tuple(dict.fromkeys(one.started for one, _ in used)),
@@ -246,7 +244,7 @@ def _limits(run: Run, result: CaseResult) -> list[CalibratedLimit]:
                 version=result.case.version,
                 what=one.what,
                 value=one.value,
-                limit=_rounded_up(DRIFT * one.value) if between else one.limit,
+                limit=rounded_up(DRIFT * one.value) if between else one.limit,
                 from_cpu=one.limit,
                 torch=torch_of(run),
                 runs=(run.started,),
@@ -315,77 +313,9 @@ def _controls(runs: Sequence[Run]) -> list[ControlFigure]:
     ]
 
 
-def deviations(
-    runs: Sequence[Run], pins: Collection[Pin], limits: dict[tuple[str, str], CalibratedLimit] | None = None
-) -> list[Deviation]:
-    """Returns what is wrong by more than a calibration can settle, and not pinned: each once, of the last run."""
-    known = limits or {}
-    found: dict[tuple[str, str], Deviation] = {}
-    for run in runs:
-        for result in run.cases:
-            for one in deviating(result):
-                settled = known.get((result.id, one.what))
-                if settled is not None and not isinstance(one.value, str) and one.value <= settled.limit:
-                    continue
-                if any(pin.covers(run, result.id, one) for pin in pins):
-                    continue
-                found[result.id, one.what] = Deviation(
-                    case=result.id,
-                    what=one.what,
-                    value=one.value,
-                    limit=one.limit,
-                    expected=one.expected,
-                    rule=result.case.rule,
-                    torch=torch_of(run),
-                    run=run.started,
-                )
-    return list(found.values())
-
-
-def _failures(runs: Iterable[Run]) -> list[Failure]:
-    found = {
-        (result.id, gate): Failure(
-            case=result.id, gate=gate, reason=outcome.reason or "no reason given", run=run.started
-        )
-        for run in runs
-        for result in run.cases
-        for gate, outcome in result.outcomes.items()
-        if outcome.status is Status.FAILED
-    }
-    return list(found.values())
-
-
 def _sources(made: Calibration, runs: Iterable[Run], stored: Calibration | None) -> tuple[CalibrationRun, ...]:
     """Returns the runs that any part of a calibration names, in the order of their beginnings."""
     known = {one.started: one for one in (stored.runs if stored else ())} | {one.started: source(one) for one in runs}
     used = {name for one in (*made.ratios, *made.limits, *made.controls) for name in one.runs}
     used |= {one.run for one in (*made.deviations, *made.failures)}
     return tuple(known[name] for name in sorted(used) if name in known)
-
-
-def pin_of(deviation: Deviation, run: Run, why: str) -> Pin:
-    """Returns a deviation of `run` as a pin, for its kind of device and its release of torch.
-
-    A number may be DRIFT times as large; a word is that word.
-    """
-    release = ".".join(deviation.torch.partition("+")[0].split(".")[:2])
-    value = deviation.value
-    return Pin.model_validate(
-        {
-            "case": escape(deviation.case),
-            "what": escape(deviation.what),
-            "device": kind_of_device(run),
-            "torch": release,
-            "value": value if isinstance(value, str) else _rounded_up(DRIFT * value),
-            "reason": why,
-        }
-    )
-
-
-def _rounded_up(value: float, digits: int = 2) -> float:
-    """Returns a number of so many digits that is no smaller."""
-    if not 0 < abs(value) < inf:
-        return value
-    near = float(f"{value:.{digits - 1}e}")
-    step = 10.0 ** (floor(log10(abs(value))) - digits + 1)
-    return near if near >= value else float(f"{value + step:.{digits - 1}e}")

@@ -44,7 +44,7 @@ class CalibrationRun(Value):
     cudnn: int | None
     cpu: str
     cores_given: int
-    #: CPU threads of the measured processes, and the cores of the timed ones.
+    #: CPU threads of the measured processes.
     threads: int
     timed_cores: tuple[int, ...]
     flags: dict[str, bool]

@@ -177,8 +177,7 @@ class PlannedCase(Value):
     bounds: dict[str, Number]
     #: Seconds after which looking at it counts as hanging, whatever --timeout says; None for what is no check.
     limit_s: Annotated[float, Field(gt=0, lt=1e7)] | None
-    #: What a GPU is judged by only once it is calibrated, since the limits come from CPUs or from thought: patterns of
-    #: names of observations, or "ratio".
+    #: What a GPU is judged by only once it is calibrated: patterns of names of observations, or "ratio".
     to_calibrate: tuple[str, ...] = ()
 
 

@@ -284,10 +284,8 @@ ALL = (*STEPS, Norm("batch_norm", (70001, 3)), Norm("batch_norm", (2, 1, 301, 30
 SMALL = ((24, 14), (24, 14, 33), (24, 14, 9, 7), (24, 14, 3, 4, 5))
 OTHERS = ("layer_norm", "group_norm", "instance_norm")
 
-#: Observations whose limits hold for kernels that sum alike whatever the size: which kernel a GPU takes may depend on
-#: the number of samples, or on the gradients asked for.
+#: A GPU may take another kernel for another number of samples, or for fewer gradients.
 FROM_CPU = {"batch": ("*",), "subset": ("*, d*",)}
-
 RULES = {
     "repeat": "the same step gives the same bits again",
     "training": "the same training gives the same bits again",
