@@ -129,7 +129,9 @@ def _deviations(deviations: Sequence[Deviation], screen: Screen) -> Iterator[str
 def _deviation(one: Deviation) -> str:
     value = text.clipped(one.value) if isinstance(one.value, str) else f"{one.value:.4g}"
     name = text.clipped(one.what)
-    return f"{name} is {value}, and must be {one.expected}" if one.expected else f"{name} is {value}, not {one.limit:g}"
+    if one.expected is not None:
+        return f"{name} is {value}, and must be {text.clipped(one.expected)}"
+    return f"{name} is {value}" if one.limit is None else f"{name} is {value}, the limit is {one.limit:g}"
 
 
 def _failures(calibration: Calibration, screen: Screen) -> Iterator[str]:
