@@ -87,6 +87,14 @@ class ReasonCode(str, Enum):
     #: `low`, `high`.
     PEAKS_DIFFER = "peaks-differ"
 
+    # What a step launches; `of` is "operators" or "kernels".
+    #: `of`, `launched` (a number), `batch_norm` (its backend, or null).
+    KERNELS_SAME = "kernels-same"
+    #: `change` (`of`, `before` and `now`: numbers; `gone` and `new`: "2 zero_"; `more_gone`, `more_new`; `batch_norm`:
+    #: both backends, or null), `causes` (what explains it), `acceptable`. A reason of a time may have the change too,
+    #: as `kernels`.
+    KERNELS_CHANGED = "kernels-changed"
+
     # Curves of trainings; `metrics` are relative changes by name.
     #: `seeds`.
     CURVES_EQUAL = "curves-equal"

@@ -173,6 +173,26 @@ def _time_case(request: Request) -> Answer:
         return {"timing": None, "skipped": reason}
 
 
+def _kernels(request: Request) -> Answer:
+    """What a step of a case launches, or why that can't be seen here."""
+    from bnsuite.cases import catalogue, skips
+    from bnsuite.measure import devices, kernels
+    from bnsuite.measure.profiled import ProfilerUnavailableError
+
+    device, case = devices.get(request["device"]), catalogue.case(request["case"])
+    device.use(watched=False)
+    try:
+        return {"kernels": asdict(kernels.record(case, device)), "skipped": None}
+    except ProfilerUnavailableError as error:
+        return {"kernels": None, "skipped": str(error)}
+    except Exception as error:
+        if (reason := skips.reason(error, case, device.name)) is None:
+            raise
+        return {"kernels": None, "skipped": reason}
+    finally:
+        device.empty_caches()
+
+
 def _build(request: Request) -> Answer:
     """A case, built and warmed up: about how long a step takes, or why there is nothing to be timed."""
     from bnsuite.cases import catalogue, skips
@@ -228,6 +248,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "check": _check,
     "diagnose": _diagnose,
     "curve": _curve,
+    "kernels": _kernels,
     "time_case": _time_case,
     "prepare": _prepare,
     "build": _build,

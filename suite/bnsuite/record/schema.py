@@ -186,6 +186,21 @@ class Outcome(Value):
     reason: str | None = None
 
 
+class LaunchedKernels(Value):
+    """What one step of a case launched: names, and how often each, in the order in which each came first."""
+
+    #: The operators of a CPU, or the kernels of a GPU.
+    of: Literal["operators", "kernels"]
+    launched: dict[str, Annotated[Whole, Field(ge=1)]] = Field(min_length=1)
+    #: The backend that ran batch norm, such as "native" or "cudnn"; None where none was seen.
+    batch_norm: str | None = None
+
+    @property
+    def number(self) -> int:
+        """How many were launched."""
+        return sum(self.launched.values())
+
+
 class CaseResult(Value):
     """A case and everything that was measured of it; `outcomes` has one entry a gate of the case."""
 
@@ -194,6 +209,8 @@ class CaseResult(Value):
     timings: tuple[Timing, ...] = ()
     curves: tuple[Curve, ...] = ()
     observations: tuple[Observation, ...] = ()
+    #: What a step launches; None if it was not looked at.
+    kernels: LaunchedKernels | None = None
 
     @property
     def undisturbed(self) -> tuple[Timing, ...]:

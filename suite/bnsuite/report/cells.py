@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median, quantiles
 
 from bnsuite.judge.gates import GATES
+from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.schema import CaseResult, Run, Timing
 from bnsuite.report import units
@@ -54,6 +55,8 @@ def against_environment(findings: list[Finding]) -> str:
     for one in findings:
         if one.gate == "timing" and None not in (one.change, one.low, one.high):
             parts.append(f"{change(one)} ({units.change(one.low or 0.0)} to {units.change(one.high or 0.0)})")
+        elif one.reason.code is ReasonCode.KERNELS_CHANGED:
+            parts.append(change(one))
         elif one.gate != "timing" and (one.change or one.gate == "convergence"):
             settled = one.gate == "memory" or one.verdict in SETTLED
             parts.append(change(one) if settled else "")
@@ -72,6 +75,8 @@ def change(finding: Finding) -> str:
         gate = GATES.get(finding.gate)
         label = gate.label_of(finding.evidence) if gate is not None else finding.gate
         return f"{label} {units.change(finding.change)}".lstrip()
+    if finding.reason.code is ReasonCode.KERNELS_CHANGED:
+        return "other kernels"
     return "loss identical" if (finding.gate, finding.verdict) == ("convergence", Verdict.PASS) else ""
 
 

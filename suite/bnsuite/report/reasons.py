@@ -11,7 +11,7 @@ from typing import Any
 
 from bnsuite.judge.reason import Reason, ReasonCode
 from bnsuite.judge.verdict import Finding
-from bnsuite.report import text, units
+from bnsuite.report import kernels, text, units
 from bnsuite.report.text import clipped, listed
 
 Data = Mapping[str, Any]
@@ -34,9 +34,21 @@ def sentence(reason: Reason) -> str:
 
 def _words(code: ReasonCode, data: Data) -> str:
     try:
-        return _WORDS[code](data)
+        return _WORDS[code](data) + _kernels_too(data)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return f"{code.value} {json.dumps(data)}"
+
+
+def kernels_too(reason: Reason) -> str:
+    """Returns the change of what a case launches that stands in the reason of its time; empty where there is none."""
+    try:
+        return _kernels_too(reason.data)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return ""
+
+
+def _kernels_too(data: Data) -> str:
+    return f"; it {kernels.words(data['kernels'])}" if "kernels" in data else ""
 
 
 def _inner(data: Data, name: str = "reason") -> str:
@@ -233,6 +245,19 @@ def _peak_above(data: Data) -> str:
     return f"the peak is {more} above the {units.nbytes(data['baseline'])} of the baseline"
 
 
+def _kernels_same(data: Data) -> str:
+    backend = f"; batch norm {data['batch_norm']}" if data["batch_norm"] else ""
+    return f"launches the same {units.count(data['launched'], str(data['of']).removesuffix('s'))}{backend}"
+
+
+def _kernels_changed(data: Data) -> str:
+    told = kernels.words(data["change"])
+    if not data["causes"]:
+        return f"{told}, though nothing that chooses {data['change']['of']} is known to differ"
+    known = f"{told}; known to differ: {listed(data['causes'], between='; ')}"
+    return f"{known}; if the times are right, `bnsuite accept` takes it over" if data["acceptable"] else known
+
+
 _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.TEXT: _text,
     ReasonCode.RUN_ENDED: lambda _: "not measured: the run ended before",
@@ -281,6 +306,8 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
         f"{units.nbytes(data['used'])} are in use on the GPU, {units.nbytes(data['baseline'])} in the baseline"
     ),
     ReasonCode.PEAKS_DIFFER: lambda data: f"launches disagree: peaks of {data['low']} to {data['high']} bytes",
+    ReasonCode.KERNELS_SAME: _kernels_same,
+    ReasonCode.KERNELS_CHANGED: _kernels_changed,
     ReasonCode.CURVES_EQUAL: lambda data: f"curves equal to the last bit, {_seeds(data['seeds'])}",
     ReasonCode.NO_COMMON_SEED: lambda _: "the baseline has none of the seeds of this run",
     ReasonCode.FEW_SEEDS: lambda data: (

@@ -62,7 +62,7 @@ class LayerCase(Case):
     @property
     def gates(self) -> tuple[str, ...]:
         # A captured step's tensors lie in a pool of its own, taken when it was captured: replayed it allocates nothing.
-        return ("timing",) if self.execution is Execution.GRAPH else ("timing", "memory")
+        return ("timing", "kernels") if self.execution is Execution.GRAPH else ("timing", "memory", "kernels")
 
     @property
     def pluggable(self) -> bool:

@@ -15,6 +15,7 @@ from bnsuite.record.schema import (
     Curve,
     EnvironmentInfo,
     GpuWatch,
+    LaunchedKernels,
     Memory,
     Number,
     Observation,
@@ -157,6 +158,19 @@ class TimedCaseAnswer(Value):
     def _either(self) -> Self:
         if (self.timing is None) == (self.skipped is None):
             raise ValueError("a case has a timing, or a reason why it has none")
+        return self
+
+
+class KernelsAnswer(Value):
+    """Answer to "kernels": what a step launches, or why that can't be seen."""
+
+    kernels: LaunchedKernels | None
+    skipped: Reason | None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.kernels is None) == (self.skipped is None):
+            raise ValueError("a step launches something, or there is a reason why that is not known")
         return self
 
 

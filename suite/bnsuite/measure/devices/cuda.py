@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import allocations, data
-from bnsuite.measure import nvml
+from bnsuite.measure import nvml, profiled
 from bnsuite.measure.devices.device import Device, DeviceError, Telemetry, rss_peak_bytes
+from bnsuite.measure.profiled import LaunchedKernels
 
 if TYPE_CHECKING:
     import torch
@@ -116,6 +117,20 @@ class Cuda(Device):
             "gpu_used_bytes": nvml.used_bytes(self.uuid, self._index),
             "rss_peak_bytes": rss_peak_bytes(),
         }
+
+    def launched(self, step: Step) -> LaunchedKernels:
+        def complete() -> None:
+            step()
+            self.wait()
+
+        events = profiled.events_of(complete, "cuda")
+        found = profiled.kernels(events)
+        if not found:
+            raise profiled.ProfilerUnavailableError(
+                "the profiler saw no kernel: CUPTI is not available to this process, or another profiler is attached "
+                "to the GPU; end that, or look at the log for CUPTI's own words"
+            )
+        return LaunchedKernels(of="kernels", launched=found, batch_norm=profiled.batch_norm_backend(events))
 
     def reset_peak(self) -> None:
         import torch

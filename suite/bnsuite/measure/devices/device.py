@@ -12,6 +12,7 @@ from bnsuite.cases.execution import Execution
 if TYPE_CHECKING:
     from bnsuite.cases import Step
     from bnsuite.measure.nvml import GpuWatch
+    from bnsuite.measure.profiled import LaunchedKernels
 
 #: More than the last-level cache of any GPU so far.
 FLUSHED_BYTES = 1 << 28
@@ -75,6 +76,10 @@ class Device(ABC):
     @abstractmethod
     def memory(self, step: Step) -> dict[str, int | None]:
         """Bytes that `step` holds at its peak above what it found, and totals of the process (``Memory`` in JSON)."""
+
+    @abstractmethod
+    def launched(self, step: Step) -> LaunchedKernels:
+        """What one call of `step` launches. Raises ProfilerUnavailableError if that can't be seen here."""
 
     @abstractmethod
     def reset_peak(self) -> None:
