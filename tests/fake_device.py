@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from bnsuite.cases import Case, Step
 from bnsuite.cases.execution import Execution
 from bnsuite.measure.devices import Device
+from bnsuite.measure.devices.profiled import LaunchedKernels
 from bnsuite.measure.nvml import GpuWatch
 
 #: The summary of a fake device's telemetry.
@@ -91,6 +92,14 @@ class FakeDevice(Device):
         self.peak = before = self.live_bytes
         step()
         return {"allocated_peak_bytes": self.peak - before}
+
+    def launched(self, step: Step) -> LaunchedKernels:
+        """The names that a step adds to the log, each a kernel."""
+        self.wait()
+        before = len(self.log)
+        step()
+        names = self.log[before:]
+        return LaunchedKernels(of="kernels", launched={one: names.count(one) for one in names}, batch_norm=None)
 
     def reset_peak(self) -> None:
         self.peak = self.live_bytes

@@ -73,8 +73,9 @@ def ask_environment(
 ) -> tuple[str, EnvironmentInfo]:
     """Returns the device that `device` means to the worker, and the worker's environment.
 
-    The worker is ended, unless it answers and `goes_on`. An implementation is imported within `timeout_s`. Raises InputError if either can't be had, and what the worker
-    raises where that is of this interpreter; of another environment it is EnvironmentUnavailableError.
+    The worker is ended, unless it answers and `goes_on`. An implementation is imported within `timeout_s`. Raises
+    InputError if either can't be had, and what the worker raises where that is of this interpreter; of another
+    environment it is EnvironmentUnavailableError.
     """
     with _naming(worker.environment):
         try:

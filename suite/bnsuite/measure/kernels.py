@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bnsuite.measure.profiled import LaunchedKernels, ProfilerUnavailableError
+from bnsuite.measure.devices.profiled import LaunchedKernels, ProfilerUnavailableError
 from bnsuite.measure.timed_case import build
 
 if TYPE_CHECKING:

@@ -177,7 +177,7 @@ def _kernels(request: Request) -> Answer:
     """What a step of a case launches, or why that can't be seen here."""
     from bnsuite.cases import catalogue, skips
     from bnsuite.measure import devices, kernels
-    from bnsuite.measure.profiled import ProfilerUnavailableError
+    from bnsuite.measure.devices.profiled import ProfilerUnavailableError
 
     device, case = devices.get(request["device"]), catalogue.case(request["case"])
     device.use(watched=False)

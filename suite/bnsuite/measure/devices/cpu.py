@@ -10,9 +10,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import allocations
-from bnsuite.measure import profiled
+from bnsuite.measure.devices import profiled
 from bnsuite.measure.devices.device import Device, Telemetry, rss_peak_bytes
-from bnsuite.measure.profiled import LaunchedKernels
+from bnsuite.measure.devices.profiled import LaunchedKernels
 
 if TYPE_CHECKING:
     from bnsuite.cases import Step

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import allocations, data
-from bnsuite.measure import nvml, profiled
+from bnsuite.measure import nvml
+from bnsuite.measure.devices import profiled
 from bnsuite.measure.devices.device import Device, DeviceError, Telemetry, rss_peak_bytes
-from bnsuite.measure.profiled import LaunchedKernels
+from bnsuite.measure.devices.profiled import LaunchedKernels
 
 if TYPE_CHECKING:
     import torch

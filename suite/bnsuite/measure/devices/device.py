@@ -11,8 +11,8 @@ from bnsuite.cases.execution import Execution
 
 if TYPE_CHECKING:
     from bnsuite.cases import Step
+    from bnsuite.measure.devices.profiled import LaunchedKernels
     from bnsuite.measure.nvml import GpuWatch
-    from bnsuite.measure.profiled import LaunchedKernels
 
 #: More than the last-level cache of any GPU so far.
 FLUSHED_BYTES = 1 << 28

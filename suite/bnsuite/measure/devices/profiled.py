@@ -163,6 +163,7 @@ def role_in_torch(name: str) -> Role | None:
     """
     import torch
 
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001  # there is no public way
     if _COMPILED.fullmatch(name):
         return Role.WORKER
     space, colons, plain = name.partition("::")
@@ -179,10 +180,10 @@ def role_in_torch(name: str) -> Role | None:
     for overload in packet.overloads():
         try:
             one = getattr(packet, overload)
-        except (AttributeError, RuntimeError):  # of TorchScript alone
+            own = own or ("out" not in overload and has_kernel(one.name(), "CPU"))
+        except (AttributeError, RuntimeError):  # an overload of TorchScript alone, which the dispatcher does not know
             continue
-        own = own or ("out" not in overload and torch._C._dispatch_has_kernel_for_dispatch_key(one.name(), "CPU"))  # noqa: SLF001  # there is no public way to ask
-        alias = [returned.alias_info for returned in one._schema.returns]  # noqa: SLF001  # the same
+        alias = [returned.alias_info for returned in one._schema.returns]  # noqa: SLF001  # there is no public way
         view = bool(alias) and all(info is not None and not info.is_write for info in alias)
         idle = idle or view or torch.Tag.inplace_view in one.tags
     return Role.IDLE if idle else Role.WORKER if own else Role.WRAPPER
