@@ -14,10 +14,11 @@ from bnsuite.judge.verdict import ExitStatus, Finding, Verdict, exit_status
 from bnsuite.record import accept, baselines
 from bnsuite.record.accept import WHAT
 from bnsuite.record.key import machine_key
+from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.lines import KERNELS, conditions_of
 from bnsuite.record.recorder import Recorder
 from bnsuite.record.reference import Reference, from_run, trusted
-from bnsuite.record.schema import LaunchedKernels, Outcome, Run, Status
+from bnsuite.record.schema import Outcome, Run, Status
 from bnsuite.report import comparison, news, totals
 from bnsuite.report.reasons import words
 from conftest import make_run, result, timing
@@ -174,7 +175,11 @@ def test_a_slowdown_names_the_kernels_that_changed_and_another_does_not() -> Non
     )
     tail = "; it launched 2 operators, now 4: new 2 mul"
     assert words(told).endswith(f"in 4 launches and again in 4 fresh ones{tail}")
-    assert (passed, plain, same) == (slower(NAME).model_copy(update={"verdict": Verdict.PASS}), slower("op/other"), changed)
+    assert (passed, plain, same) == (
+        slower(NAME).model_copy(update={"verdict": Verdict.PASS}),
+        slower("op/other"),
+        changed,
+    )
     assert news._reason(told) == words(told)
 
 
@@ -206,14 +211,17 @@ def test_totals_say_that_kernels_are_unchanged_or_how_many_are() -> None:
 def test_kernels_are_accepted_kept_and_replaced(tmp_path: Path) -> None:
     """By --only kernels alone; what passes keeps its names, and learns under which release they hold too."""
     first, newer, changed = (
-        run_of(launched(names), torch=version) for names, version in ((TWO, "2.14.1"), (TWO, "2.15.0"), (FOUR, "2.15.0"))
+        run_of(launched(names), torch=version)
+        for names, version in ((TWO, "2.14.1"), (TWO, "2.15.0"), (FOUR, "2.15.0"))
     )
     assert "kernels" in WHAT
-    for run, told in ((first, "new"), (newer, "kept but for what it lacked: the run passes against it"), (changed, "replaced")):
+    for run, told in (
+        (first, "new"),
+        (newer, "kept but for what it lacked: the run passes against it"),
+        (changed, "replaced"),
+    ):
         passing = [
-            (0, one.case, one.gate)
-            for one in judge(run, baselines.load(tmp_path, run))
-            if one.verdict is Verdict.PASS
+            (0, one.case, one.gate) for one in judge(run, baselines.load(tmp_path, run)) if one.verdict is Verdict.PASS
         ]
         changes, files = accept.accept([run], tmp_path, what=["kernels"], keep=passing)
         assert [(one.gate, one.what) for one in changes] == [("kernels", told)]

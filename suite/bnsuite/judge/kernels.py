@@ -14,9 +14,10 @@ from bnsuite.judge.gate import Gate
 from bnsuite.judge.outcomes import finding, not_measured, without_reference
 from bnsuite.judge.reason import ReasonCode, Record, first_of, reason
 from bnsuite.judge.verdict import EvidenceValue, Finding, Verdict
+from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.lines import KERNELS, KernelLine, conditions_of, torch_of
 from bnsuite.record.reference import Reference
-from bnsuite.record.schema import CaseResult, LaunchedKernels, Run, Status
+from bnsuite.record.schema import CaseResult, Run, Status
 
 GATE = "kernels"
 

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from bnsuite.record import migrations
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.migrations import Migration
 from bnsuite.record.value import Value as Value  # noqa: PLC0414  # the base of all records is found here
 
@@ -184,21 +185,6 @@ class Outcome(Value):
 
     status: Status
     reason: str | None = None
-
-
-class LaunchedKernels(Value):
-    """What one step of a case launched: names, and how often each, in the order in which each came first."""
-
-    #: The operators of a CPU, or the kernels of a GPU.
-    of: Literal["operators", "kernels"]
-    launched: dict[str, Annotated[Whole, Field(ge=1)]] = Field(min_length=1)
-    #: The backend that ran batch norm, such as "native" or "cudnn"; None where none was seen.
-    batch_norm: str | None = None
-
-    @property
-    def number(self) -> int:
-        """How many were launched."""
-        return sum(self.launched.values())
 
 
 class CaseResult(Value):

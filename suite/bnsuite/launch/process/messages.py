@@ -10,12 +10,12 @@ from typing_extensions import Self
 from bnsuite.launch.process.child import ChildError
 from bnsuite.record.details import Detail
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.schema import (
     Count,
     Curve,
     EnvironmentInfo,
     GpuWatch,
-    LaunchedKernels,
     Memory,
     Number,
     Observation,
