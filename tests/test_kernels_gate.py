@@ -200,6 +200,14 @@ def test_a_comparison_names_the_kernels_among_what_differs() -> None:
     assert list(comparison.kernels.changes(a, a)) == []
 
 
+def test_a_report_lists_what_a_case_launches() -> None:
+    """With the backend of batch norm, where one was seen."""
+    assert comparison.kernels.listed(launched(FOUR)) == (
+        "4 operators: 1 native_batch_norm, 1 native_batch_norm_backward, 2 mul; batch norm native"
+    )
+    assert comparison.kernels.listed(launched({"mul": 1}, None, "kernels")) == "1 kernel: 1 mul"
+
+
 def test_totals_say_that_kernels_are_unchanged_or_how_many_are() -> None:
     """A line per kind of case, as for memory."""
     run, changed = run_of(launched(TWO)), run_of(launched(FOUR))

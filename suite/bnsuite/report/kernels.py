@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bnsuite.judge.kernels import change_of
+from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.schema import Run
 from bnsuite.report import text, units
 
@@ -26,6 +27,13 @@ def words(change: Mapping[str, Any]) -> str:
         return listed
     old, new = ("none" if one is None else str(one) for one in backends)
     return f"{listed}; batch norm {old} → {new}"
+
+
+def listed(kernels: LaunchedKernels) -> str:
+    """Returns what a step launches, such as "2 operators: 1 add_, 1 native_batch_norm; batch norm native"."""
+    names = [f"{number} {name}" for name, number in kernels.launched.items()]
+    backend = f"; batch norm {text.clipped(kernels.batch_norm)}" if kernels.batch_norm else ""
+    return f"{units.count(kernels.number, kernels.of.removesuffix('s'))}: {text.listed(names)}{backend}"
 
 
 def changes(a: Run, b: Run) -> Iterator[str]:

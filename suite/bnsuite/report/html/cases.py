@@ -11,7 +11,7 @@ from bnsuite.judge.verdict import WORST_FIRST, EvidenceValue, Finding, Verdict, 
 from bnsuite.record.interleaved import PairedCase
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import CaseResult, Curve
-from bnsuite.report import cells, text, units
+from bnsuite.report import cells, kernels, text, units
 from bnsuite.report.html import checks, launches, news
 from bnsuite.report.html.budget import MAX_OBSERVATIONS, Budget
 from bnsuite.report.html.checks import Observations
@@ -140,6 +140,7 @@ class _Case:
             ("reported in", text.listed(case.threads)),
             ("labels", text.listed(labels)),
             ("needs", text.listed(case.lacks)),
+            ("launches", kernels.listed(self.result.kernels) if self.result.kernels is not None else ""),
         ]
         return tuple((name, text.clipped(value, text.MAX_SENTENCE)) for name, value in facts if value)
 
