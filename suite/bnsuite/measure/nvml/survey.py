@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnsuite.measure.nvml.binding import NvmlError, Queries, text
+from bnsuite.measure.nvml.company import MPS_LISTS
 from bnsuite.measure.nvml.handle import Handle, find, slices_of
 from bnsuite.measure.nvml.state import describe, driver_version, health
-
-#: Processes that use the GPU through MPS.
-MPS_LISTS = tuple(f"nvmlDeviceGetMPSComputeRunningProcesses{version}" for version in ("_v3", "_v2"))
 
 
 @dataclass(frozen=True)
