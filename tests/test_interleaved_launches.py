@@ -171,14 +171,14 @@ def gpu_side(uuid: str | None = "GPU-1", device: str = "cuda:0", cores: tuple[in
     [
         (gpu_side(), gpu_side(), None),
         (gpu_side(device="cuda:1"), gpu_side(), None),  # one GPU by two numbers
-        (gpu_side(), gpu_side("GPU-2"), r"A has cuda:0 \(GPU-1\), B has cuda:0 \(GPU-2\); show both the same"),
+        (gpu_side(), gpu_side("GPU-2"), r"A has cuda:0 \(GPU-1\), B has cuda:0 \(GPU-2\)\); show both the same"),
         (gpu_side(None), gpu_side(None), None),
         (gpu_side(None), gpu_side(None, "cuda:1"), "A has cuda:0, B has cuda:1"),
         (gpu_side(compute_mode=3), gpu_side(compute_mode=3), "exclusive-process mode.*nvidia-smi -i GPU-1 -c DEFAULT"),
     ],
 )
 def test_two_sides_measure_one_gpu_by_its_uuid(tmp_path: Path, a: Any, b: Any, said: str | None) -> None:
-    """The number of a GPU depends on what a container is shown; and a GPU that takes one process can't be compared on."""
+    """The number of a GPU depends on what a side is shown; one that takes a single process can't be compared on."""
     sides = FakeEnvironment("A", environment=a), FakeEnvironment("B", environment=b)
     with paired(*sides, tmp_path) as both:
         if said is None:
