@@ -846,3 +846,24 @@ def test_an_order_does_not_matter_to_a_library_without_slices(ask: Ask) -> None:
 def test_a_slice_that_goes_by_its_gpu(ask: Ask, plays: str, shown: str, expected: str) -> None:
     """CUDA may give the whole GPU's UUID: the slice it was shown is meant, if that can be told."""
     assert ask('nvml.find("1234")[0].uuid', plays, CUDA_VISIBLE_DEVICES=shown) == expected
+
+
+@pytest.mark.parametrize(
+    ("plays", "built_for", "said"),
+    [
+        ("", "12.8", None),
+        ("foreign", "12.8", None),
+        ("exclusive", "12.8", None),  # nobody is there: this process may
+        ("exclusive foreign", "12.8", "exclusive-process mode, and process 900002 is on it: end that one, or `sudo"),
+        ("prohibited", "12.8", "its compute mode lets no process use it: `sudo nvidia-smi -i GPU-1234 -c DEFAULT`"),
+        ("", "13.0", "580.65.06 offers CUDA 12.4, and torch is built for 13.0: update the driver, or install a torch"),
+        ("unknown", "12.8", "Unknown Error; in a container: its host has reloaded systemd"),
+        ("mismatch", "12.8", "rmmod"),
+        ("no-driver", "12.8", "Driver Not Loaded; load it"),
+    ],
+)
+def test_what_keeps_a_process_out_is_told_with_its_fix(ask: Ask, plays: str, built_for: str, said: str | None) -> None:
+    """In one line; where the driver sees no reason there is none."""
+    found = ask(f"nvml.hindrance(0, {built_for!r})", plays)
+    assert (found is None) is (said is None)
+    assert said is None or said in found

@@ -1,6 +1,6 @@
 """The devices that steps run on: one interface, one module per kind of device, and the choice among them."""
 
-from bnsuite.measure.devices.cuda import VARIABLE_FAMILIES, VARIABLES, torch_facts
+from bnsuite.measure.devices.cuda import VARIABLE_FAMILIES, VARIABLES, torch_facts, why_refused
 from bnsuite.measure.devices.device import Device, DeviceError, Telemetry, at_work
 from bnsuite.measure.devices.registry import NAMES, get, resolve
 
@@ -15,4 +15,5 @@ __all__ = [
     "get",
     "resolve",
     "torch_facts",
+    "why_refused",
 ]

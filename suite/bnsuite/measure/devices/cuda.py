@@ -278,6 +278,16 @@ def _setting(where: Any, name: str) -> Any:
         return None
 
 
+def why_refused(name: str, error: BaseException) -> str:
+    """Why a GPU that is there could not be used, in one line: the error, and what the driver says of it."""
+    import torch
+
+    said = str(error).strip().splitlines()
+    index = name.partition(":")[2]
+    why = nvml.hindrance(int(index) if index.isdigit() else 0, torch.version.cuda)
+    return f"{said[0] if said else type(error).__name__}; {why or 'see `nvidia-smi`'}"
+
+
 def in_container() -> bool:
     """True if there are signs that this process runs in a Docker or Podman container."""
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
@@ -288,10 +298,10 @@ def _why_unavailable(built_for: str | None) -> str:
         return "this torch is built without CUDA; install a CUDA build, or use --device cpu"
     driver, trouble = nvml.driver_version()
     if driver is not None:
-        return (
-            f"the NVIDIA driver {driver} answers, but torch (built for CUDA {built_for}) finds no usable GPU; "
-            "is CUDA_VISIBLE_DEVICES set, or the driver too old?"
-        )
+        why = nvml.hindrance(0, built_for) or "is CUDA_VISIBLE_DEVICES set, or the driver too old?"
+        return f"the NVIDIA driver {driver} answers, but torch (built for CUDA {built_for}) finds no usable GPU; {why}"
+    if ";" in trouble:  # the driver is there and sick, and its trouble comes with a fix
+        return trouble
     if in_container():
         return (
             f"no NVIDIA driver is visible in this container ({trouble}); start it with `docker run --gpus all`, "

@@ -41,6 +41,8 @@ class GpuCondition:
     processes: tuple[int, ...] | None
     mps_processes: int | None
     trouble: str | None
+    #: Those of the processes that only draw.
+    drawing: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def _condition(gpu: Handle, index: int) -> GpuCondition:
         processes=None if now.processes is None else tuple(process.id for process in now.processes),
         mps_processes=None if mps is None else len(mps),
         trouble=queries.trouble or now.trouble,
+        drawing=None if now.processes is None else tuple(one.id for one in now.processes if not one.computes),
     )
 
 
