@@ -35,7 +35,8 @@ class ReasonCode(str, Enum):
     MISSING_CASE = "missing-case"
 
     # Launches.
-    #: `kind` ("core", "other" or one of ``record.schema.GpuDisturbance``), `by`, `launches`, `of`.
+    #: `kind` ("core", "gpu-throttled", "gpu-shared", "gpu-faulty", "gpu-busy-before" or "other"), `by`, `launches`,
+    #: `of`.
     DISTURBED = "disturbed"
     #: `launches`.
     FEW_LAUNCHES = "few-launches"

@@ -120,5 +120,5 @@ def differences(one: MachineKey, other: MachineKey) -> list[str]:
 def _same(name: str, one: Any, other: Any) -> bool:
     """Returns True if two values of a field don't tell machines apart: power limits may differ by a little."""
     if name == "power_limit_w" and one is not None and other is not None:
-        return abs(one - other) <= POWER_TOLERANCE * max(one, other)
+        return bool(abs(one - other) <= POWER_TOLERANCE * max(one, other))
     return bool(one == other)

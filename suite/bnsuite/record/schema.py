@@ -98,34 +98,43 @@ class GpuWatch(Value):
     samples: Count
     sampling_s: Number
     trouble: str | None
-    #: Seconds that each reason held the clocks down, by the driver's own counters; and the reasons for which it has no
-    #: counter, so that samples had to tell.
+    #: Seconds that each reason held the clocks down, by the driver's own counters.
     throttle_s: dict[str, Number] | None = None
+    #: Reasons that spoil a measurement and that the driver does not count: samples had to tell.
     sampled_reasons: tuple[str, ...] = ()
-    #: The median SM clock of the samples that were taken during the work, and their number.
+    #: The median SM clock of the samples that were taken during the work.
     sm_clock_mhz_median: Number | None = None
+    #: The number of these samples.
     clock_samples: Count = 0
-    #: Power is the average of a second, which is all that some drivers tell, and not that of an instant.
+    #: True if power is the average of a second, which is all that some drivers tell, and not that of an instant.
     power_averaged: bool | None = None
+    #: Seconds from the first reading of the counters to the last.
     window_s: Number | None = None
     #: Watts of the idle board, before the measured process used it.
     idle_w: Number | None = None
-    #: Of the foreign processes those that worked, came or grew meanwhile, and their ids; None in older runs.
+    #: Foreign processes that worked, came or grew meanwhile; None in older runs.
     foreign_active: Whole | None = None
+    #: The ids of those, as the driver lists them.
     foreign_ids: tuple[Count, ...] = ()
     #: The measured process's id in the driver's list; None if it is not listed.
     own_id: Count | None = None
     #: Why other processes may be there unseen: "own-hidden", "no-list", "mig", "vgpu", "mps".
     blind: tuple[str, ...] = ()
-    #: The use of the GPU before the measured process came, by whomever.
+    #: The share of its time (per cent) that the GPU was busy before the measured process came.
     busy_before_percent: Count | None = None
+    #: The memory in use before the measured process came.
     used_before_bytes: Bytes | None = None
-    #: What came meanwhile: memory errors that were not corrected, remapped rows, retired pages, and Xid events.
+    #: Memory errors meanwhile that were not corrected.
     ecc_uncorrected: Whole | None = None
+    #: Rows of memory that were remapped meanwhile.
     rows_remapped: Whole | None = None
+    #: True if a row is to be remapped when the GPU is reset.
     remap_pending: bool | None = None
+    #: True if a row could not be remapped.
     remap_failed: bool | None = None
+    #: Pages of memory that were retired meanwhile (GPUs before Ampere).
     pages_retired: Whole | None = None
+    #: The driver's Xid events meanwhile; None where they can't be heard.
     xids: tuple[Whole, ...] | None = None
 
     @property
@@ -288,11 +297,13 @@ class GpuFacts(Value):
     pci_address: str | None = None
     #: The cores on the GPU's NUMA node.
     cores: tuple[Count, ...] | None = None
+    #: True if persistence mode is on.
     persistence: bool | None = None
     #: NVML's number: 0 for any processes, 2 for none, 3 for one.
     compute_mode: int | None = None
     #: The clock that application clocks set; the driver does not tell of locked ones.
     sm_clock_mhz_set: int | None = None
+    #: True if it is a part of a GPU that other virtual machines use as well.
     vgpu: bool | None = None
 
 

@@ -93,7 +93,7 @@ def company(seen: Seen, before: Before | None, own_id: int | None, used: Mapping
             or (one in seen.computing if used is None else used.get(one, 0) >= MIN_WORK_PERCENT)
         )
     }
-    if own_id in seen.held:
+    if own_id is not None and own_id in seen.held:
         others = len(seen.held) - 1
         return Company(others, len(active), tuple(sorted(active)), own_id, seen.held[own_id], ())
     # Of several that came at once one is this one, whichever; if none came, NVML doesn't show it.

@@ -150,7 +150,8 @@ class Watch:
 
     def _summary(self) -> GpuWatch:
         tally, gpu = self._tally, self._gpu
-        with_others, before, blind, xids = Company(None, None, (), None, None, ()), None, (), None
+        with_others, before, xids = Company(None, None, (), None, None, ()), None, None
+        blind: tuple[str, ...] = ()
         if gpu is not None:
             # A driver that hangs or a GPU that is lost is asked no more.
             silent = tally.trouble is not None
