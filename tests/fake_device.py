@@ -36,6 +36,7 @@ class FakeTelemetry:
 
     def __init__(self, log: list[str]) -> None:
         self._log = log
+        self.working = True
 
     def sample(self) -> None:
         self._log.append("sample")

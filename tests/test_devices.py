@@ -152,6 +152,9 @@ class FakePresence:
         self._log = log
         log.append("presence")
 
+    def arrived(self) -> None:
+        self._log.append("arrived")
+
     def watch(self, uuid: str | None, index: int, *, period_s: float | None) -> None:
         self._log.append((uuid, index, period_s))
 
@@ -177,6 +180,15 @@ def test_the_processes_on_a_gpu_are_recorded_before_it_is_touched(gpu_log: list[
     """Else this process would count as one that was there before, and be taken for a foreign one in a container."""
     Cuda("cuda:1").use()
     assert gpu_log == ["presence", "cuda:1"]
+
+
+def test_the_process_is_known_as_soon_as_it_has_come(gpu_log: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anybody else can come, the other side of a comparison say; a process that is not watched looks at none."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    Cuda("cuda:1").use()
+    assert gpu_log == ["presence", "cuda:1", "arrived"]
+    Cuda("cuda:0").use(watched=False)
+    assert gpu_log[3:] == ["cuda:0"]
 
 
 def test_the_measured_gpu_is_watched_where_torch_tells_no_uuid(gpu_log: list[Any]) -> None:

@@ -67,7 +67,7 @@ def test_a_case_is_watched_from_its_warm_up_to_its_release() -> None:
     """Sensors are read after each rebuild, while the device is busy; a release frees its memory for the other side."""
     device = FakeDevice()
     case = interleaved(FakeCase(device=device))
-    assert device.log[-1] == "watch"
+    assert device.log[-1] == "watch every 0.1 s"
     begin = len(device.log)
     case.rebuild(64)
     assert device.log[begin:] == ["fake build 3", "fake", "sample"]
@@ -108,7 +108,7 @@ def test_the_worker_answers_a_comparison(device: FakeDevice) -> None:
     assert block == {"samples_s": pytest.approx([3e-3] * 3), "cpu_share": None}
     assert worker.ANSWERS["measure_memory"]({}) == {"memory": {"allocated_peak_bytes": 0}}
     assert worker.ANSWERS["release"]({})["gpu"]["sm_clock_mhz_min"] == 1980
-    assert device.log == ["use", "watch", "sample", "memory", "stop", "empty caches"]
+    assert device.log == ["use", "watch every 0.1 s", "sample", "memory", "stop", "empty caches"]
 
 
 def test_a_second_case_takes_the_place_of_the_first(device: FakeDevice) -> None:
@@ -116,7 +116,7 @@ def test_a_second_case_takes_the_place_of_the_first(device: FakeDevice) -> None:
     request = {"device": "cpu", "case": LAYER, "seed": 0, "fault": {}}
     worker.ANSWERS["build"](request)
     worker.ANSWERS["build"]({**request, "case": "control/linear"})
-    assert device.log == ["use", "watch", "stop", "empty caches", "use"]
+    assert device.log == ["use", "watch every 0.1 s", "stop", "empty caches", "use"]
 
 
 def test_nothing_is_timed_before_it_is_built() -> None:

@@ -56,7 +56,7 @@ def test_a_case_is_warmed_up_built_again_and_timed_between_its_controls() -> Non
     assert in_short(device.log) == ["fake build 0", "fake", "fake build 0", "fake"]
     samples_s = drive(timed, device)
     sample = timed.sample(samples_s)
-    assert in_short(device.log)[4:] == ["watch", "fake", "stop", "memory", "fake smoke step"]
+    assert in_short(device.log)[4:] == ["watch every 0.05 s", "fake", "stop", "memory", "fake smoke step"]
     assert (timed.rounds, timed.iterations, timed.setup) == (25, 1, None)
     assert sample.samples_s == pytest.approx([10e-3] * 25)
     assert {name: len(values) for name, values in sample.controls_s.items()} == {"copy": 10, "linear": 10}
@@ -71,7 +71,7 @@ def test_caches_are_emptied_before_each_round_of_a_cold_case() -> None:
     timed = TimedCase(FakeCase(device=device, step_s=99e-3, way=Execution.COLD), device)
     begin = len(device.log)
     assert drive(timed, device) == pytest.approx([100e-3] * 7)
-    assert device.log[begin:] == ["watch", *["flush", "fake"] * 7, "stop"]
+    assert device.log[begin:] == ["watch every 0.05 s", *["flush", "fake"] * 7, "stop"]
 
 
 @pytest.mark.parametrize(("way", "asked"), [(Execution.GRAPH, "capture"), (Execution.NATIVE, "without cuDNN")])
@@ -88,7 +88,7 @@ def test_epochs_are_timed_untrained_with_sensors_sampled_meanwhile() -> None:
     timed = TimedCase(FakeCase(device=device, fixed_rounds=3), device)
     assert device.log[-1] == "fake build 0"
     assert len(drive(timed, device)) == 3
-    assert in_short(device.log)[-3:] == ["watch every 0.1 s", "fake", "stop"]
+    assert in_short(device.log)[-3:] == ["watch every 1 s", "fake", "stop"]
 
 
 def test_a_long_epoch_is_warmed_up_by_a_part_of_it() -> None:
@@ -124,7 +124,7 @@ def test_the_sides_of_a_ratio_take_turns_to_begin(ratio: tuple[TimedRatio, FakeD
     with timed.conditions:
         for _ in range(3):
             timed()
-    assert device.log[begin:] == ["watch", "this", "than", "than", "this", "this", "than", "stop"]
+    assert device.log[begin:] == ["watch every 0.05 s", "this", "than", "than", "this", "this", "than", "stop"]
     assert (timed.rounds, timed.iterations) == (8, 1)
     sample = timed.sample()
     assert sample.samples_s == pytest.approx([20e-3] * 3)

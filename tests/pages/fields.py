@@ -49,6 +49,10 @@ FIELDS = {
     "GpuFacts.mig": "True if MIG mode is switched on.",
     "GpuFacts.cuda": "The newest CUDA version that the driver supports.",
     "GpuFacts.power_limit_w": "The power limit that is set.",
+    "MachineKey.ecc": "True if ECC is switched on.",
+    "MachineKey.persistence": "True if persistence mode is on.",
+    "MachineKey.compute_mode": "NVML's number of the compute mode.",
+    "MachineKey.sm_clock_mhz_set": "The SM clock that application clocks set.",
     # GpuWatch
     "GpuWatch.throttled": "Reasons for lower clocks that spoil a measurement.",
     "GpuWatch.reasons": "All reasons for lower clocks that were seen.",

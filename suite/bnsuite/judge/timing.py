@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import expm1, log, log1p, sqrt
 from statistics import fmean, median, stdev
 
-from bnsuite.judge import ratios
+from bnsuite.judge import gpu_state, ratios
 from bnsuite.judge.gate import Gate
 from bnsuite.judge.outcomes import finding, not_measured, without_reference
 from bnsuite.judge.reason import Reason, ReasonCode, Record, reason, text
@@ -69,6 +69,8 @@ class _Comparison:
     controls: dict[str, float]
     #: The control that `change` is measured against.
     quietest: str
+    #: The relative change of the GPU's median clock since the baseline, where it is known.
+    clock: float | None
 
     @property
     def p(self) -> float:
@@ -182,6 +184,7 @@ def _compare(launches: list[LaunchValue], stored: TimingReference) -> _Compariso
         threshold=max(log(1 + FLOOR), DEVIATIONS * spread[quietest]),
         controls={name: _control_change(launches, accepted, name) for name in names},
         quietest=quietest,
+        clock=gpu_state.clock_since(launches, accepted),
     )
 
 
@@ -228,11 +231,13 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
     required = _required(result, comparison, stored)
     slower = p < ALPHA and bool(required) and all(one.p < ALPHA and one.direction > 0 for one in required)
     controls: Record = {**comparison.controls}
+    gpu = gpu_state.notes(comparison.clock, result.undisturbed)
     if slower:
         beyond = all(one.beyond_controls for one in required)
-        verdict = Verdict.REGRESSED if beyond else Verdict.INCONCLUSIVE
+        held_down = gpu_state.is_held_down(comparison.clock)
+        verdict = Verdict.REGRESSED if beyond and not held_down else Verdict.INCONCLUSIVE
         why = reason(
-            ReasonCode.SLOWER, change=expm1(change.mean), limit=limit, beyond_controls=beyond, controls=controls
+            ReasonCode.SLOWER, change=expm1(change.mean), limit=limit, beyond_controls=beyond, controls=controls, **gpu
         )
     elif abs(log1p(control)) > CONTROL_LIMIT:
         verdict, why = Verdict.INCONCLUSIVE, reason(ReasonCode.CONTROLS_CHANGED, controls=controls)
@@ -241,7 +246,8 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
     elif high < threshold:
         verdict, why = Verdict.PASS, reason(ReasonCode.WITHIN_LIMIT, limit=limit)
     else:
-        verdict, why = Verdict.INCONCLUSIVE, reason(ReasonCode.NOT_WITHIN_LIMIT, limit=limit, controls=controls)
+        why = reason(ReasonCode.NOT_WITHIN_LIMIT, limit=limit, controls=controls, **gpu)
+        verdict = Verdict.INCONCLUSIVE
     found = Finding(
         case=result.id,
         gate=GATE,
@@ -257,6 +263,7 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
             "slower": int(slower),
             "share_of_limit": share_of_limit(result),
             **{f"control_{name}": share for name, share in comparison.controls.items()},
+            **({} if comparison.clock is None else {"sm_clock": comparison.clock}),
         },
     )
     return _unless_it_failed(result, found)
@@ -311,7 +318,7 @@ def _disturbance(launches: Sequence[Timing]) -> Reason:
     causes = [one.disturbed for one in disturbed]
     often = disturbed[causes.index(max(causes, key=causes.count))]
     gpu = None if often.gpu is None or often.gpu.disturbed != often.disturbed else often.gpu
-    kind = "core" if gpu is None else "gpu-throttled" if gpu.throttled else "gpu-shared"
+    kind = "core" if gpu is None or gpu.disturbance is None else gpu.disturbance.value
     by = gpu.throttled or () if gpu is not None else ()
     return reason(ReasonCode.DISTURBED, kind=kind, by=[*by], launches=len(disturbed), of=len(launches))
 

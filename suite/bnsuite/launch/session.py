@@ -126,6 +126,8 @@ class Session:
             query.close()
             raise
         self.environment.check(info)
+        if device != "cpu":
+            self.timed_cores = isolation.timed_cores(options.threads, self.cores, on_gpu=True, near=_cores_near(info))
         chosen = [case for case in plan if device != "cpu" or not case.gpu_only]
         if not chosen:
             need, them = ("case chosen needs", "it") if len(plan) == 1 else ("cases chosen need", "them")
@@ -170,6 +172,8 @@ class Session:
             not_applied.append(f"torch uses {info.threads} threads, not {self.options.threads}")
         if not self.timed_cores:
             not_applied.append(f"no core to spare for timing: {len(self.cores)} given")
+        if (near := _cores_near(info)) and self.timed_cores and not near & set(self.timed_cores):
+            not_applied.append("none of the cores given is on the GPU's NUMA node")
         return Isolation(
             variables={name: info.variables[name] for name in names if name in info.variables},
             timed_cores=tuple(self.timed_cores),
@@ -212,6 +216,12 @@ class Session:
             huge_pages=huge_pages,
             torch_first=torch_first,
         )
+
+
+def _cores_near(info: EnvironmentInfo) -> set[int]:
+    """Returns the cores on the NUMA node of the GPU that is measured, as far as they are known."""
+    facts = info.gpu.nvml if info.gpu is not None else None
+    return set(facts.cores or ()) if facts is not None else set()
 
 
 def _missing(case: PlannedCase, missing: dict[str, str]) -> str | None:

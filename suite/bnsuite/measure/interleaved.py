@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bnsuite.measure import control
 from bnsuite.measure.clock import time_rounds
+from bnsuite.measure.devices import at_work
 from bnsuite.measure.fault_injection import NO_FAULT, InjectedFault
 from bnsuite.measure.timed_case import CoreShare, build, flush_of, is_cold
 from bnsuite.measure.warm_up import warm_up
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from bnsuite.cases import Case, Step
     from bnsuite.measure.devices import Device, Telemetry
     from bnsuite.measure.nvml import GpuWatch
+
+
+#: The period at which a device's sensors are sampled in the blocks of a case.
+BLOCK_SAMPLING_S = 0.1
 
 
 def pin(cores: list[int]) -> None:
@@ -54,7 +59,9 @@ class InterleavedCase:
         self._flush = None if case is None else flush_of(case, device)
         #: About how many seconds one step takes.
         self.step_s = warm_up(self._timed, device)
-        self._telemetry: Telemetry | None = None if case is None else device.watch()
+        self._telemetry: Telemetry | None = None if case is None else device.watch(BLOCK_SAMPLING_S)
+        if self._telemetry is not None:
+            self._telemetry.working = False  # the other side works as well: only this one's blocks are sampled
         #: Examples that one step goes through, where that is known.
         self.examples = self._examples()
 
@@ -95,7 +102,7 @@ class InterleavedCase:
         step = self._timed
         for _ in range(warm):
             step()
-        with CoreShare(self._device) as share:
+        with at_work(self._telemetry), CoreShare(self._device) as share:
             samples_s = time_rounds(step, self._device.clock, rounds, iterations, self._flush)
         return [self._fault.clock(seconds) for seconds in samples_s], share.value
 

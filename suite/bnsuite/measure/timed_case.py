@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from bnsuite.measure.devices import Device, Telemetry
     from bnsuite.measure.nvml import GpuWatch
 
-#: The period at which a device's sensors are sampled during a round that lasts an epoch.
-EPOCH_SAMPLING_S = 0.1
+#: The periods at which a device's sensors are sampled while it works: through rounds that last an epoch, and through
+#: those of a step, which take a quarter of a second in all.
+EPOCH_SAMPLING_S, STEP_SAMPLING_S = 1.0, 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +159,7 @@ class TimedCase:
         self._controls.sample()
         #: Runs before each round, untimed.
         self.setup = flush_of(case, device)
-        # Epochs are long: sensors are sampled in the background as well.
-        self.conditions = Conditions(device, period_s=None if case.rounds is None else EPOCH_SAMPLING_S)
+        self.conditions = Conditions(device, period_s=STEP_SAMPLING_S if case.rounds is None else EPOCH_SAMPLING_S)
 
     def _plan(self, policy: Policy) -> tuple[int, int]:
         case = self._case
@@ -205,7 +205,7 @@ class TimedRatio:
         self._device = device
         self._pair = build(ratio.numerator, device), build(ratio.denominator, device)
         self.rounds, self.iterations = policy.plan([warm_up(step, device) for step in self._pair])
-        self.conditions = Conditions(device)
+        self.conditions = Conditions(device, period_s=STEP_SAMPLING_S)
         self._round = 0
         self._samples_s: tuple[list[float], list[float]] = ([], [])
 

@@ -55,7 +55,7 @@ def _environment(request: Request) -> Answer:
     except (devices.DeviceError, implementation.ImplementationError) as error:
         refused = str(error)
     except RuntimeError as error:  # a GPU that is busy, lost or in exclusive use says so when it is first touched
-        refused = f"--device {request['device']}: {str(error).strip().splitlines()[0]}; see `nvidia-smi`"
+        refused = f"--device {request['device']}: {devices.why_refused(request['device'], error)}"
     return {"refused": refused, "device": None, "environment": None}
 
 

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from bnsuite.record.files import read_text, write_atomically
 from bnsuite.record.folder import SIDES, TIMES, ResultsFolder
 from bnsuite.record.migrations import Migration, without
-from bnsuite.record.schema import Seconds, Value, Versioned
+from bnsuite.record.schema import Number, Seconds, Value, Versioned
 from bnsuite.record.store import parse
 
 #: Processor time over wall time; above 1 where several threads worked.
@@ -44,6 +44,10 @@ class PairedLaunch(Value):
     confirms: bool
     #: Why no time of the launch counts (the GPU was throttled, say), or None.
     disturbed: str | None = None
+    #: The median SM clock of the GPU during A's blocks and during B's, where it is known.
+    sm_clocks_mhz: tuple[Number, Number] | None = None
+    #: Why other processes may have been on the GPU unseen, on either side.
+    blind: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:

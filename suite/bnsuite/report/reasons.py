@@ -6,7 +6,7 @@ Data may come from a damaged or hostile file: whatever does not fit is shown as 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bnsuite.judge.reason import Reason, ReasonCode
@@ -106,6 +106,14 @@ _DISTURBANCES: dict[str, tuple[str, str]] = {
     ),
     "gpu-throttled": ("the GPU was throttled ({by})", "cool it, or lock its clocks"),
     "gpu-shared": ("another process was on the GPU", "end it; `nvidia-smi` names it"),
+    "gpu-faulty": (
+        "the GPU's memory had errors that could not be corrected",
+        "reset it with `nvidia-smi -r`; if they come back, have it replaced",
+    ),
+    "gpu-busy-before": (
+        "the GPU was busy before, and whose work that is can't be seen here",
+        "see `nvidia-smi` on the host, or start the container with --pid=host",
+    ),
     "other": ("{by}", "end the cause, or give bnsuite cores of its own"),
 }
 
@@ -128,9 +136,39 @@ def _slower(data: Data) -> str:
     if not data["beyond_controls"]:
         parts[0] += f", but by less than twice the drift of the controls: {_ELSEWHERE}"
     parts.append(_since(data))
+    parts += _gpu(data)
     if "confirm" in data:
         parts.append(_advice(data["confirm"]))
     return "; ".join(parts)
+
+
+#: Why other processes may have been on the GPU unseen.
+BLIND_SPOTS = {
+    "own-hidden": "the driver does not list even this process (a PID namespace; --pid=host ends it)",
+    "no-list": "the driver lists no processes here",
+    "mig": "other MIG slices share the board's power and clocks",
+    "vgpu": "other virtual machines share the GPU",
+    "mps": "the clients of MPS are one process",
+}
+
+
+def _gpu(data: Data) -> list[str]:
+    """Returns what there is to say of the GPU: a lower clock, a power cap, and what could not be looked for."""
+    seen = data.get("gpu") or {}
+    parts = []
+    if "clock" in seen:
+        lower = 100 * -seen["clock"]
+        parts.append(f"the median SM clock was {lower:.0f} % lower, which explains it: `nvidia-smi -lgc` locks it")
+    if "capped" in seen:
+        parts.append(f"the power cap held the clocks for {_percent(seen['capped'])} of the time")
+    if "blind" in seen:
+        parts.append(blind(seen["blind"]))
+    return parts
+
+
+def blind(spots: Sequence[str]) -> str:
+    """Returns the blind spots of the look for other processes, as "could not look: ..."."""
+    return f"could not look for other processes: {listed([BLIND_SPOTS.get(one, clipped(one)) for one in spots])}"
 
 
 def _since(data: Data) -> str:
@@ -158,13 +196,14 @@ def _launches(number: int) -> str:
 def _slowdown_confirmed(data: Data) -> str:
     shown = f"{_change(data)}, in {_launches(data['launches'])} and again in {data['confirming']} fresh ones"
     controls = [units.change(change) for change in data["controls"].values()]
-    return f"{shown}; the controls changed by {listed(controls)}" if controls else shown
+    shown = f"{shown}; the controls changed by {listed(controls)}" if controls else shown
+    return "; ".join([shown, *_gpu(data)])
 
 
 def _time_undecided(data: Data) -> str:
     after = f" after {_launches(data['confirming'])} of its own" if data["confirming"] else ""
     kind = f"a slowdown that is not confirmed{after}" if data["flagged"] else "neither slower nor within the margin"
-    return f"{_change(data)}: {kind}; {_needs(data)}"
+    return "; ".join([f"{_change(data)}: {kind}", _needs(data), *_gpu(data)])
 
 
 def _needs(data: Data) -> str:
@@ -278,8 +317,8 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.SLOWER: _slower,
     ReasonCode.FASTER: lambda data: f"faster by {_percent(-data['change'])}; {_since(data)}",
     ReasonCode.WITHIN_LIMIT: lambda data: f"within {_percent(data['limit'])} of the baseline",
-    ReasonCode.NOT_WITHIN_LIMIT: lambda data: (
-        f"not shown to be within {_percent(data['limit'])} of the baseline; {_since(data)}"
+    ReasonCode.NOT_WITHIN_LIMIT: lambda data: "; ".join(
+        [f"not shown to be within {_percent(data['limit'])} of the baseline", _since(data), *_gpu(data)]
     ),
     ReasonCode.CONTROLS_CHANGED: lambda data: f"the controls changed as much: {_ELSEWHERE}; {_since(data)}",
     ReasonCode.RATIO_ABOVE: lambda data: f"{_ratio(data)}; {_rule(data)}",

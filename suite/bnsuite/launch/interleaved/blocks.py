@@ -150,7 +150,9 @@ class InterleavedCase:
         for place in self._places:
             if memory:
                 self.sides[place].memory = self._ask(place, {"do": "measure_memory"}, MemoryAnswer).memory
-            self.sides[place].gpu = _without_partner(self._ask(place, {"do": "release"}, DoneAnswer).gpu)
+            self.sides[place].gpu = self._ask(place, {"do": "release"}, DoneAnswer).gpu
+        a, b = self.sides
+        a.gpu, b.gpu = _without_partner(a.gpu, b.gpu), _without_partner(b.gpu, a.gpu)
         return plan
 
     def launch(self, plan: BlockPlan, *, confirms: bool) -> PairedLaunch:
@@ -167,6 +169,8 @@ class InterleavedCase:
             rounds=plan.rounds,
             confirms=confirms,
             disturbed=next((why for side in self.sides if side.gpu and (why := side.gpu.disturbed)), None),
+            sm_clocks_mhz=_clocks(a.gpu, b.gpu),
+            blind=tuple(sorted({spot for side in self.sides if side.gpu for spot in side.gpu.blind})),
         )
 
     def _make_ready(self, place: int) -> None:
@@ -210,8 +214,27 @@ class InterleavedCase:
             raise SideError(place, str(error)) from error
 
 
-def _without_partner(watch: GpuWatch | None) -> GpuWatch | None:
-    """Returns what a GPU went through, without the process of the other side among the foreign ones."""
-    if watch is None or not watch.foreign:
-        return watch
-    return watch.model_copy(update={"foreign": watch.foreign - 1})
+def _without_partner(watch: GpuWatch | None, partner: GpuWatch | None) -> GpuWatch | None:
+    """Returns what a GPU went through, without the process of the other side among the foreign ones.
+
+    That one is known by its id where it found itself in the driver's list. What kept the GPU busy before may have been
+    the other side as well, and is left out.
+    """
+    if watch is None:
+        return None
+    update: dict[str, Any] = {"busy_before_percent": None, "used_before_bytes": None}
+    if watch.foreign:
+        update["foreign"] = watch.foreign - 1
+    its = partner.own_id if partner is not None else None
+    if its is not None and its in watch.foreign_ids:
+        rest = tuple(one for one in watch.foreign_ids if one != its)
+        update |= {"foreign_ids": rest, "foreign_active": len(rest)}
+    elif watch.foreign_active and (its is None or not watch.foreign_ids):
+        update["foreign_active"] = watch.foreign_active - 1  # one of those that worked is the other side, whichever
+    return watch.model_copy(update=update)
+
+
+def _clocks(a: GpuWatch | None, b: GpuWatch | None) -> tuple[float, float] | None:
+    """Returns the median SM clocks of both sides under load, if both are known."""
+    found = [None if one is None else one.sm_clock_mhz_median for one in (a, b)]
+    return None if None in found else (found[0], found[1])  # type: ignore[return-value]  # neither is None

@@ -98,6 +98,8 @@ class GpuCondition(Value):
     processes: tuple[Count, ...] | None
     mps_processes: Count | None
     trouble: Reason | None
+    #: Those of the processes that only draw, as a window system does.
+    drawing: tuple[Count, ...] | None = None
 
 
 class GpuAnswer(Value):

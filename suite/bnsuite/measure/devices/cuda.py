@@ -25,13 +25,34 @@ STEPS_BEFORE_CAPTURE = 3
 
 #: Environment variables that change what is measured on a GPU. Their values are settings, never secrets.
 VARIABLES = (
-    "CUDA_VISIBLE_DEVICES",
+    "CUBLASLT_WORKSPACE_SIZE",
     "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_AUTO_BOOST",
+    "CUDA_CACHE_DISABLE",
+    "CUDA_DEVICE_MAX_CONNECTIONS",
+    "CUDA_DEVICE_ORDER",
+    "CUDA_FORCE_PTX_JIT",
     "CUDA_LAUNCH_BLOCKING",
+    "CUDA_MODULE_LOADING",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_DRIVER_CAPABILITIES",
     "NVIDIA_TF32_OVERRIDE",
+    "NVIDIA_VISIBLE_DEVICES",
     "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING",
+    "PYTORCH_NVML_BASED_CUDA_CHECK",
+    "PYTORCH_TUNABLEOP_ENABLED",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "TORCH_BLAS_PREFER_CUBLASLT",
+    "TORCH_COMPILE_DISABLE",
+    "TORCH_CUBLASLT_UNIFIED_WORKSPACE",
+    "TORCH_CUDNN_USE_HEURISTIC_MODE_B",
     "TORCH_CUDNN_V8_API_DISABLED",
+    "TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT",
 )
+
+#: Families of such variables, by the beginning of their names.
+VARIABLE_FAMILIES = ("CUDA_MPS_", "NCCL_", "TORCHINDUCTOR_", "TORCH_NCCL_", "TRITON_")
 
 
 class CudaMark:
@@ -90,6 +111,8 @@ class Cuda(Device):
         if watched:
             presence()
         torch.cuda.set_device(self.name)
+        if watched and torch.cuda.is_initialized():
+            presence().arrived()
 
     def wait(self) -> None:
         import torch
@@ -222,16 +245,63 @@ def torch_facts() -> dict[str, Any]:
     """The CUDA version torch was built for, and the flags of its GPU libraries; recorded on every device."""
     import torch
 
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    flags = {
+        "matmul_tf32": (matmul, "allow_tf32"),
+        "matmul_fp16_reduced": (matmul, "allow_fp16_reduced_precision_reduction"),
+        "matmul_bf16_reduced": (matmul, "allow_bf16_reduced_precision_reduction"),
+        "matmul_fp16_accumulation": (matmul, "allow_fp16_accumulation"),
+        "cudnn_tf32": (cudnn, "allow_tf32"),
+        "cudnn_benchmark": (cudnn, "benchmark"),
+        "cudnn_deterministic": (cudnn, "deterministic"),
+        "cudnn_enabled": (cudnn, "enabled"),
+    }
+    precisions = {
+        "all": (torch.backends, "fp32_precision"),
+        "matmul": (matmul, "fp32_precision"),
+        "cudnn": (cudnn, "fp32_precision"),
+        "cudnn_conv": (getattr(cudnn, "conv", None), "fp32_precision"),
+        "cudnn_rnn": (getattr(cudnn, "rnn", None), "fp32_precision"),
+    }
     return {
         "cuda": torch.version.cuda,
         "flags": {
-            "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
-            "cudnn_tf32": torch.backends.cudnn.allow_tf32,
-            "cudnn_benchmark": torch.backends.cudnn.benchmark,
-            "cudnn_deterministic": torch.backends.cudnn.deterministic,
-            "cudnn_enabled": torch.backends.cudnn.enabled,
+            **{name: seen for name, where in flags.items() if isinstance(seen := _setting(*where), bool)},
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        },
+        "precisions": {
+            **{name: seen for name, where in precisions.items() if isinstance(seen := _setting(*where), str)},
+            **_float32_matmul(),
         },
     }
+
+
+def _float32_matmul() -> dict[str, str]:
+    """The precision by its older name; newer releases refuse it where precisions by operation overrule it."""
+    import torch
+
+    try:
+        return {"float32_matmul": torch.get_float32_matmul_precision()}
+    except RuntimeError:
+        return {}
+
+
+def _setting(where: Any, name: str) -> Any:
+    """A setting of torch, or None: older releases lack some, and newer ones refuse flags that precisions overrule."""
+    try:
+        return getattr(where, name, None)
+    except RuntimeError:
+        return None
+
+
+def why_refused(name: str, error: BaseException) -> str:
+    """Why a GPU that is there could not be used, in one line: the error, and what the driver says of it."""
+    import torch
+
+    said = str(error).strip().splitlines()
+    index = name.partition(":")[2]
+    why = nvml.hindrance(int(index) if index.isdigit() else 0, torch.version.cuda)
+    return f"{said[0] if said else type(error).__name__}; {why or 'see `nvidia-smi`'}"
 
 
 def in_container() -> bool:
@@ -244,10 +314,10 @@ def _why_unavailable(built_for: str | None) -> str:
         return "this torch is built without CUDA; install a CUDA build, or use --device cpu"
     driver, trouble = nvml.driver_version()
     if driver is not None:
-        return (
-            f"the NVIDIA driver {driver} answers, but torch (built for CUDA {built_for}) finds no usable GPU; "
-            "is CUDA_VISIBLE_DEVICES set, or the driver too old?"
-        )
+        why = nvml.hindrance(0, built_for) or "is CUDA_VISIBLE_DEVICES set, or the driver too old?"
+        return f"the NVIDIA driver {driver} answers, but torch (built for CUDA {built_for}) finds no usable GPU; {why}"
+    if ";" in trouble:  # the driver is there and sick, and its trouble comes with a fix
+        return trouble
     if in_container():
         return (
             f"no NVIDIA driver is visible in this container ({trouble}); start it with `docker run --gpus all`, "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import resource
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from bnsuite.cases.execution import Execution
@@ -24,6 +25,9 @@ class DeviceError(ValueError):
 
 class Telemetry(Protocol):
     """Sensors of a device that are being read."""
+
+    #: Whether the measured work is running; in the background they are read only while it is.
+    working: bool
 
     def sample(self) -> None:
         """Read them once more."""
@@ -117,6 +121,18 @@ class Device(ABC):
         if execution is Execution.NATIVE:
             return self.without_cudnn(step)
         return self.capture(step) if execution is Execution.GRAPH else step
+
+
+@contextmanager
+def at_work(telemetry: Telemetry | None) -> Iterator[None]:
+    """A context around the measured work, for sensors that are read in the background."""
+    if telemetry is not None:
+        telemetry.working = True
+    try:
+        yield
+    finally:
+        if telemetry is not None:
+            telemetry.working = False
 
 
 def rss_peak_bytes() -> int:
