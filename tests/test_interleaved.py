@@ -40,7 +40,7 @@ def test_a_block_is_warm_steps_and_rounds() -> None:
     case = interleaved(FakeCase(device=device, step_s=0.5))
     assert (case.step_s, case.cold, case.examples) == (0.5, False, 32)
     begin = len(device.log)
-    assert case.block(rounds=3, iterations=2, warm=1) == ([0.5] * 3, None)
+    assert case.block(rounds=3, iterations=2, warm=1) == ([0.5] * 3, None, None, None)
     assert device.log[begin:] == ["fake"] * 7
 
 
@@ -48,7 +48,7 @@ def test_the_clock_of_a_slowed_side_runs_fast_by_that_share() -> None:
     """Exactly; without a fault the clock stays as it is."""
     device = FakeDevice()
     case = interleaved(FakeCase(device=device, step_s=0.5), InjectedFault(slower=0.03))
-    assert case.block(2, 1, 0) == ([pytest.approx(0.515)] * 2, None)
+    assert case.block(2, 1, 0) == ([pytest.approx(0.515)] * 2, None, None, None)
     assert InjectedFault(slower=0.03).clock(2.0) == pytest.approx(2.06, rel=1e-12)
     assert NO_FAULT.clock(2.0) == 2.0
 
@@ -81,7 +81,7 @@ def test_a_control_is_not_watched() -> None:
     """Nothing is decided by what its telemetry would say."""
     device = FakeDevice(tick_s=1e-3)
     control = ready("control/copy", device, 0, NO_FAULT)
-    assert control.block(2, 1, 0) == (pytest.approx([1e-3] * 2), None)
+    assert control.block(2, 1, 0) == (pytest.approx([1e-3] * 2), None, None, None)
     assert control.release() is None
     assert device.log == ["empty caches"]
 
@@ -105,7 +105,7 @@ def test_the_worker_answers_a_comparison(device: FakeDevice) -> None:
     assert built == {"step_s": pytest.approx(2e-3), "cold": False, "examples": 64, "skipped": None}
     assert worker.ANSWERS["rebuild"]({"shift": 64}) == {}
     block = worker.ANSWERS["time_block"]({"rounds": 3, "iterations": 1, "warm": 1})
-    assert block == {"samples_s": pytest.approx([3e-3] * 3), "cpu_share": None}
+    assert block == {"samples_s": pytest.approx([3e-3] * 3), "cpu_share": None, "host_s": None, "held": None}
     assert worker.ANSWERS["measure_memory"]({}) == {"memory": {"allocated_peak_bytes": 0}}
     assert worker.ANSWERS["release"]({})["gpu"]["sm_clock_mhz_min"] == 1980
     assert device.log == ["use", "watch", "sample", "memory", "stop", "empty caches"]
@@ -134,7 +134,8 @@ def test_a_block_of_a_real_case_has_its_rounds(name: str) -> None:
     """Seconds per step, one value per round, and the share of the core."""
     case = ready(name, CPU, 0, NO_FAULT)
     case.rebuild(64)
-    samples_s, share = case.block(5, 2, 1)
+    samples_s, share, host_s, held = case.block(5, 2, 1)
+    assert (host_s, held) == (None, None)
     assert case.step_s > 0
     assert len(samples_s) == 5
     assert all(sample > 0 for sample in samples_s)

@@ -11,6 +11,7 @@ import pytest
 from bnsuite.cases.execution import Execution
 from bnsuite.measure import devices
 from bnsuite.measure.clock import time_rounds
+from bnsuite.measure.devices.held_queue import Pace
 from bnsuite.measure.timed_case import RATIO, RUN, CoreShare, Policy, TimedCase, TimedRatio, seconds_of_case
 from fake_device import SUMMARY, FakeCase, FakeDevice, FakeRatio
 
@@ -41,12 +42,12 @@ def in_short(log: list[str]) -> list[str]:
 )
 def test_rounds_fill_the_budget(policy: Policy, steps_s: list[float], rounds: int, iterations: int) -> None:
     """A round lasts about a millisecond, and all rounds about the budget, within the policy's bounds."""
-    assert policy.plan(steps_s) == (rounds, iterations)
+    assert policy.plan([Pace(step_s, step_s) for step_s in steps_s]) == (rounds, iterations)
 
 
 def test_a_round_of_a_cold_case_is_one_step() -> None:
     """Only the first step after the caches were emptied is cold."""
-    assert RUN.plan([1e-6], cold=True) == (50, 1)
+    assert RUN.plan([Pace(1e-6, 1e-6)], cold=True) == (50, 1)
 
 
 def test_a_case_is_warmed_up_built_again_and_timed_between_its_controls() -> None:

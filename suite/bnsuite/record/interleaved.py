@@ -44,6 +44,9 @@ class PairedLaunch(Value):
     confirms: bool
     #: Why no time of the launch counts (the GPU was throttled, say), or None.
     disturbed: str | None = None
+    #: Seconds that the host took to launch a step, by block and round as the times are; empty on a CPU.
+    a_host_rounds_s: tuple[Rounds, ...] = ()
+    b_host_rounds_s: tuple[Rounds, ...] = ()
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:

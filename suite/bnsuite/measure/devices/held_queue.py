@@ -1,0 +1,232 @@
+"""The time that a device works, without the host: its queue is held back until whole rounds are launched.
+
+A device that works by itself runs dry where the host launches more slowly than it works; an event before and one after
+a step then measure the host. Here a kernel that spins comes first, then one round after the other is launched, each
+between two marks, and the device begins when the spin ends. A round counts if its last launch came before that: it
+was worked on without waiting. Rounds that did not get in time are launched again, after a longer hold.
+
+A queue is not endless (about a thousand launches for CUDA): the host stops where it is full, and goes on when the spin
+has ended. So rounds too many for the queue are too late like those of a slow host, and go into another hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from bnsuite.measure.clock import Rounds
+
+if TYPE_CHECKING:
+    from bnsuite.cases import Step
+
+#: Steps that are launched without a hold, to see how long the host takes for one; the first is not counted.
+PROBES = 3
+#: A hold is so many times as long as the host is expected to take, and this many seconds more.
+HOLD_FACTOR, HOLD_S = 2.0, 0.5e-3
+#: No hold is longer.
+MAX_HOLD_S = 0.25
+#: Holds without any round in time, each twice as long as the one before, until a step is taken to wait for the device.
+TRIES = 5
+#: More steps are never launched into one hold to see how many fit: the queue takes about as many launches.
+MAX_STEPS = 1000
+#: Launches that a round has besides its steps.
+MARKS = 2
+#: A launch that takes so many times as long as usual was kept waiting, by a queue that is full or by the step itself.
+KEPT_WAITING = 10
+#: A round has no more than this share of the steps that fitted into a hold.
+FIT = 0.8
+#: Cycles of the first spin, whose length is not known yet, and the rate that is assumed if it can't be told.
+FIRST_CYCLES, USUAL_RATE = 1_000_000, 1e9
+
+
+class Mark(Protocol):
+    """A point in a queue."""
+
+    def reached(self) -> bool:
+        """True if the device is through with all work before it; never waits."""
+
+    def seconds_since(self, earlier: Mark) -> float:
+        """Seconds of the device between two marks that were both reached."""
+
+
+class Queue(Protocol):
+    """The queue of a device, and the clock of the host that fills it."""
+
+    def spin(self, cycles: int) -> None:
+        """Launch a kernel that keeps the queue busy for so many cycles of the device."""
+
+    def mark(self) -> Mark:
+        """Put a mark behind all that was launched so far."""
+
+    def wait(self) -> None:
+        """Return when the device is through with all launched work."""
+
+    def now_s(self) -> float:
+        """Seconds by the host's clock."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a step can be timed."""
+
+    #: Seconds of the clock that is judged, and of the host and the device together, per step.
+    step_s: float
+    wall_s: float
+    #: The most steps of a round that can be held; None for any number.
+    max_iterations: int | None = None
+    #: False for a step that waits for the device, or is larger than the queue: only its elapsed time can be taken.
+    held: bool = True
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """One round that was launched: its marks, and the seconds that the host took."""
+
+    begin: Mark
+    end: Mark
+    host_s: float
+
+
+class HeldQueue:
+    """Times rounds on a queue that it holds back. It learns the rate of the spin, and is made once per process."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._cycles_per_s: float | None = None
+
+    def time_rounds(self, step: Step, rounds: int, iterations: int = 1, setup: Step | None = None) -> Rounds:
+        """The time of the device and that of the host, of rounds that were held.
+
+        `setup` is launched before each round, in the same hold and outside of the marks. Rounds that can't be held are
+        timed as they elapse, all of them, and the result says so.
+        """
+        found: list[_Launched] = []
+        host_s = self._probe(step, setup)
+        fit, tries, longer = max(1, MAX_STEPS // (iterations + MARKS)), 0, 1.0
+        while len(found) < rounds:
+            count = min(fit, rounds - len(found))
+            hold_s = min(MAX_HOLD_S, longer * (HOLD_FACTOR * host_s * iterations * count + HOLD_S))
+            launched, in_time = self._hold(step, count, iterations, setup, hold_s)
+            if launched:
+                found += launched
+                tries = 0
+                host_s = max(host_s, *(one.host_s / iterations for one in launched))
+            else:
+                tries += 1
+                if tries == TRIES:
+                    return self.time_elapsed(step, rounds, iterations, setup)
+            if not in_time:
+                fit, longer = max(1, len(launched)), 2 * longer
+        return Rounds(
+            [one.end.seconds_since(one.begin) / iterations for one in found],
+            [one.host_s / iterations for one in found],
+            held=True,
+        )
+
+    def time_elapsed(self, step: Step, rounds: int, iterations: int = 1, setup: Step | None = None) -> Rounds:
+        """The elapsed time of rounds, each launched when the device is through with the one before."""
+        found: list[_Launched] = []
+        for _ in range(rounds):
+            found.append(self._launch(step, iterations, setup))
+            self._queue.wait()
+        return Rounds(
+            [one.end.seconds_since(one.begin) / iterations for one in found],
+            [one.host_s / iterations for one in found],
+            held=False,
+        )
+
+    def pace(self, step: Step, step_s: float, round_s: float, setup: Step | None = None) -> Pace:
+        """How a step that takes the device about `step_s` can be timed in rounds of about `round_s`."""
+        most = 1 if setup is not None else max(1, min(MAX_STEPS, round(round_s / step_s)))
+        fitted, wall_s = self._fitting(step, most, setup)
+        if fitted == 0:
+            return Pace(step_s, wall_s, held=False)
+        return Pace(step_s, wall_s, None if fitted == most else max(1, int(FIT * fitted)))
+
+    def _fitting(self, step: Step, most: int, setup: Step | None) -> tuple[int, float]:
+        """The number of steps, up to `most`, that are launched before a hold for them ends; and seconds per step."""
+        usual_s = self._probe(step, setup)
+        hold_s = HOLD_FACTOR * usual_s * most + HOLD_S
+        fitted, wall_s = 0, usual_s
+        for _ in range(TRIES):
+            begin_s = self._queue.now_s()
+            fitted, last_s = self._fill(step, most, setup, min(MAX_HOLD_S, hold_s))
+            wall_s = (self._queue.now_s() - begin_s) / max(1, fitted)
+            if fitted == most or (fitted > 0 and last_s > KEPT_WAITING * usual_s):
+                break
+            hold_s *= 2
+        return fitted, wall_s
+
+    def _fill(self, step: Step, most: int, setup: Step | None, hold_s: float) -> tuple[int, float]:
+        """Launches up to `most` steps into a held queue; returns how many came in time, and how long the last took."""
+        opened = self._begin_hold(hold_s)
+        if setup is not None:
+            setup()
+        fitted, last_s = 0, 0.0
+        while fitted < most:
+            begin_s = self._queue.now_s()
+            step()
+            last_s = self._queue.now_s() - begin_s
+            if opened.reached():
+                break
+            fitted += 1
+        self._queue.wait()
+        return fitted, last_s
+
+    def _probe(self, step: Step, setup: Step | None) -> float:
+        """Seconds that the host takes to launch one step, with its setup, into an empty queue."""
+        self._queue.wait()
+        seconds = []
+        for _ in range(PROBES):
+            begin_s = self._queue.now_s()
+            if setup is not None:
+                setup()
+            step()
+            seconds.append(self._queue.now_s() - begin_s)
+        self._queue.wait()
+        return max(seconds[1:])
+
+    def _hold(
+        self, step: Step, rounds: int, iterations: int, setup: Step | None, hold_s: float
+    ) -> tuple[list[_Launched], bool]:
+        """Launches rounds into a queue held for `hold_s`; returns those that came in time, and if these are all.
+
+        Waits once, at the end.
+        """
+        opened = self._begin_hold(hold_s)
+        found: list[_Launched] = []
+        in_time = True
+        for _ in range(rounds):
+            one = self._launch(step, iterations, setup)
+            if opened.reached():
+                in_time = False
+                break
+            found.append(one)
+        self._queue.wait()
+        return found, in_time
+
+    def _launch(self, step: Step, iterations: int, setup: Step | None) -> _Launched:
+        if setup is not None:
+            setup()
+        begin = self._queue.mark()
+        begin_s = self._queue.now_s()
+        for _ in range(iterations):
+            step()
+        host_s = self._queue.now_s() - begin_s
+        return _Launched(begin, self._queue.mark(), host_s)
+
+    def _begin_hold(self, seconds: float) -> Mark:
+        """Holds the queue back for about `seconds`; returns the mark at the end of the hold."""
+        if self._cycles_per_s is None:
+            self._spin(FIRST_CYCLES)  # the first one loads the kernel
+            begin, end = self._spin(FIRST_CYCLES)
+            self._queue.wait()
+            took_s = end.seconds_since(begin)
+            self._cycles_per_s = FIRST_CYCLES / took_s if took_s > 0 else USUAL_RATE
+        _, end = self._spin(max(1, int(seconds * self._cycles_per_s)))
+        return end
+
+    def _spin(self, cycles: int) -> tuple[Mark, Mark]:
+        begin = self._queue.mark()
+        self._queue.spin(cycles)
+        return begin, self._queue.mark()
