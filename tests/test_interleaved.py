@@ -21,6 +21,7 @@ from bnsuite.measure.fault_injection import NO_FAULT, InjectedFault
 from bnsuite.measure.interleaved import InterleavedCase, pin, ready
 from bnsuite.measure.timed_case import build
 from fake_device import SUMMARY, FakeCase, FakeDevice
+from fake_queue import LAUNCH_S, FakeGpu, QueuedCase
 
 LAYER = "op/batch_norm1d/fwd-eval/f32/nc/64x128"
 TRAINING = "train/synthetic-mlp/bn/lr=0.01"
@@ -84,6 +85,23 @@ def test_a_control_is_not_watched() -> None:
     assert control.block(2, 1, 0) == (pytest.approx([1e-3] * 2), None, None, None)
     assert control.release() is None
     assert device.log == ["empty caches"]
+
+
+def test_a_block_on_a_gpu_is_held_and_has_the_time_of_the_host() -> None:
+    """Its samples are the device's own; a fault slows these alone."""
+    gpu = FakeGpu()
+    case = interleaved(QueuedCase(device=gpu, step_s=4e-6), InjectedFault(slower=0.5))
+    block = case.block(rounds=3, iterations=50, warm=1)
+    assert block.samples_s == pytest.approx([6e-6] * 3)
+    assert block.host_s == pytest.approx([LAUNCH_S] * 3)
+    assert (block.held, block.cpu_share) == (True, None)
+
+
+def test_the_launch_control_is_the_time_of_the_host() -> None:
+    """The device's own time for nothing says nothing."""
+    gpu = FakeGpu()
+    control = InterleavedCase(None, lambda: gpu.queue.kernels(1, 1e-6), gpu, of_host=True)
+    assert control.block(3, 100, 0).samples_s == pytest.approx([LAUNCH_S] * 3)
 
 
 @pytest.fixture
@@ -216,3 +234,23 @@ def test_no_page_is_touched_for_the_first_time_while_something_is_timed() -> Non
         faults.append(int(done.stdout))
     assert faults[0] > 20
     assert faults[1] <= 10
+
+
+def test_the_worker_says_how_blocks_must_be_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds of milliseconds, two layouts, and what a step costs together with its host."""
+    registry.get.cache_clear()
+    monkeypatch.setitem(registry.KINDS, "cpu", FakeGpu)
+    try:
+        built = worker.ANSWERS["build"]({"device": "cpu", "case": "control/launch", "seed": 0, "fault": {}})
+        block = worker.ANSWERS["time_block"]({"rounds": 2, "iterations": 3, "warm": 0})
+    finally:
+        worker.ANSWERS["release"]({})
+        registry.get.cache_clear()
+    assert {name: built[name] for name in ("round_s", "block_s", "layouts")} == {
+        "round_s": 5e-3,
+        "block_s": 20e-3,
+        "layouts": 2,
+    }
+    assert built["wall_s"] > 0
+    assert block["held"] is True
+    assert len(block["host_s"]) == 2

@@ -87,6 +87,15 @@ class _Launched:
     host_s: float
 
 
+@dataclass(frozen=True)
+class _Hold:
+    """A spin between two marks."""
+
+    begin: Mark
+    end: Mark
+    cycles: int
+
+
 class HeldQueue:
     """Times rounds on a queue that it holds back. It learns the rate of the spin, and is made once per process."""
 
@@ -137,11 +146,11 @@ class HeldQueue:
 
     def pace(self, step: Step, step_s: float, round_s: float, setup: Step | None = None) -> Pace:
         """How a step that takes the device about `step_s` can be timed in rounds of about `round_s`."""
-        most = 1 if setup is not None else max(1, min(MAX_STEPS, round(round_s / step_s)))
-        fitted, wall_s = self._fitting(step, most, setup)
+        wanted = 1 if setup is not None else max(1, round(round_s / step_s))
+        fitted, wall_s = self._fitting(step, min(MAX_STEPS, wanted), setup)
         if fitted == 0:
             return Pace(step_s, wall_s, held=False)
-        return Pace(step_s, wall_s, None if fitted == most else max(1, int(FIT * fitted)))
+        return Pace(step_s, wall_s, None if fitted == wanted else max(1, int(FIT * fitted)))
 
     def _fitting(self, step: Step, most: int, setup: Step | None) -> tuple[int, float]:
         """The number of steps, up to `most`, that are launched before a hold for them ends; and seconds per step."""
@@ -159,7 +168,7 @@ class HeldQueue:
 
     def _fill(self, step: Step, most: int, setup: Step | None, hold_s: float) -> tuple[int, float]:
         """Launches up to `most` steps into a held queue; returns how many came in time, and how long the last took."""
-        opened = self._begin_hold(hold_s)
+        hold = self._begin_hold(hold_s)
         if setup is not None:
             setup()
         fitted, last_s = 0, 0.0
@@ -167,10 +176,10 @@ class HeldQueue:
             begin_s = self._queue.now_s()
             step()
             last_s = self._queue.now_s() - begin_s
-            if opened.reached():
+            if hold.end.reached():
                 break
             fitted += 1
-        self._queue.wait()
+        self._end_hold(hold)
         return fitted, last_s
 
     def _probe(self, step: Step, setup: Step | None) -> float:
@@ -193,16 +202,16 @@ class HeldQueue:
 
         Waits once, at the end.
         """
-        opened = self._begin_hold(hold_s)
+        hold = self._begin_hold(hold_s)
         found: list[_Launched] = []
         in_time = True
         for _ in range(rounds):
             one = self._launch(step, iterations, setup)
-            if opened.reached():
+            if hold.end.reached():
                 in_time = False
                 break
             found.append(one)
-        self._queue.wait()
+        self._end_hold(hold)
         return found, in_time
 
     def _launch(self, step: Step, iterations: int, setup: Step | None) -> _Launched:
@@ -215,18 +224,26 @@ class HeldQueue:
         host_s = self._queue.now_s() - begin_s
         return _Launched(begin, self._queue.mark(), host_s)
 
-    def _begin_hold(self, seconds: float) -> Mark:
-        """Holds the queue back for about `seconds`; returns the mark at the end of the hold."""
+    def _begin_hold(self, seconds: float) -> _Hold:
+        """Holds the queue back for about `seconds`."""
         if self._cycles_per_s is None:
             self._spin(FIRST_CYCLES)  # the first one loads the kernel
-            begin, end = self._spin(FIRST_CYCLES)
+            first = self._spin(FIRST_CYCLES)
             self._queue.wait()
-            took_s = end.seconds_since(begin)
-            self._cycles_per_s = FIRST_CYCLES / took_s if took_s > 0 else USUAL_RATE
-        _, end = self._spin(max(1, int(seconds * self._cycles_per_s)))
-        return end
+            self._learn(first)
+        return self._spin(max(1, int(seconds * (self._cycles_per_s or USUAL_RATE))))
 
-    def _spin(self, cycles: int) -> tuple[Mark, Mark]:
+    def _end_hold(self, hold: _Hold) -> None:
+        """Waits for all work, and learns how long the spin was."""
+        self._queue.wait()
+        self._learn(hold)
+
+    def _learn(self, hold: _Hold) -> None:
+        took_s = hold.end.seconds_since(hold.begin)
+        if took_s > 0:
+            self._cycles_per_s = hold.cycles / took_s
+
+    def _spin(self, cycles: int) -> _Hold:
         begin = self._queue.mark()
         self._queue.spin(cycles)
-        return begin, self._queue.mark()
+        return _Hold(begin, self._queue.mark(), cycles)
