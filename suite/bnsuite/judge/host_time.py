@@ -19,8 +19,12 @@ PARTNER_HOST = "partner_host"
 
 def launch_bound(result: CaseResult) -> bool:
     """Returns if the host launches a step more slowly than the GPU works on it, in most launches that count."""
-    known = [one.launch_bound for one in _launches(result)]
+    known = [_launch_bound(one) for one in _launches(result)]
     return 2 * sum(known) > len(known)
+
+
+def _launch_bound(timing: Timing) -> bool:
+    return bool(timing.held) and timing.host_s is not None and median(timing.host_s) > median(timing.samples_s)
 
 
 def with_host_time(found: Finding, result: CaseResult) -> Finding:

@@ -6,7 +6,6 @@ A schema is one whole number a kind of file. A bump is a line of history and a m
 from __future__ import annotations
 
 from enum import Enum
-from statistics import median
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -110,16 +109,8 @@ class Timing(Value):
     #: How many examples one step goes through; None where that says nothing.
     examples: Annotated[Whole, Field(ge=1)] | None = None
     gpu: GpuWatch | None = None
-    #: Seconds that the host took to launch a step, a value a round; None on a CPU, where launching is the work.
     host_s: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
-    #: Whether `samples_s` are the GPU's own time: its queue was held back until a round was launched. False for elapsed
-    #: times, None on a CPU.
     held: bool | None = None
-
-    @property
-    def launch_bound(self) -> bool:
-        """Whether the host takes longer to launch a step than the GPU does to work on it."""
-        return bool(self.held) and self.host_s is not None and median(self.host_s) > median(self.samples_s)
 
     @property
     def disturbed(self) -> str | None:
@@ -177,7 +168,6 @@ class PlannedCase(Value):
     dataset: str | None
     target: Number | None
     gpu_only: bool
-    #: The time that is judged on a GPU: that of the device, or the elapsed one, which the host may decide.
     timed_by: Literal["device", "elapsed"] = "elapsed"
     #: Packages it needs that are not installed where it would be measured.
     lacks: tuple[str, ...]
@@ -247,7 +237,6 @@ class Gpu(Value):
     memory_total_bytes: Bytes
     driver: str | None
     nvml: GpuFacts | None
-    #: The size of its last-level cache; None where torch does not say.
     l2_bytes: Bytes | None = None
 
 
