@@ -12,7 +12,7 @@ has ended. So rounds too many for the queue are too late like those of a slow ho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bnsuite.measure.clock import Rounds
 
@@ -45,8 +45,8 @@ class Mark(Protocol):
     def reached(self) -> bool:
         """True if the device is through with all work before it; never waits."""
 
-    def seconds_since(self, earlier: Mark) -> float:
-        """Seconds of the device between two marks that were both reached."""
+    def seconds_since(self, earlier: Any) -> float:
+        """Seconds of the device since another mark of the same queue; both were reached."""
 
 
 class Queue(Protocol):
