@@ -35,8 +35,8 @@ MARKS = 2
 KEPT_WAITING = 10
 #: A round has no more than this share of the steps that fitted into a hold.
 FIT = 0.8
-#: Cycles of the first spin, whose length is not known yet, and the rate that is assumed if it can't be told.
-FIRST_CYCLES, USUAL_RATE = 1_000_000, 1e9
+#: Cycles of the first spin, whose length is not known yet, and the rates between which that of any device lies.
+FIRST_CYCLES, MIN_RATE, MAX_RATE = 1_000_000, 1e8, 1e10
 
 
 class Mark(Protocol):
@@ -101,7 +101,7 @@ class HeldQueue:
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._cycles_per_s: float | None = None
+        self._cycles_per_s = 0.0
 
     def time_rounds(self, step: Step, rounds: int, iterations: int = 1, setup: Step | None = None) -> Rounds:
         """The time of the device and that of the host, of rounds that were held.
@@ -226,12 +226,12 @@ class HeldQueue:
 
     def _begin_hold(self, seconds: float) -> _Hold:
         """Holds the queue back for about `seconds`."""
-        if self._cycles_per_s is None:
+        if not self._cycles_per_s:
             self._spin(FIRST_CYCLES)  # the first one loads the kernel
             first = self._spin(FIRST_CYCLES)
             self._queue.wait()
             self._learn(first)
-        return self._spin(max(1, int(seconds * (self._cycles_per_s or USUAL_RATE))))
+        return self._spin(int(seconds * self._cycles_per_s))
 
     def _end_hold(self, hold: _Hold) -> None:
         """Waits for all work, and learns how long the spin was."""
@@ -239,9 +239,8 @@ class HeldQueue:
         self._learn(hold)
 
     def _learn(self, hold: _Hold) -> None:
-        took_s = hold.end.seconds_since(hold.begin)
-        if took_s > 0:
-            self._cycles_per_s = hold.cycles / took_s
+        took_s = max(hold.end.seconds_since(hold.begin), hold.cycles / MAX_RATE)
+        self._cycles_per_s = max(MIN_RATE, hold.cycles / took_s)
 
     def _spin(self, cycles: int) -> _Hold:
         begin = self._queue.mark()
