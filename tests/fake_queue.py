@@ -89,6 +89,7 @@ class FakeGpu(FakeDevice):
     holds_queue = True
     warm_up_s = 0.0
     min_round_s = 5e-3
+    max_rounds = 20
     block_s = 20e-3
     layouts = 2
     controls = ("copy", "linear", "compute", "launch")

@@ -92,7 +92,9 @@ def test_the_pace_says_how_many_steps_a_round_may_have() -> None:
     queue = FakeQueue()
     held = HeldQueue(queue)
     assert held.pace(queue.kernels(2, 50e-6), 100e-6, 5e-3).max_iterations is None
+    queue.spins_s.clear()
     short = held.pace(queue.kernels(4, 1e-6), 4e-6, 5e-3)
+    assert len(queue.spins_s) == 1, "a full queue is no slow host: a longer hold would take no more"
     assert short.held
     assert short.max_iterations is not None
     assert 0.7 * 256 < short.max_iterations < 0.9 * 256

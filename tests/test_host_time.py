@@ -9,6 +9,7 @@ from bnsuite.judge.host_time import launch_bound, with_host_time
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.reference import Reference, timing_reference
 from bnsuite.record.schema import Gpu, Run, Timing
+from bnsuite.report import table
 from conftest import make_run, result, timing, watched
 
 CASE = "op/a"
@@ -64,6 +65,7 @@ def test_a_launch_bound_step_has_no_share_of_a_limit_and_is_never_broken() -> No
     bound = gpu_run(*[gpu_timing(2e-6, 20e-6, control_s=4e-6)] * 3, nbytes=1 << 40)
     assert launch_bound(bound.cases[0])
     assert gate.share_of_limit(bound.cases[0]) is None
+    assert "launch-bound" in table.markdown(bound, [judge(bound)])
     assert judge(bound).verdict is Verdict.NO_BASELINE
 
 

@@ -162,8 +162,8 @@ def test_rounds_are_longer_where_a_device_has_a_queue_and_fit_into_it() -> None:
     """The budget counts what the host takes as well: a step of 2 µs costs that of launching it."""
     policy = RUN.on(FakeGpu())
     assert RUN.on(FakeDevice()) == RUN
-    assert policy.plan([Pace(100e-6, 110e-6)]) == (45, 50)
-    assert policy.plan([Pace(2e-6, 22e-6, 400)]) == (28, 400)
+    assert policy.plan([Pace(100e-6, 110e-6)]) == (20, 50)
+    assert policy.plan([Pace(2e-6, 42e-6, 400)]) == (14, 400)
 
 
 def test_a_short_step_is_timed_without_its_launch() -> None:

@@ -44,8 +44,9 @@ class Policy:
     max_rounds: int
 
     def on(self, device: Device) -> Policy:
-        """The same policy, with rounds as long as the device needs them."""
-        return replace(self, round_s=max(self.round_s, device.min_round_s))
+        """The same policy, with rounds as long as the device needs them, and no more of these than it needs."""
+        most = self.max_rounds if device.max_rounds is None else min(self.max_rounds, device.max_rounds)
+        return replace(self, round_s=max(self.round_s, device.min_round_s), max_rounds=most)
 
     def plan(self, steps: Sequence[Pace], *, cold: bool = False) -> tuple[int, int]:
         """Rounds, and iterations per round, for steps that are all timed in each round.

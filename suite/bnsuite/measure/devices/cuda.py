@@ -122,6 +122,7 @@ class Cuda(Device):
     works_on_core = False
     holds_queue = True
     min_round_s = 5e-3
+    max_rounds = 20
     block_s = 20e-3
     layouts = 2  # the allocator's blocks of 2 and 20 MiB hide where in memory a tensor is placed
     controls = ("copy", "linear", "compute", "launch")

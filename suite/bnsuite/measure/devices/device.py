@@ -44,6 +44,8 @@ class Device(ABC):
     holds_queue: ClassVar[bool] = False
     #: Seconds that a round lasts at least, whatever the path that times it asks for.
     min_round_s: ClassVar[float] = 0.0
+    #: No path needs more rounds of that length; None for as many as a path asks for.
+    max_rounds: ClassVar[int | None] = None
     #: Seconds of a block of a comparison, and how often a launch builds a case elsewhere in memory; None: as on a CPU.
     block_s: ClassVar[float | None] = None
     layouts: ClassVar[int | None] = None
