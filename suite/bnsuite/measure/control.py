@@ -54,7 +54,7 @@ def compute(device: Device) -> Step:
 
     rows, dtype = device.product()
     # Numbers that differ: equal ones take less power, and so leave the clock higher than real ones do.
-    numbers = torch.arange(rows * rows, device=device.name).remainder_(251).sub_(125)  # (rows^2,)
+    numbers = torch.arange(rows * rows, dtype=torch.int32, device=device.name).remainder_(251).sub_(125)  # (rows^2,)
     matrix = numbers.to(getattr(torch, dtype)).div_(125).view(rows, rows)
     target = torch.empty_like(matrix)
 

@@ -133,8 +133,9 @@ class HeldQueue:
         )
 
     def time_elapsed(self, step: Step, rounds: int, iterations: int = 1, setup: Step | None = None) -> Rounds:
-        """The elapsed time of rounds, each launched when the device is through with the one before."""
+        """The elapsed time of rounds, each launched when the device is through with all before it."""
         found: list[_Launched] = []
+        self._queue.wait()
         for _ in range(rounds):
             found.append(self._launch(step, iterations, setup))
             self._queue.wait()
