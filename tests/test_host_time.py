@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from bnsuite.judge import timing as gate
-from bnsuite.judge.host_time import launch_bound, with_host_time
+from bnsuite.judge.host_time import host_change, launch_bound, with_host_time
 from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.interleaved import PairedCase, PairedLaunch
 from bnsuite.record.reference import Reference, timing_reference
 from bnsuite.record.schema import Gpu, Run, Timing
 from bnsuite.report import table
@@ -115,3 +117,24 @@ def test_a_ratio_shows_the_ratio_of_its_hosts() -> None:
     one = result("ratio/x", timings=(gpu_timing(1e-3, 30e-6, partner=1e-3, partner_host=20e-6),) * 3)
     found = Finding(case="ratio/x", gate="timing", verdict=Verdict.PASS, reason=judge(gpu_run()).reason)
     assert with_host_time(found, one).evidence["host_ratio"] == pytest.approx(1.5)
+
+
+def test_a_comparison_shows_the_hosts_of_both_sides() -> None:
+    """How much longer B's host takes: a slower dispatcher, say, beside kernels that are as fast."""
+    launch = PairedLaunch(
+        a_rounds_s=((1e-3,),) * 2,
+        b_rounds_s=((1e-3,),) * 2,
+        a_first=(True, False),
+        layouts=(0, 0),
+        a_shares=(None, None),
+        b_shares=(None, None),
+        iterations=5,
+        rounds=1,
+        confirms=False,
+        a_host_rounds_s=((20e-6,),) * 2,
+        b_host_rounds_s=((30e-6,),) * 2,
+    )
+    assert host_change(PairedCase(id=CASE, launches=(launch,) * 3)) == {"host_change": pytest.approx(0.5)}
+    assert host_change(PairedCase(id=CASE)) == host_change(None) == {}
+    with pytest.raises(ValidationError, match="not paired"):
+        PairedLaunch(**{**dict(launch), "b_host_rounds_s": ()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import pytest
 
 from bnsuite.cases import TrainCase, catalogue
 from bnsuite.cases.execution import Execution
+from bnsuite.launch.interleaved.blocks import rules_of
 from bnsuite.launch.interleaved.launches import HEAP_BYTES, HEAP_TIMES
 from bnsuite.launch.process import isolation
+from bnsuite.launch.process.messages import BlockAnswer, ReadyAnswer
 from bnsuite.measure import devices, worker
 from bnsuite.measure.control import INTERLEAVED
 from bnsuite.measure.devices import registry
@@ -95,6 +98,7 @@ def test_a_block_on_a_gpu_is_held_and_has_the_time_of_the_host() -> None:
     assert block.samples_s == pytest.approx([6e-6] * 3)
     assert block.host_s == pytest.approx([LAUNCH_S] * 3)
     assert (block.held, block.cpu_share) == (True, None)
+    assert BlockAnswer.model_validate_json(json.dumps(block._asdict())).held is True
 
 
 def test_the_launch_control_is_the_time_of_the_host() -> None:
@@ -246,11 +250,7 @@ def test_the_worker_says_how_blocks_must_be_on_a_gpu(monkeypatch: pytest.MonkeyP
     finally:
         worker.ANSWERS["release"]({})
         registry.get.cache_clear()
-    assert {name: built[name] for name in ("round_s", "block_s", "layouts")} == {
-        "round_s": 5e-3,
-        "block_s": 20e-3,
-        "layouts": 2,
-    }
-    assert built["wall_s"] > 0
+    rules = rules_of(ReadyAnswer.model_validate({**built, "step_s": 1e-6}))
+    assert (rules.round_s, rules.block_s, rules.layouts) == (5e-3, 20e-3, 2)
     assert block["held"] is True
     assert len(block["host_s"]) == 2

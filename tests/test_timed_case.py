@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
@@ -13,6 +15,7 @@ from bnsuite.measure import devices
 from bnsuite.measure.clock import time_rounds
 from bnsuite.measure.devices.held_queue import Pace
 from bnsuite.measure.timed_case import RATIO, RUN, CoreShare, Policy, TimedCase, TimedRatio, seconds_of_case
+from bnsuite.record.schema import Timing
 from fake_device import SUMMARY, FakeCase, FakeDevice, FakeRatio
 from fake_queue import LAUNCH_S, FakeGpu, FakeQueue, QueuedCase
 
@@ -177,6 +180,8 @@ def test_a_short_step_is_timed_without_its_launch() -> None:
     assert sample.host_s == pytest.approx([LAUNCH_S] * timed.rounds)
     assert (sample.held, sample.cpu_share) == (True, None)
     assert set(sample.controls_s) == {"copy", "linear", "compute", "launch"}
+    recorded = Timing.model_validate_json(json.dumps({**asdict(sample), "controls_s": {"copy": [1e-6]}}))
+    assert (recorded.held, recorded.host_s) == (True, pytest.approx(tuple(sample.host_s or ())))
     assert device.log[:4] == ["fake build 0", "warm clocks", "fake build 0", "watch"]
 
 

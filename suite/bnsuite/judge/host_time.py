@@ -9,6 +9,7 @@ from __future__ import annotations
 from statistics import median
 
 from bnsuite.judge.verdict import EvidenceValue, Finding
+from bnsuite.record.interleaved import PairedCase
 from bnsuite.record.schema import CaseResult, Timing
 
 #: The control that shows how long the host takes to launch the smallest work.
@@ -41,6 +42,17 @@ def with_host_time(found: Finding, result: CaseResult) -> Finding:
     if known := [one for one in ratios if one is not None]:
         host["host_ratio"] = median(known)
     return found.model_copy(update={"evidence": {**found.evidence, **host}})
+
+
+def host_change(compared: PairedCase | None) -> dict[str, EvidenceValue]:
+    """Returns how much longer B's host takes to launch a step, as evidence of a comparison; nothing on a CPU."""
+    launches = compared.launches if compared is not None else ()
+    ratios = [_middle(one.b_host_rounds_s) / _middle(one.a_host_rounds_s) for one in launches if one.a_host_rounds_s]
+    return {"host_change": median(ratios) - 1} if ratios else {}
+
+
+def _middle(blocks: tuple[tuple[float, ...], ...]) -> float:
+    return median(seconds for block in blocks for seconds in block)
 
 
 def _host_ratio(timing: Timing) -> float | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import ceil, expm1, log1p, sqrt
 
 from bnsuite.judge import blocks
-from bnsuite.judge.host_time import with_host_time
+from bnsuite.judge.host_time import host_change, with_host_time
 from bnsuite.judge.outcomes import finding, not_measured
 from bnsuite.judge.reason import Reason, ReasonCode, Record, reason
 from bnsuite.judge.statistics import Estimate, moderate, normal_quantile, trimmed
@@ -233,6 +233,7 @@ def _finding(
             "p": decision.p,
             "deviation": decision.change.error * sqrt(max(decision.confirmed, decision.screened)),
             **unconfirmed,
+            **host_change(compared),
             **changes,
         },
     )

@@ -51,7 +51,8 @@ class PairedLaunch(Value):
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:
         columns = (self.a_rounds_s, self.b_rounds_s, self.a_first, self.layouts, self.a_shares, self.b_shares)
-        if len(set(map(len, columns))) > 1:
+        hosts = {len(self.a_host_rounds_s), len(self.b_host_rounds_s)}
+        if len(set(map(len, columns))) > 1 or hosts - {0, len(self.a_rounds_s)} or len(hosts) > 1:
             raise ValueError("the blocks of the two sides are not paired")
         return self
 
