@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from bnsuite.cases import Case, Step
-from bnsuite.cases.execution import Execution
+from bnsuite.cases.execution import Execution, TimedBy
 from bnsuite.measure.devices import Device
 from bnsuite.measure.devices.profiled import LaunchedKernels
 from bnsuite.measure.nvml import GpuWatch
@@ -179,3 +179,4 @@ class FakeRatio:
 
     numerator: FakeCase
     denominator: FakeCase
+    timed_by: TimedBy = TimedBy.DEVICE

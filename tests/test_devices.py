@@ -70,6 +70,9 @@ class FakeEvent:
     def synchronize(self) -> None:
         self.waited = True
 
+    def query(self) -> bool:
+        return self.waited
+
     def elapsed_time(self, end: FakeEvent) -> float:
         assert end.waited, "an event must be waited for before it is read"
         return end.at_ms - self.at_ms
@@ -79,6 +82,15 @@ def test_cuda_marks_subtract_to_seconds() -> None:
     """pytest-benchmark only ever subtracts two marks: the later one is waited for, milliseconds become seconds."""
     begin, end = CudaMark(FakeEvent(10.0)), CudaMark(FakeEvent(12.5))  # type: ignore[arg-type]
     assert end - begin == pytest.approx(2.5e-3)
+
+
+def test_a_cuda_mark_tells_whether_it_was_reached_without_waiting() -> None:
+    """A round counts if the mark that ends the hold was not reached when its last launch was made."""
+    begin, end = FakeEvent(1.0), FakeEvent(2.0)
+    assert not CudaMark(end).reached()  # type: ignore[arg-type]
+    end.synchronize()
+    assert CudaMark(end).reached()  # type: ignore[arg-type]
+    assert CudaMark(end).seconds_since(CudaMark(begin)) == pytest.approx(1e-3)  # type: ignore[arg-type]
 
 
 def test_each_device_has_its_clock() -> None:

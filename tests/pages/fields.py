@@ -63,6 +63,7 @@ FIELDS = {
     # Isolation
     "Isolation.variables": "Variables that every measured process was given.",
     "Isolation.not_applied": "Settings that could not be applied, in words.",
+    "Gpu.l2_bytes": "The size of its last-level cache.",
     # Cases and measurements
     "CaseResult.timings": "One entry per launch.",
     "CaseResult.curves": "One entry per seed.",
@@ -77,6 +78,7 @@ FIELDS = {
     "PlannedCase.dataset": "The data set that it needs.",
     "PlannedCase.target": "The validation loss whose epoch is compared.",
     "PlannedCase.gpu_only": "True if only a GPU can run it.",
+    "PlannedCase.timed_by": "The time that is judged on a GPU: its own, or the elapsed one.",
     "PlannedCase.threads": "The public reports behind the rule.",
     "Outcome.reason": "Why it was skipped or failed.",
     "Timing.samples_s": "Seconds per step, one value per round.",
@@ -84,6 +86,8 @@ FIELDS = {
     "Timing.controls_s": "Seconds of each control that was timed in the same process.",
     "Timing.memory": "Memory of a step, measured in a pass of its own.",
     "Timing.gpu": "The state of the GPU meanwhile.",
+    "Timing.host_s": "Seconds that the host took to launch a step, one value per round; `null` on a CPU.",
+    "Timing.held": "True if the samples are the GPU's own time, false if they are elapsed time; `null` on a CPU.",
     "Memory.allocated_peak_bytes": "The peak in torch's allocator: the number that is judged.",
     "Memory.reserved_peak_bytes": "The peak that the allocator reserved.",
     "Memory.gpu_used_bytes": "Memory in use on the GPU after the step.",
@@ -116,6 +120,7 @@ FIELDS = {
     "PairedLaunch.a_first": "One value per pair: true if the block of A ran first.",
     "PairedLaunch.a_shares": "The share of processor time in each block of A.",
     "PairedLaunch.b_shares": "The share of processor time in each block of B.",
+    "PairedLaunch.b_host_rounds_s": "Seconds that the host took to launch a step of B; empty on a CPU.",
     "PairedLaunch.iterations": "Steps per round.",
     # Bisection and self-test
     "BisectAnswer.bad": "The newer release, as it was named.",

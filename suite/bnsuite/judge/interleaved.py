@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from math import ceil, expm1, log1p, sqrt
 
 from bnsuite.judge import blocks, gpu_state
+from bnsuite.judge.host_time import host_change, with_host_time
 from bnsuite.judge.outcomes import finding, not_measured
 from bnsuite.judge.reason import Reason, ReasonCode, Record, reason
 from bnsuite.judge.statistics import Estimate, moderate, normal_quantile, trimmed
@@ -187,7 +188,10 @@ def judge(run: Run, times: InterleavedTimes) -> list[Finding]:
     timed, decisions = timed_cases(run), decided(run, times)
     controls = {name: estimate(seen) for name in by_id if (seen := _control(by_id[name])) is not None}
     ended = "budget" if times.budget_s is not None and run.finished else "measuring"
-    return [_finding(result, by_id.get(result.id), decisions[result.id], controls, ended) for result in timed]
+    return [
+        with_host_time(_finding(result, by_id.get(result.id), decisions[result.id], controls, ended), result)
+        for result in timed
+    ]
 
 
 def _control(compared: PairedCase) -> list[float] | None:
@@ -234,6 +238,7 @@ def _finding(
             "p": decision.p,
             "deviation": decision.change.error * sqrt(max(decision.confirmed, decision.screened)),
             **unconfirmed,
+            **host_change(compared),
             **changes,
             **({} if clock is None else {"sm_clock": clock}),
         },

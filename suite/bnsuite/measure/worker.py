@@ -212,7 +212,11 @@ def _build(request: Request) -> Answer:
             raise
         return {"step_s": None, "cold": False, "examples": None, "skipped": reason}
     _SLOT.case = case
-    return {"step_s": case.step_s, "cold": case.cold, "examples": case.examples, "skipped": None}
+    answer = {"step_s": case.step_s, "cold": case.cold, "examples": case.examples, "skipped": None}
+    if not device.holds_queue:
+        return answer
+    rounds = {"round_s": device.min_round_s, "block_s": device.block_s, "layouts": device.layouts}
+    return {**answer, "wall_s": case.pace.wall_s, "max_iterations": case.pace.max_iterations, **rounds}
 
 
 def _rebuild(request: Request) -> Answer:
@@ -223,8 +227,7 @@ def _rebuild(request: Request) -> Answer:
 
 def _time_block(request: Request) -> Answer:
     """Some rounds of the case that is ready."""
-    samples_s, cpu_share = _SLOT.filled.block(request["rounds"], request["iterations"], request["warm"])
-    return {"samples_s": samples_s, "cpu_share": cpu_share}
+    return _SLOT.filled.block(request["rounds"], request["iterations"], request["warm"])._asdict()
 
 
 def _measure_memory(_: Request) -> Answer:

@@ -48,11 +48,15 @@ class PairedLaunch(Value):
     sm_clocks_mhz: tuple[Number, Number] | None = None
     #: Why other processes may have been on the GPU unseen, on either side.
     blind: tuple[str, ...] = ()
+    #: Seconds that the host took to launch a step, by block and round as the times are; empty on a CPU.
+    a_host_rounds_s: tuple[Rounds, ...] = ()
+    b_host_rounds_s: tuple[Rounds, ...] = ()
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:
         columns = (self.a_rounds_s, self.b_rounds_s, self.a_first, self.layouts, self.a_shares, self.b_shares)
-        if len(set(map(len, columns))) > 1:
+        hosts = {len(self.a_host_rounds_s), len(self.b_host_rounds_s)}
+        if len(set(map(len, columns))) > 1 or hosts - {0, len(self.a_rounds_s)} or len(hosts) > 1:
             raise ValueError("the blocks of the two sides are not paired")
         return self
 

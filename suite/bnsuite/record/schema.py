@@ -180,6 +180,8 @@ class Timing(Value):
     #: How many examples one step goes through; None where that says nothing.
     examples: Annotated[Whole, Field(ge=1)] | None = None
     gpu: GpuWatch | None = None
+    host_s: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
+    held: bool | None = None
 
     @property
     def disturbed(self) -> str | None:
@@ -237,6 +239,7 @@ class PlannedCase(Value):
     dataset: str | None
     target: Number | None
     gpu_only: bool
+    timed_by: Literal["device", "elapsed"] = "elapsed"
     #: Packages it needs that are not installed where it would be measured.
     lacks: tuple[str, ...]
     #: Whether its data set has to be downloaded first.
@@ -319,6 +322,7 @@ class Gpu(Value):
     memory_total_bytes: Bytes
     driver: str | None
     nvml: GpuFacts | None
+    l2_bytes: Bytes | None = None
 
 
 class EnvironmentInfo(Value):

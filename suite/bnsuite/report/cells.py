@@ -12,6 +12,8 @@ from bnsuite.record.schema import CaseResult, Run, Timing
 from bnsuite.report import units
 from bnsuite.report.tabular import NOTHING
 
+#: The words for a step that the host launches more slowly than a GPU works on it.
+LAUNCH_BOUND = "launch-bound"
 #: Verdicts whose change is shown in a comparison; that of an undecided one would say too much.
 SETTLED = frozenset({Verdict.PASS, Verdict.REGRESSED, Verdict.IMPROVED})
 

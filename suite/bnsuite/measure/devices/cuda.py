@@ -5,14 +5,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import allocations, data
+from bnsuite.cases.execution import TimedBy
 from bnsuite.measure import nvml
+from bnsuite.measure.clock import Rounds
 from bnsuite.measure.devices import profiled
 from bnsuite.measure.devices.device import Device, DeviceError, Telemetry, rss_peak_bytes
+from bnsuite.measure.devices.held_queue import HeldQueue, Pace
 from bnsuite.measure.devices.profiled import LaunchedKernels
 
 if TYPE_CHECKING:
@@ -22,6 +26,11 @@ if TYPE_CHECKING:
 
 #: Steps before a graph is captured, on a stream of their own, as torch asks for.
 STEPS_BEFORE_CAPTURE = 3
+
+#: Seconds of work that bring an idle GPU's clocks up, once per process, and products that are launched at once.
+CLOCKS_S, PRODUCTS = 0.5, 20
+#: Rows of the matrices whose product is the compute-bound control, by the least number of multiprocessors.
+PRODUCT_ROWS = ((64, 4096), (16, 2048), (8, 1024))
 
 #: Environment variables that change what is measured on a GPU. Their values are settings, never secrets.
 VARIABLES = (
@@ -65,7 +74,15 @@ class CudaMark:
 
     def __sub__(self, earlier: CudaMark) -> float:
         self._event.synchronize()
+        return self.seconds_since(earlier)
+
+    def seconds_since(self, earlier: CudaMark) -> float:
+        """Seconds between two marks that were both reached."""
         return float(earlier._event.elapsed_time(self._event)) / 1e3  # milliseconds to seconds
+
+    def reached(self) -> bool:
+        """True if the GPU is through with all work before it; never waits."""
+        return bool(self._event.query())
 
 
 def cuda_event() -> CudaMark:
@@ -77,6 +94,44 @@ def cuda_event() -> CudaMark:
     return CudaMark(event)
 
 
+class CudaQueue:
+    """The current stream of one GPU."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def spin(self, cycles: int) -> None:
+        import torch
+
+        torch.cuda._sleep(cycles)  # noqa: SLF001  # the only kernel of a length that is chosen
+
+    def mark(self) -> CudaMark:
+        return cuda_event()
+
+    def wait(self) -> None:
+        import torch
+
+        torch.cuda.synchronize(self._name)
+
+    def now_s(self) -> float:
+        return perf_counter()
+
+
+class Captured:
+    """A step captured as a graph; a call replays it.
+
+    The graph reads and writes the tensors of the step itself, which this reference keeps alive.
+    """
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, step: Step, peak_bytes: int) -> None:
+        self._graph, self._step = graph, step
+        #: The most bytes that the step held while it was captured: a replay takes nothing from the allocator.
+        self.captured_peak_bytes = peak_bytes
+
+    def __call__(self) -> None:
+        self._graph.replay()
+
+
 @cache
 def presence() -> nvml.Presence:
     """The process's one record of the processes on the GPUs. Its first call comes before anything touches a GPU."""
@@ -86,12 +141,20 @@ def presence() -> nvml.Presence:
 class Cuda(Device):
     """One GPU, "cuda:N" in torch's numbering."""
 
-    warm_up_s = 0.5
+    warm_up_s = 0.03
     works_on_core = False
+    holds_queue = True
+    min_round_s = 5e-3
+    max_rounds = 20
+    block_s = 20e-3
+    layouts = 2  # the allocator's blocks of 2 and 20 MiB hide where in memory a tensor is placed
+    controls = ("copy", "linear", "compute", "launch")
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._index = int(name.partition(":")[2] or 0)
+        self._queue = HeldQueue(CudaQueue(name))
+        self._warm = False
 
     @property
     def clock(self) -> Callable[[], Any]:
@@ -119,6 +182,43 @@ class Cuda(Device):
 
         torch.cuda.synchronize(self.name)
 
+    def time_rounds(
+        self,
+        step: Step,
+        rounds: int,
+        iterations: int = 1,
+        setup: Step | None = None,
+        by: TimedBy = TimedBy.DEVICE,
+    ) -> Rounds:
+        take = self._queue.time_rounds if by is TimedBy.DEVICE else self._queue.time_elapsed
+        return take(step, rounds, iterations, setup)
+
+    def pace(self, step: Step, step_s: float, round_s: float, setup: Step | None = None) -> Pace:
+        return self._queue.pace(step, step_s, round_s, setup)
+
+    def product(self) -> tuple[int, str]:
+        import torch
+
+        properties = torch.cuda.get_device_properties(self.name)
+        count = getattr(properties, "multi_processor_count", 1)
+        rows = next((rows for least, rows in PRODUCT_ROWS if count >= least), 256)
+        half = "bfloat16" if properties.major >= 8 else "float16"
+        return rows, half if properties.major >= 7 else "float32"
+
+    def warm_clocks(self) -> None:
+        if self._warm:
+            return
+        import torch
+
+        self._warm = True
+        rows, dtype = self.product()
+        matrix = torch.zeros(rows, rows, dtype=getattr(torch, dtype), device=self.name)
+        end_s = perf_counter() + CLOCKS_S
+        while perf_counter() < end_s:
+            for _ in range(PRODUCTS):
+                torch.mm(matrix, matrix)
+            self.wait()
+
     def empty_caches(self) -> None:
         import torch
 
@@ -134,7 +234,7 @@ class Cuda(Device):
         gc.collect()
         self.empty_caches()
         step()
-        peak = allocations.held(step, self.name).peak
+        peak = allocations.held(step, self.name).peak + getattr(step, "captured_peak_bytes", 0)
         return {
             "allocated_peak_bytes": peak,
             "reserved_peak_bytes": torch.cuda.max_memory_reserved(self.name),
@@ -181,6 +281,7 @@ class Cuda(Device):
                 "capability": f"{properties.major}.{properties.minor}",
                 "memory_total_bytes": properties.total_memory,
                 "driver": nvml.driver_version()[0],
+                "l2_bytes": getattr(properties, "L2_cache_size", None),
                 "nvml": None if facts is None else asdict(facts),
             },
         }
@@ -209,13 +310,11 @@ class Cuda(Device):
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
+            torch.cuda.reset_peak_memory_stats(self.name)
+            before = torch.cuda.memory_allocated(self.name)
             step()
-        return partial(_replay, graph, step)
-
-
-def _replay(graph: torch.cuda.CUDAGraph, _: Step) -> None:
-    """Replays a captured step; it reads and writes the tensors of the step itself, which this reference keeps alive."""
-    graph.replay()
+            peak = torch.cuda.max_memory_allocated(self.name) - before
+        return Captured(graph, step, peak)
 
 
 def is_available() -> bool:

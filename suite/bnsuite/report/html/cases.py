@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bnsuite.judge.host_time import launch_bound
 from bnsuite.judge.interleaved import GATE as TIMING
 from bnsuite.judge.timing import share_of_limit
 from bnsuite.judge.verdict import WORST_FIRST, EvidenceValue, Finding, Verdict, worst
@@ -153,18 +154,25 @@ def _maker(page: Page) -> Callable[[_Case], Row]:
     return lambda case: _run_row(page, case)
 
 
+def _share(result: CaseResult | None) -> Cell:
+    """Returns the share of a copy's bandwidth; a step whose launch takes longer than its work has none."""
+    share = share_of_limit(result) if result is not None else None
+    if share is None:
+        return Cell(cells.LAUNCH_BOUND if result is not None and launch_bound(result) else NOTHING)
+    return Cell(f"{100 * share:.0f} %", share)
+
+
 def _run_row(page: Page, case: _Case) -> Row:
     report, result = page.report, case.result
     assert not isinstance(report, ComparisonReport)
     reference = report.reference
     middle, spread = _time(result)
-    share = share_of_limit(result) if result is not None else None
     shown = (
         case.verdict,
         _change(case, cells.against_baseline),
         middle,
         spread,
-        Cell(NOTHING) if share is None else Cell(f"{100 * share:.0f} %", share),
+        _share(result),
         _memory(result),
     )
     if result is None:
