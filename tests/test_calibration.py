@@ -156,6 +156,15 @@ def test_disturbed_launches_make_no_bound() -> None:
     assert made(disturbed, stored=stored).ratios == stored.ratios
 
 
+def test_the_gpus_own_times_are_not_mixed_with_elapsed_ones() -> None:
+    """Where some launches held the queue back, the others do not count."""
+    own = tuple(one.model_copy(update={"held": True, "host_s": (1e-4,)}) for one in near(1.2))
+    elapsed = launch(3.0).model_copy(update={"held": False, "host_s": (1e-4,)})
+    (bound,) = made(on("cuda:0", ratio(*own, elapsed))).ratios
+    assert (bound.launches, bound.held) == (3, True)
+    assert bound.ratio == pytest.approx(1.2, rel=0.01)
+
+
 def test_a_ratio_that_failed_makes_no_bound() -> None:
     """Launches before a crash say nothing of what would have come; the failure is listed."""
     outcome = {"timing": Outcome(status=Status.FAILED, reason="it died")}

@@ -169,6 +169,8 @@ def _ratio(
     """Returns the ratio of a case, the stored one where that stays, or None where there is neither."""
     run, result = results[-1]
     used = [(run, launch) for run, one in results for launch in _counting(one)]
+    if any(launch.held for _, launch in used):  # the GPU's own times and elapsed ones are two numbers
+        used = [(one, launch) for one, launch in used if launch.held]
     all_launches = sum(len(one.timings) for _, one in results)
     shipped = ratios.assumed(run, result)
     if len(used) < MIN_LAUNCHES:
@@ -195,6 +197,7 @@ def _ratio(
         bound=rounded_up(exp(fmean(values) + margin), digits=4),
         assumed=shipped,
         torch=torch_of(run),
+        held=used[0][1].held,
         runs=tuple(dict.fromkeys(one.started for one, _ in used)),
     )
     before = stored if stored is not None and stored.version == new.version else None

@@ -67,6 +67,8 @@ class CalibratedRatio(Value):
     #: The bound that is shipped for GPUs, which nobody measured.
     assumed: Positive
     torch: str
+    #: The times are the GPU's own, on a queue that was held back; null where that is not told.
+    held: bool | None = None
     #: The runs, by the times at which they began.
     runs: tuple[str, ...]
 
