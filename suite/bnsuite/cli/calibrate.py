@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -52,6 +52,7 @@ MEASURING = ("device", "profile", "select", "threads", "timeout", "out", "data_d
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     *,
     runs: tuple[Path, ...],
     replace: bool,
@@ -60,7 +61,7 @@ def command(
     reason: str | None,
     baselines: Path,
     data_dir: Path | None,
-    **measuring: object,
+    **measuring: Any,
 ) -> int:
     """Calibrate by runs, by a new one, or pin deviations; returns the exit status."""
     from bnsuite.record.store import load_run

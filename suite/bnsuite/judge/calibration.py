@@ -319,6 +319,7 @@ def _controls(runs: Sequence[Run]) -> list[ControlFigure]:
 def _sources(made: Calibration, runs: Iterable[Run], stored: Calibration | None) -> tuple[CalibrationRun, ...]:
     """Returns the runs that any part of a calibration names, in the order of their beginnings."""
     known = {one.started: one for one in (stored.runs if stored else ())} | {one.started: source(one) for one in runs}
-    used = {name for one in (*made.ratios, *made.limits, *made.controls) for name in one.runs}
-    used |= {one.run for one in (*made.deviations, *made.failures)}
+    named = [one.runs for one in made.ratios] + [one.runs for one in made.limits] + [one.runs for one in made.controls]
+    used = {name for runs_ in named for name in runs_}
+    used |= {one.run for one in made.deviations} | {one.run for one in made.failures}
     return tuple(known[name] for name in sorted(used) if name in known)

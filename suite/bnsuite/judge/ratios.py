@@ -12,7 +12,7 @@ from statistics import fmean, median, stdev
 
 from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.statistics import Estimate, moderate
-from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.judge.verdict import EvidenceValue, Finding, Verdict
 from bnsuite.record.calibration import RATIO
 from bnsuite.record.lines import kind_of_device
 from bnsuite.record.reference import Reference
@@ -47,7 +47,12 @@ def judge(run: Run, result: CaseResult, reference: Reference) -> Finding:
             assumed=shipped,
             calibrated=reference.calibration is not None,
         )
-        numbers = {"ratio": exp(ratio.mean), "low": exp(low), "high": exp(high), "assumed": shipped}
+        numbers: dict[str, EvidenceValue] = {
+            "ratio": exp(ratio.mean),
+            "low": exp(low),
+            "high": exp(high),
+            "assumed": shipped,
+        }
         return Finding(case=result.id, gate=GATE, verdict=Verdict.NO_BASELINE, reason=why, evidence=numbers)
     above = Estimate(ratio.mean - log(bound), ratio.error, ratio.freedom)
     measured = {"ratio": exp(ratio.mean), "bound": bound}
@@ -76,8 +81,9 @@ def _bound(run: Run, result: CaseResult, reference: Reference) -> float | None:
     """Returns the bound of a ratio on the device of `run`; None if it is to be calibrated there first."""
     if kind_of_device(run) == "cpu" or RATIO not in result.case.to_calibrate:
         return assumed(run, result)
-    known = reference.calibration and reference.calibration.ratio(result.id, result.case.version)
-    return known.bound if known is not None else None
+    calibration = reference.calibration
+    known = None if calibration is None else calibration.ratio(result.id, result.case.version)
+    return None if known is None else known.bound
 
 
 def value(timing: Timing) -> float:

@@ -92,7 +92,7 @@ def _change(one: BoundChange) -> str:
         return f"{one.kind.value}: was {_number(one.before)}"
     if one.what != RATIO and one.value is not None and one.shipped and one.value > MAX_FACTOR * one.shipped:
         return f"the limit stays: more than {MAX_FACTOR:g} times above it"
-    return one.kind.value
+    return str(one.kind.value)
 
 
 def _controls(calibration: Calibration, screen: Screen) -> Iterator[str]:
