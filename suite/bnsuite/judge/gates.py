@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bnsuite.judge import checks, convergence, memory, timing
+from bnsuite.judge import budget, checks, convergence, memory, timing
 from bnsuite.judge.gate import Gate, Judge
 from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.verdict import Finding, Verdict
@@ -32,6 +32,8 @@ def judge(run: Run, reference: Reference, instead: Mapping[str, Judge] | None = 
     """
     judges = {**{name: gate.judge for name, gate in GATES.items()}, **(instead or {})}
     findings = [finding for judge_one in judges.values() for finding in judge_one(run, reference)]
+    if run.cut_short:
+        findings = [budget.of_run(run, finding) for finding in findings]
     order = {result.id: place for place, result in enumerate(run.cases)}
     findings.sort(key=lambda finding: order[finding.case])
     return findings + _missing(run, reference)

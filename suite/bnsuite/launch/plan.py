@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bnsuite.launch.process.isolation import cores
 from bnsuite.record.errors import InputError
-from bnsuite.record.schema import RunOptions
+from bnsuite.record.schema import PlannedCase, RunOptions
 from bnsuite.record.select import matcher
 
 
@@ -28,6 +28,44 @@ NOT_COMPARED = "matches ratios only, which compare two steps of one environment;
 MAX_REPEATS = 3
 
 PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=10, seeds=10)}
+#: The same on a GPU, whose full profile has ten minutes: see docs/explanation/planning.md for the choice.
+GPU_PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=3, seeds=7)}
+#: A training of more steps per seed than this is recorded with the seeds of the quick profile on a GPU.
+LONG_TRAINING_STEPS = 5_000
+
+
+def on_device(options: RunOptions, device: str) -> RunOptions:
+    """Returns the options of a run on `device`: on a GPU with its own launches and seeds, unless others were chosen."""
+    usual = PLANS.get(options.profile)
+    if device == "cpu" or usual is None or (options.launches, options.seeds) != (usual.launches, _seeds(usual)):
+        return options
+    plan = GPU_PLANS[options.profile]
+    return options.model_copy(update={"launches": plan.launches, "seeds": _seeds(plan)})
+
+
+def with_seeds(case: PlannedCase, options: RunOptions, device: str) -> PlannedCase:
+    """Returns a case with its number of seeds, where that is not the run's: fewer of a long training on a GPU."""
+    most = GPU_PLANS["quick"].seeds
+    if device == "cpu" or case.steps.get("convergence", 0) <= LONG_TRAINING_STEPS or len(options.seeds) <= most:
+        return case
+    return case.model_copy(update={"most_seeds": most})
+
+
+#: Processes that share a GPU for checks, and for trainings, which keep it busier.
+GPU_CHECKERS, GPU_TRAINERS = 8, 4
+#: The memory of a GPU that each of them may need: its context, its libraries, and what it works on.
+GPU_WORKER_BYTES = 4 << 30
+#: Families of checks that fill a GPU's memory, and have it alone.
+ALONE = ("large-tensor",)
+
+
+def gpu_workers(most: int, slots: int, memory_bytes: int) -> int:
+    """Returns how many processes share a GPU: no more than have cores (`slots`), and memory there."""
+    return max(1, min(most, slots, memory_bytes // GPU_WORKER_BYTES))
+
+
+def _seeds(plan: Plan) -> tuple[int, ...]:
+    return tuple(range(plan.seeds))
 
 
 def run_options(
@@ -41,6 +79,7 @@ def run_options(
     cases: Iterable[str] = (),
     environment: str = ".",
     supports: Mapping[str, tuple[str, ...]] | None = None,
+    budget_s: float | None = None,
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
@@ -58,13 +97,14 @@ def run_options(
         profile=profile,
         select=select,
         launches=plan.launches,
-        seeds=tuple(range(plan.seeds)),
+        seeds=_seeds(plan),
         threads=threads,
         timeout_s=timeout_s,
         implementation=_absolute(implementation),
         cases=case_files(cases),
         environment=environment,
         supports=None if supports is None else dict(supports),
+        budget_s=budget_s,
     )
 
 

@@ -17,6 +17,7 @@ from bnsuite.cases import skips
 from bnsuite.cases.execution import Execution
 from bnsuite.measure.clock import time_rounds
 from bnsuite.measure.control import Controls
+from bnsuite.measure.devices import KINDS
 from bnsuite.measure.warm_up import warm_up
 
 if TYPE_CHECKING:
@@ -55,6 +56,18 @@ class Policy:
 RUN = Policy(round_s=1e-3, budget_s=0.25, min_rounds=7, max_rounds=50)
 #: A ratio of a run: a round times a block of both steps, and half of the rounds begin with the one.
 RATIO = Policy(round_s=1e-3, budget_s=0.3, min_rounds=8, max_rounds=40)
+
+
+def planned_s(case: Case) -> dict[str, float]:
+    """Seconds of warm-up and rounds of a case in one launch, by kind of device; longer steps take longer.
+
+    Of a training it is the warm-up alone, of a case that is not timed there is none.
+    """
+    if "timing" not in case.gates:
+        return {}
+    steps, policy = (2, RATIO) if case.kind == "ratio" else (1, RUN)
+    rounds_s = policy.budget_s if case.rounds is None else 0.0
+    return {kind: steps * device.warm_up_s + rounds_s for kind, device in KINDS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,6 +177,12 @@ class PlannedCase(Value):
     bounds: dict[str, Number]
     #: Seconds after which looking at it counts as hanging, whatever --timeout says; None for what is no check.
     limit_s: Annotated[float, Field(gt=0, lt=1e7)] | None
+    #: Steps of a training: of one "epoch", of one seed ("convergence"), and of one launch ("timing").
+    steps: dict[str, Count] = Field(default_factory=dict)
+    #: The most seeds of a training that are recorded, where that is fewer than the run's.
+    most_seeds: Annotated[Whole, Field(ge=1)] | None = None
+    #: Seconds of warm-up and rounds in one launch by kind of device, as long as a step is short.
+    timed_s: dict[str, Seconds] = Field(default_factory=dict)
 
 
 class Outcome(Value):
@@ -194,6 +200,8 @@ class CaseResult(Value):
     timings: tuple[Timing, ...] = ()
     curves: tuple[Curve, ...] = ()
     observations: tuple[Observation, ...] = ()
+    #: Seconds that each measurement took with all that belongs to it, by gate: a launch, a seed, a check.
+    took_s: dict[str, tuple[Seconds, ...]] = Field(default_factory=dict)
 
     @property
     def undisturbed(self) -> tuple[Timing, ...]:
@@ -283,6 +291,12 @@ class RunOptions(Value):
     environment: str = "."
     #: The kinds that the implementation supports by --supports, as lists of words by name; None if it was not given.
     supports: dict[str, tuple[str, ...]] | None = None
+    #: Seconds given for the measuring by --budget; None for no limit.
+    budget_s: Annotated[float, Field(gt=0, lt=1e7)] | None = None
+
+
+#: Ended by its budget: the run is finished, and some of its cases are open.
+BUDGET = "budget"
 
 
 class RunKind(str, Enum):
@@ -325,8 +339,11 @@ class Run(Versioned):
     finished: bool
     #: Cases of the profile that only a GPU has, and that a CPU's run does without.
     left_out: Annotated[int, Field(ge=0)] = 0
-    #: Why a run that is not finished ended, such as "interrupted".
+    #: Why a run that is not finished ended, such as "interrupted"; "budget" in one that is, but for open cases.
     ended_by: str | None = None
+    #: Seconds that each stage ("checks", "trainings", "timing", "confirming") was to take by plan, and that it took.
+    planned: dict[str, Annotated[float, Field(ge=0, lt=1e9)]] = Field(default_factory=dict)
+    took: dict[str, Annotated[float, Field(ge=0, lt=1e9)]] = Field(default_factory=dict)
     options: RunOptions
     device: Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]+)$")]
     environment: EnvironmentInfo
@@ -334,6 +351,15 @@ class Run(Versioned):
     #: How the implementation's results differ from batch norm; None for torch's own layers.
     diagnosis: Diagnosis | None = None
     cases: tuple[CaseResult, ...]
+
+    def seeds_of(self, case: PlannedCase) -> tuple[int, ...]:
+        """Returns the seeds of a training that are recorded."""
+        return self.options.seeds[: case.most_seeds]
+
+    @property
+    def cut_short(self) -> bool:
+        """The budget ended before all was measured."""
+        return self.finished and self.ended_by == BUDGET
 
     @field_validator("cases")
     @classmethod

@@ -24,6 +24,8 @@ def last_line(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     head = _head(run, findings, status)
     if not run.finished:
         head += f" ({text.clipped(text.one_line(run.ended_by or 'the run did not come to its end'), text.MAX_REASON)})"
+    if run.cut_short:
+        head += " (the budget ended before all was measured)"
     without = f" ({run.left_out} more need a GPU)" if run.left_out else ""
     cases = units.count(len(run.cases), "case")
     took = units.duration(run.wall_s)

@@ -62,6 +62,8 @@ class Result(Generic[T]):
     job: Job
     answer: T | None
     reason: str = ""
+    #: Seconds until the answer; None if its process was started for it.
+    took_s: float | None = None
 
 
 def ask_all(
@@ -78,8 +80,10 @@ def ask_all(
     def work(worker: Worker) -> None:
         try:
             while job := waiting.take():
+                began, running = monotonic(), worker.running
                 try:
-                    results.put(Result(job, worker.ask(job.request, kind, job.timeout_s, job.limit)))
+                    answer = worker.ask(job.request, kind, job.timeout_s, job.limit)
+                    results.put(Result(job, answer, took_s=monotonic() - began if running else None))
                 except (ChildError, RequestFailedError) as error:
                     if waiting.drop(job.case):
                         results.put(Result(job, None, f"{job.label}{error}"))
