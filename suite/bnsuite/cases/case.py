@@ -112,7 +112,7 @@ class Case(ABC):
 
     @property
     def steps(self) -> dict[str, int]:
-        """Steps of a training: of one "epoch", one seed ("convergence") and one launch ("timing"), if they are known."""
+        """Steps of a training of known size: of one "epoch", one seed ("convergence") and one launch ("timing")."""
         return {}
 
     def describe(self, images: Path | None = None) -> dict[str, Any]:

@@ -258,7 +258,6 @@ class MeasuringOptions:
         implementation: str | None = None,
         environment: str = ".",
         supports: Mapping[str, tuple[str, ...]] | None = None,
-        budget_s: float | None = None,
     ) -> RunOptions:
         """The options of one run, checked as far as can be without starting anything; raises InputError."""
         return run_options(
@@ -271,7 +270,6 @@ class MeasuringOptions:
             cases=self.cases,
             environment=environment,
             supports=supports,
-            budget_s=budget_s,
         )
 
 

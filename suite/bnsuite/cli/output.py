@@ -137,10 +137,8 @@ def words(event: Event) -> str:
     from bnsuite.judge.selftest import counts
     from bnsuite.report import bisect, planning, units
 
-    if isinstance(event, Remark):
-        return event.text
-    if isinstance(event, Planned):
-        return planning.before(event.estimate, event.budget_s)
+    if isinstance(event, Remark | Planned):
+        return event.text if isinstance(event, Remark) else planning.before(event.estimate, event.budget_s)
     if isinstance(event, BisectBegan):
         return f"{event.releases} releases from torch {event.good}, which is trusted, to {event.bad}"
     if isinstance(event, BisectCompared):

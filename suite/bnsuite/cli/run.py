@@ -66,7 +66,7 @@ def command(
     from bnsuite.report.judged import RunReport
     from bnsuite.report.planning import before
 
-    run_options = given.run_options(impl, environment, supports, budget)
+    run_options = given.run_options(impl, environment, supports).model_copy(update={"budget_s": budget})
     require_environment("--environment", environment)
     require_environment("--confirm", confirm)
     if dry_run:

@@ -17,9 +17,10 @@ from bnsuite.launch.estimate import Estimator, Known
 from bnsuite.launch.launches import Launches
 from bnsuite.launch.plan import GPU_CHECKERS, GPU_TRAINERS
 from bnsuite.launch.prepared import PreparedSession
+from bnsuite.record.durations import BUDGET
 from bnsuite.record.planned import CONFIRMING, STAGES, Estimate
 from bnsuite.record.reference import Reference
-from bnsuite.record.schema import BUDGET, PlannedCase, Run
+from bnsuite.record.schema import PlannedCase, Run
 
 #: A group of cases takes this many times as long as the start of its processes, if there are as many cases.
 GROUP_TIMES = 3.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bnsuite.judge import convergence
 from bnsuite.judge.reason import Reason, ReasonCode, reason
 from bnsuite.judge.verdict import DECIDED_WELL, Finding, Verdict
+from bnsuite.record.durations import cut_short, seeds_of
 from bnsuite.record.schema import CaseResult, Run, Status
 
 #: Reasons of cases for which the budget had no time, or not enough.
@@ -21,7 +22,7 @@ def out_of_time(run: Run, finding: Finding) -> Finding:
     seeds = len(_result(run, finding).curves) if finding.gate == convergence.GATE else 0
     why = reason(ReasonCode.BUDGET_ENDED)
     if seeds:
-        of = len(run.seeds_of(_result(run, finding).case))
+        of = len(seeds_of(run, _result(run, finding).case))
         why = reason(ReasonCode.BUDGET_ENDED_AFTER_SEEDS, seeds=seeds, of=of, reason=finding.reason)
     return _undecided(finding, why)
 
@@ -64,7 +65,7 @@ def is_pending(run: Run, finding: Finding) -> bool:
     if outcome is None:
         return False
     if finding.gate == convergence.GATE and outcome.status is Status.MEASURED:
-        return len(result.curves) < len(run.seeds_of(result.case))
+        return len(result.curves) < len(seeds_of(run, result.case))
     return outcome.status is Status.PENDING
 
 
@@ -82,11 +83,11 @@ def leaves_open(run: Run) -> bool:
 def measured_nothing(run: Run) -> bool:
     """Returns True if the budget was too short for a single measurement: such a run is not fine."""
     outcomes = [outcome.status for result in run.cases for outcome in result.outcomes.values()]
-    return run.cut_short and not any(status in {Status.MEASURED, Status.FAILED} for status in outcomes)
+    return cut_short(run) and not any(status in {Status.MEASURED, Status.FAILED} for status in outcomes)
 
 
 def _lacks_seeds(run: Run, result: CaseResult) -> bool:
-    return len(result.curves) < len(run.seeds_of(result.case))
+    return len(result.curves) < len(seeds_of(run, result.case))
 
 
 def _undecided(finding: Finding, why: Reason) -> Finding:

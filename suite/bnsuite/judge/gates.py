@@ -8,6 +8,7 @@ from bnsuite.judge import budget, checks, convergence, memory, timing
 from bnsuite.judge.gate import Gate, Judge
 from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.durations import cut_short
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Run
 from bnsuite.record.select import matcher
@@ -32,7 +33,7 @@ def judge(run: Run, reference: Reference, instead: Mapping[str, Judge] | None = 
     """
     judges = {**{name: gate.judge for name, gate in GATES.items()}, **(instead or {})}
     findings = [finding for judge_one in judges.values() for finding in judge_one(run, reference)]
-    if run.cut_short:
+    if cut_short(run):
         findings = [budget.of_run(run, finding) for finding in findings]
     order = {result.id: place for place, result in enumerate(run.cases)}
     findings.sort(key=lambda finding: order[finding.case])

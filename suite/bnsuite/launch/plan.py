@@ -79,7 +79,6 @@ def run_options(
     cases: Iterable[str] = (),
     environment: str = ".",
     supports: Mapping[str, tuple[str, ...]] | None = None,
-    budget_s: float | None = None,
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
@@ -104,7 +103,6 @@ def run_options(
         cases=case_files(cases),
         environment=environment,
         supports=None if supports is None else dict(supports),
-        budget_s=budget_s,
     )
 
 

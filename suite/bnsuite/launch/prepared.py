@@ -18,6 +18,7 @@ from bnsuite.launch.process.pool import Job, Result, ask_all
 from bnsuite.launch.process.worker import START_UP_S, TIMEOUT
 from bnsuite.launch.queries import ask_gpu
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.durations import seeds_of
 from bnsuite.record.errors import InputError, NotMeasuredError
 from bnsuite.record.files import make_folder
 from bnsuite.record.schema import CHECK_GATES, PlannedCase, Run
@@ -63,10 +64,10 @@ class PreparedSession:
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
         """Returns the seeds of a training that are recorded."""
-        return self.run.seeds_of(self._planned[name])
+        return seeds_of(self.run, self._planned[name])
 
     def workers(self, most_on_gpu: int) -> list[list[int]]:
-        """Returns the cores of each worker of a pool; none where workers share a GPU, as many as it and the host have room."""
+        """Returns the cores of each worker of a pool: none for workers on a GPU, as many as share it."""
         cores = isolation.pool_cores(self.options.threads, self.session.cores)
         if self.device == "cpu":
             return cores
@@ -106,7 +107,7 @@ class PreparedSession:
         self.recorder.add_diagnosis(found)
 
     def run_checks(self, deadline: float | None = None) -> None:
-        """Runs every check, in parallel over the cores, or sharing the GPU; those open at `deadline` (monotonic) stay open."""
+        """Runs every check, in parallel over the cores, or sharing the GPU, until `deadline` (monotonic)."""
         recorder = self.recorder
         gates = {name: gate for gate in CHECK_GATES for name in recorder.ids(gate)}
         order = [case.id for case in self.cases if case.id in gates] if self.is_ordered else list(gates)

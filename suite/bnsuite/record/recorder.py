@@ -10,7 +10,8 @@ from time import monotonic
 from bnsuite.record import details, store
 from bnsuite.record.details import Detail
 from bnsuite.record.diagnosis import Diagnosis
-from bnsuite.record.schema import BUDGET, CaseResult, Curve, Observation, Outcome, Run, RunKind, Status, Timing
+from bnsuite.record.durations import BUDGET
+from bnsuite.record.schema import CaseResult, Curve, Observation, Outcome, Run, RunKind, Status, Timing
 
 MEASURED = Outcome(status=Status.MEASURED)
 

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from bnsuite.record import migrations
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.durations import CostOfCase, TimeOfCase, Timetable
 from bnsuite.record.migrations import Migration
 from bnsuite.record.value import Value as Value  # noqa: PLC0414  # the base of all records is found here
 
@@ -150,7 +151,7 @@ class Observation(Value):
     expected: str | None = None
 
 
-class PlannedCase(Value):
+class PlannedCase(CostOfCase):
     """A case as the catalogue describes it."""
 
     id: Annotated[str, Field(pattern=r"^[!-~]+$")]
@@ -177,12 +178,6 @@ class PlannedCase(Value):
     bounds: dict[str, Number]
     #: Seconds after which looking at it counts as hanging, whatever --timeout says; None for what is no check.
     limit_s: Annotated[float, Field(gt=0, lt=1e7)] | None
-    #: Steps of a training: of one "epoch", of one seed ("convergence"), and of one launch ("timing").
-    steps: dict[str, Count] = Field(default_factory=dict)
-    #: The most seeds of a training that are recorded, where that is fewer than the run's.
-    most_seeds: Annotated[Whole, Field(ge=1)] | None = None
-    #: Seconds of warm-up and rounds in one launch by kind of device, as long as a step is short.
-    timed_s: dict[str, Seconds] = Field(default_factory=dict)
 
 
 class Outcome(Value):
@@ -192,7 +187,7 @@ class Outcome(Value):
     reason: str | None = None
 
 
-class CaseResult(Value):
+class CaseResult(TimeOfCase):
     """A case and everything that was measured of it; `outcomes` has one entry a gate of the case."""
 
     case: PlannedCase
@@ -200,8 +195,6 @@ class CaseResult(Value):
     timings: tuple[Timing, ...] = ()
     curves: tuple[Curve, ...] = ()
     observations: tuple[Observation, ...] = ()
-    #: Seconds that each measurement took with all that belongs to it, by gate: a launch, a seed, a check.
-    took_s: dict[str, tuple[Seconds, ...]] = Field(default_factory=dict)
 
     @property
     def undisturbed(self) -> tuple[Timing, ...]:
@@ -295,10 +288,6 @@ class RunOptions(Value):
     budget_s: Annotated[float, Field(gt=0, lt=1e7)] | None = None
 
 
-#: Ended by its budget: the run is finished, and some of its cases are open.
-BUDGET = "budget"
-
-
 class RunKind(str, Enum):
     """The kinds of measurement that a ``run.json`` may hold; only a run is judged by and accepted into baselines."""
 
@@ -306,7 +295,7 @@ class RunKind(str, Enum):
     SIDE = "side"
 
 
-class Run(Versioned):
+class Run(Versioned, Timetable):
     """All samples of one environment.
 
     History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
@@ -341,9 +330,6 @@ class Run(Versioned):
     left_out: Annotated[int, Field(ge=0)] = 0
     #: Why a run that is not finished ended, such as "interrupted"; "budget" in one that is, but for open cases.
     ended_by: str | None = None
-    #: Seconds that each stage ("checks", "trainings", "timing", "confirming") was to take by plan, and that it took.
-    planned: dict[str, Annotated[float, Field(ge=0, lt=1e9)]] = Field(default_factory=dict)
-    took: dict[str, Annotated[float, Field(ge=0, lt=1e9)]] = Field(default_factory=dict)
     options: RunOptions
     device: Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]+)$")]
     environment: EnvironmentInfo
@@ -351,15 +337,6 @@ class Run(Versioned):
     #: How the implementation's results differ from batch norm; None for torch's own layers.
     diagnosis: Diagnosis | None = None
     cases: tuple[CaseResult, ...]
-
-    def seeds_of(self, case: PlannedCase) -> tuple[int, ...]:
-        """Returns the seeds of a training that are recorded."""
-        return self.options.seeds[: case.most_seeds]
-
-    @property
-    def cut_short(self) -> bool:
-        """The budget ended before all was measured."""
-        return self.finished and self.ended_by == BUDGET
 
     @field_validator("cases")
     @classmethod
