@@ -48,7 +48,7 @@ class Stages:
             cases,
             checkers=len(self._session.workers(GPU_CHECKERS)),
             trainers=len(self._session.workers(GPU_TRAINERS)),
-            launches=self._session.options.launches * len(self._groups(timed)),
+            launches=sum(max(map(self._estimator.launches_of, group)) for group in self._groups(timed)),
         )
 
     def measure(self) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bnsuite.judge import convergence
 from bnsuite.judge.reason import Reason, ReasonCode, reason
 from bnsuite.judge.verdict import DECIDED_WELL, Finding, Verdict
-from bnsuite.record.durations import cut_short, seeds_of
+from bnsuite.record.durations import cut_short, launches_of, seeds_of
 from bnsuite.record.schema import CaseResult, Run, Status
 
 #: Reasons of cases for which the budget had no time, or not enough.
@@ -22,7 +22,7 @@ def out_of_time(run: Run, finding: Finding) -> Finding:
     seeds = len(_result(run, finding).curves) if finding.gate == convergence.GATE else 0
     why = reason(ReasonCode.BUDGET_ENDED)
     if seeds:
-        of = len(seeds_of(run, _result(run, finding).case))
+        of = len(seeds_of(run.options, _result(run, finding).case))
         why = reason(ReasonCode.BUDGET_ENDED_AFTER_SEEDS, seeds=seeds, of=of, reason=finding.reason)
     return _undecided(finding, why)
 
@@ -65,7 +65,7 @@ def is_pending(run: Run, finding: Finding) -> bool:
     if outcome is None:
         return False
     if finding.gate == convergence.GATE and outcome.status is Status.MEASURED:
-        return len(result.curves) < len(seeds_of(run, result.case))
+        return len(result.curves) < len(seeds_of(run.options, result.case))
     return outcome.status is Status.PENDING
 
 
@@ -74,7 +74,11 @@ def leaves_open(run: Run) -> bool:
     return any(
         outcome.status is Status.PENDING
         or (gate == convergence.GATE and outcome.status is Status.MEASURED and _lacks_seeds(run, result))
-        or (gate == "timing" and outcome.status is Status.MEASURED and len(result.timings) < run.options.launches)
+        or (
+            gate == "timing"
+            and outcome.status is Status.MEASURED
+            and len(result.timings) < launches_of(run.options, result.case)
+        )
         for result in run.cases
         for gate, outcome in result.outcomes.items()
     )
@@ -87,7 +91,7 @@ def measured_nothing(run: Run) -> bool:
 
 
 def _lacks_seeds(run: Run, result: CaseResult) -> bool:
-    return len(result.curves) < len(seeds_of(run, result.case))
+    return len(result.curves) < len(seeds_of(run.options, result.case))
 
 
 def _undecided(finding: Finding, why: Reason) -> Finding:

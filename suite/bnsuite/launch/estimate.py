@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bnsuite.launch.order import family
-from bnsuite.launch.plan import with_seeds
+from bnsuite.launch.plan import turn, with_limits
+from bnsuite.record.durations import launches_of
 from bnsuite.record.planned import Estimate, StagePlan
 from bnsuite.record.schema import CHECK_GATES, PlannedCase, RunOptions
 
@@ -36,26 +37,38 @@ class Allowances:
     sharing: float
 
 
-#: Measured on two shared virtual cores with torch 2.14.1, and rounded up.
+#: Means of each family on two shared virtual cores, busy with other work, with torch 2.14.1: those above 0.1 s.
+CHECKS_S = {
+    "compile": 3.0,
+    "data-parallel": 2.3,
+    "determinism": 1.0,
+    "sync-batch-norm": 0.7,
+    "higher-order": 0.2,
+    "memory-leaks": 0.2,
+    "reference": 0.15,
+    "validation": 0.25,
+}
+#: Measured on the same machine.
 CPU = Allowances(
-    start_s=6.0,
+    start_s=5.0,
     around_s=0.25,
-    compiled_s=20.0,
+    compiled_s=8.0,
     step_s=1e-3,
     training_s=0.3,
-    check_s=0.1,
-    checks_s={},
+    check_s=0.05,
+    checks_s=CHECKS_S,
     sharing=1.0,
 )
-#: Assumed, not measured on a GPU: a step of a small training is bound by its launches on the host.
+#: Assumed, and not measured on a GPU. A training's step and a check are bound by their launches on the host; a graph or
+#: a collective takes as long as there; a large tensor has a process of its own; a forked child makes a context anew.
 CUDA = Allowances(
     start_s=6.0,
     around_s=0.1,
-    compiled_s=3.0,
+    compiled_s=2.0,
     step_s=7e-4,
     training_s=0.3,
     check_s=0.05,
-    checks_s={},
+    checks_s={**CHECKS_S, "large-tensor": 6.0, "cuda-graphs": 0.1, "validation": 2.0, "sync-batch-norm": 2.3},
     sharing=0.75,
 )
 ALLOWANCES = {"cpu": CPU, "cuda": CUDA}
@@ -112,44 +125,49 @@ class Estimator:
             return self.allowances.training_s + epoch_s * steps / epoch, True
         return self.allowances.training_s + steps * self.allowances.step_s, False
 
+    def launches_of(self, case: PlannedCase) -> int:
+        """Returns the launches in which a case is timed."""
+        return launches_of(self._options, with_limits(case, self._options, self._device))
+
     def launch_s(self, cases: Iterable[PlannedCase]) -> float:
         """Returns the seconds of one launch of `cases`."""
         return self.allowances.start_s + sum(self.timing_s(case)[0] for case in cases)
 
     def of(self, cases: Sequence[PlannedCase], *, checkers: int, trainers: int, launches: int) -> Estimate:
         """Returns the plan of a run of `cases` with so many workers, and processes that time."""
-        checks = [self.check_s(one) for one in cases if one.kind == "check"]
+        checks = [one for one in cases if one.kind == "check"]
+        alone_s = sum(self.check_s(one)[0] for one in checks if turn(one, self._device))
         curves = [
             self.seed_s(one)
             for one in cases
             if "convergence" in one.gates
-            for _ in self._options.seeds[: with_seeds(one, self._options, self._device).most_seeds]
+            for _ in self._options.seeds[: with_limits(one, self._options, self._device).most_seeds]
         ]
-        timed = [self.timing_s(one) for one in cases if "timing" in one.gates]
-        each = self._options.launches
+        timed = [self.timing_s(one) for one in cases if "timing" in one.gates for _ in range(self.launches_of(one))]
+        cases_timed = sum("timing" in one.gates for one in cases)
         stages = {
-            "checks": self._in_pool(checks, checkers),
+            "checks": self._in_pool([self.check_s(one) for one in checks], checkers, alone_s),
             "trainings": self._in_pool(curves, trainers),
-            "timing": _stage(timed, launches * self.allowances.start_s, each) if timed else StagePlan(0, 0.0),
+            "timing": _stage(timed, launches * self.allowances.start_s, cases_timed),
         }
         return Estimate(
             stages={name: stage for name, stage in stages.items() if stage.measurements},
-            launches=each,
+            launches=self._options.launches,
             seeds=len(self._options.seeds),
         )
 
-    def _in_pool(self, jobs: Sequence[tuple[float, bool]], workers: int) -> StagePlan:
+    def _in_pool(self, jobs: Sequence[tuple[float, bool]], workers: int, alone_s: float = 0.0) -> StagePlan:
+        """Returns a stage of `jobs` in so many workers; of those that wait for one another `alone_s` is the sum."""
         if not jobs:
             return StagePlan(0, 0.0)
         workers = min(workers, len(jobs))
         speed = 1.0 if workers == 1 else workers * self.allowances.sharing
-        stage = _stage(jobs, 0.0, 1)
+        stage = _stage(jobs, 0.0, len(jobs))
         longest = max(seconds for seconds, _ in jobs)
-        seconds = self.allowances.start_s + max(longest, stage.seconds / speed)
-        return StagePlan(len(jobs), seconds, stage.known)
+        return StagePlan(len(jobs), self.allowances.start_s + max(longest, alone_s, stage.seconds / speed), stage.known)
 
 
-def _stage(jobs: Sequence[tuple[float, bool]], more_s: float, times: int) -> StagePlan:
+def _stage(jobs: Sequence[tuple[float, bool]], more_s: float, measurements: int) -> StagePlan:
     total = sum(seconds for seconds, _ in jobs)
     known = sum(seconds for seconds, is_known in jobs if is_known)
-    return StagePlan(len(jobs), more_s + times * total, known / total if total else 0.0)
+    return StagePlan(measurements, more_s + total if jobs else 0.0, known / total if total else 0.0)

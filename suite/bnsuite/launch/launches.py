@@ -41,7 +41,7 @@ class Launches:
         the case that runs then. Returns the run as it is then.
         """
         chosen = self._timed(names)
-        self._session.progress.expect(len(chosen) * self._session.options.launches)
+        self._session.progress.expect(sum(map(self._session.launches_of, chosen)))
         return self._time(chosen, deadline, confirms=False)
 
     def confirm(self, names: Collection[str], deadline: float | None = None) -> Run:
@@ -59,21 +59,22 @@ class Launches:
 
     def _time(self, names: list[str], deadline: float | None, *, confirms: bool) -> Run:
         prepared, session = self._session, self._session.session
-        recorder, enough = prepared.recorder, prepared.options.launches
+        recorder, most = prepared.recorder, prepared.options.launches
+        enough = {name: most if confirms else prepared.launches_of(name) for name in names}
         with isolation.coordinator_apart(session.timed_cores, session.cores):
-            for launch in range(enough + MAX_REPEATS):
+            for launch in range(most + MAX_REPEATS):
                 if deadline is not None and monotonic() > deadline:
                     break
                 self._again = ""
-                if launch >= enough:
-                    self._again = " again: disturbed before"
-                    names = [name for name in names if recorder.undisturbed(name, confirms=confirms) < enough]
-                    prepared.progress.expect(len(names))
                 alive = set(recorder.ids("timing"))
-                names = [name for name in names if name in alive]
-                if not names:
-                    break
-                self._launch(names, deadline, confirms=confirms)
+                chosen = [name for name in names if name in alive and launch < enough[name]]
+                if launch >= most:
+                    self._again = " again: disturbed before"
+                    names = [name for name in names if recorder.undisturbed(name, confirms=confirms) < enough[name]]
+                    chosen = [name for name in names if name in alive]
+                    prepared.progress.expect(len(chosen))
+                if chosen:
+                    self._launch(chosen, deadline, confirms=confirms)
         return prepared.run
 
     def _launch(self, names: list[str], deadline: float | None, *, confirms: bool) -> None:

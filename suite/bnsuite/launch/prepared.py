@@ -6,19 +6,18 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cached_property
-from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from bnsuite.launch.order import family, telling
-from bnsuite.launch.plan import ALONE, GPU_CHECKERS, GPU_TRAINERS, gpu_workers
+from bnsuite.launch.order import telling
+from bnsuite.launch.plan import GPU_CHECKERS, GPU_TRAINERS, gpu_workers, turn
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.messages import CheckAnswer, DiagnosisAnswer, TrainingAnswer, shorten
 from bnsuite.launch.process.pool import Job, Result, ask_all
 from bnsuite.launch.process.worker import START_UP_S, TIMEOUT
 from bnsuite.launch.queries import ask_gpu
 from bnsuite.record.diagnosis import Diagnosis
-from bnsuite.record.durations import seeds_of
+from bnsuite.record.durations import launches_of, seeds_of
 from bnsuite.record.errors import InputError, NotMeasuredError
 from bnsuite.record.files import make_folder
 from bnsuite.record.schema import CHECK_GATES, PlannedCase, Run
@@ -64,7 +63,11 @@ class PreparedSession:
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
         """Returns the seeds of a training that are recorded."""
-        return seeds_of(self.run, self._planned[name])
+        return seeds_of(self.options, self._planned[name])
+
+    def launches_of(self, name: str) -> int:
+        """Returns the launches in which a case is timed."""
+        return launches_of(self.options, self._planned[name])
 
     def workers(self, most_on_gpu: int) -> list[list[int]]:
         """Returns the cores of each worker of a pool: none for workers on a GPU, as many as share it."""
@@ -119,17 +122,11 @@ class PreparedSession:
                 {"do": "check", "case": name, "device": self.device},
                 limits_s[name] or self.options.timeout_s,
                 "the limit of this check" if limits_s[name] else TIMEOUT,
+                turn(self._planned[name], self.device),
             )
             for name in order
         ]
-        pool = self.workers(GPU_CHECKERS)
-        alone = {name for name in order if len(pool) > 1 and self.device != "cpu" and self._needs_all(name)}
-        shared = [job for job in jobs if job.case not in alone]
-        rest = [job for job in jobs if job.case in alone]
-        for result in chain(
-            self._results(shared, "check", CheckAnswer, pool, deadline),
-            self._results(rest, "check-alone", CheckAnswer, pool[:1], deadline),
-        ):
+        for result in self._results(jobs, "check", CheckAnswer, self.workers(GPU_CHECKERS), deadline):
             name = result.job.case
             if result.answer is None:
                 self.fail(name, gates[name], result.reason)
@@ -138,9 +135,6 @@ class PreparedSession:
             else:
                 recorder.add_observations(name, gates[name], result.answer.observations, result.took_s)
             self.progress.advance(f"checking{self.session.place}", name)
-
-    def _needs_all(self, name: str) -> bool:
-        return family(self._planned[name]) in ALONE
 
     def run_trainings(self, deadline: float | None = None) -> None:
         """Trains every case that has a convergence gate once per seed, in parallel as checks are, until `deadline`."""

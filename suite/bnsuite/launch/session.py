@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bnsuite import __version__
 from bnsuite.launch.datasets import DataStage
 from bnsuite.launch.environments import Environment, Here, Notify
-from bnsuite.launch.plan import NOT_COMPARED, on_device, with_seeds
+from bnsuite.launch.plan import NOT_COMPARED, on_device, with_limits
 from bnsuite.launch.prepared import PreparedSession
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.options import WorkerOptions
@@ -155,7 +155,7 @@ class Session:
             isolation=self._isolation(info),
             cases=tuple(
                 CaseResult(
-                    case=with_seeds(case, self.options, device),
+                    case=with_limits(case, self.options, device),
                     outcomes={gate: Outcome(status=Status.PENDING) for gate in case.gates},
                 )
                 for case in cases

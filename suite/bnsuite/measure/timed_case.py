@@ -8,7 +8,7 @@ outer half asks for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter, thread_time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -42,6 +42,10 @@ class Policy:
     min_rounds: int
     max_rounds: int
 
+    def on(self, device: type[Device] | Device) -> Policy:
+        """The same policy, within the time that the device gives to the rounds of a case."""
+        return replace(self, budget_s=min(self.budget_s, device.rounds_s or self.budget_s))
+
     def plan(self, steps_s: Sequence[float], *, cold: bool = False) -> tuple[int, int]:
         """Rounds, and iterations per round, for steps that take `steps_s` and are all timed in each round.
 
@@ -66,8 +70,11 @@ def planned_s(case: Case) -> dict[str, float]:
     if "timing" not in case.gates:
         return {}
     steps, policy = (2, RATIO) if case.kind == "ratio" else (1, RUN)
-    rounds_s = policy.budget_s if case.rounds is None else 0.0
-    return {kind: steps * device.warm_up_s + rounds_s for kind, device in KINDS.items()}
+    of_rounds = case.rounds is None
+    return {
+        kind: steps * device.warm_up_s + (policy.on(device).budget_s if of_rounds else 0.0)
+        for kind, device in KINDS.items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +170,7 @@ class TimedCase:
         self._case, self._device = case, device
         # The step that is warmed up is not the one that is timed: a training starts its rounds untrained.
         self._warm = build(case, device)
-        self.rounds, self.iterations = self._plan(policy)
+        self.rounds, self.iterations = self._plan(policy.on(device))
         self.step = build(case, device)
         if case.rounds is None:
             self.step()  # work that is done once, such as compiling, is not part of the first round
@@ -217,7 +224,7 @@ class TimedRatio:
     def __init__(self, ratio: RatioCase, device: Device, policy: Policy = RATIO) -> None:
         self._device = device
         self._pair = build(ratio.numerator, device), build(ratio.denominator, device)
-        self.rounds, self.iterations = policy.plan([warm_up(step, device) for step in self._pair])
+        self.rounds, self.iterations = policy.on(device).plan([warm_up(step, device) for step in self._pair])
         self.conditions = Conditions(device)
         self._round = 0
         self._samples_s: tuple[list[float], list[float]] = ([], [])

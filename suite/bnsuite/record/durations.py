@@ -9,7 +9,7 @@ from pydantic import Field
 from bnsuite.record.value import Value
 
 if TYPE_CHECKING:
-    from bnsuite.record.schema import PlannedCase, Run
+    from bnsuite.record.schema import PlannedCase, Run, RunOptions
 
 #: What ends a run that is finished but for open cases.
 BUDGET = "budget"
@@ -25,6 +25,8 @@ class CostOfCase(Value):
     steps: dict[str, Annotated[int, Field(ge=0, lt=1 << 63)]] = Field(default_factory=dict)
     #: The most seeds of a training that are recorded, where that is fewer than the run's.
     most_seeds: Annotated[int, Field(ge=1, lt=1 << 63)] | None = None
+    #: The launches in which it is timed, where that is fewer than the run's.
+    most_launches: Annotated[int, Field(ge=1, lt=1 << 63)] | None = None
     #: Seconds of warm-up and rounds in one launch by kind of device, as long as a step is short.
     timed_s: dict[str, _Duration] = Field(default_factory=dict)
 
@@ -45,9 +47,14 @@ class Timetable(Value):
     took: dict[str, _StageTime] = Field(default_factory=dict)
 
 
-def seeds_of(run: Run, case: PlannedCase) -> tuple[int, ...]:
+def seeds_of(options: RunOptions, case: PlannedCase) -> tuple[int, ...]:
     """Returns the seeds of a training that are recorded."""
-    return run.options.seeds[: case.most_seeds]
+    return options.seeds[: case.most_seeds]
+
+
+def launches_of(options: RunOptions, case: PlannedCase) -> int:
+    """Returns the launches in which a case is timed."""
+    return min(options.launches, case.most_launches or options.launches)
 
 
 def cut_short(run: Run) -> bool:

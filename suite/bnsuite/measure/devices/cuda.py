@@ -63,7 +63,8 @@ def presence() -> nvml.Presence:
 class Cuda(Device):
     """One GPU, "cuda:N" in torch's numbering."""
 
-    warm_up_s = 0.5
+    warm_up_s = 0.03
+    rounds_s = 0.1
     works_on_core = False
 
     def __init__(self, name: str) -> None:

@@ -36,6 +36,8 @@ class Device(ABC):
 
     #: Seconds that a step runs before it is timed.
     warm_up_s: ClassVar[float]
+    #: The most seconds that all rounds of a case of a run take, whatever its policy says; None for no limit.
+    rounds_s: ClassVar[float | None] = None
     #: The thread that calls a step also does its work: less processor time than wall time then means interference.
     works_on_core: ClassVar[bool]
 
