@@ -22,8 +22,9 @@ from bnsuite.record.planned import CONFIRMING, STAGES, Estimate
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import PlannedCase, Run
 
-#: A group of cases takes this many times as long as the start of its processes, if there are as many cases.
-GROUP_TIMES = 3.0
+#: A group of cases takes this many times as long as the start of its processes, if there are as many cases; the first
+#: one is smaller, since the pace of the machine is not known yet.
+GROUP_TIMES, FIRST_GROUP_TIMES = 3.0, 1.0
 #: The plan is corrected by what groups took, within these.
 MIN_PACE, MAX_PACE = 0.5, 4.0
 
@@ -36,8 +37,8 @@ class Stages:
         self._estimator = Estimator(session.device, session.options, known)
         self._launches: Launches | None = None
         self._deadline: float | None = None
-        #: How much slower groups were than planned.
-        self._pace = 1.0
+        #: How much slower groups were than planned, once there was one.
+        self._pace: float | None = None
         #: The plan of all cases, whatever the budget.
         self.estimate = self._estimate()
 
@@ -107,7 +108,9 @@ class Stages:
         """Times slower cases again, if there is time: a slowdown is only believed when fresh launches show it again."""
         slower = self._slower(self._session.run)
         cases = [case for case in self._session.cases if case.id in slower]
-        if cases and (self._deadline is None or monotonic() + self._pace * self._seconds(cases) < self._deadline):
+        if cases and (
+            self._deadline is None or monotonic() + (self._pace or 1.0) * self._seconds(cases) < self._deadline
+        ):
             with self._session.recorder.stage(CONFIRMING):
                 launches.confirm(slower, self._deadline)
 
@@ -150,14 +153,15 @@ class Stages:
         now = monotonic()
         room_s = float("inf") if self._deadline is None else self._deadline - now
         start_s, launches = self._estimator.allowances.start_s, self._session.options.launches
+        pace, times = (1.0, FIRST_GROUP_TIMES) if self._pace is None else (self._pace, GROUP_TIMES)
         group: list[PlannedCase] = []
         cases_s = 0.0
         for case in left:
             case_s = self._estimator.timing_s(case)[0]
-            if self._pace * launches * (start_s + cases_s + case_s) > room_s:
+            if pace * launches * (start_s + cases_s + case_s) > room_s:
                 continue
             group.append(case)
             cases_s += case_s
-            if cases_s > GROUP_TIMES * start_s:
+            if cases_s > times * start_s:
                 break
         return group

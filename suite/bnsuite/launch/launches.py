@@ -63,7 +63,8 @@ class Launches:
         enough = {name: most if confirms else prepared.launches_of(name) for name in names}
         with isolation.coordinator_apart(session.timed_cores, session.cores):
             for launch in range(most + MAX_REPEATS):
-                if deadline is not None and monotonic() > deadline:
+                began = monotonic()
+                if deadline is not None and began > deadline:
                     break
                 self._again = ""
                 alive = set(recorder.ids("timing"))
@@ -75,6 +76,7 @@ class Launches:
                     prepared.progress.expect(len(chosen))
                 if chosen:
                     self._launch(chosen, deadline, confirms=confirms)
+                    names = names[: _fitting(len(names), most - launch - 1, began, deadline)]
         return prepared.run
 
     def _launch(self, names: list[str], deadline: float | None, *, confirms: bool) -> None:
@@ -149,3 +151,11 @@ class Launches:
         session = self._session.session
         worker = session.worker("launch", session.timed_cores)
         return launch_worker(names, worker, device=self._session.device, timeout_s=self._session.options.timeout_s)
+
+
+def _fitting(names: int, launches: int, began: float, deadline: float | None) -> int:
+    """Returns how many of `names`, the first ones, have time for `launches` more like the one that `began`."""
+    if deadline is None or launches < 1:
+        return names
+    now = monotonic()
+    return min(names, int(names * max(0.0, deadline - now) / (launches * max(now - began, 1e-9))))

@@ -82,10 +82,10 @@ class PreparedSession:
     def _is_shareable(self) -> bool:
         """Several processes may use the GPU: it is not in a mode that gives it to one alone."""
         try:
-            mode = ask_gpu(int(self.device.partition(":")[2] or 0), START_UP_S).compute_mode
-        except (NotMeasuredError, InputError):
+            gpu = ask_gpu(int(self.device.partition(":")[2] or 0), START_UP_S).gpu
+        except (NotMeasuredError, InputError):  # NVML may be missing where CUDA works
             return True
-        return not mode
+        return gpu is None or not gpu.compute_mode
 
     def begin(self) -> None:
         """Makes the folder of results and writes the run into it: empty, and from now on after each measurement."""
