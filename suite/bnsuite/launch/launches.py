@@ -88,7 +88,9 @@ class Launches:
             measured: set[str] = set()
             try:
                 with closing(self._outcomes(names.copy(), part)) as outcomes:
-                    ended = None  # when the case before did; the first one of a process waits for its start
+                    ended: float | None = (
+                        None  # when the case before did; the first one of a process waits for its start
+                    )
                     for name, outcome in outcomes:
                         took_s = None if ended is None else monotonic() - ended
                         self._take(name, outcome, measured, took_s, confirms=confirms)
