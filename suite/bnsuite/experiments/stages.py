@@ -58,7 +58,10 @@ class Stages:
         self._deadline = None if budget_s is None else monotonic() + budget_s
         session.recorder.plan(self.estimate.within(budget_s))
         session.diagnose()
-        for name, stage in zip(STAGES, (session.run_checks, session.run_trainings), strict=False):
+        if "kernels" in self.estimate.stages:  # its process is there already
+            with session.recorder.stage("kernels"):
+                session.look_at_kernels(self._part("kernels"))
+        for name, stage in (("checks", session.run_checks), ("trainings", session.run_trainings)):
             if name in self.estimate.stages and self._has_time(name):
                 with session.recorder.stage(name):
                     stage(self._part(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bnsuite.judge import budget, checks, convergence, memory, timing
+from bnsuite.judge import budget, checks, convergence, kernels, memory, timing
 from bnsuite.judge.gate import Gate, Judge
 from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.verdict import Finding, Verdict
@@ -21,6 +21,7 @@ GATES: dict[str, Gate] = {
         checks.BEHAVIOUR_GATE,
         timing.TIMING_GATE,
         memory.MEMORY_GATE,
+        kernels.KERNELS_GATE,
         convergence.CONVERGENCE_GATE,
     )
 }
@@ -37,7 +38,7 @@ def judge(run: Run, reference: Reference, instead: Mapping[str, Judge] | None = 
         findings = [budget.of_run(run, finding) for finding in findings]
     order = {result.id: place for place, result in enumerate(run.cases)}
     findings.sort(key=lambda finding: order[finding.case])
-    return findings + _missing(run, reference)
+    return kernels.explain(findings) + _missing(run, reference)
 
 
 def _missing(run: Run, reference: Reference) -> list[Finding]:

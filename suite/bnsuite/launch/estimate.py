@@ -30,6 +30,8 @@ class Allowances:
     step_s: float
     #: A seed of a training, or its part in a launch, without its steps.
     training_s: float
+    #: The look at the kernels of a case.
+    kernels_s: float
     #: A check, and one of each family that takes much longer.
     check_s: float
     checks_s: Mapping[str, float]
@@ -55,6 +57,7 @@ CPU = Allowances(
     compiled_s=8.0,
     step_s=1e-3,
     training_s=0.3,
+    kernels_s=0.1,
     check_s=0.05,
     checks_s=CHECKS_S,
     sharing=1.0,
@@ -66,7 +69,8 @@ CUDA = Allowances(
     around_s=0.1,
     compiled_s=2.0,
     step_s=7e-4,
-    training_s=0.3,
+    training_s=0.15,
+    kernels_s=0.05,
     check_s=0.05,
     checks_s={**CHECKS_S, "large-tensor": 6.0, "cuda-graphs": 0.1, "validation": 2.0, "sync-batch-norm": 2.3},
     sharing=0.75,
@@ -145,7 +149,9 @@ class Estimator:
         ]
         timed = [self.timing_s(one) for one in cases if "timing" in one.gates for _ in range(self.launches_of(one))]
         cases_timed = sum("timing" in one.gates for one in cases)
+        looked_at = [(self.allowances.kernels_s, False) for one in cases if "kernels" in one.gates]
         stages = {
+            "kernels": _stage(looked_at, 0.0, len(looked_at)),
             "checks": self._in_pool([self.check_s(one) for one in checks], checkers, alone_s),
             "trainings": self._in_pool(curves, trainers),
             "timing": _stage(timed, launches * self.allowances.start_s, cases_timed),

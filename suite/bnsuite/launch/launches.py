@@ -61,6 +61,7 @@ class Launches:
         prepared, session = self._session, self._session.session
         recorder, most = prepared.recorder, prepared.options.launches
         enough = {name: most if confirms else prepared.launches_of(name) for name in names}
+        session.query.end()  # nothing of the session runs beside what is timed
         with isolation.coordinator_apart(session.timed_cores, session.cores):
             for launch in range(most + MAX_REPEATS):
                 began = monotonic()

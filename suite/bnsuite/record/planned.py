@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: The stages of a run, in the order in which they are measured; what has to be confirmed is not known before.
-STAGES = ("checks", "trainings", "timing")
+STAGES = ("kernels", "checks", "trainings", "timing")
 CONFIRMING = "confirming"
 
 

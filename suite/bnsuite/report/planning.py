@@ -30,6 +30,8 @@ def _measurements(name: str, estimate: Estimate) -> str:
     count = estimate.stages[name].measurements
     if name == "checks":
         return units.count(count, "check")
+    if name == "kernels":
+        return f"kernels of {units.count(count, 'case')}"
     if name == "timing":
         return f"{units.count(count, 'timed case')} in {units.count(estimate.launches, 'launch', 'launches')}"
     return f"{units.count(count, 'seed')} of trainings"
