@@ -29,8 +29,9 @@ from bnsuite.record.lines import kind_of_device, torch_of
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import CaseResult, Run, Status, Timing
 
-#: Undisturbed launches that a bound needs: of fewer the spread says nothing.
-MIN_LAUNCHES = 3
+#: Undisturbed launches that a bound needs. A full run on a GPU has two of most ratios; their spread is moderated by what
+#: is usual, as where a ratio is judged.
+MIN_LAUNCHES = 2
 #: A number this many times above the limit of CPUs becomes no limit: it is a deviation, to be looked at.
 MAX_FACTOR = 10.0
 
@@ -187,7 +188,7 @@ def _ratio(
         return stored
     values = [ratios.value(launch) for _, launch in used]
     spread = stdev(values)
-    margin = max(log(1 + timing.FLOOR), timing.DEVIATIONS * max(spread, timing.MIN_DEVIATION))
+    margin = max(log(1 + timing.FLOOR), timing.DEVIATIONS * ratios.usual_spread(values))
     new = CalibratedRatio(
         id=result.id,
         version=result.case.version,

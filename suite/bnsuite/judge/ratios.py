@@ -94,9 +94,18 @@ def value(timing: Timing) -> float:
 
 def _ratio(values: list[float]) -> Estimate:
     """Returns the mean, with a moderated error."""
-    variance = stdev(values) ** 2 if len(values) > 1 else 0.0
-    variance, freedom = moderate(variance, len(values) - 1, USUAL_DEVIATION, PRIOR_LAUNCHES)
+    variance, freedom = _moderated(values)
     return Estimate(fmean(values), sqrt(variance) / sqrt(len(values)), freedom)
+
+
+def usual_spread(values: list[float]) -> float:
+    """Returns the deviation from launch to launch (log scale), moderated: a few launches may agree by chance."""
+    return sqrt(_moderated(values)[0])
+
+
+def _moderated(values: list[float]) -> tuple[float, float]:
+    variance = stdev(values) ** 2 if len(values) > 1 else 0.0
+    return moderate(variance, len(values) - 1, USUAL_DEVIATION, PRIOR_LAUNCHES)
 
 
 def _holds_when_repeated(result: CaseResult, bound: float) -> bool:

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from bnsuite.record import migrations
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.durations import CostOfCase, TimeOfCase, Timetable
 from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.migrations import Migration
 from bnsuite.record.value import Value as Value  # noqa: PLC0414  # the base of all records is found here
@@ -223,7 +224,7 @@ class Observation(Value):
     expected: str | None = None
 
 
-class PlannedCase(Value):
+class PlannedCase(CostOfCase):
     """A case as the catalogue describes it."""
 
     id: Annotated[str, Field(pattern=r"^[!-~]+$")]
@@ -262,7 +263,7 @@ class Outcome(Value):
     reason: str | None = None
 
 
-class CaseResult(Value):
+class CaseResult(TimeOfCase):
     """A case and everything that was measured of it; `outcomes` has one entry a gate of the case."""
 
     case: PlannedCase
@@ -376,6 +377,8 @@ class RunOptions(Value):
     environment: str = "."
     #: The kinds that the implementation supports by --supports, as lists of words by name; None if it was not given.
     supports: dict[str, tuple[str, ...]] | None = None
+    #: Seconds given for the measuring by --budget; None for no limit.
+    budget_s: Annotated[float, Field(gt=0, lt=1e7)] | None = None
 
 
 class RunKind(str, Enum):
@@ -385,7 +388,7 @@ class RunKind(str, Enum):
     SIDE = "side"
 
 
-class Run(Versioned):
+class Run(Versioned, Timetable):
     """All samples of one environment.
 
     History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
@@ -418,7 +421,7 @@ class Run(Versioned):
     finished: bool
     #: Cases of the profile that only a GPU has, and that a CPU's run does without.
     left_out: Annotated[int, Field(ge=0)] = 0
-    #: Why a run that is not finished ended, such as "interrupted".
+    #: Why a run that is not finished ended, such as "interrupted"; "budget" in one that is, but for open cases.
     ended_by: str | None = None
     options: RunOptions
     device: Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]+)$")]
