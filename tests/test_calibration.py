@@ -331,6 +331,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "base").exists()
 
 
+@pytest.mark.slow
 def test_it_measures_where_no_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of its own, kept like any other; here of a CPU, whose calibration judges nothing."""
     monkeypatch.chdir(tmp_path)

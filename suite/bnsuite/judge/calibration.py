@@ -29,8 +29,8 @@ from bnsuite.record.lines import kind_of_device, torch_of
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import CaseResult, Run, Status, Timing
 
-#: Undisturbed launches that a bound needs. A full run on a GPU has two of most ratios; their spread is moderated by what
-#: is usual, as where a ratio is judged.
+#: Undisturbed launches that a bound needs. A full run on a GPU has two of most ratios; their spread is moderated by
+#: what is usual, as where a ratio is judged.
 MIN_LAUNCHES = 2
 #: A number this many times above the limit of CPUs becomes no limit: it is a deviation, to be looked at.
 MAX_FACTOR = 10.0
