@@ -114,7 +114,12 @@ class Functions(TorchFunctionMode):
         if name == "cuda":
             target = next((gpu_named(one) for one in (*args[1:], *kwargs.values()) if gpu_named(one) is not None), 0)
             return _moved(args[0], target)
-        if name in WAITING_FUNCTIONS and args and isinstance(args[0], torch.Tensor) and LEDGER.where(args[0]) is not None:
+        if (
+            name in WAITING_FUNCTIONS
+            and args
+            and isinstance(args[0], torch.Tensor)
+            and LEDGER.where(args[0]) is not None
+        ):
             if name in {"numpy", "__array__"}:
                 raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
             streams.implicit_wait(name)

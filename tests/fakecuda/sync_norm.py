@@ -17,8 +17,13 @@ def _wide(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return values.view(1, -1, *[1] * (x.dim() - 2))
 
 
+def _lifted(x: torch.Tensor) -> torch.Tensor:
+    """Returns numbers in the precision in which a GPU adds them."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def stats(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-    lifted = x.float()
+    lifted = _lifted(x)
     var, mean = torch.var_mean(lifted, _axes(x), correction=0)
     return mean, (var + eps).rsqrt()
 
@@ -51,7 +56,7 @@ def elemt(
     invstd: torch.Tensor,
     eps: float,
 ) -> torch.Tensor:
-    y = (x.float() - _wide(mean, x)) * _wide(invstd, x)
+    y = (_lifted(x) - _wide(mean, x)) * _wide(invstd, x)
     y = y if weight is None else y * _wide(weight, x)
     y = y if bias is None else y + _wide(bias, x)
     return y.to(x.dtype)
@@ -67,9 +72,9 @@ def backward_reduce(
     weight_g: bool,
     bias_g: bool,
 ) -> tuple[Any, ...]:
-    lifted = dy.float()
+    lifted = _lifted(dy)
     total = lifted.sum(_axes(x))
-    along = (lifted * (x.float() - _wide(mean, x))).sum(_axes(x))
+    along = (lifted * (_lifted(x) - _wide(mean, x))).sum(_axes(x))
     dweight = (along * invstd).to(mean.dtype if weight is None else weight.dtype) if weight_g else None
     dbias = total.to(mean.dtype if weight is None else weight.dtype) if bias_g else None
     return total, along, dweight, dbias
@@ -86,8 +91,8 @@ def backward_elemt(
     counts: torch.Tensor,
 ) -> torch.Tensor:
     count = counts.sum()
-    inner = dy.float() - _wide(total / count, x)
-    inner = inner - (x.float() - _wide(mean, x)) * _wide(invstd.square() * along / count, x)
+    inner = _lifted(dy) - _wide(total / count, x)
+    inner = inner - (_lifted(x) - _wide(mean, x)) * _wide(invstd.square() * along / count, x)
     inner = inner * _wide(invstd, x)
     inner = inner if weight is None else inner * _wide(weight, x)
     return inner.to(x.dtype)

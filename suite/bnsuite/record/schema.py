@@ -254,6 +254,10 @@ class EnvironmentInfo(Value):
     gpu: Gpu | None
     flags: dict[str, bool]
     variables: dict[str, str]
+    #: If TF32 is used by checks, where it never is, and by what is timed, where it is torch's default; None on a CPU.
+    tf32: dict[str, bool] | None = None
+    #: Measured on a CUDA that is a name, by the project's own tests: it says nothing about a GPU.
+    rehearsal: bool = False
 
 
 class Isolation(Value):
