@@ -6,14 +6,15 @@ reference keeps the place of a storage from being used again, so no mark is inhe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-#: Bytes of each GPU, and the blocks in which its allocator gives them away.
-TOTAL_BYTES = 140 << 30
+#: Bytes of each GPU (FAKE_CUDA_BYTES makes it smaller), and the blocks in which its allocator gives them away.
+TOTAL_BYTES = int(os.environ.get("FAKE_CUDA_BYTES") or 140 << 30)
 BLOCK_BYTES = 512
 
 
@@ -46,6 +47,9 @@ class Ledger:
         self._live[gpu] = self._live.get(gpu, 0) + size
         if self._live[gpu] > self._peak.get(gpu, 0):  # what is gone is counted out only where it matters
             self._sweep()
+            if self._live.get(gpu, 0) > TOTAL_BYTES:
+                self._forget(place)
+                raise _full(gpu, size, TOTAL_BYTES - self._live[gpu])
             self._peak[gpu] = max(self._peak.get(gpu, 0), self._live.get(gpu, 0))
             self._most_reserved[gpu] = max(self._most_reserved.get(gpu, 0), self._peak[gpu])
 
@@ -82,6 +86,16 @@ class Ledger:
 
 
 LEDGER = Ledger()
+
+
+def _full(gpu: int, size: int, free: int) -> RuntimeError:
+    """Returns torch's error for so many bytes too many."""
+    gib, mib = 1 << 30, 1 << 20
+    return torch.OutOfMemoryError(
+        f"CUDA out of memory. Tried to allocate {size / mib:.2f} MiB. GPU {gpu} has a total capacity of "
+        f"{TOTAL_BYTES / gib:.2f} GiB of which {free / mib:.2f} MiB is free. Including non-PyTorch memory, this process "
+        f"has {(TOTAL_BYTES - free) / mib:.2f} MiB memory in use."
+    )
 
 
 def _place(tensor: torch.Tensor) -> int:
