@@ -50,7 +50,7 @@ def test_no_gpu_is_refused_and_never_replaced(monkeypatch: pytest.MonkeyPatch) -
 
 OLD = (
     "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update your GPU "
-    "driver by downloading and installing a new version (Triggered internally at /pytorch/c10/cuda/CUDAFunctions.cpp:119.)"
+    "driver by downloading and installing a new version (Triggered internally at /c10/cuda/CUDAFunctions.cpp:119.)"
 )
 
 

@@ -51,8 +51,8 @@ def test_errors_of_a_gpu_by_their_numbers(number: int, sticky: bool) -> None:
 def test_each_is_one_line() -> None:
     """Lack of memory names the bytes; a sticky one says why the process was ended; others are as before."""
     assert gpu_errors.one_line(torch.OutOfMemoryError(FULL)) == (
-        "OutOfMemoryError: out of GPU memory: 20.00 GiB were asked for, 12.56 MiB of 79.15 GiB were free; end what else "
-        "is on the GPU (`nvidia-smi` lists it), or leave the case out with -k"
+        "OutOfMemoryError: out of GPU memory: 20.00 GiB were asked for, 12.56 MiB of 79.15 GiB were free; end what "
+        "else is on the GPU (`nvidia-smi` lists it), or leave the case out with -k"
     )
     assert gpu_errors.one_line(RuntimeError(f"CUDA error: device-side assert triggered{HINTS}")) == (
         "RuntimeError: CUDA error: device-side assert triggered; the process was ended, since no call of it works any "

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+
 from fakecuda import faults, random_state, streams
 
 #: Finds the tensors in results; known once the modes are.

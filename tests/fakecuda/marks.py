@@ -93,8 +93,8 @@ def _full(gpu: int, size: int, free: int) -> RuntimeError:
     gib, mib = 1 << 30, 1 << 20
     return torch.OutOfMemoryError(
         f"CUDA out of memory. Tried to allocate {size / mib:.2f} MiB. GPU {gpu} has a total capacity of "
-        f"{TOTAL_BYTES / gib:.2f} GiB of which {free / mib:.2f} MiB is free. Including non-PyTorch memory, this process "
-        f"has {(TOTAL_BYTES - free) / mib:.2f} MiB memory in use."
+        f"{TOTAL_BYTES / gib:.2f} GiB of which {free / mib:.2f} MiB is free. Including non-PyTorch memory, this "
+        f"process has {(TOTAL_BYTES - free) / mib:.2f} MiB memory in use."
     )
 
 

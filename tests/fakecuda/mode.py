@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from fakecuda import faults, graphs, random_state, streams, sync_norm
-from fakecuda.marks import LEDGER, gpus_of, same_storage, tensors
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from fakecuda import faults, graphs, random_state, streams, sync_norm
+from fakecuda.marks import LEDGER, gpus_of, same_storage, tensors
 
 aten = torch.ops.aten
 
@@ -102,7 +103,9 @@ def _moved(x: torch.Tensor, gpu: int | None) -> torch.Tensor:
 class Functions(TorchFunctionMode):
     """Calls from Python: a device that is named, and one that is asked for."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(  # noqa: PLR0911  # one line for each kind of call
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
         if name == "__get__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+
 from fakecuda import faults, graphs, mode, random_state, streams
 from fakecuda.marks import LEDGER, TOTAL_BYTES
 
@@ -27,7 +28,7 @@ class State:
     gpus = 1
     current = 0
     #: What touched a GPU first: "set_device", or what else.
-    touched: list[str] = []
+    touched: ClassVar[list[str]] = []
 
 
 class device:  # noqa: N801  # torch's name

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fakecuda import faults
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DEFAULT, WARN, ERROR = 0, 1, 2
 
@@ -17,7 +20,7 @@ class State:
 
     streams: list[Stream]
     #: The captures under way: at most one.
-    captures: list[Any] = []
+    captures: ClassVar[list[Any]] = []
     debug_mode = DEFAULT
     #: How often the host waited.
     waits = 0
@@ -26,7 +29,9 @@ class State:
 class Event:
     """A point in time, which is over as soon as it is recorded."""
 
-    def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False, **_: Any):
+    def __init__(
+        self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False, **_: Any
+    ) -> None:
         self._timing, self._at_s = enable_timing, None
 
     def record(self, stream: Stream | None = None) -> None:
@@ -82,7 +87,7 @@ class Stream:
     def is_capturing(self) -> bool:
         return bool(State.captures)
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Self:
         State.streams.append(self)
         return self
 

@@ -28,7 +28,7 @@ def stats(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, (var + eps).rsqrt()
 
 
-def gather(
+def gather(  # noqa: PLR0917  # as torch's
     x: torch.Tensor,
     mean: torch.Tensor,
     invstd: torch.Tensor,
@@ -48,7 +48,7 @@ def gather(
     return whole, (var + eps).rsqrt()
 
 
-def elemt(
+def elemt(  # noqa: PLR0917  # as torch's
     x: torch.Tensor,
     weight: torch.Tensor | None,
     bias: torch.Tensor | None,
@@ -62,7 +62,7 @@ def elemt(
     return y.to(x.dtype)
 
 
-def backward_reduce(
+def backward_reduce(  # noqa: PLR0917  # as torch's
     dy: torch.Tensor,
     x: torch.Tensor,
     mean: torch.Tensor,
@@ -80,7 +80,7 @@ def backward_reduce(
     return total, along, dweight, dbias
 
 
-def backward_elemt(
+def backward_elemt(  # noqa: PLR0917  # as torch's
     dy: torch.Tensor,
     x: torch.Tensor,
     mean: torch.Tensor,

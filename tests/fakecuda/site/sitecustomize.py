@@ -1,4 +1,4 @@
-"""Puts the rehearsal into a child process as soon as it imports torch, and counts statements where that is asked for."""
+"""Puts the rehearsal into a child process as soon as it imports torch; counts statements where that is asked for."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ from importlib.abc import MetaPathFinder
 class _AfterTorch(MetaPathFinder):
     """Gives torch its GPUs as soon as it is imported."""
 
-    def find_spec(self, name, path=None, target=None):  # noqa: ANN001, ANN201
+    def find_spec(self, name, path=None, target=None):  # noqa: ANN001, ANN202
         if name != "torch":
             return None
         sys.meta_path.remove(self)
