@@ -413,6 +413,7 @@ from bnsuite.measure import devices, environment
 device = devices.get("cuda:0")
 device.use()
 flags = torch.backends.cudnn
+flags.allow_tf32 = True  # a check that ran here before had none
 told, timed = environment.describe(device)["tf32"], flags.allow_tf32
 device.exact()
 seen = [flags.allow_tf32, torch.backends.cuda.matmul.allow_tf32]

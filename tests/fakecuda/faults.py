@@ -1,8 +1,8 @@
 """A GPU that is busy, full, broken or gone, as children are told by variables.
 
 FAKE_CUDA_BUSY        the first touch of a GPU fails: it is in exclusive mode, and another process has it
-FAKE_CUDA_BREAKS=P:W  a process makes the file P, unless it is there, when it waits for the GPU for the W-th time, and from
-                      then on each of its calls fails with an illegal access: a sticky error of one process
+FAKE_CUDA_BREAKS=P:W  a process makes the file P, unless it is there, when it waits for the GPU for the W-th time, and
+                      from then on each of its calls fails with an illegal access: a sticky error of one process
 FAKE_CUDA_BYTES=N     each GPU has so many bytes (see marks.py)
 FAKE_CUDA_LOST=P      where the file P exists every call fails, in every process: the GPU has fallen off the bus
 """
