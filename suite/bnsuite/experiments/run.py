@@ -84,6 +84,7 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
 
 def _measure(session: PreparedSession, reference: Reference) -> None:
     session.diagnose()
+    session.look_at_kernels()
     session.run_checks()
     session.run_trainings()
     launches = Launches(session)
