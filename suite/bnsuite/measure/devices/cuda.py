@@ -450,7 +450,7 @@ def in_container() -> bool:
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
 
 
-def _why_unavailable(built_for: str | None) -> str:
+def _why_unavailable(built_for: str | None) -> str:  # noqa: PLR0911  # one reason after another
     if built_for is None:
         return "this torch is built without CUDA; install a CUDA build, or use --device cpu"
     driver, trouble = nvml.driver_version()
