@@ -23,6 +23,9 @@ class ReasonCode(str, Enum):
     RUN_ENDED = "run-ended"
     NOT_MEASURED = "not-measured"
 
+    #: `reason` that the finding would have if the numbers were a GPU's.
+    REHEARSED = "rehearsed"
+
     # The reference has nothing to compare with.
     #: `reference`; `acceptable` if `bnsuite accept` can add it.
     NOT_IN_REFERENCE = "not-in-reference"

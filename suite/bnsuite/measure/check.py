@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from bnsuite.cases import CheckCase, CheckNotApplicableError, Observation, Subject, implementation, skips
+from bnsuite.cases import CheckCase, CheckNotApplicableError, Observation, Subject, gpu_errors, implementation, skips
 from bnsuite.measure import check_child
+from bnsuite.measure.devices import Device
 
 Outcome = tuple[list[Observation], str | None]
+
+
+def run_on(case: CheckCase, device: Device) -> tuple[Outcome, str | None]:
+    """Returns the outcome of a check on a device, and why this process must make no other one after it, or None.
+
+    An error that the device reports late belongs to this check: it is raised, unless the check has found a fault.
+    """
+    gpu_errors.forget()
+    device.exact()
+    outcome = run(case, device.name)
+    try:
+        return outcome, device.unfit()
+    except Exception as error:
+        if not any(map(_is_wrong, outcome[0])):
+            raise
+        return outcome, gpu_errors.one_line(error)
 
 
 def run(case: CheckCase, device: str) -> Outcome:

@@ -96,6 +96,7 @@ def _answer(case: str, device: str, limit_s: float) -> Answer:
     assert isinstance(found, CheckCase)
     try:
         devices.get(device).use(watched=False)
+        devices.get(device).exact()
         signal.setitimer(signal.ITIMER_REAL, limit_s)  # nobody handles it: it ends this process, whatever it waits for
         observations, skipped = check.look(found, device)
         devices.get(device).wait()  # an error of a kernel that is still running is one of this check

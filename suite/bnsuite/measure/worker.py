@@ -6,6 +6,7 @@ standard library only, and imports torch when a request first needs it. Output o
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -60,6 +61,20 @@ def _environment(request: Request) -> Answer:
     return {"refused": refused, "device": None, "environment": None}
 
 
+def _probe(request: Request) -> Answer:
+    """Whether a fresh process, this one, can compute on a device at all: why not, or None."""
+    from bnsuite.cases import gpu_errors
+    from bnsuite.measure import devices
+
+    device = devices.get(request["device"])
+    try:
+        device.use(watched=False)
+        device.probe()
+    except Exception as error:  # noqa: BLE001  # whatever it is: the device computes nothing
+        return {"trouble": gpu_errors.one_line(error)}
+    return {"trouble": None}
+
+
 def _gpu(request: Request) -> Answer:
     """NVML's account of a GPU before anything is measured on it; torch is not imported."""
     from bnsuite.measure import nvml
@@ -108,9 +123,10 @@ def _check(request: Request) -> Answer:
 
     case = catalogue.case(request["case"])
     assert isinstance(case, CheckCase)
-    devices.get(request["device"]).use(watched=False)
-    observations, skipped = check.run(case, request["device"])
-    return {"observations": [asdict(one) for one in observations], "skipped": skipped}
+    device = devices.get(request["device"])
+    device.use(watched=False)
+    (observations, skipped), unfit = check.run_on(case, device)
+    return {"observations": [asdict(one) for one in observations], "skipped": skipped, "unfit": unfit}
 
 
 def _diagnose(request: Request) -> Answer:
@@ -120,7 +136,9 @@ def _diagnose(request: Request) -> Answer:
 
     name = implementation.named()
     assert name is not None, "a request for processes of an implementation"
-    devices.get(request["device"]).use(watched=False)
+    device = devices.get(request["device"])
+    device.use(watched=False)
+    device.exact()
     return {"diagnosis": asdict(diagnosis.diagnose(name, request["device"]))}
 
 
@@ -247,6 +265,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "catalogue": _catalogue,
     "environment": _environment,
     "gpu": _gpu,
+    "probe": _probe,
     "start": _start,
     "stage": _stage,
     "check": _check,
@@ -263,6 +282,17 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
 }
 
 
+def _in_one_line(error: Exception) -> str:
+    """An exception in one line; errors of a GPU are told from others only where torch was imported."""
+    if "torch" in sys.modules:
+        from bnsuite.cases import gpu_errors
+
+        with contextlib.suppress(Exception):  # a torch that is broken has no errors of a GPU
+            return gpu_errors.one_line(error)
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
 def main() -> None:
     """Answers requests until stdin ends."""
     cores.take()
@@ -274,8 +304,7 @@ def main() -> None:
             answer = answers.line({"done": ANSWERS[request["do"]](request)})
         except Exception as error:  # noqa: BLE001  # any exception of the measured code is an answer
             traceback.print_exc()
-            text = str(error).strip().splitlines()
-            answer = answers.line({"failed": f"{type(error).__name__}: {text[0]}" if text else type(error).__name__})
+            answer = answers.line({"failed": _in_one_line(error)})
         answers.write(answer)
 
 

@@ -101,6 +101,11 @@ def _key(runs: list[Run]) -> MachineKey:
     for run in runs:
         if not run.finished:
             raise InputError(f"the run of {run.started} did not come to its end; accept finished runs only")
+        if run.environment.rehearsal:
+            raise InputError(
+                f"the run of {run.started} was rehearsed on a CUDA that is a name: it holds no measurement of a GPU; "
+                "measure on a GPU"
+            )
         apart = differences(machine_key(run), key)
         if apart:
             raise InputError(f"the runs are of different machines ({'; '.join(apart)}); accept one machine's at a time")

@@ -348,6 +348,10 @@ class EnvironmentInfo(Value):
     variables: dict[str, str]
     #: The precisions that torch's libraries use for float32, such as "tf32", by library and operation.
     precisions: dict[str, str] = Field(default_factory=dict)
+    #: If TF32 is used by checks, where it never is, and by what is timed, where it is torch's default; None on a CPU.
+    tf32: dict[str, bool] | None = None
+    #: Measured on a CUDA that is a name, by the project's own tests: it says nothing about a GPU.
+    rehearsal: bool = False
 
 
 class Isolation(Value):

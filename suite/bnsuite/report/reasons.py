@@ -326,6 +326,7 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.FASTER_THAN_COPY: _faster_than_copy,
     ReasonCode.SLOWER: _slower,
     ReasonCode.FASTER: lambda data: f"faster by {_percent(-data['change'])}; {_since(data)}",
+    ReasonCode.REHEARSED: lambda _: "rehearsed on a CUDA that is a name: the numbers are no GPU's",
     ReasonCode.WITHIN_LIMIT: lambda data: f"within {_percent(data['limit'])} of the baseline",
     ReasonCode.NOT_WITHIN_LIMIT: lambda data: "; ".join(
         [f"not shown to be within {_percent(data['limit'])} of the baseline", _since(data), *_gpu(data)]

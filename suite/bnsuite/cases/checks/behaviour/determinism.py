@@ -14,6 +14,7 @@ from hashlib import sha256
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import precision
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state
 
@@ -91,9 +92,7 @@ def _same(first: dict[str, str], other: dict[str, str]) -> Iterator[Observation]
 
 def _repeated(subject: Subject, *, norm: Norm, repeats: int = 20, cudnn: bool = True) -> Iterator[Observation]:
     """The same step of equal layers, again and again."""
-    import torch
-
-    with torch.backends.cudnn.flags(enabled=cudnn):
+    with precision.cudnn(enabled=cudnn):
         first, *others = (_anew(subject, norm) for _ in range(repeats))
     yield from _same(first, next((one for one in others if one != first), first))
 
