@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bnsuite.cases.execution import TimedBy
-
 if TYPE_CHECKING:
     from bnsuite.cases import Step
     from bnsuite.measure.devices import Device
