@@ -40,6 +40,7 @@ confirm_option = click.option(
     help="Measure this environment: . (this interpreter, the default), python:PATH, torch==X.Y.Z or docker:IMAGE.",
 )
 @confirm_option
+@click.option("--oversubscribe", is_flag=True, help="Time more ranks than there are cores, which then share them.")
 @options.strict
 @options.showing
 def command(
@@ -49,6 +50,7 @@ def command(
     supports: dict[str, tuple[str, ...]] | None,
     environment: str,
     confirm: str | None,
+    oversubscribe: bool,
     strict: bool,
     show: ShowOptions,
 ) -> int:
@@ -61,7 +63,7 @@ def command(
     from bnsuite.record.errors import WriteError
     from bnsuite.report.judged import RunReport
 
-    run_options = given.run_options(impl, environment, supports)
+    run_options = given.run_options(impl, environment, supports).model_copy(update={"oversubscribe": oversubscribe})
     require_environment("--environment", environment)
     require_environment("--confirm", confirm)
     with given.folder.claimed() as folder:

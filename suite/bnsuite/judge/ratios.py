@@ -33,9 +33,13 @@ USUAL_DEVIATION, PRIOR_LAUNCHES = 0.026, 2
 
 def judge(run: Run, result: CaseResult) -> Finding:
     """Returns the finding of a ratio that was timed undisturbed in enough launches."""
-    bound = result.case.bounds[kind_of_device(run)]
+    bound = result.case.bounds.get(kind_of_device(run))
     ratio = _ratio([_value(one) for one in result.undisturbed])
     low, high = ratio.interval(LEVEL)
+    if bound is None:  # nobody has measured what it should be
+        why = reason(ReasonCode.RATIO_WITHOUT_BOUND, ratio=exp(ratio.mean))
+        numbers = {"ratio": exp(ratio.mean), "low": exp(low), "high": exp(high)}
+        return Finding(case=result.id, gate=GATE, verdict=Verdict.NO_BASELINE, reason=why, evidence=numbers)
     above = Estimate(ratio.mean - log(bound), ratio.error, ratio.freedom)
     measured = {"ratio": exp(ratio.mean), "bound": bound}
     if above.mean > 0 and above.p_two_sided() / 2 < ALPHA and _holds_when_repeated(result, bound):

@@ -61,6 +61,8 @@ class ReasonCode(str, Enum):
     RATIO_ABOVE = "ratio-above"
     RATIO_BELOW = "ratio-below"
     RATIO_UNDECIDED = "ratio-undecided"
+    #: `ratio` alone: no bound is calibrated.
+    RATIO_WITHOUT_BOUND = "ratio-without-bound"
 
     # Time of two environments, interleaved: `change`, `low`, `high` (relative), `launches`.
     #: Also `confirming` (launches), `controls`.

@@ -130,7 +130,7 @@ class Session:
         missing = self._make_data(chosen)
         recorder = Recorder(self._run(device, info, chosen, len(plan) - len(chosen)), self.folder, self._began)
         for case in chosen:
-            if reason := _missing(case, missing):
+            if reason := _missing(case, missing) or _too_few(case, info, shared=options.oversubscribe):
                 recorder.skip(case.id, reason)
         return PreparedSession(self, recorder)
 
@@ -208,7 +208,18 @@ class Session:
             cases=self.options.cases,
             huge_pages=huge_pages,
             torch_first=torch_first,
+            rank_cores=tuple(self.cores),
+            oversubscribe=self.options.oversubscribe,
         )
+
+
+def _too_few(case: PlannedCase, info: EnvironmentInfo, *, shared: bool) -> str | None:
+    """Returns why there are too few cores or GPUs for a case's ranks; None if there are enough."""
+    if info.gpu is not None and case.ranks > info.gpu.count:
+        return f"needs {case.ranks} GPUs, one per rank; {info.gpu.count} are here"
+    if case.ranks > info.cores_given and not shared:
+        return f"needs {case.ranks} cores, one per rank; {info.cores_given} are given (--oversubscribe lets them share)"
+    return None
 
 
 def _missing(case: PlannedCase, missing: dict[str, str]) -> str | None:

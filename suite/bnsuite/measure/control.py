@@ -6,8 +6,9 @@ not the case's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bnsuite.measure.clock import time_rounds
@@ -57,11 +58,11 @@ INTERLEAVED: dict[str, Callable[[str], Step]] = {
 
 
 class Controls:
-    """The controls of one case; :meth:`sample` is called around the case's rounds."""
+    """The controls of one case, with its own as `more`; :meth:`sample` is called around the case's rounds."""
 
-    def __init__(self, nbytes: int | None, device: Device) -> None:
+    def __init__(self, nbytes: int | None, device: Device, more: Mapping[str, Step] = MappingProxyType({})) -> None:
         self._clock = device.clock
-        self._steps = {"copy": copy(nbytes or DEFAULT_BYTES, device.name), "linear": linear(device.name)}
+        self._steps = {"copy": copy(nbytes or DEFAULT_BYTES, device.name), "linear": linear(device.name), **more}
         self._iterations: dict[str, int] = {}
         #: Seconds per step, by control.
         self.samples: dict[str, list[float]] = {name: [] for name in self._steps}

@@ -95,7 +95,7 @@ class InterleavedCase:
         step = self._timed
         for _ in range(warm):
             step()
-        with CoreShare(self._device) as share:
+        with CoreShare(self._device, 1 if self._case is None else self._case.ranks) as share:
             samples_s = time_rounds(step, self._device.clock, rounds, iterations, self._flush)
         return [self._fault.clock(seconds) for seconds in samples_s], share.value
 

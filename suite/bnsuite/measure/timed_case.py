@@ -76,10 +76,10 @@ class CoreShare:
     On a device that works on the thread's core the share is near 1; less means that something else had the core.
     """
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, device: Device, ranks: int = 1) -> None:
+        self._measured = device.works_on_core and ranks == 1  # one of several ranks waits for the others
         self._begin_s = self._begin_cpu_s = 0.0
-        #: None on a device that does its work elsewhere.
+        #: None on a device that does its work elsewhere, and of one of several ranks.
         self.value: float | None = None
 
     def __enter__(self) -> Self:
@@ -90,16 +90,16 @@ class CoreShare:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         wall_s, cpu_s = perf_counter() - self._begin_s, thread_time() - self._begin_cpu_s
-        if self._device.works_on_core:
+        if self._measured:
             self.value = cpu_s / wall_s
 
 
 class Conditions:
     """A context around the rounds of a run: the share of the core, and the device's telemetry."""
 
-    def __init__(self, device: Device, *, period_s: float | None = None) -> None:
+    def __init__(self, device: Device, *, period_s: float | None = None, ranks: int = 1) -> None:
         self._device, self._period_s = device, period_s
-        self._share = CoreShare(device)
+        self._share = CoreShare(device, ranks)
         self._telemetry: Telemetry | None = None
         #: None on a device without sensors.
         self.gpu: GpuWatch | None = None
@@ -154,12 +154,13 @@ class TimedCase:
         self.step = build(case, device)
         if case.rounds is None:
             self.step()  # work that is done once, such as compiling, is not part of the first round
-        self._controls = Controls(case.nbytes, device)
+        self._controls = Controls(case.nbytes, device, case.controls(self.step))
         self._controls.sample()
         #: Runs before each round, untimed.
         self.setup = flush_of(case, device)
         # Epochs are long: sensors are sampled in the background as well.
-        self.conditions = Conditions(device, period_s=None if case.rounds is None else EPOCH_SAMPLING_S)
+        period_s = None if case.rounds is None else EPOCH_SAMPLING_S
+        self.conditions = Conditions(device, period_s=period_s, ranks=case.ranks)
 
     def _plan(self, policy: Policy) -> tuple[int, int]:
         case = self._case
@@ -205,7 +206,7 @@ class TimedRatio:
         self._device = device
         self._pair = build(ratio.numerator, device), build(ratio.denominator, device)
         self.rounds, self.iterations = policy.plan([warm_up(step, device) for step in self._pair])
-        self.conditions = Conditions(device)
+        self.conditions = Conditions(device, ranks=ratio.ranks)
         self._round = 0
         self._samples_s: tuple[list[float], list[float]] = ([], [])
 

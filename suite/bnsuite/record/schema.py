@@ -177,6 +177,8 @@ class PlannedCase(Value):
     bounds: dict[str, Number]
     #: Seconds after which looking at it counts as hanging, whatever --timeout says; None for what is no check.
     limit_s: Annotated[float, Field(gt=0, lt=1e7)] | None
+    #: Processes that run a step together, each on a core, or GPU, of its own.
+    ranks: Annotated[int, Field(ge=1, lt=1 << 16)] = 1
 
 
 class Outcome(Value):
@@ -283,6 +285,8 @@ class RunOptions(Value):
     environment: str = "."
     #: The kinds that the implementation supports by --supports, as lists of words by name; None if it was not given.
     supports: dict[str, tuple[str, ...]] | None = None
+    #: Whether ranks were to share cores where there are too few for each to have its own.
+    oversubscribe: bool = False
 
 
 class RunKind(str, Enum):

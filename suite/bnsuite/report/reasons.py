@@ -260,6 +260,7 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.RATIO_ABOVE: lambda data: f"{_ratio(data)}; {_rule(data)}",
     ReasonCode.RATIO_BELOW: _ratio,
     ReasonCode.RATIO_UNDECIDED: lambda data: f"{_ratio(data)}: not shown to be below it",
+    ReasonCode.RATIO_WITHOUT_BOUND: lambda data: f"takes {data['ratio']:.2f} times as long; no bound is calibrated",
     ReasonCode.SLOWDOWN_CONFIRMED: _slowdown_confirmed,
     ReasonCode.TIME_COMPARED: lambda data: f"{_change(data)}, in {_launches(data['launches'])}",
     ReasonCode.TIME_UNDECIDED: _time_undecided,

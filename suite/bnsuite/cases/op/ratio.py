@@ -20,9 +20,9 @@ class RatioCase(Case):
 
     #: Such as ``1d-vs-2d``.
     comparison: str
-    numerator: LayerCase
-    denominator: LayerCase
-    #: The most the ratio may be, by kind of device.
+    numerator: Case
+    denominator: Case
+    #: The most the ratio may be, by kind of device; empty while none is calibrated.
     bounds: Mapping[str, float] = field(hash=False)
     #: The property that the bound states.
     rule: str
