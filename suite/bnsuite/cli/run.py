@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,8 @@ import click
 from bnsuite.cli import options
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
 from bnsuite.cli.output import progress, remark, status_of, words
+from bnsuite.record.devices import ALL
+from bnsuite.record.errors import InputError
 
 if TYPE_CHECKING:
     from bnsuite.experiments.confirm import ConfirmRequest
@@ -63,6 +66,18 @@ def command(
     from bnsuite.record.errors import WriteError
     from bnsuite.report.judged import RunReport
 
+    if given.device == ALL:
+        if confirm is not None:
+            raise InputError(f"--confirm: not with --device {ALL}; name one GPU, such as cuda:0")
+        require_environment("--environment", environment)
+        from bnsuite.cli import node
+
+        found = node.devices(environment)
+        given = replace(given, device=found[0].name)
+        if len(found) > 1:
+            node_options = given.run_options(impl, environment, supports)
+            return node.command(given, node_options, found, strict=strict, show=show)
+        remark(f"--device {ALL}: there is one GPU, {found[0].name}, and no peer to compare it with: a plain run")
     run_options = given.run_options(impl, environment, supports).model_copy(update={"oversubscribe": oversubscribe})
     require_environment("--environment", environment)
     require_environment("--confirm", confirm)
@@ -101,7 +116,6 @@ def command(
 def require_environment(option: str, name: str | None) -> None:
     """Raise InputError for an environment that is none, or an interpreter that is not there; makes nothing."""
     from bnsuite.launch.environments import Interpreter, parse
-    from bnsuite.record.errors import InputError
 
     if name is None or (option == "--confirm" and name == BASELINE):
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnsuite.experiments.events import Notify, Remark
@@ -19,7 +19,15 @@ from bnsuite.record.errors import NotMeasuredError, in_one_line
 from bnsuite.record.folder import ResultsFolder
 from bnsuite.record.host import HostReport
 from bnsuite.record.reference import Reference
-from bnsuite.record.schema import Run, RunOptions
+from bnsuite.record.schema import PlannedCase, Run, RunOptions
+
+#: Why a run that takes times has no curves.
+TIMING_ONLY = "only times are taken in this run"
+
+
+def every_case(_: PlannedCase) -> bool:
+    """Accepts every case."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,12 @@ class RunRequest:
     reference: Callable[[Run], Reference]
     #: The state of the host, to be kept beside the results.
     host: HostReport | None = None
+    #: A known fault of all timed cases (see ``measure/fault_injection.py``).
+    injected: dict[str, float] = field(default_factory=dict)
+    #: The cases that are measured, of those that the options choose.
+    accepts: Callable[[PlannedCase], bool] = every_case
+    #: Only times are taken: checks and curves are of another run of the same device.
+    timing_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,15 +77,16 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
         request.data,
         parse(request.options.environment),
         notify=lambda text: notify(Remark(text)),
+        injected=request.injected,
     ) as session:
-        prepared = session.prepare()
+        prepared = session.prepare(request.accepts)
         reference = request.reference(prepared.run)  # unusable baselines are found before the measuring
         if request.folder.clean():
             notify(Remark(f"{request.folder.path}: replacing the results of an earlier run"))
         host.save(request.host, request.folder.path)
         prepared.begin()
         try:
-            _measure(prepared, reference)
+            _measure(prepared, reference, timing_only=request.timing_only)
         except KeyboardInterrupt:
             prepared.end("interrupted")
         except Exception as caught:  # noqa: BLE001  # whatever it is: what was measured before is shown
@@ -82,10 +97,11 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
     return RunResult(prepared.run, reference, findings, request.folder, tuple(session.warnings), error)
 
 
-def _measure(session: PreparedSession, reference: Reference) -> None:
-    session.diagnose()
-    session.run_checks()
-    session.run_trainings()
+def _measure(session: PreparedSession, reference: Reference, *, timing_only: bool) -> None:
+    if not timing_only:
+        session.diagnose()
+        session.run_checks()
+        session.run_trainings()
     launches = Launches(session)
     measured = launches.time()
     slower = {
@@ -93,4 +109,7 @@ def _measure(session: PreparedSession, reference: Reference) -> None:
     }
     if slower:  # a slowdown is only believed when fresh launches show it again
         launches.confirm(slower)
+    if timing_only:
+        for name in session.recorder.ids("convergence"):
+            session.recorder.skip(name, TIMING_ONLY, "convergence")
     session.end()

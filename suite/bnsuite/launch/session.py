@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
@@ -52,7 +52,7 @@ class Session:
 
     A context manager: leaving it ends every process, closes the environment, and removes the scratch files. `stage`
     holds the data sets, if they are shared with another session; `notify` hears of what takes minutes; `place` follows
-    the stages of its progress, where they need to be told apart.
+    the stages of its progress, where they need to be told apart; `injected` is a known fault of all timed cases.
     """
 
     def __init__(
@@ -66,9 +66,11 @@ class Session:
         stage: DataStage | None = None,
         notify: Notify = lambda _: None,
         place: str = "",
+        injected: Mapping[str, float] | None = None,
     ) -> None:
         self.options, self.folder, self.progress = options, folder, progress
         self.place, self._notify = place, notify
+        self._injected = dict(injected or {})
         self.environment = environment or Here()
         self._began = monotonic()
         self._scratch = scratch_folder()
@@ -157,6 +159,7 @@ class Session:
                 for case in cases
             ),
             left_out=left_out,
+            injected=self._injected,
         )
 
     def _isolation(self, info: EnvironmentInfo) -> Isolation:
@@ -210,6 +213,7 @@ class Session:
             torch_first=torch_first,
             rank_cores=tuple(self.cores),
             oversubscribe=self.options.oversubscribe,
+            injected=self._injected,
         )
 
 

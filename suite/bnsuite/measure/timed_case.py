@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bnsuite.cases import skips
 from bnsuite.cases.execution import Execution
+from bnsuite.measure import fault_injection
 from bnsuite.measure.clock import time_rounds
 from bnsuite.measure.control import Controls
 from bnsuite.measure.warm_up import warm_up
@@ -177,7 +178,7 @@ class TimedCase:
         """The finished sample, with seconds per step of each round; times the controls again and measures memory."""
         self._controls.sample()
         return TimingSample(
-            samples_s=list(samples_s),
+            samples_s=[fault_injection.of_process().clock(seconds) for seconds in samples_s],
             iterations=self.iterations,
             controls_s=self._controls.samples,
             cpu_share=self.conditions.cpu_share,

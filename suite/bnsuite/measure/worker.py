@@ -59,6 +59,20 @@ def _environment(request: Request) -> Answer:
     return {"refused": refused, "device": None, "environment": None}
 
 
+def _devices(_: Request) -> Answer:
+    """Every GPU here, or why there is none."""
+    from bnsuite.measure import devices
+
+    found = []
+    try:
+        for name in devices.every():
+            gpu = devices.get(name).describe()["gpu"]
+            found.append({"name": name, "model": gpu["name"], "uuid": (gpu["nvml"] or {}).get("uuid")})
+    except devices.DeviceError as error:
+        return {"refused": str(error), "devices": []}
+    return {"refused": None, "devices": found}
+
+
 def _gpu(request: Request) -> Answer:
     """NVML's account of a GPU before anything is measured on it; torch is not imported."""
     from bnsuite.measure import nvml
@@ -222,6 +236,7 @@ def _release(_: Request) -> Answer:
 ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "catalogue": _catalogue,
     "environment": _environment,
+    "devices": _devices,
     "gpu": _gpu,
     "start": _start,
     "stage": _stage,

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from bnsuite.record import migrations
+from bnsuite.record.devices import FOUND
 from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.migrations import Migration
 from bnsuite.record.value import Value as Value  # noqa: PLC0414  # the base of all records is found here
@@ -332,7 +333,7 @@ class Run(Versioned):
     #: Why a run that is not finished ended, such as "interrupted".
     ended_by: str | None = None
     options: RunOptions
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]+)$")]
+    device: Annotated[str, Field(pattern=FOUND)]
     environment: EnvironmentInfo
     isolation: Isolation
     #: How the implementation's results differ from batch norm; None for torch's own layers.

@@ -1,4 +1,4 @@
-"""One of the ranks beside the timed process: ``python -m bnsuite.cases.distributed RANK RANKS FOLDER DEVICE PARENT CORE``.
+"""A rank beside the timed process: ``python -m bnsuite.cases.distributed RANK RANKS FOLDER DEVICE PARENT CORE``.
 
 It does what the lines on its stdin say, in their order, and ends with them, with the process that started it, or with
 the first error, whose traceback goes to the log.
@@ -25,8 +25,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(parent):  # it ended before that
         return
-    if core:
-        os.sched_setaffinity(0, {int(core)})
+    os.sched_setaffinity(0, {int(core)})
     import torch
 
     warnings.simplefilter("ignore")

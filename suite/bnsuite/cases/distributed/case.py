@@ -40,10 +40,10 @@ ALL_REDUCE = "all-reduce"
 class DistributedCase(Case):
     """One step of `ranks` processes, and the all-reduce of as many bytes as the step exchanges as its control.
 
-    `program` is "plain" (a network in the timed process), "ddp" (the same in DistributedDataParallel), "ddp+sync-batch-norm" (its batch norms are torch's
-    SyncBatchNorm), "ddp+sync-composition" (they are made of all-reduces, on any device), "sync-batch-norm" or
-    "sync-composition" (one such layer, forward and backward), or "all-reduce" (the exchange alone). `subject` is the
-    network, the layer's shape, or what the payload is that of.
+    `program` is "plain" (a network in the timed process), "ddp" (the same in DistributedDataParallel),
+    "ddp+sync-batch-norm" (its batch norms are torch's SyncBatchNorm), "ddp+sync-composition" (they are made of
+    all-reduces, on any device), "sync-batch-norm" or "sync-composition" (one such layer, forward and backward), or
+    "all-reduce" (the exchange alone). `subject` is the network, the layer's shape, or what the payload is that of.
     """
 
     program: str

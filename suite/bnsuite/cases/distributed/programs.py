@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.networks.cnn import Cnn
@@ -22,14 +23,24 @@ BATCHES = {"cnn": (32, (1, 28, 28), 10), "resnet18": (64, (3, 224, 224), 1000)}
 RATE = 0.01
 
 
-def build(program: str, subject: str, device: str, seed: int, rank: int, world: int) -> Step:
+@dataclass(frozen=True)
+class Rank:
+    """One rank of `world`, the device that it computes on, and the seed of all ranks."""
+
+    number: int
+    world: int
+    device: str
+    seed: int
+
+
+def build(program: str, subject: str, rank: Rank) -> Step:
     """Returns the step of one rank, without the all-reduce that closes it; all ranks call this at once."""
     import torch
 
-    torch.manual_seed(seed)  # every rank begins with the same weights
+    torch.manual_seed(rank.seed)  # every rank begins with the same weights
     if program == "plain" or program.startswith("ddp"):
-        return _training(program.partition("+")[2], subject, device, seed, rank, world)
-    return _layer(program, [int(size) for size in subject.split("x")], device, seed, rank)
+        return _training(program.partition("+")[2], subject, rank)
+    return _layer(program, [int(size) for size in subject.split("x")], rank)
 
 
 def network(subject: str, layer: str) -> nn.Module:
@@ -39,24 +50,24 @@ def network(subject: str, layer: str) -> nn.Module:
     return made
 
 
-def batch(subject: str, seed: int, rank: int) -> tuple[Tensor, Tensor]:
+def batch(subject: str, rank: Rank) -> tuple[Tensor, Tensor]:
     """Returns the images and labels of one rank, which no other rank has."""
     import torch
 
     count, shape, classes = BATCHES[subject]
-    generator = torch.Generator().manual_seed(1000 * seed + rank)
+    generator = torch.Generator().manual_seed(1000 * rank.seed + rank.number)
     images = torch.randn(count, *shape, generator=generator)
     return images, torch.randint(classes, (count,), generator=generator)
 
 
-def _training(layer: str, subject: str, device: str, seed: int, rank: int, world: int) -> Step:
+def _training(layer: str, subject: str, rank: Rank) -> Step:
     from torch.nn.functional import cross_entropy
     from torch.nn.parallel import DistributedDataParallel
 
-    net: nn.Module = network(subject, layer).to(device)
-    trained = DistributedDataParallel(net) if world > 1 else net
+    net: nn.Module = network(subject, layer).to(rank.device)
+    trained = DistributedDataParallel(net) if rank.world > 1 else net
     optimizer = Sgd(lr=RATE).build(net.parameters())
-    images, labels = (one.to(device) for one in batch(subject, seed, rank))
+    images, labels = (one.to(rank.device) for one in batch(subject, rank))
 
     def step() -> None:
         optimizer.zero_grad()
@@ -66,13 +77,13 @@ def _training(layer: str, subject: str, device: str, seed: int, rank: int, world
     return step
 
 
-def _layer(program: str, shape: list[int], device: str, seed: int, rank: int) -> Step:
+def _layer(program: str, shape: list[int], rank: Rank) -> Step:
     import torch
     from torch import nn
 
-    layer: nn.Module = CONVERTERS[program](nn.BatchNorm2d(shape[1])).to(device)
-    generator = torch.Generator().manual_seed(1000 * seed + rank)
-    x, dy = (torch.randn(shape, generator=generator).to(device) for _ in range(2))
+    layer: nn.Module = CONVERTERS[program](nn.BatchNorm2d(shape[1])).to(rank.device)
+    generator = torch.Generator().manual_seed(1000 * rank.seed + rank.number)
+    x, dy = (torch.randn(shape, generator=generator).to(rank.device) for _ in range(2))
     wanted = [x.requires_grad_(), *layer.parameters()]
 
     def step() -> None:

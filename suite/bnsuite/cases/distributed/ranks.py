@@ -29,8 +29,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-
     from bnsuite.cases.case import Step
     from bnsuite.cases.distributed.case import DistributedCase
 
@@ -75,7 +73,7 @@ class RankStep:
 class Local:
     """One rank's part of a case: its step, closed by an all-reduce of one number, and the exchange alone."""
 
-    def __init__(self, asked: dict[str, Any], device: str, rank: int, world: int) -> None:
+    def __init__(self, asked: dict[str, Any], device: str, number: int, world: int) -> None:
         import torch
 
         from bnsuite.cases.distributed import programs
@@ -84,7 +82,9 @@ class Local:
         self._mark = torch.zeros(1, device=device)
         self._exchange_only = asked["program"] == "all-reduce"
         if not self._exchange_only:
-            self._step = programs.build(asked["program"], asked["subject"], device, asked["seed"], rank, world)
+            self._step = programs.build(
+                asked["program"], asked["subject"], programs.Rank(number, world, device, asked["seed"])
+            )
 
     def run(self, what: str) -> None:
         """Runs "step" or "all-reduce"."""
@@ -102,7 +102,7 @@ def build(case: DistributedCase, device: str, seed: int) -> Step:
     if case.ranks == 1:
         from bnsuite.cases.distributed import programs
 
-        return programs.build(case.program, case.subject, device, seed, 0, 1)
+        return programs.build(case.program, case.subject, programs.Rank(0, 1, device, seed))
     group = _Kept.group
     if group is None or (group.device, group.ranks) != (device, case.ranks) or group.ended:
         close()
@@ -134,15 +134,14 @@ class Group:
         with self._log.open("wb") as log:
             self._others = [
                 subprocess.Popen(
-                    [sys.executable, "-m", "bnsuite.cases.distributed", str(rank), str(ranks), self._folder.name]
-                    + [device, str(os.getpid()), "" if core is None else str(core)],
+                    self._command(rank, core),
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
                     bufsize=0,
                     env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                 )
-                for rank, core in zip(range(1, ranks), cores, strict=True)
+                for rank, core in enumerate(cores, 1)
             ]
         try:
             self._wait_until_ready()
@@ -150,6 +149,10 @@ class Group:
         except BaseException:
             self.close()
             raise
+
+    def _command(self, rank: int, core: int) -> list[str]:
+        place = [self._folder.name, self.device, str(os.getpid()), str(core)]
+        return [sys.executable, "-m", "bnsuite.cases.distributed", str(rank), str(self.ranks), *place]
 
     def _wait_until_ready(self) -> None:
         end = time.monotonic() + START_UP_S
@@ -263,7 +266,7 @@ def rank_device(device: str, rank: int) -> str:
     return f"cuda:{(int(device.partition(':')[2] or 0) + rank) % torch.cuda.device_count()}"
 
 
-def _cores(ranks: int) -> list[int | None]:
+def _cores(ranks: int) -> list[int]:
     """Returns the cores of ranks 1, 2 and so on, none of which is rank 0's; RanksError if there are too few.
 
     Where several may share one, the cores are dealt out in a circle.
@@ -277,7 +280,7 @@ def _cores(ranks: int) -> list[int | None]:
         return [core for _, core in zip(range(ranks - 1), itertools.cycle([*others, *mine]), strict=False)]
     if len(others) < ranks - 1:
         raise RanksError(f"needs {ranks} cores, one per rank; {len(given)} are given")
-    return list(others[: ranks - 1])
+    return others[: ranks - 1]
 
 
 def _speak_by_loopback(environment: Any) -> None:

@@ -85,6 +85,7 @@ REMOVED = (
     "BNSUITE_CASES",
     "BNSUITE_RANK_CORES",
     "BNSUITE_OVERSUBSCRIBE",
+    "BNSUITE_FAULT",
 )
 
 
@@ -114,6 +115,7 @@ def process_environment(options: WorkerOptions, **more: str) -> dict[str, str]:
     measured = {
         **settled_cores(options.cores),
         **ranks(options),
+        **_fault(options),
         "BNSUITE_STAGE": str(options.stage),
         "TMPDIR": str(options.scratch),
     }
@@ -125,6 +127,11 @@ def supports(options: WorkerOptions) -> dict[str, str]:
     if options.supports is None:
         return {}
     return {"BNSUITE_SUPPORTS": json.dumps({name: list(words) for name, words in options.supports.items()})}
+
+
+def _fault(options: WorkerOptions) -> dict[str, str]:
+    """Returns the variable that names the injected fault, if there is one."""
+    return {"BNSUITE_FAULT": json.dumps(dict(options.injected))} if options.injected else {}
 
 
 def ranks(options: WorkerOptions) -> dict[str, str]:

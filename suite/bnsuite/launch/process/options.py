@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -35,3 +35,5 @@ class WorkerOptions:
     #: The cores that the ranks of a distributed case may use, and whether several may share one.
     rank_cores: tuple[int, ...] = ()
     oversubscribe: bool = False
+    #: The known fault of all timed cases (see ``measure/fault_injection.py``).
+    injected: Mapping[str, float] = field(default_factory=dict)

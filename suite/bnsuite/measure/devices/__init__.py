@@ -2,6 +2,6 @@
 
 from bnsuite.measure.devices.cuda import VARIABLES, torch_facts
 from bnsuite.measure.devices.device import Device, DeviceError, Telemetry
-from bnsuite.measure.devices.registry import NAMES, get, resolve
+from bnsuite.measure.devices.registry import NAMES, every, get, resolve
 
-__all__ = ["NAMES", "VARIABLES", "Device", "DeviceError", "Telemetry", "get", "resolve", "torch_facts"]
+__all__ = ["NAMES", "VARIABLES", "Device", "DeviceError", "Telemetry", "every", "get", "resolve", "torch_facts"]
