@@ -2,10 +2,10 @@
 
 The value of a launch is the logarithm of a case's median step. A device is compared with the median of all of its
 model, itself among them, so that one bad peer moves nobody's verdict; of two, with the other. It is unlike its peers if
-the ratio is beyond a margin in some case, by a one-sided test whose p-values are adjusted (Holm) over all devices, cases, passes and both
-directions: of nodes whose devices all lie within the margin, no more than ALPHA give an alarm. The margin is MARGIN,
-or MAD_FACTOR times the spread of the peers (median absolute deviation, scaled to a standard deviation) where there are
-at least three and that is more. The rates of false alarms by simulation are in ``docs/how-to/several-gpus.md``.
+the ratio is beyond a margin in some case, by a one-sided test whose p-values are adjusted (Holm) over all devices,
+cases, passes and both directions: of nodes whose devices all lie within the margin, no more than ALPHA give an alarm.
+The margin is MARGIN, or MAD_FACTOR times the spread of the peers (median absolute deviation, scaled to a standard
+deviation) where there are at least three and that is more. The rates of false alarms by simulation are in ``docs/how-to/several-gpus.md``.
 
 Of two devices either may be the odd one: the slower is named, with its only peer.
 """
