@@ -169,3 +169,4 @@ class FakeRatio:
 
     numerator: FakeCase
     denominator: FakeCase
+    ranks: int = 1

@@ -1,4 +1,4 @@
-"""The timed steps of several ranks: what a step does, that nothing of them is left, and what is said where they lack."""
+"""The timed steps of several ranks: what a step does, that nothing is left of them, and what too few cores say."""
 
 from __future__ import annotations
 
@@ -19,15 +19,24 @@ from bnsuite.cases.distributed import CASES, ranks
 from bnsuite.cases.distributed.case import PARAMETERS, STATISTICS, DistributedCase
 from bnsuite.cases.distributed.programs import Rank, batch, network
 from bnsuite.cases.distributed.synchronised import SynchronisedBatchNorm
+from bnsuite.record.schema import CaseResult, Outcome, PlannedCase, Status
+from bnsuite.report import scaling
+from conftest import make_run, result, timing
+from scaling import page
 
 BY_ID = {case.id: case for case in CASES}
 DDP = BY_ID["distributed/ddp/cnn/ranks=2"]
 
 
 @pytest.fixture(autouse=True)
-def _shared_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _shared_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranks may share cores: a test needs their numbers, and takes no time."""
     monkeypatch.setenv(ranks.SHARED_VARIABLE, "1")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ended_in_the_end() -> Iterator[None]:
+    """The tests share the ranks, since their start takes seconds."""
     yield
     ranks.close()
 
@@ -118,6 +127,7 @@ def test_a_rank_that_dies_is_named() -> None:
 def test_too_few_cores_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranks do not share cores unless that is asked for."""
     monkeypatch.delenv(ranks.SHARED_VARIABLE)
+    ranks.close()
     monkeypatch.setenv(ranks.CORES_VARIABLE, str(min(os.sched_getaffinity(0))))
     with pytest.raises(ranks.RanksError, match="needs 2 cores, one per rank; 1 are given"):
         DDP.build("cpu")
@@ -165,6 +175,35 @@ def test_more_ranks_than_cores_are_skipped(tmp_path: Path) -> None:
     program += "sys.exit(main(['--device', 'cpu', '--profile', 'full', '-k', 'all-reduce/statistics', '--out', 'o']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "needs 8 cores, one per rank; 1 are given (--oversubscribe lets them share)" in done.stdout
+
+
+def timed(case: DistributedCase, step_s: float, all_reduce_s: float | None = None) -> CaseResult:
+    """A case with three launches."""
+    planned = PlannedCase.model_validate({**case.describe(), "gates": ("timing",)}, strict=False)
+    more = {} if all_reduce_s is None else {"all-reduce": (all_reduce_s,)}
+    launch = timing(step_s)
+    launch = launch.model_copy(update={"controls_s": {**launch.controls_s, **more}})
+    return CaseResult(case=planned, outcomes={"timing": Outcome(status=Status.MEASURED)}, timings=(launch,) * 3)
+
+
+def test_the_report_has_efficiency_and_bus_bandwidth() -> None:
+    """By hand: 2 ranks that take 12 ms against 9 are 75 % efficient; 1 MB/s x 2 (2 - 1) / 2 is 1 MB/s of bus."""
+    plain, exchange = BY_ID["distributed/plain/cnn/ranks=1"], BY_ID["distributed/all-reduce/statistics/ranks=2"]
+    ratio = result(f"ratio/scaling/{DDP.id}", timings=(timing(12e-3),) * 3)
+    ratio = ratio.model_copy(
+        update={
+            "timings": tuple(one.model_copy(update={"controls_s": {"partner": (9e-3,) * 3}}) for one in ratio.timings)
+        }
+    )
+    run = make_run(timed(plain, 9e-3), timed(DDP, 12e-3, 1e-3), timed(exchange, 4 * STATISTICS / 1e6), ratio)
+    made = scaling.section(run)
+    assert made is not None
+    steps, exchanges = made.tables
+    assert [row[6][:4] for row in steps.rows] == ["1", "0.75"]
+    assert exchanges.rows[0][-1] == "0.001 GB/s"
+    assert scaling.bandwidth(1 << 20, 8, 1e-3) == "1.84 GB/s"
+    assert scaling.section(make_run(result("op/a", timings=(timing(1e-3),)))) is None
+    assert "0.75" in page([run])
 
 
 def test_the_ratio_of_scaling_has_no_bound() -> None:

@@ -5,7 +5,8 @@ model, itself among them, so that one bad peer moves nobody's verdict; of two, w
 the ratio is beyond a margin in some case, by a one-sided test whose p-values are adjusted (Holm) over all devices,
 cases, passes and both directions: of nodes whose devices all lie within the margin, no more than ALPHA give an alarm.
 The margin is MARGIN, or MAD_FACTOR times the spread of the peers (median absolute deviation, scaled to a standard
-deviation) where there are at least three and that is more. The rates of false alarms by simulation are in ``docs/how-to/several-gpus.md``.
+deviation) where there are at least three and that is more. ``docs/how-to/several-gpus.md`` has the rates of false
+alarms by simulation.
 
 Of two devices either may be the odd one: the slower is named, with its only peer.
 """
