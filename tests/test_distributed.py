@@ -21,7 +21,7 @@ from bnsuite.cases.distributed.programs import Rank, batch, network
 from bnsuite.cases.distributed.synchronised import SynchronisedBatchNorm
 from bnsuite.record.schema import CaseResult, Outcome, PlannedCase, Status
 from bnsuite.report import scaling
-from conftest import make_run, result, timing
+from conftest import Command, make_run, result, timing
 from scaling import page
 
 BY_ID = {case.id: case for case in CASES}
@@ -175,6 +175,13 @@ def test_more_ranks_than_cores_are_skipped(tmp_path: Path) -> None:
     program += "sys.exit(main(['--device', 'cpu', '--profile', 'full', '-k', 'all-reduce/statistics', '--out', 'o']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "needs 8 cores, one per rank; 1 are given (--oversubscribe lets them share)" in done.stdout
+
+
+def test_torchrun_is_refused(bnsuite: Command) -> None:
+    """Several copies that measure beside one another would measure one another."""
+    done = bnsuite("--device", "cpu", TORCHELASTIC_RUN_ID="none")
+    assert (done.status, done.out) == (2, "")
+    assert "started by torchrun: bnsuite starts its ranks itself" in done.err
 
 
 def timed(case: DistributedCase, step_s: float, all_reduce_s: float | None = None) -> CaseResult:

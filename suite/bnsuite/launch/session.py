@@ -71,6 +71,8 @@ class Session:
         self.options, self.folder, self.progress = options, folder, progress
         self.place, self._notify = place, notify
         self._injected = dict(injected or {})
+        #: The cores of distributed cases' ranks, if there are such cases.
+        self._rank_cores: tuple[int, ...] = ()
         self.environment = environment or Here()
         self._began = monotonic()
         self._scratch = scratch_folder()
@@ -130,6 +132,8 @@ class Session:
             need, them = ("case chosen needs", "it") if len(plan) == 1 else ("cases chosen need", "them")
             raise InputError(f"the {len(plan)} {need} a GPU; --device cuda measures {them}")
         missing = self._make_data(chosen)
+        if any(case.ranks > 1 for case in chosen):
+            self._rank_cores = tuple(self.cores)
         recorder = Recorder(self._run(device, info, chosen, len(plan) - len(chosen)), self.folder, self._began)
         for case in chosen:
             if reason := _missing(case, missing) or _too_few(case, info, shared=options.oversubscribe):
@@ -211,7 +215,7 @@ class Session:
             cases=self.options.cases,
             huge_pages=huge_pages,
             torch_first=torch_first,
-            rank_cores=tuple(self.cores),
+            rank_cores=self._rank_cores,
             oversubscribe=self.options.oversubscribe,
             injected=self._injected,
         )

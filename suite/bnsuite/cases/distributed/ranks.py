@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from bnsuite.cases.distributed.case import DistributedCase
 
 #: The cores that all ranks may use, comma-separated, and a mark that several may share one.
-CORES_VARIABLE, SHARED_VARIABLE = "BNSUITE_RANK_CORES", "BNSUITE_OVERSUBSCRIBE"
+CORES_VARIABLE, SHARED_VARIABLE = "BNSUITE_RANKCORES", "BNSUITE_OVERSUBSCRIBE"
 
 #: The limit for starting Python and torch in the other ranks, and that of one collective operation.
-START_UP_S = 90.0
-COLLECTIVE_S = 60.0
+START_UP_S = 180.0
+COLLECTIVE_S = 120.0
 #: Seconds in which a rank that failed has ended.
 GRACE_S = 2.0
 

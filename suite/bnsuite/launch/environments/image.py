@@ -152,7 +152,7 @@ class Image(Environment):
             "pids_limit": MAX_PROCESSES,
             "mem_limit": limit,
             "memswap_limit": limit,
-            "cpuset_cpus": ",".join(map(str, options.cores or self._cores)),
+            "cpuset_cpus": ",".join(map(str, sorted({*options.cores, *options.rank_cores}) or self._cores)),
             # a check of health would run beside what is timed
             "healthcheck": {"test": ["NONE"]},
             "auto_remove": True,
@@ -165,6 +165,7 @@ class Image(Environment):
             **isolation.variables(options.threads),
             **(isolation.huge_pages(self._tunables) if options.huge_pages else {}),
             **isolation.settled_cores(options.cores),
+            **isolation.ranks(options),
             "BNSUITE_HEAPS": json.dumps(isolation.heaps()),
             "BNSUITE_STAGE": STAGE,
             "BNSUITE_TOKEN": token,

@@ -83,7 +83,7 @@ REMOVED = (
     "BNSUITE_IMPL",
     "BNSUITE_SUPPORTS",
     "BNSUITE_CASES",
-    "BNSUITE_RANK_CORES",
+    "BNSUITE_RANKCORES",
     "BNSUITE_OVERSUBSCRIBE",
     "BNSUITE_FAULT",
 )
@@ -136,7 +136,7 @@ def _fault(options: WorkerOptions) -> dict[str, str]:
 
 def ranks(options: WorkerOptions) -> dict[str, str]:
     """Returns the variables of a distributed case: the cores of its ranks, and a mark if they may share them."""
-    cores = {"BNSUITE_RANK_CORES": ",".join(map(str, options.rank_cores))} if options.rank_cores else {}
+    cores = {"BNSUITE_RANKCORES": ",".join(map(str, options.rank_cores))} if options.rank_cores else {}
     return {**cores, **({"BNSUITE_OVERSUBSCRIBE": "1"} if options.oversubscribe else {})}
 
 

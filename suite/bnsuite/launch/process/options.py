@@ -32,7 +32,7 @@ class WorkerOptions:
     huge_pages: bool = False
     #: Whether torch is imported as the process starts, outside the time limit of any request.
     torch_first: bool = False
-    #: The cores that the ranks of a distributed case may use, and whether several may share one.
+    #: The cores of a distributed case's ranks (none: there is no such case), and whether several may share one.
     rank_cores: tuple[int, ...] = ()
     oversubscribe: bool = False
     #: The known fault of all timed cases (see ``measure/fault_injection.py``).
