@@ -193,7 +193,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeRe
         profile="quick",
         select="op/batch_norm1d/fwd-eval",
         threads=1,
-        timeout_s=60.0,
+        timeout_s=300.0,
         implementation=None,
     )
     request = NodeRequest(
