@@ -256,7 +256,7 @@ def report_of(*factors: float) -> NodeReport:
         devices=tuple(found),
         rows=tuple(rows),
         unlike=node.unlike(rows),
-        status=node.status(rows, found, finished=True),
+        status=node.status(rows, found, finished=True, strict=False),
     )
 
 
@@ -277,4 +277,7 @@ def test_a_node_of_equals_is_fine() -> None:
     """Nobody is named, and the status is 0."""
     report = report_of(1.0, 1.0, 1.0)
     assert report.status is ExitStatus.FINE
+    undecided = [row.model_copy(update={"verdict": Verdict.INCONCLUSIVE}) for row in report.rows]
+    for strict, status in ((False, ExitStatus.FINE), (True, ExitStatus.NOT_MEASURED)):
+        assert node.status(undecided, report.devices, finished=True, strict=strict) is status
     assert sentence(report).startswith("no device is unlike its peers")

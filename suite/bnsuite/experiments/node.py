@@ -250,5 +250,5 @@ def _report(
         devices=tuple(devices),
         rows=tuple(found),
         unlike=node.unlike(found),
-        status=node.status(found, devices, finished=finished),
+        status=node.status(found, devices, finished=finished, strict=request.strict),
     )

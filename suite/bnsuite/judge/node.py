@@ -185,14 +185,18 @@ def trouble(runs: DeviceRuns, found: Sequence[NodeRow], peers: int) -> str | Non
     return "no case has enough undisturbed launches on it and on a peer"
 
 
-def status(found: Sequence[NodeRow], devices: Sequence[NodeDevice], *, finished: bool) -> ExitStatus:
-    """Returns the exit status of a node: that of its runs, and 1 where a device is slower than its peers."""
+def status(found: Sequence[NodeRow], devices: Sequence[NodeDevice], *, finished: bool, strict: bool) -> ExitStatus:
+    """Returns the exit status of a node: that of its runs, and 1 where a device is slower than its peers.
+
+    With `strict` it is 3 where it is undecided whether a device is like its peers.
+    """
     slower = any(one.verdict is Verdict.REGRESSED for one in found)
     if slower or any(one.status is ExitStatus.REGRESSED for one in devices):
         return ExitStatus.REGRESSED
     if not finished or any(one.status is not ExitStatus.FINE or one.trouble for one in devices):
         return ExitStatus.NOT_MEASURED
-    return ExitStatus.FINE
+    undecided = strict and any(one.verdict is Verdict.INCONCLUSIVE for one in found)
+    return ExitStatus.NOT_MEASURED if undecided else ExitStatus.FINE
 
 
 def values(result: CaseResult) -> list[float]:
