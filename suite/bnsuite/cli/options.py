@@ -176,12 +176,7 @@ cases = click.option(
     callback=_case_files,
     help="Measure the cases of this file as well; repeatable (also: $BNSUITE_CASES).",
 )
-device = click.option(
-    "--device",
-    default="auto",
-    metavar="DEVICE",
-    help="auto (the default), cpu, cuda, cuda:N or, for run alone, cuda:all (every GPU).",
-)
+device = click.option("--device", default="auto", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N, cuda:all.")
 profile = click.option(
     "--profile", default="quick", type=click.Choice(tuple(PLANS)), help="How much is measured (default: quick)."
 )
@@ -337,8 +332,6 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
         baselines: Path,
         **rest: Any,
     ) -> int:
-        if "TORCHELASTIC_RUN_ID" in os.environ:
-            raise InputError("started by torchrun: bnsuite starts its ranks itself; run it without torchrun")
         given = MeasuringOptions(
             device=device,
             profile=profile,

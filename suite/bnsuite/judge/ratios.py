@@ -38,8 +38,13 @@ def judge(run: Run, result: CaseResult) -> Finding:
     low, high = ratio.interval(LEVEL)
     if bound is None:  # nobody has measured what it should be
         why = reason(ReasonCode.RATIO_WITHOUT_BOUND, ratio=exp(ratio.mean))
-        numbers = {"ratio": exp(ratio.mean), "low": exp(low), "high": exp(high)}
-        return Finding(case=result.id, gate=GATE, verdict=Verdict.NO_BASELINE, reason=why, evidence=numbers)
+        return Finding(
+            case=result.id,
+            gate=GATE,
+            verdict=Verdict.NO_BASELINE,
+            reason=why,
+            evidence={"ratio": exp(ratio.mean), "low": exp(low), "high": exp(high)},
+        )
     above = Estimate(ratio.mean - log(bound), ratio.error, ratio.freedom)
     measured = {"ratio": exp(ratio.mean), "bound": bound}
     if above.mean > 0 and above.p_two_sided() / 2 < ALPHA and _holds_when_repeated(result, bound):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ def run_options(
     supports: Mapping[str, tuple[str, ...]] | None = None,
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise InputError("started by torchrun: bnsuite starts its ranks itself; run it without torchrun")
     if device == devices.ALL:
         raise InputError(f"--device {device}: `bnsuite run` alone measures every GPU; choose {devices.NAMES}")
     if not devices.is_asked(device):
