@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bnsuite.cases.execution import Execution
+from bnsuite.cases.execution import Execution, TimedBy
 
 Step = Callable[[], None]
 
@@ -88,6 +88,11 @@ class Case(ABC):
         return Execution.EAGER
 
     @property
+    def timed_by(self) -> TimedBy:
+        """The time that is judged on a GPU: the device's own for a short step, by default the elapsed one."""
+        return TimedBy.ELAPSED
+
+    @property
     def rounds(self) -> int | None:
         """Rounds timed in one launch, or None to fill a time budget."""
         return None
@@ -132,6 +137,7 @@ class Case(ABC):
             "nbytes": self.nbytes,
             "dataset": self.dataset,
             "gpu_only": self.gpu_only,
+            "timed_by": self.timed_by.value,
             "lacks": [package for package in self.packages if not _installed(package)],
             "to_download": to_download(self.dataset, images),
             "target": None,

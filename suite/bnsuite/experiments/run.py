@@ -100,6 +100,7 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
 def _measure(session: PreparedSession, reference: Reference, *, timing_only: bool) -> None:
     if not timing_only:
         session.diagnose()
+        session.look_at_kernels()
         session.run_checks()
         session.run_trainings()
     launches = Launches(session)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bnsuite.judge import checks, convergence, memory, timing
+from bnsuite.judge import checks, convergence, kernels, memory, timing
 from bnsuite.judge.gate import Gate, Judge
 from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.verdict import Finding, Verdict
@@ -20,6 +20,7 @@ GATES: dict[str, Gate] = {
         checks.BEHAVIOUR_GATE,
         timing.TIMING_GATE,
         memory.MEMORY_GATE,
+        kernels.KERNELS_GATE,
         convergence.CONVERGENCE_GATE,
     )
 }
@@ -34,7 +35,7 @@ def judge(run: Run, reference: Reference, instead: Mapping[str, Judge] | None = 
     findings = [finding for judge_one in judges.values() for finding in judge_one(run, reference)]
     order = {result.id: place for place, result in enumerate(run.cases)}
     findings.sort(key=lambda finding: order[finding.case])
-    return findings + _missing(run, reference)
+    return kernels.explain(findings) + _missing(run, reference)
 
 
 def _missing(run: Run, reference: Reference) -> list[Finding]:

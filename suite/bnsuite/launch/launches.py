@@ -50,6 +50,7 @@ class Launches:
     def _time(self, names: list[str], *, confirms: bool) -> Run:
         prepared, session = self._session, self._session.session
         recorder, enough = prepared.recorder, prepared.options.launches
+        session.query.end()  # nothing of the session runs beside what is timed
         with isolation.coordinator_apart(session.timed_cores, session.cores):
             for launch in range(enough + MAX_REPEATS):
                 self._again = ""

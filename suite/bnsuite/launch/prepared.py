@@ -9,7 +9,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from bnsuite.launch.process import isolation
-from bnsuite.launch.process.messages import CheckAnswer, DiagnosisAnswer, TrainingAnswer, shorten
+from bnsuite.launch.process.messages import (
+    CheckAnswer,
+    DiagnosisAnswer,
+    KernelsAnswer,
+    TrainingAnswer,
+    shorten,
+)
 from bnsuite.launch.process.pool import Job, Result, ask_all
 from bnsuite.launch.process.worker import TIMEOUT
 from bnsuite.record.diagnosis import Diagnosis
@@ -64,6 +70,32 @@ class PreparedSession:
             found = Diagnosis(looked_at=None, refusals=(), deviations=(), failed=shorten(str(error)))
         worker.end()
         self.recorder.add_diagnosis(found)
+
+    def look_at_kernels(self, deadline: float | None = None) -> None:
+        """Records what a step of every case with that gate launches; those open at `deadline` (monotonic) stay open.
+
+        The process that told of the environment does it, which has torch; then it ends. A case that can't be looked at
+        is left out with the reason, since times are measured all the same.
+        """
+        worker = self.session.query
+        names = self.recorder.ids("kernels")
+        self.progress.expect(len(names))
+        for name in names:
+            if deadline is not None and monotonic() > deadline:
+                break
+            request = {"do": "kernels", "case": name, "device": self.device}
+            try:
+                answer = worker.ask(request, KernelsAnswer, self.options.timeout_s)
+            except NotMeasuredError as error:
+                self.session.keep_logs()
+                self.recorder.leave_out(name, "kernels", shorten(str(error)))
+            else:
+                if answer.kernels is None:
+                    self.recorder.leave_out(name, "kernels", answer.skipped or "no reason given")
+                else:
+                    self.recorder.add_kernels(name, answer.kernels)
+            self.progress.advance(f"looking at kernels{self.session.place}", name)
+        worker.end()
 
     def run_checks(self, deadline: float | None = None) -> None:
         """Runs every check, in parallel over the cores; those open at `deadline` (monotonic) stay open."""

@@ -10,6 +10,7 @@ from time import monotonic
 from bnsuite.record import details, store
 from bnsuite.record.details import Detail
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.schema import CaseResult, Curve, Observation, Outcome, Run, RunKind, Status, Timing
 
 MEASURED = Outcome(status=Status.MEASURED)
@@ -89,6 +90,16 @@ class Recorder:
         """Adds the observations of a check. Checks are many and quick: those of a second are written together."""
         changes = {"observations": observations}
         self._change(name, lambda old: {**changes, "outcomes": _measured(old, gate)}, at_once=False)
+
+    def add_kernels(self, name: str, kernels: LaunchedKernels) -> None:
+        """Adds what a step of a case launches."""
+        changes = {"kernels": kernels}
+        self._change(name, lambda old: {**changes, "outcomes": _measured(old, "kernels")}, at_once=False)
+
+    def leave_out(self, name: str, gate: str, reason: str) -> None:
+        """Records that `gate` can't look at a case, whatever the other gates can."""
+        skipped = Outcome(status=Status.SKIPPED, reason=reason)
+        self._change(name, lambda old: {"outcomes": {**old.outcomes, gate: skipped}}, at_once=False)
 
     def add_diagnosis(self, diagnosis: Diagnosis) -> None:
         """Adds what an implementation's results are those of."""

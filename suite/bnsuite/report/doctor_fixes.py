@@ -39,6 +39,7 @@ FIXES = {
     "persistence-mode": "sudo nvidia-smi -pm 1 (back: -pm 0), or start nvidia-persistenced",
     "lock-clocks": "sudo nvidia-smi -lgc MHZ,MHZ with a clock it can hold (back: sudo nvidia-smi -rgc)",
     "cool-gpu": "cool it, or check its power supply; nvidia-smi -q -d PERFORMANCE,TEMPERATURE shows more",
+    "restart-container": "start the container again: its host has taken the GPU from it (systemctl daemon-reload)",
     "reset-gpu": "end all work on it, then sudo nvidia-smi --gpu-reset -i N",
     "replace-gpu": "watch it: nvidia-smi -q -d ECC,ROW_REMAPPER; if the numbers grow, have it replaced",
     "end-gpu-processes": "end them; `nvidia-smi` names them",

@@ -13,7 +13,7 @@ from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import DECIDED_WELL, WORST_FIRST, Finding, Verdict
 from bnsuite.report import cells, commands, text, units
 from bnsuite.report.judged import Report
-from bnsuite.report.reasons import sentence
+from bnsuite.report.reasons import kernels_too, sentence
 
 #: Causes by which all times of a machine have no baseline: it is new here.
 _NEW_MACHINE = frozenset({"no-timing", "no-timing-of-machine"})
@@ -95,7 +95,7 @@ def _kind(finding: Finding) -> str:
     if code is ReasonCode.DISTURBED:
         return f"{code.value} {data.get('kind')} {data.get('by')}"
     if code in _SHARED:
-        return f"{code.value} {bool(data.get('flagged'))}"
+        return f"{code.value} {bool(data.get('flagged'))}{kernels_too(finding.reason)}"
     return _reason(finding)
 
 
@@ -108,7 +108,7 @@ def _item(report: Report, findings: list[Finding]) -> Item:
     first = findings[0]
     cases = tuple(one.case for one in findings)
     reasons = dict.fromkeys(map(_reason, findings))
-    reason = next(iter(reasons)) if len(reasons) == 1 else _shared(findings)
+    reason = next(iter(reasons)) if len(reasons) == 1 else _shared(findings) + kernels_too(first.reason)
     return Item(
         verdict=first.verdict,
         gate=text.one_line(first.gate),
@@ -153,12 +153,13 @@ def new_machine(report: Report, item: Item) -> str:
 
 
 def _decided(findings: Iterable[Finding]) -> str:
-    """Returns what was judged, such as "236 checks, memory, training curves and ratios were"."""
+    """Returns what was judged, such as "236 checks, memory, kernels, training curves and ratios were"."""
     settled = [one for one in findings if one.verdict in {*DECIDED_WELL, Verdict.REGRESSED}]
     checks = sum(cells.is_counted(one) for one in settled)
     gates = {one.gate for one in settled}
     parts = [units.count(checks, "check")] if checks else []
     parts += ["memory"] if "memory" in gates else []
+    parts += ["kernels"] if "kernels" in gates else []
     parts += ["training curves"] if "convergence" in gates else []
     parts += ["ratios"] if "timing" in gates else []
     if not parts:

@@ -69,6 +69,16 @@ def _memory(findings: Sequence[Finding]) -> str:
     return f"memory of {_of(len(passed), len(findings))} within the margin{_others(findings)}"
 
 
+def _kernels(findings: Sequence[Finding]) -> str:
+    same = [one for one in findings if one.reason.code is ReasonCode.KERNELS_SAME]
+    if len(same) == len(findings):
+        return "kernels unchanged"
+    changed = [one for one in findings if one.reason.code is ReasonCode.KERNELS_CHANGED]
+    if not same and not changed:
+        return f"kernels of {len(findings)}{_others(findings)}"
+    return f"kernels of {_of(len(same), len(findings))} unchanged{_others(findings)}"
+
+
 def _curves(findings: Sequence[Finding]) -> str:
     same = [one for one in findings if one.reason.code is ReasonCode.CURVES_EQUAL]
     if len(same) == len(findings):
@@ -85,6 +95,7 @@ def _curves(findings: Sequence[Finding]) -> str:
 _GATES: dict[str, Callable[[Sequence[Finding]], str]] = {
     "timing": _times,
     "memory": _memory,
+    "kernels": _kernels,
     "convergence": _curves,
 }
 

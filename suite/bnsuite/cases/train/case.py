@@ -49,7 +49,7 @@ class TrainCase(Case):
 
     @property
     def gates(self) -> tuple[str, ...]:
-        return ("timing", "memory", "convergence") if self.timed else ("convergence",)
+        return ("timing", "memory", "kernels", "convergence") if self.timed else ("convergence",)
 
     @property
     def id(self) -> str:

@@ -43,7 +43,7 @@ SHM_BYTES = 1 << 30
 MAX_PROCESSES = 4096
 
 #: Variables that choose among GPUs, which have to mean the same inside.
-PASSED_ON = ("CUDA_VISIBLE_DEVICES",)
+PASSED_ON = ("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES")
 
 _NOBODY = 65534
 
@@ -120,6 +120,7 @@ class Image(Environment):
         if os.getuid() == 0:  # nothing judged is run as root
             user = f"{_NOBODY}:{_NOBODY}"
             make_readable(options.stage)
+        gpus = _gpus(options.device)
         mounts, variables, path = _implementation(options)
         case_mounts, case_variables, case_path = _cases(options)
         python_path = os.pathsep.join([INNER, *path, *case_path, *self._path])
@@ -152,11 +153,14 @@ class Image(Environment):
             "pids_limit": MAX_PROCESSES,
             "mem_limit": limit,
             "memswap_limit": limit,
-            "cpuset_cpus": ",".join(map(str, sorted({*options.cores, *options.rank_cores}) or self._cores)),
+            # On a GPU the process takes its cores by itself: the sensors are read beside them.
+            "cpuset_cpus": ",".join(
+                map(str, self._cores if gpus else sorted({*options.cores, *options.rank_cores}) or self._cores)
+            ),
             # a check of health would run beside what is timed
             "healthcheck": {"test": ["NONE"]},
             "auto_remove": True,
-            "device_requests": _gpus(options.device),
+            "device_requests": gpus,
         }
 
     def _variables(self, options: WorkerOptions, token: str) -> dict[str, str]:

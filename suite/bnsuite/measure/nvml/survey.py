@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnsuite.measure.nvml.binding import NvmlError, Queries, text
+from bnsuite.measure.nvml.company import MPS_LISTS
 from bnsuite.measure.nvml.handle import Handle, find, slices_of
 from bnsuite.measure.nvml.state import describe, driver_version, health
-
-#: Processes that use the GPU through MPS.
-MPS_LISTS = tuple(f"nvmlDeviceGetMPSComputeRunningProcesses{version}" for version in ("_v3", "_v2"))
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,8 @@ class GpuCondition:
     processes: tuple[int, ...] | None
     mps_processes: int | None
     trouble: str | None
+    #: Those of the processes that only draw.
+    drawing: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def _condition(gpu: Handle, index: int) -> GpuCondition:
         processes=None if now.processes is None else tuple(process.id for process in now.processes),
         mps_processes=None if mps is None else len(mps),
         trouble=queries.trouble or now.trouble,
+        drawing=None if now.processes is None else tuple(one.id for one in now.processes if not one.computes),
     )
 
 
