@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,9 +42,9 @@ def _ended_in_the_end() -> Iterator[None]:
     ranks.close()
 
 
-def parameters_of(step: object) -> list[torch.Tensor]:
+def parameters_of(step: Any) -> list[torch.Tensor]:
     """The parameters that a step on rank 0 trains, found through its closure."""
-    own = step._own._step if isinstance(step, ranks.RankStep) else step  # type: ignore[attr-defined]
+    own = step._own._step if isinstance(step, ranks.RankStep) else step
     cells = dict(zip(own.__code__.co_freevars, own.__closure__, strict=True))
     trained = cells["trained"].cell_contents
     return [parameter.detach().clone() for parameter in trained.parameters()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from functools import partial
 from math import exp
@@ -18,6 +19,7 @@ from bnsuite.experiments.events import Event, Remark
 from bnsuite.experiments.node import DeviceRequest, NodeRequest
 from bnsuite.judge import node
 from bnsuite.judge.node import DeviceRuns, NodeReport
+from bnsuite.judge.statistics import holm
 from bnsuite.judge.verdict import ExitStatus, Verdict
 from bnsuite.launch.environments import Here
 from bnsuite.launch.plan import run_options
@@ -137,7 +139,7 @@ def alarms(nodes: int, count: int, *, chips: float, heavy: bool) -> float:
             offsets = {str(device): drawn.uniform(-chips, chips) for device in range(count)}
             launches = {device: [launch(offset) for _ in range(5)] for device, offset in offsets.items()}
             found += [node.compare(launches, device) for device in launches]
-        adjusted = node.holm([p for one, margin in found for p in (one.p_above(margin), one.p_below(-margin))])
+        adjusted = holm([p for one, margin in found for p in (one.p_above(margin), one.p_below(-margin))])
         named += min(adjusted) < node.ALPHA
     return named / nodes
 
@@ -170,7 +172,7 @@ def test_cores_are_shared_out() -> None:
 def test_names_of_devices_are_those_of_the_measured_half() -> None:
     """What the outer half lets a user write is what the inner half resolves, and no more."""
     for name in ("auto", "cpu", "cuda", "cuda:0", "cuda:12", "cuda:all", "cuda:", "cpu:0", "mps", ""):
-        assert devices.is_asked(name) == bool(registry.re.fullmatch(registry._PATTERN, name)), name
+        assert devices.is_asked(name) == bool(re.fullmatch(registry._PATTERN, name)), name
     assert registry.NAMES == devices.NAMES
     assert registry.ALL == devices.ALL
 

@@ -66,9 +66,10 @@ def _by_size() -> Iterator[tuple[str, Shards]]:
     for sizes in ((0, 5), (5, 0)):
         shapes = ((sizes[0], 6, 5, 4), (sizes[1], 6, 5, 4))
         yield f"n={sizes[0]}+{sizes[1]}/4-dim", Shards(shapes, rows=("N18",))
-    for sizes in ((3, 1, 4), (3, 1, 4, 2)):
-        name = f"n={'+'.join(map(str, sizes))}/4-dim"
-        yield name, Shards(tuple((size, 6, 5, 4) for size in sizes), rows=("N15", "N17"))
+    for ranks in (3, 4):
+        of_each = (3, 1, 4, 2)[:ranks]
+        name = f"n={'+'.join(map(str, of_each))}/4-dim"
+        yield name, Shards(tuple((size, 6, 5, 4) for size in of_each), rows=("N15", "N17"))
     for one, other in (((15, 20), (20, 25)), ((1, 1), (7, 9)), ((2, 3), (16, 16))):
         shapes = ((3, 6, *one), (3, 6, *other))
         yield f"hw={one[0]}x{one[1]}+{other[0]}x{other[1]}", Shards(shapes, rows=("N16", "N17"))
