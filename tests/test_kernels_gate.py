@@ -19,7 +19,7 @@ from bnsuite.record.lines import KERNELS, conditions_of
 from bnsuite.record.recorder import Recorder
 from bnsuite.record.reference import Reference, from_run, trusted
 from bnsuite.record.schema import Outcome, Run, Status
-from bnsuite.report import comparison, news, totals
+from bnsuite.report import kernels, news, totals
 from bnsuite.report.reasons import words
 from conftest import make_run, result, timing
 
@@ -193,19 +193,19 @@ def test_a_comparison_names_the_kernels_among_what_differs() -> None:
         cases = tuple(case.model_copy(update={"case": case.case.model_copy(update={"id": one})}) for one in names)
         return run.model_copy(update={"cases": cases})
 
-    assert list(comparison.kernels.changes(a, b)) == ["op/x launched 2 operators, now 4: new 2 mul"]
-    assert list(comparison.kernels.changes(of_three(a), of_three(b))) == [
+    assert list(kernels.changes(a, b)) == ["op/x launched 2 operators, now 4: new 2 mul"]
+    assert list(kernels.changes(of_three(a), of_three(b))) == [
         "each of 3 cases (op/x, …) launched 2 operators, now 4: new 2 mul"
     ]
-    assert list(comparison.kernels.changes(a, a)) == []
+    assert list(kernels.changes(a, a)) == []
 
 
 def test_a_report_lists_what_a_case_launches() -> None:
     """With the backend of batch norm, where one was seen."""
-    assert comparison.kernels.listed(launched(FOUR)) == (
+    assert kernels.listed(launched(FOUR)) == (
         "4 operators: 1 native_batch_norm, 1 native_batch_norm_backward, 2 mul; batch norm native"
     )
-    assert comparison.kernels.listed(launched({"mul": 1}, None, "kernels")) == "1 kernel: 1 mul"
+    assert kernels.listed(launched({"mul": 1}, None, "kernels")) == "1 kernel: 1 mul"
 
 
 def test_totals_say_that_kernels_are_unchanged_or_how_many_are() -> None:

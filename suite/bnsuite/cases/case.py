@@ -122,6 +122,11 @@ class Case(ABC):
         """The profiles that hold this case."""
         return PROFILES if self.quick else PROFILES[1:]
 
+    @property
+    def steps(self) -> dict[str, int]:
+        """Steps of a training of known size: of one "epoch", one seed ("convergence") and one launch ("timing")."""
+        return {}
+
     def describe(self, images: Path | None = None) -> dict[str, Any]:
         """The case as JSON for the half that plans and judges; `images` is the folder of downloaded data sets."""
         from bnsuite.cases.data import to_download
@@ -146,4 +151,5 @@ class Case(ABC):
             "bounds": {},
             "limit_s": None,
             "ranks": self.ranks,
+            "steps": self.steps,
         }

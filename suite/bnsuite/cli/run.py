@@ -10,7 +10,7 @@ import click
 
 from bnsuite.cli import options
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
-from bnsuite.cli.output import progress, remark, status_of, words
+from bnsuite.cli.output import lines, progress, remark, say, status_of, words
 from bnsuite.record.devices import ALL
 from bnsuite.record.errors import InputError
 
@@ -44,6 +44,8 @@ confirm_option = click.option(
 )
 @confirm_option
 @click.option("--oversubscribe", is_flag=True, help="Time more ranks than there are cores, which then share them.")
+@options.budget
+@click.option("--dry-run", is_flag=True, help="Print how long it would take, stage by stage, and measure nothing.")
 @options.strict
 @options.showing
 def command(
@@ -54,6 +56,8 @@ def command(
     environment: str,
     confirm: str | None,
     oversubscribe: bool,
+    budget: float | None,
+    dry_run: bool,
     strict: bool,
     show: ShowOptions,
 ) -> int:
@@ -61,14 +65,15 @@ def command(
     from bnsuite import doctor
     from bnsuite.cli.verdicts import judged, reference_for, show_run
     from bnsuite.experiments.confirm import ConfirmRequest
-    from bnsuite.experiments.run import RunRequest, run
+    from bnsuite.experiments.run import RunRequest, planned, run
     from bnsuite.judge.verdict import ExitStatus
     from bnsuite.record.errors import WriteError
     from bnsuite.report.judged import RunReport
+    from bnsuite.report.planning import before
 
     if given.device == ALL:
-        if confirm is not None:
-            raise InputError(f"--confirm: not with --device {ALL}; name one GPU, such as cuda:0")
+        if confirm is not None or budget is not None or dry_run:
+            raise InputError(f"--confirm, --budget, --dry-run: not with --device {ALL}; name one GPU, such as cuda:0")
         require_environment("--environment", environment)
         from bnsuite.cli import node
 
@@ -78,9 +83,17 @@ def command(
             node_options = given.run_options(impl, environment, supports)
             return node.command(given, node_options, found, strict=strict, show=show)
         remark(f"--device {ALL}: there is one GPU, {found[0].name}, and no peer to compare it with: a plain run")
-    run_options = given.run_options(impl, environment, supports).model_copy(update={"oversubscribe": oversubscribe})
+    run_options = given.run_options(impl, environment, supports).model_copy(
+        update={"oversubscribe": oversubscribe, "budget_s": budget}
+    )
     require_environment("--environment", environment)
     require_environment("--confirm", confirm)
+    if dry_run:
+        request = RunRequest(
+            run_options, given.folder, given.data, lambda empty: reference_for(empty, given.baselines), None
+        )
+        say(before(planned(request, lines()), budget))
+        return 0
     with given.folder.claimed() as folder:
         host = doctor.taken(doctor.DoctorRequest(given.device, given.threads, folder.path))
         request = RunRequest(run_options, folder, given.data, lambda empty: reference_for(empty, given.baselines), host)

@@ -78,6 +78,7 @@ class ReasonCode(str, Enum):
     #: `by` ("budget" or "measuring"), `launches`, `reason`.
     ENDED_AFTER_LAUNCHES = "ended-after-launches"
     BUDGET_ENDED = "budget-ended"
+    FEW_TO_JUDGE = "few-to-judge"
     #: `seeds`, `of`, `reason`.
     BUDGET_ENDED_AFTER_SEEDS = "budget-ended-after-seeds"
 

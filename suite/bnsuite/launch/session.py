@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bnsuite import __version__
 from bnsuite.launch.datasets import DataStage
 from bnsuite.launch.environments import Environment, Here, Notify
-from bnsuite.launch.plan import NOT_COMPARED
+from bnsuite.launch.plan import NOT_COMPARED, on_device, with_limits
 from bnsuite.launch.prepared import PreparedSession
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.options import WorkerOptions
@@ -126,6 +126,7 @@ class Session:
                 raise InputError(f"-k {options.select!r} {NOT_COMPARED}")
             self._make_data(case for case in plan if not case.gpu_only)
             device, info = answer.result()
+            self.options = on_device(options, device)
         except BaseException:
             query.close()
             raise
@@ -164,7 +165,10 @@ class Session:
             environment=info,
             isolation=self._isolation(info),
             cases=tuple(
-                CaseResult(case=case, outcomes={gate: Outcome(status=Status.PENDING) for gate in case.gates})
+                CaseResult(
+                    case=with_limits(case, self.options, device),
+                    outcomes={gate: Outcome(status=Status.PENDING) for gate in case.gates},
+                )
                 for case in cases
             ),
             left_out=left_out,

@@ -19,6 +19,7 @@ from bnsuite.cases.execution import Execution, TimedBy
 from bnsuite.measure import fault_injection
 from bnsuite.measure.clock import Rounds
 from bnsuite.measure.control import Controls
+from bnsuite.measure.devices import KINDS
 from bnsuite.measure.devices.held_queue import Pace
 from bnsuite.measure.warm_up import warm_up
 
@@ -45,7 +46,7 @@ class Policy:
     min_rounds: int
     max_rounds: int
 
-    def on(self, device: Device) -> Policy:
+    def on(self, device: type[Device] | Device) -> Policy:
         """The same policy, with rounds as long as the device needs them, and no more of these than it needs."""
         most = self.max_rounds if device.max_rounds is None else min(self.max_rounds, device.max_rounds)
         return replace(self, round_s=max(self.round_s, device.min_round_s), max_rounds=most)
@@ -65,6 +66,22 @@ class Policy:
 RUN = Policy(round_s=1e-3, budget_s=0.25, min_rounds=7, max_rounds=50)
 #: A ratio of a run: a round times a block of both steps, and half of the rounds begin with the one.
 RATIO = Policy(round_s=1e-3, budget_s=0.3, min_rounds=8, max_rounds=40)
+
+
+def planned_s(case: Case) -> dict[str, float]:
+    """Seconds of warm-up and rounds of a case in one launch, by kind of device; longer steps take longer.
+
+    Of a training it is the warm-up alone, of a case that is not timed there is none.
+    """
+    if "timing" not in case.gates:
+        return {}
+    steps, policy = (2, RATIO) if case.kind == "ratio" else (1, RUN)
+    planned = {}
+    for kind, device in KINDS.items():
+        here = policy.on(device)
+        longest_s = min(here.budget_s, steps * here.round_s * here.max_rounds)
+        planned[kind] = steps * device.warm_up_s + (longest_s if case.rounds is None else 0.0)
+    return planned
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,13 +34,14 @@ def _folder(request: Request) -> Path | None:
 def _catalogue(request: Request) -> Answer:
     """The cases of a profile, with all that planning needs."""
     from bnsuite.cases import CatalogueError, profile
+    from bnsuite.measure.timed_case import planned_s
 
     source = _folder(request)
     try:
         cases = profile(request["profile"])
     except CatalogueError as error:
         return {"refused": str(error), "cases": []}
-    return {"refused": None, "cases": [case.describe(source) for case in cases]}
+    return {"refused": None, "cases": [{**case.describe(source), "timed_s": planned_s(case)} for case in cases]}
 
 
 def _environment(request: Request) -> Answer:

@@ -14,6 +14,7 @@ from typing_extensions import Self
 from bnsuite.record import migrations
 from bnsuite.record.devices import FOUND
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.durations import CostOfCase, TimeOfCase, Timetable
 from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.migrations import Migration
 from bnsuite.record.value import Value as Value  # noqa: PLC0414  # the base of all records is found here
@@ -224,7 +225,7 @@ class Observation(Value):
     expected: str | None = None
 
 
-class PlannedCase(Value):
+class PlannedCase(CostOfCase):
     """A case as the catalogue describes it."""
 
     id: Annotated[str, Field(pattern=r"^[!-~]+$")]
@@ -263,7 +264,7 @@ class Outcome(Value):
     reason: str | None = None
 
 
-class CaseResult(Value):
+class CaseResult(TimeOfCase):
     """A case and everything that was measured of it; `outcomes` has one entry a gate of the case."""
 
     case: PlannedCase
@@ -379,6 +380,8 @@ class RunOptions(Value):
     supports: dict[str, tuple[str, ...]] | None = None
     #: Whether ranks were to share cores where there are too few for each to have its own.
     oversubscribe: bool = False
+    #: Seconds given for the measuring by --budget; None for no limit.
+    budget_s: Annotated[float, Field(gt=0, lt=1e7)] | None = None
 
 
 class RunKind(str, Enum):
@@ -388,7 +391,7 @@ class RunKind(str, Enum):
     SIDE = "side"
 
 
-class Run(Versioned):
+class Run(Versioned, Timetable):
     """All samples of one environment.
 
     History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
@@ -421,7 +424,7 @@ class Run(Versioned):
     finished: bool
     #: Cases of the profile that only a GPU has, and that a CPU's run does without.
     left_out: Annotated[int, Field(ge=0)] = 0
-    #: Why a run that is not finished ended, such as "interrupted".
+    #: Why a run that is not finished ended, such as "interrupted"; "budget" in one that is, but for open cases.
     ended_by: str | None = None
     options: RunOptions
     device: Annotated[str, Field(pattern=FOUND)]

@@ -332,6 +332,7 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.ENDED_AFTER_LAUNCHES: lambda data: (
         f"the {data['by']} ended after {_launches(data['launches'])}; {_inner(data)}"
     ),
+    ReasonCode.FEW_TO_JUDGE: lambda _: "too few to judge it",
     ReasonCode.BUDGET_ENDED: lambda _: "the budget ended before it was measured",
     ReasonCode.BUDGET_ENDED_AFTER_SEEDS: lambda data: (
         f"the budget ended after {data['seeds']} of {_seeds(data['of'])}; {_inner(data)}"

@@ -2,9 +2,10 @@
 
 from bnsuite.measure.devices.cuda import VARIABLE_FAMILIES, VARIABLES, torch_facts, why_refused
 from bnsuite.measure.devices.device import Device, DeviceError, Telemetry, at_work
-from bnsuite.measure.devices.registry import NAMES, every, get, resolve
+from bnsuite.measure.devices.registry import KINDS, NAMES, every, get, resolve
 
 __all__ = [
+    "KINDS",
     "NAMES",
     "VARIABLES",
     "VARIABLE_FAMILIES",
