@@ -9,11 +9,12 @@ IMAGE ?= bnsuite
 BASE_IMAGE ?=
 BENCH_FLAGS ?= --device auto
 RUN ?= results/latest
+SCALING_DEVICE ?= cpu
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' suite/bnsuite/__init__.py)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic proofs faults gpu-check defects reference docs accept lock clean
+.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic proofs faults gpu-check scaling defects reference docs accept lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -66,6 +67,11 @@ faults: setup-test ## inject every fault and print which check finds it
 
 gpu-check: setup-test ## run the tests that need a GPU, and print how the clock agrees with Triton's
 	$(BIN)/pytest -s -m gpu tests/test_gpu.py
+
+scaling: setup-test ## time steps of 1 and 2 ranks, and of 4 that share cores, and write docs/results/distributed.md
+	$(BIN)/bnsuite --device $(SCALING_DEVICE) --profile full -k 'distributed/ and not ranks=4 and not ranks=8' --out results/scaling || true
+	$(BIN)/bnsuite --device $(SCALING_DEVICE) --profile full -k 'distributed/ and ranks=4' --oversubscribe --out results/scaling-4 || true
+	PYTHONPATH=tests $(BIN)/python tests/scaling.py results/scaling results/scaling-4
 
 defects: setup-test ## regenerate docs/defects.md from the catalogue
 	PYTHONPATH=tests $(BIN)/python tests/defects.py

@@ -179,4 +179,5 @@ class FakeRatio:
 
     numerator: FakeCase
     denominator: FakeCase
+    ranks: int = 1
     timed_by: TimedBy = TimedBy.DEVICE

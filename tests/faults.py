@@ -141,6 +141,49 @@ def fault(family: str, gate: Gate, what: str, select: str | None = None) -> Call
 # reference: one step against float64.
 
 
+class Synchronised(Composed):
+    """Batch norm over all ranks, as torch's SyncBatchNorm has it."""
+
+    def count_of_all(self, z: Tensor) -> Tensor:
+        return SumOverRanks.apply(z.new_tensor(float(count_of(z))))
+
+    def mean(self, z: Tensor, axes: list[int]) -> Tensor:
+        return SumOverRanks.apply(z.sum(axes, keepdim=True)) / self.count_of_all(z)
+
+    def var(self, z: Tensor, mean: Tensor, axes: list[int]) -> Tensor:
+        return SumOverRanks.apply((z - mean).square().sum(axes, keepdim=True)) / self.count_of_all(z)
+
+    def track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        super().track(mean, var, int(self.count_of_all(mean.new_zeros(count, 1))))
+
+
+class SumOverRanks(torch.autograd.Function):
+    """The sum of every rank's tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *dy: Tensor) -> Tensor:
+        total = dy[0].clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+@fault(
+    "sync-batch-norm",
+    "behaviour",
+    "ranks count alike, however many samples each has",
+    "sync-batch-norm/step/n=2+5/4-dim",
+)
+class RanksCountAlike(Synchronised):
+    def mean(self, z: Tensor, axes: list[int]) -> Tensor:
+        return SumOverRanks.apply(z.mean(axes, keepdim=True)) / torch.distributed.get_world_size()
+
+
 @fault("reference", "numerics", "eps is 1e-3, whatever was asked")
 class FixedEpsilon(Composed):
     def inverse(self, var: Tensor) -> Tensor:

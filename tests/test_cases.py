@@ -22,7 +22,7 @@ def test_ids_are_readable_and_unique() -> None:
     """An id is a path of plain words, and says everything that was fixed."""
     names = [case.id for case in all_cases()]
     assert len(set(names)) == len(names)
-    families = "numerics|behaviour|op|ratio|train"
+    families = "numerics|behaviour|op|ratio|train|distributed"
     odd = [name for name in names if not re.fullmatch(rf"({families})(/[a-z0-9+=.x_-]+){{2,9}}", name)]
     assert odd == []
 
@@ -99,6 +99,7 @@ TIMED = [
     case
     for case in all_cases()
     if not isinstance(case, CheckCase | RatioCase)
+    and case.ranks == 1  # tests/test_distributed.py has the others
     and not (isinstance(case, LayerCase) and math.prod(case.shape) > MANY)
 ]
 
@@ -185,7 +186,9 @@ def test_all_batch_norms_of_resnet50_are_timed() -> None:
 def test_every_ratio_has_a_bound_and_sides_on_the_same_numbers() -> None:
     """Both sides move as many values, or differ by the one sample that their comparison is about."""
     for case in all_cases():
-        if isinstance(case, RatioCase):
+        if isinstance(case, RatioCase) and case.ranks == 1:
+            assert isinstance(case.numerator, LayerCase)
+            assert isinstance(case.denominator, LayerCase)
             sizes = [math.prod(side.shape) for side in (case.numerator, case.denominator)]
             assert max(sizes) / min(sizes) < 1.0001, case.id
             assert all(bound >= 1 for bound in case.bounds.values())

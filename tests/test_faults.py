@@ -70,7 +70,8 @@ def is_wrong(seen: Observation, own: Observation | None) -> bool:
 
 def found(case: CheckCase, implementation: str) -> dict[str, str]:
     """Returns the faults that `case` finds in an implementation and not in torch's own layers."""
-    own = observed_of_sound(case.id, None)
+    lacking = BY_ID[case.id].gpu_only and not case.gpu_only and not torch.cuda.is_available()
+    own = {} if lacking else observed_of_sound(case.id, None)  # torch's own layer can't do it on a CPU
     seen = observed_of_sound(case.id, implementation) if implementation in RIGHT else observed(case, implementation)
     if seen is None or own is None or isinstance(own, str):
         return {}
@@ -91,6 +92,8 @@ def catches(case: CheckCase, fault: faults.Fault) -> bool:
 
 def base_of(name: str) -> str:
     """The layer that a fault changes, itself not faulty."""
+    if issubclass(getattr(faults, name), faults.Synchronised):
+        return "Synchronised"
     return "Composed" if issubclass(getattr(faults, name), faults.Composed) else "Faithful"
 
 
@@ -103,11 +106,13 @@ def applies(case: CheckCase) -> bool:
 def meant_for(fault: faults.Fault) -> list[CheckCase]:
     """The cases that are to catch `fault`, the quick ones first."""
     match = matcher(fault.select)
-    return sorted((case for case in all_checks() if match(case.id)), key=lambda case: not case.quick)
+    with judging(fault.name):  # some cases need a GPU for torch's own layer alone
+        checks = all_checks()
+    return sorted((case for case in checks if match(case.id)), key=lambda case: not case.quick)
 
 
 BY_ID = {case.id: case for case in all_checks()}
-RIGHT = ("Faithful", "Composed")
+RIGHT = ("Faithful", "Composed", "Synchronised")
 CHECKED = [fault for fault in faults.FAULTS if fault.gate in {"numerics", "behaviour"}]
 
 

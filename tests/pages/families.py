@@ -38,6 +38,12 @@ LAYERS = """## Layers
 A layer is timed, and its memory is measured, in one phase on one activation.
 """
 
+DISTRIBUTED = """## Steps of several ranks
+
+Several processes, ranks, run one step together, each on a core or a GPU of its own and with the work of one;
+[Several GPUs](../how-to/several-gpus.md) says how it is timed. More ranks than there are cores, or GPUs, are `SKIPPED`.
+"""
+
 TRAININGS = """## Trainings
 
 A training has curves, which the convergence gate compares, and is timed by the epoch unless it repeats the computation
@@ -48,7 +54,9 @@ of another one. [The articles' experiments](../articles.md) describes the worklo
 def page() -> str:
     """Returns the text of the page."""
     cases = all_cases()
-    by_kind = {kind: [one for one in cases if one.kind == kind] for kind in ("check", "ratio", "layer", "training")}
+    by_kind = {
+        kind: [one for one in cases if one.kind == kind] for kind in ("check", "ratio", "layer", "training", "workload")
+    }
     return "\n".join(
         [
             HEAD,
@@ -64,6 +72,9 @@ def page() -> str:
             "",
             TRAININGS,
             _grouped(by_kind["training"], ("workload",)),
+            "",
+            DISTRIBUTED,
+            _grouped(by_kind["workload"], ("program",)),
             "",
         ]
     )

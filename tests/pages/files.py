@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel
 
 from bnsuite.judge.bisect import BisectAnswer
+from bnsuite.judge.node import NodeReport
 from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import Judgement
 from bnsuite.record.baselines import CurveLine, TimingFile
@@ -36,6 +37,7 @@ FILES: tuple[tuple[str, str, type[Versioned]], ...] = (
     ("run.json", "every raw sample and curve of a run, and the outcome of every case", Run),
     ("findings.json", "the verdicts of a run or a comparison, with their reasons", Judgement),
     ("interleaved.json", "the times of a comparison, every round of every block", InterleavedTimes),
+    ("node.json", "the verdict on the GPUs of a node (`--device cuda:all`)", NodeReport),
     ("doctor.json", "the state of the host before the measuring", HostReport),
     ("trainings/NAME.jsonl", "details of a training, one line per seed", DetailLine),
     ("bisect.json", "the answer of a bisection", BisectAnswer),

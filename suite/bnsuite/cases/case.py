@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -38,6 +38,9 @@ class Case(ABC):
     gpu_only: bool = False
     #: A step takes about a second: a few rounds are enough then, and a short warm-up.
     long: bool = False
+
+    #: Processes that run the step together, each on a core, or GPU, of its own; the timed one waits for the others.
+    ranks: int = 1
 
     #: The first part of the id.
     family: ClassVar[str]
@@ -103,6 +106,10 @@ class Case(ABC):
     def build(self, device: str, seed: int = 0) -> Step:
         """Allocate everything on `device` and return the step to be timed."""
 
+    def controls(self, step: Step) -> Mapping[str, Step]:  # noqa: ARG002  # most need none of their own
+        """Fixed operations that are timed around a built `step` beside those that every case has, by name."""
+        return {}
+
     def examples(self, step: Step) -> int | None:  # noqa: ARG002  # a training counts the data it has loaded
         """Examples that one built `step` goes through, or None where that says nothing."""
         return None
@@ -149,5 +156,6 @@ class Case(ABC):
             "bounds": {},
             "limit_s": None,
             "to_calibrate": list(self.to_calibrate),
+            "ranks": self.ranks,
             "steps": self.steps,
         }

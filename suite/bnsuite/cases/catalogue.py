@@ -87,9 +87,10 @@ def _sources(files: str) -> Iterator[Source]:
 
 
 def _built_in() -> Iterable[Case]:
-    from bnsuite.cases import checks, op, train
+    from bnsuite.cases import checks, distributed, op, train
 
-    return (*checks.all_checks(), *op.CASES, *op.RATIOS, *train.CASES)
+    timed = (*op.CASES, *op.RATIOS, *train.CASES, *distributed.CASES, *distributed.RATIOS)
+    return (*checks.all_checks(), *timed)
 
 
 def _of_file(file: CasesFile) -> object:

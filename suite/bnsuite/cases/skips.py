@@ -72,7 +72,8 @@ def labelled(case: Case) -> list[Kind]:
     if isinstance(case, LayerCase):
         return [_of_layer(case)] if case.pluggable else []
     if isinstance(case, RatioCase):
-        return [_of_layer(one) for one in (case.numerator, case.denominator) if one.pluggable]
+        sides = (case.numerator, case.denominator)
+        return [_of_layer(one) for one in sides if isinstance(one, LayerCase) and one.pluggable]
     labels = case.labels
     if not isinstance(case, CheckCase):
         return []

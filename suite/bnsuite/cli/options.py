@@ -176,7 +176,7 @@ cases = click.option(
     callback=_case_files,
     help="Measure the cases of this file as well; repeatable (also: $BNSUITE_CASES).",
 )
-device = click.option("--device", default="auto", metavar="DEVICE", help="auto (the default), cpu, cuda or cuda:N.")
+device = click.option("--device", default="auto", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N, cuda:all.")
 profile = click.option(
     "--profile", default="quick", type=click.Choice(tuple(PLANS)), help="How much is measured (default: quick)."
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(context: click.Context, *, run: Path, out: Path | None, baselines: Path) -> int:
     """Write the page; returns the exit status, which is 0 whatever the verdicts are."""
-    from bnsuite.cli.verdicts import claims_of
+    from bnsuite.cli.verdicts import claims_of, scaling_of
     from bnsuite.record import pictures, store
     from bnsuite.record.errors import InputError
     from bnsuite.record.files import write_atomically
@@ -43,7 +43,7 @@ def command(context: click.Context, *, run: Path, out: Path | None, baselines: P
     if isinstance(report, RunReport):
         report = replace(
             report,
-            sections=claims_of(report.run, where),
+            sections=(*scaling_of(report.run), *claims_of(report.run, where)),
             reference=_reference(report, baselines if named else None),
             pictures=pictures.load(where),
         )

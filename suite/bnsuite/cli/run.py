@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,8 @@ import click
 from bnsuite.cli import options
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
 from bnsuite.cli.output import lines, progress, remark, say, status_of, words
+from bnsuite.record.devices import ALL
+from bnsuite.record.errors import InputError
 
 if TYPE_CHECKING:
     from bnsuite.experiments.confirm import ConfirmRequest
@@ -40,6 +43,7 @@ confirm_option = click.option(
     help="Measure this environment: . (this interpreter, the default), python:PATH, torch==X.Y.Z or docker:IMAGE.",
 )
 @confirm_option
+@click.option("--oversubscribe", is_flag=True, help="Time more ranks than there are cores, which then share them.")
 @options.budget
 @click.option("--dry-run", is_flag=True, help="Print how long it would take, stage by stage, and measure nothing.")
 @options.strict
@@ -51,6 +55,7 @@ def command(
     supports: dict[str, tuple[str, ...]] | None,
     environment: str,
     confirm: str | None,
+    oversubscribe: bool,
     budget: float | None,
     dry_run: bool,
     strict: bool,
@@ -66,7 +71,21 @@ def command(
     from bnsuite.report.judged import RunReport
     from bnsuite.report.planning import before
 
-    run_options = given.run_options(impl, environment, supports).model_copy(update={"budget_s": budget})
+    if given.device == ALL:
+        if confirm is not None or budget is not None or dry_run:
+            raise InputError(f"--confirm, --budget, --dry-run: not with --device {ALL}; name one GPU, such as cuda:0")
+        require_environment("--environment", environment)
+        from bnsuite.cli import node
+
+        found = node.devices(environment)
+        given = replace(given, device=found[0].name)
+        if len(found) > 1:
+            node_options = given.run_options(impl, environment, supports)
+            return node.command(given, node_options, found, strict=strict, show=show)
+        remark(f"--device {ALL}: there is one GPU, {found[0].name}, and no peer to compare it with: a plain run")
+    run_options = given.run_options(impl, environment, supports).model_copy(
+        update={"oversubscribe": oversubscribe, "budget_s": budget}
+    )
     require_environment("--environment", environment)
     require_environment("--confirm", confirm)
     if dry_run:
@@ -110,7 +129,6 @@ def command(
 def require_environment(option: str, name: str | None) -> None:
     """Raise InputError for an environment that is none, or an interpreter that is not there; makes nothing."""
     from bnsuite.launch.environments import Interpreter, parse
-    from bnsuite.record.errors import InputError
 
     if name is None or (option == "--confirm" and name == BASELINE):
         return

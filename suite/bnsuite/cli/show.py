@@ -17,7 +17,13 @@ from bnsuite.cli.options import ShowOptions
 def command(*, run: Path, show: ShowOptions) -> int:
     """Print the verdicts; returns the exit status, which is 0 whatever they are."""
     from bnsuite.cli.verdicts import show_report
+    from bnsuite.experiments import node
     from bnsuite.report.judged import load
 
+    if node.is_node(run):
+        from bnsuite.cli.node import show_node
+
+        show_node(node.load(run), show)
+        return 0
     show_report(load(run, options.BASELINES), show)
     return 0

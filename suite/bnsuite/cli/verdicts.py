@@ -55,7 +55,8 @@ def show_run(report: RunReport, show: ShowOptions, *, written: bool, error: Exce
     if report.folder is not None:
         report = replace(report, host=_host(report.folder))
     if written and unwritten is None and report.folder is not None:
-        complete = replace(report, sections=claims_of(report.run, report.folder), pictures=pictures.load(report.folder))
+        sections = (*scaling_of(report.run), *claims_of(report.run, report.folder))
+        complete = replace(report, sections=sections, pictures=pictures.load(report.folder))
         unwritten = next(iter(writers.write(complete, report.folder)), None)
     return show_report(report, show, unwritten)
 
@@ -69,6 +70,14 @@ def _host(folder: Path) -> HostReport | None:
     except InputError as error:
         remark(str(error))
         return None
+
+
+def scaling_of(run: Run) -> tuple[Section, ...]:
+    """The report's section on steps of several ranks, if the run has some."""
+    from bnsuite.report import scaling
+
+    found = scaling.section(run)
+    return () if found is None else (found,)
 
 
 def claims_of(run: Run, folder: Path) -> tuple[Section, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnsuite.experiments.events import Notify, Planned, Remark
@@ -21,7 +21,15 @@ from bnsuite.record.folder import LATEST, ResultsFolder
 from bnsuite.record.host import HostReport
 from bnsuite.record.planned import Estimate
 from bnsuite.record.reference import Reference
-from bnsuite.record.schema import Run, RunOptions
+from bnsuite.record.schema import PlannedCase, Run, RunOptions
+
+#: Why a run that takes times has no curves.
+TIMING_ONLY = "only times are taken in this run"
+
+
+def every_case(_: PlannedCase) -> bool:
+    """Accepts every case."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,12 @@ class RunRequest:
     reference: Callable[[Run], Reference]
     #: The state of the host, to be kept beside the results.
     host: HostReport | None = None
+    #: A known fault of all timed cases (see ``measure/fault_injection.py``).
+    injected: dict[str, float] = field(default_factory=dict)
+    #: The cases that are measured, of those that the options choose.
+    accepts: Callable[[PlannedCase], bool] = every_case
+    #: Only times are taken: checks and curves are of another run of the same device.
+    timing_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
     """
     error: Exception | None = None
     with _session(request, notify) as session:
-        prepared = session.prepare()
+        prepared = session.prepare(request.accepts)
         reference = request.reference(prepared.run)  # unusable baselines are found before the measuring
         stages = _stages(request, prepared, reference)
         if request.folder.clean():
@@ -68,7 +82,12 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
         prepared.begin()
         notify(Planned(stages.estimate, request.options.budget_s))
         try:
-            prepared.end(stages.measure())
+            ended_by = stages.measure(timing_only=request.timing_only)
+            if request.timing_only:
+                for gate in ("convergence", "kernels"):
+                    for name in prepared.recorder.ids(gate):
+                        prepared.recorder.skip(name, TIMING_ONLY, gate)
+            prepared.end(ended_by)
         except KeyboardInterrupt:
             prepared.end("interrupted")
         except Exception as caught:  # noqa: BLE001  # whatever it is: what was measured before is shown
@@ -82,7 +101,7 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
 def planned(request: RunRequest, notify: Notify) -> Estimate:
     """Returns the plan of a run that is not made: the environment is asked for its cases, and nothing is written."""
     with _session(request, notify) as session:
-        prepared = session.prepare()
+        prepared = session.prepare(request.accepts)
         return _stages(request, prepared, request.reference(prepared.run)).estimate
 
 
@@ -94,6 +113,7 @@ def _session(request: RunRequest, notify: Notify) -> Session:
         request.data,
         parse(request.options.environment),
         notify=lambda text: notify(Remark(text)),
+        injected=request.injected,
     )
 
 

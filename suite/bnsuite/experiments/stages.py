@@ -52,11 +52,22 @@ class Stages:
             launches=sum(max(map(self._estimator.launches_of, group)) for group in self._groups(timed)),
         )
 
-    def measure(self) -> str | None:
-        """Measures what there is time for; returns BUDGET if anything was left, else None."""
+    def measure(self, *, timing_only: bool = False) -> str | None:
+        """Measures what there is time for, or times alone; returns BUDGET if anything was left, else None."""
         session, budget_s = self._session, self._session.options.budget_s
         self._deadline = None if budget_s is None else monotonic() + budget_s
         session.recorder.plan(self.estimate.within(budget_s))
+        if not timing_only:
+            self._look()
+        if "timing" in self.estimate.stages:
+            self._launches = Launches(session)
+            self._time(self._launches)
+        unsettled = self._deadline is not None and bool(self._slower(session.run))
+        return BUDGET if unsettled or (self._deadline is not None and leaves_open(session.run)) else None
+
+    def _look(self) -> None:
+        """Looks at everything that is not timed."""
+        session = self._session
         session.diagnose()
         if "kernels" in self.estimate.stages:  # its process is there already
             with session.recorder.stage("kernels"):
@@ -65,11 +76,6 @@ class Stages:
             if name in self.estimate.stages and self._has_time(name):
                 with session.recorder.stage(name):
                     stage(self._part(name))
-        if "timing" in self.estimate.stages:
-            self._launches = Launches(session)
-            self._time(self._launches)
-        unsettled = self._deadline is not None and bool(self._slower(session.run))
-        return BUDGET if unsettled or (self._deadline is not None and leaves_open(session.run)) else None
 
     def _part(self, name: str) -> float | None:
         """Returns the end (monotonic) of a stage: its part of the time that is left, by plan."""

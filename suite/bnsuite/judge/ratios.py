@@ -40,20 +40,7 @@ def judge(run: Run, result: CaseResult, reference: Reference) -> Finding:
     low, high = ratio.interval(LEVEL)
     bound = _bound(run, result, reference)
     if bound is None:
-        shipped = assumed(run, result)
-        why = reason(
-            ReasonCode.RATIO_NOT_CALIBRATED,
-            ratio=exp(ratio.mean),
-            assumed=shipped,
-            calibrated=reference.calibration is not None,
-        )
-        numbers: dict[str, EvidenceValue] = {
-            "ratio": exp(ratio.mean),
-            "low": exp(low),
-            "high": exp(high),
-            "assumed": shipped,
-        }
-        return Finding(case=result.id, gate=GATE, verdict=Verdict.NO_BASELINE, reason=why, evidence=numbers)
+        return _without_bound(run, result, ratio, reference)
     above = Estimate(ratio.mean - log(bound), ratio.error, ratio.freedom)
     measured = {"ratio": exp(ratio.mean), "bound": bound}
     if above.mean > 0 and above.p_two_sided() / 2 < ALPHA and _holds_when_repeated(result, bound):
@@ -72,9 +59,23 @@ def judge(run: Run, result: CaseResult, reference: Reference) -> Finding:
     )
 
 
-def assumed(run: Run, result: CaseResult) -> float:
-    """Returns the bound that is shipped for the kind of device that `run` was measured on."""
-    return result.case.bounds[kind_of_device(run)]
+def _without_bound(run: Run, result: CaseResult, ratio: Estimate, reference: Reference) -> Finding:
+    """Returns the finding of a ratio of which nobody has measured what it should be."""
+    low, high = ratio.interval(LEVEL)
+    evidence: dict[str, EvidenceValue] = {"ratio": exp(ratio.mean), "low": exp(low), "high": exp(high)}
+    shipped = assumed(run, result)
+    if kind_of_device(run) == "cpu":
+        why = reason(ReasonCode.RATIO_WITHOUT_BOUND, ratio=exp(ratio.mean))
+    else:
+        calibrated = reference.calibration is not None
+        why = reason(ReasonCode.RATIO_NOT_CALIBRATED, ratio=exp(ratio.mean), assumed=shipped, calibrated=calibrated)
+        evidence["assumed"] = shipped
+    return Finding(case=result.id, gate=GATE, verdict=Verdict.NO_BASELINE, reason=why, evidence=evidence)
+
+
+def assumed(run: Run, result: CaseResult) -> float | None:
+    """Returns the bound that is shipped for the kind of device that `run` was measured on; None if there is none."""
+    return result.case.bounds.get(kind_of_device(run))
 
 
 def _bound(run: Run, result: CaseResult, reference: Reference) -> float | None:

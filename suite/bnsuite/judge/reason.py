@@ -67,8 +67,11 @@ class ReasonCode(str, Enum):
     RATIO_ABOVE = "ratio-above"
     RATIO_BELOW = "ratio-below"
     RATIO_UNDECIDED = "ratio-undecided"
-    #: `ratio`, `assumed` (the bound that is shipped, which nobody measured), `calibrated` if other cases are.
+    #: `ratio`, `assumed` (the bound that is shipped, which nobody measured; null if there is none), `calibrated` if
+    #: other cases are.
     RATIO_NOT_CALIBRATED = "ratio-not-calibrated"
+    #: `ratio`: none is shipped, as for scaling, and none can be calibrated on this device.
+    RATIO_WITHOUT_BOUND = "ratio-without-bound"
 
     # Time of two environments, interleaved: `change`, `low`, `high` (relative), `launches`.
     #: Also `confirming` (launches), `controls`, `gpu`.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bnsuite.launch.process.isolation import cores
+from bnsuite.record import devices
 from bnsuite.record.errors import InputError
 from bnsuite.record.schema import PlannedCase, RunOptions
 from bnsuite.record.select import matcher
@@ -96,8 +97,12 @@ def run_options(
     supports: Mapping[str, tuple[str, ...]] | None = None,
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise InputError(f"--device {device}: no such device; choose auto, cpu, cuda or cuda:N")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise InputError("started by torchrun: bnsuite starts its ranks itself; run it without torchrun")
+    if device == devices.ALL:
+        raise InputError(f"--device {device}: `bnsuite run` alone measures every GPU; choose {devices.NAMES}")
+    if not devices.is_asked(device):
+        raise InputError(f"--device {device}: no such device; choose {devices.NAMES}")
     if select is not None:
         matcher(select)
     given = len(cores())

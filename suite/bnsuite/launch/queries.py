@@ -12,7 +12,7 @@ from bnsuite.launch.datasets import absolute
 from bnsuite.launch.environments import MIN_TORCH, Environment, EnvironmentUnavailableError, Here
 from bnsuite.launch.plan import PLANS
 from bnsuite.launch.process.child import ChildError
-from bnsuite.launch.process.messages import Catalogue, EnvironmentAnswer, GpuAnswer
+from bnsuite.launch.process.messages import Catalogue, DevicesAnswer, EnvironmentAnswer, FoundDevice, GpuAnswer
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.scratch import ScratchError, scratch_folder
 from bnsuite.launch.process.worker import START_UP, START_UP_S, TIMEOUT, RequestFailedError, Worker
@@ -103,6 +103,19 @@ def ask_once(environment: Environment, device: str, threads: int = 1) -> tuple[s
             return ask_environment(device, worker)
     finally:
         environment.close()
+
+
+def ask_devices(environment: Environment) -> tuple[FoundDevice, ...]:
+    """Returns every GPU that an environment sees; InputError if there is none, or if it can't be had."""
+    try:
+        environment.prepare()
+        with _naming(environment), _worker("devices", environment, device="cuda") as worker:
+            answer = worker.ask({"do": "devices"}, DevicesAnswer, START_UP_S, START_UP)
+    finally:
+        environment.close()
+    if answer.refused is not None:
+        raise InputError(answer.refused)
+    return answer.devices
 
 
 def ask_gpu(index: int, timeout_s: float) -> GpuAnswer:

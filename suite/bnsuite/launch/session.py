@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
@@ -56,7 +56,7 @@ class Session:
 
     A context manager: leaving it ends every process, closes the environment, and removes the scratch files. `stage`
     holds the data sets, if they are shared with another session; `notify` hears of what takes minutes; `place` follows
-    the stages of its progress, where they need to be told apart.
+    the stages of its progress, where they need to be told apart; `injected` is a known fault of all timed cases.
     """
 
     def __init__(
@@ -70,9 +70,13 @@ class Session:
         stage: DataStage | None = None,
         notify: Notify = lambda _: None,
         place: str = "",
+        injected: Mapping[str, float] | None = None,
     ) -> None:
         self.options, self.folder, self.progress = options, folder, progress
         self.place, self._notify = place, notify
+        self._injected = dict(injected or {})
+        #: The cores of distributed cases' ranks, if there are such cases.
+        self._rank_cores: tuple[int, ...] = ()
         self.environment = environment or Here()
         self._began = monotonic()
         self._scratch = scratch_folder()
@@ -141,9 +145,11 @@ class Session:
             need, them = ("case chosen needs", "it") if len(plan) == 1 else ("cases chosen need", "them")
             raise InputError(f"the {len(plan)} {need} a GPU; --device cuda measures {them}")
         missing = self._make_data(chosen)
+        if any(case.ranks > 1 for case in chosen):
+            self._rank_cores = tuple(self.cores)
         recorder = Recorder(self._run(device, info, chosen, len(plan) - len(chosen)), self.folder, self._began)
         for case in chosen:
-            if reason := _missing(case, missing):
+            if reason := _missing(case, missing) or _too_few(case, info, shared=options.oversubscribe):
                 recorder.skip(case.id, reason)
         return PreparedSession(self, recorder)
 
@@ -173,6 +179,7 @@ class Session:
                 for case in cases
             ),
             left_out=left_out,
+            injected=self._injected,
         )
 
     def _isolation(self, info: EnvironmentInfo) -> Isolation:
@@ -226,7 +233,19 @@ class Session:
             cases=self.options.cases,
             huge_pages=huge_pages,
             torch_first=torch_first,
+            rank_cores=self._rank_cores,
+            oversubscribe=self.options.oversubscribe,
+            injected=self._injected,
         )
+
+
+def _too_few(case: PlannedCase, info: EnvironmentInfo, *, shared: bool) -> str | None:
+    """Returns why there are too few cores or GPUs for a case's ranks; None if there are enough."""
+    if info.gpu is not None and case.ranks > info.gpu.count:
+        return f"needs {case.ranks} GPUs, one per rank; {info.gpu.count} are here"
+    if case.ranks > info.cores_given and not shared:
+        return f"needs {case.ranks} cores, one per rank; {info.cores_given} are given (--oversubscribe lets them share)"
+    return None
 
 
 def _cores_near(info: EnvironmentInfo) -> set[int]:

@@ -7,9 +7,12 @@ clock of the arithmetic units (compute) and the host (launch).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from bnsuite.cases.execution import TimedBy
 
 if TYPE_CHECKING:
     from bnsuite.cases import Step
@@ -97,16 +100,19 @@ MAX_QUEUED, LAUNCHES = 50, 100
 
 
 class Controls:
-    """The controls of one case; :meth:`sample` is called around the case's rounds."""
+    """The controls of one case, with its own as `more`; :meth:`sample` is called around the case's rounds."""
 
-    def __init__(self, nbytes: int | None, device: Device) -> None:
+    def __init__(self, nbytes: int | None, device: Device, more: Mapping[str, Step] = MappingProxyType({})) -> None:
         self._device = device
-        self._steps = {name: MAKERS[name](nbytes or DEFAULT_BYTES, device) for name in device.controls}
+        steps = {name: MAKERS[name](nbytes or DEFAULT_BYTES, device) for name in device.controls}
+        #: A case's own are those of several ranks: no queue of one of them is held back.
+        self._by = {**dict.fromkeys(steps, TimedBy.DEVICE), **dict.fromkeys(more, TimedBy.ELAPSED)}
+        self._steps = {**steps, **more}
         self._iterations: dict[str, int] = {}
         #: Seconds per step, by control; of the launch control, seconds of the host.
         self.samples: dict[str, list[float]] = {name: [] for name in self._steps}
         for name, step in self._steps.items():
-            once = min(device.time_rounds(step, 3).device_s)
+            once = min(device.time_rounds(step, 3, by=self._by[name]).device_s)
             iterations = max(1, int(ROUND_S / max(once, 1e-9)))
             if device.holds_queue:
                 iterations = LAUNCHES if name == LAUNCH else min(iterations, MAX_QUEUED)
@@ -115,5 +121,5 @@ class Controls:
     def sample(self) -> None:
         """Times each control for a few rounds."""
         for name, step in self._steps.items():
-            timed = self._device.time_rounds(step, ROUNDS, self._iterations[name])
+            timed = self._device.time_rounds(step, ROUNDS, self._iterations[name], by=self._by[name])
             self.samples[name] += (timed.host_s if name == LAUNCH else None) or timed.device_s

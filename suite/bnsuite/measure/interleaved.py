@@ -125,7 +125,8 @@ class InterleavedCase:
         step = self._timed
         for _ in range(warm):
             step()
-        with at_work(self._telemetry), CoreShare(self._device) as share:
+        ranks = 1 if self._case is None else self._case.ranks
+        with at_work(self._telemetry), CoreShare(self._device, ranks) as share:
             timed = self._device.time_rounds(step, rounds, iterations, self._flush, self._by)
         samples_s = (timed.host_s if self._of_host else None) or timed.device_s
         return TimedBlock([self._fault.clock(seconds) for seconds in samples_s], share.value, timed.host_s, timed.held)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bnsuite.cases import skips
 from bnsuite.cases.execution import Execution, TimedBy
+from bnsuite.measure import fault_injection
 from bnsuite.measure.clock import Rounds
 from bnsuite.measure.control import Controls
 from bnsuite.measure.devices import KINDS
@@ -106,10 +107,10 @@ class CoreShare:
     On a device that works on the thread's core the share is near 1; less means that something else had the core.
     """
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, device: Device, ranks: int = 1) -> None:
+        self._measured = device.works_on_core and ranks == 1  # one of several ranks waits for the others
         self._begin_s = self._begin_cpu_s = 0.0
-        #: None on a device that does its work elsewhere.
+        #: None on a device that does its work elsewhere, and of one of several ranks.
         self.value: float | None = None
 
     def __enter__(self) -> Self:
@@ -120,16 +121,16 @@ class CoreShare:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         wall_s, cpu_s = perf_counter() - self._begin_s, thread_time() - self._begin_cpu_s
-        if self._device.works_on_core:
+        if self._measured:
             self.value = cpu_s / wall_s
 
 
 class Conditions:
     """A context around the rounds of a run: the share of the core, and the device's telemetry."""
 
-    def __init__(self, device: Device, *, period_s: float | None = None) -> None:
+    def __init__(self, device: Device, *, period_s: float | None = None, ranks: int = 1) -> None:
         self._device, self._period_s = device, period_s
-        self._share = CoreShare(device)
+        self._share = CoreShare(device, ranks)
         self._telemetry: Telemetry | None = None
         #: None on a device without sensors.
         self.gpu: GpuWatch | None = None
@@ -209,11 +210,12 @@ class TimedCase:
         self.step = build(case, device)
         if case.rounds is None:
             self.step()  # work that is done once, such as compiling, is not part of the first round
-        self._controls = Controls(case.nbytes, device)
+        self._controls = Controls(case.nbytes, device, case.controls(self.step))
         self._controls.sample()
         self._timed: Rounds | None = None
         self._next = 0
-        self.conditions = Conditions(device, period_s=STEP_SAMPLING_S if case.rounds is None else EPOCH_SAMPLING_S)
+        period_s = STEP_SAMPLING_S if case.rounds is None else EPOCH_SAMPLING_S
+        self.conditions = Conditions(device, period_s=period_s, ranks=case.ranks)
 
     def _plan(self, step: Step, policy: Policy) -> tuple[int, int]:
         case, device = self._case, self._device
@@ -251,7 +253,7 @@ class TimedCase:
         timed = self._timed or Rounds(list(samples_s))
         self._controls.sample()
         return TimingSample(
-            samples_s=timed.device_s,
+            samples_s=[fault_injection.of_process().clock(seconds) for seconds in timed.device_s],
             iterations=self.iterations,
             controls_s=self._controls.samples,
             cpu_share=self.conditions.cpu_share,
@@ -274,7 +276,7 @@ class TimedRatio:
         #: Both sides by one clock: by the elapsed time, if one of them can't be held.
         self._by = ratio.timed_by if all(pace.held for pace in paces) else TimedBy.ELAPSED
         self.rounds, self.iterations = policy.plan(paces)
-        self.conditions = Conditions(device, period_s=STEP_SAMPLING_S)
+        self.conditions = Conditions(device, period_s=STEP_SAMPLING_S, ranks=ratio.ranks)
         self._round = 0
         self._samples_s: tuple[list[float], list[float]] = ([], [])
         self._host_s: tuple[list[float], list[float]] = ([], [])

@@ -75,6 +75,20 @@ def _probe(request: Request) -> Answer:
     return {"trouble": None}
 
 
+def _devices(_: Request) -> Answer:
+    """Every GPU here, or why there is none."""
+    from bnsuite.measure import devices
+
+    found = []
+    try:
+        for name in devices.every():
+            gpu = devices.get(name).describe()["gpu"]
+            found.append({"name": name, "model": gpu["name"], "uuid": (gpu["nvml"] or {}).get("uuid")})
+    except devices.DeviceError as error:
+        return {"refused": str(error), "devices": []}
+    return {"refused": None, "devices": found}
+
+
 def _gpu(request: Request) -> Answer:
     """NVML's account of a GPU before anything is measured on it; torch is not imported."""
     from bnsuite.measure import nvml
@@ -264,6 +278,7 @@ def _release(_: Request) -> Answer:
 ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "catalogue": _catalogue,
     "environment": _environment,
+    "devices": _devices,
     "gpu": _gpu,
     "probe": _probe,
     "start": _start,

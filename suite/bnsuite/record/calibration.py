@@ -64,8 +64,8 @@ class CalibratedRatio(Value):
     launches: Annotated[Whole, Field(ge=1)]
     #: The most the ratio may be.
     bound: Positive
-    #: The bound that is shipped for GPUs, which nobody measured.
-    assumed: Positive
+    #: The bound that is shipped for GPUs, which nobody measured; null where there is none.
+    assumed: Positive | None
     torch: str
     #: The times are the GPU's own, on a queue that was held back; null where that is not told.
     held: bool | None = None

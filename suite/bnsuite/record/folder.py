@@ -37,6 +37,8 @@ LOG = "log"
 FIGURES = "figures"
 #: The comparison that ``--confirm`` makes.
 CONFIRM = "confirm"
+#: The verdict on a node, and the folder of the runs that were made of all its GPUs at once.
+NODE, TOGETHER = "node.json", "together"
 BISECT = "bisect.json"
 SELFTEST, SELFTEST_REPORT, TRIALS = "selftest.jsonl", "selftest.md", "trials"
 

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from bnsuite.record import migrations
+from bnsuite.record.devices import FOUND
 from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.durations import CostOfCase, TimeOfCase, Timetable
 from bnsuite.record.launched import LaunchedKernels
@@ -254,6 +255,8 @@ class PlannedCase(CostOfCase):
     limit_s: Annotated[float, Field(gt=0, lt=1e7)] | None
     #: What a GPU is judged by only once it is calibrated: patterns of names of observations, or "ratio".
     to_calibrate: tuple[str, ...] = ()
+    #: Processes that run a step together, each on a core, or GPU, of its own.
+    ranks: Annotated[int, Field(ge=1, lt=1 << 16)] = 1
 
 
 class Outcome(Value):
@@ -381,6 +384,8 @@ class RunOptions(Value):
     environment: str = "."
     #: The kinds that the implementation supports by --supports, as lists of words by name; None if it was not given.
     supports: dict[str, tuple[str, ...]] | None = None
+    #: Whether ranks were to share cores where there are too few for each to have its own.
+    oversubscribe: bool = False
     #: Seconds given for the measuring by --budget; None for no limit.
     budget_s: Annotated[float, Field(gt=0, lt=1e7)] | None = None
 
@@ -428,7 +433,7 @@ class Run(Versioned, Timetable):
     #: Why a run that is not finished ended, such as "interrupted"; "budget" in one that is, but for open cases.
     ended_by: str | None = None
     options: RunOptions
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]+)$")]
+    device: Annotated[str, Field(pattern=FOUND)]
     environment: EnvironmentInfo
     isolation: Isolation
     #: How the implementation's results differ from batch norm; None for torch's own layers.

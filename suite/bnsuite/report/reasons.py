@@ -335,9 +335,11 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.RATIO_ABOVE: lambda data: f"{_ratio(data)}; {_rule(data)}",
     ReasonCode.RATIO_BELOW: _ratio,
     ReasonCode.RATIO_NOT_CALIBRATED: lambda data: (
-        f"takes {data['ratio']:.2f} times as long; {_not_calibrated(data)}, {data['assumed']:g} times is assumed"
+        f"takes {data['ratio']:.2f} times as long; {_not_calibrated(data)}"
+        + ("" if data["assumed"] is None else f", {data['assumed']:g} times is assumed")
     ),
     ReasonCode.RATIO_UNDECIDED: lambda data: f"{_ratio(data)}: not shown to be below it",
+    ReasonCode.RATIO_WITHOUT_BOUND: lambda data: f"takes {data['ratio']:.2f} times as long; no bound is calibrated",
     ReasonCode.SLOWDOWN_CONFIRMED: _slowdown_confirmed,
     ReasonCode.TIME_COMPARED: lambda data: f"{_change(data)}, in {_launches(data['launches'])}",
     ReasonCode.TIME_UNDECIDED: _time_undecided,

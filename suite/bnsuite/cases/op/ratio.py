@@ -20,9 +20,10 @@ class RatioCase(Case):
 
     #: Such as ``1d-vs-2d``.
     comparison: str
-    numerator: LayerCase
-    denominator: LayerCase
+    numerator: Case
+    denominator: Case
     #: The most the ratio may be, by kind of device; on a GPU a guess, until `bnsuite calibrate` measures the ratio.
+    #: Empty where nobody can guess, as for scaling.
     bounds: Mapping[str, float] = field(hash=False)
     #: The property that the bound states.
     rule: str
@@ -50,7 +51,7 @@ class RatioCase(Case):
 
     @property
     def timed_by(self) -> TimedBy:
-        return TimedBy.DEVICE
+        return TimedBy.DEVICE if self.ranks == 1 else TimedBy.ELAPSED
 
     @property
     def nbytes(self) -> None:

@@ -154,7 +154,9 @@ class Image(Environment):
             "mem_limit": limit,
             "memswap_limit": limit,
             # On a GPU the process takes its cores by itself: the sensors are read beside them.
-            "cpuset_cpus": ",".join(map(str, self._cores if gpus else options.cores or self._cores)),
+            "cpuset_cpus": ",".join(
+                map(str, self._cores if gpus else sorted({*options.cores, *options.rank_cores}) or self._cores)
+            ),
             # a check of health would run beside what is timed
             "healthcheck": {"test": ["NONE"]},
             "auto_remove": True,
@@ -167,6 +169,7 @@ class Image(Environment):
             **isolation.variables(options.threads),
             **(isolation.huge_pages(self._tunables) if options.huge_pages else {}),
             **isolation.settled_cores(options.cores),
+            **isolation.ranks(options),
             "BNSUITE_HEAPS": json.dumps(isolation.heaps()),
             "BNSUITE_STAGE": STAGE,
             "BNSUITE_TOKEN": token,

@@ -77,7 +77,16 @@ def kernel_refuses_huge_pages() -> bool:
 MAX_WORKERS = 8
 
 #: Variables of the user's shell that would change what the launched pytest does.
-REMOVED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "BNSUITE_IMPL", "BNSUITE_SUPPORTS", "BNSUITE_CASES")
+REMOVED = (
+    "PYTEST_ADDOPTS",
+    "PYTEST_PLUGINS",
+    "BNSUITE_IMPL",
+    "BNSUITE_SUPPORTS",
+    "BNSUITE_CASES",
+    "BNSUITE_RANKCORES",
+    "BNSUITE_OVERSUBSCRIBE",
+    "BNSUITE_FAULT",
+)
 
 
 def variables(threads: int) -> dict[str, str]:
@@ -103,7 +112,13 @@ def process_environment(options: WorkerOptions, **more: str) -> dict[str, str]:
     if options.implementation is not None or options.cases:
         path = [str(current_folder()), *filter(None, [os.environ.get("PYTHONPATH")])]
         more = {**more, "PYTHONPATH": os.pathsep.join(path)}
-    measured = {**settled_cores(options.cores), "BNSUITE_STAGE": str(options.stage), "TMPDIR": str(options.scratch)}
+    measured = {
+        **settled_cores(options.cores),
+        **ranks(options),
+        **_fault(options),
+        "BNSUITE_STAGE": str(options.stage),
+        "TMPDIR": str(options.scratch),
+    }
     return {**kept, **variables(options.threads), **measured, **more}
 
 
@@ -112,6 +127,17 @@ def supports(options: WorkerOptions) -> dict[str, str]:
     if options.supports is None:
         return {}
     return {"BNSUITE_SUPPORTS": json.dumps({name: list(words) for name, words in options.supports.items()})}
+
+
+def _fault(options: WorkerOptions) -> dict[str, str]:
+    """Returns the variable that names the injected fault, if there is one."""
+    return {"BNSUITE_FAULT": json.dumps(dict(options.injected))} if options.injected else {}
+
+
+def ranks(options: WorkerOptions) -> dict[str, str]:
+    """Returns the variables of a distributed case: the cores of its ranks, and a mark if they may share them."""
+    cores = {"BNSUITE_RANKCORES": ",".join(map(str, options.rank_cores))} if options.rank_cores else {}
+    return {**cores, **({"BNSUITE_OVERSUBSCRIBE": "1"} if options.oversubscribe else {})}
 
 
 def settled_cores(cores: Sequence[int]) -> dict[str, str]:

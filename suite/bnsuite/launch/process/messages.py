@@ -9,6 +9,7 @@ from typing_extensions import Self
 
 from bnsuite.launch.process.child import ChildError
 from bnsuite.record.details import Detail
+from bnsuite.record.devices import FOUND
 from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.schema import (
@@ -136,6 +137,21 @@ class CheckAnswer(Value):
         if len({one.what for one in self.observations}) < len(self.observations):
             raise ValueError("two observations of one name")
         return self
+
+
+class FoundDevice(Value):
+    """One GPU: its name as torch numbers it, its model, and the UUID by which NVML knows it."""
+
+    name: Annotated[str, Field(pattern=FOUND)]
+    model: Annotated[str, AfterValidator(shorten)]
+    uuid: str | None
+
+
+class DevicesAnswer(Value):
+    """Answer to "devices": all GPUs, or why there is none."""
+
+    refused: Reason | None
+    devices: tuple[FoundDevice, ...]
 
 
 class DiagnosisAnswer(Value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -32,3 +32,8 @@ class WorkerOptions:
     huge_pages: bool = False
     #: Whether torch is imported as the process starts, outside the time limit of any request.
     torch_first: bool = False
+    #: The cores of a distributed case's ranks (none: there is no such case), and whether several may share one.
+    rank_cores: tuple[int, ...] = ()
+    oversubscribe: bool = False
+    #: The known fault of all timed cases (see ``measure/fault_injection.py``).
+    injected: Mapping[str, float] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from bnsuite.measure.devices.cuda import VARIABLE_FAMILIES, VARIABLES, is_rehearsed, torch_facts, why_refused
 from bnsuite.measure.devices.device import Device, DeviceError, Telemetry, at_work
-from bnsuite.measure.devices.registry import KINDS, NAMES, get, resolve
+from bnsuite.measure.devices.registry import KINDS, NAMES, every, get, resolve
 
 __all__ = [
     "KINDS",
@@ -13,6 +13,7 @@ __all__ = [
     "DeviceError",
     "Telemetry",
     "at_work",
+    "every",
     "get",
     "is_rehearsed",
     "resolve",

@@ -362,7 +362,8 @@ def find(asked: str) -> str:
 
     if not is_available():
         raise DeviceError(f"--device {asked}: {_why_unavailable(torch.version.cuda)}")
-    index = int(asked.partition(":")[2] or torch.cuda.current_device())
+    number = asked.partition(":")[2]
+    index = 0 if number == "all" else int(number or torch.cuda.current_device())
     if index >= torch.cuda.device_count():
         raise DeviceError(
             f"--device {asked}: there are {torch.cuda.device_count()} GPUs here, numbered from 0; "

@@ -14,6 +14,7 @@ KINDS: dict[str, type[Device]] = {"cpu": Cpu, "cuda": cuda.Cuda}
 
 #: The names that `resolve` accepts, in words and as a pattern.
 NAMES = "auto, cpu, cuda or cuda:N"
+ALL = "cuda:all"
 _PATTERN = r"auto|cpu|cuda(:\d+)?"
 
 
@@ -21,6 +22,14 @@ _PATTERN = r"auto|cpu|cuda(:\d+)?"
 def get(name: str) -> Device:
     """The device of a full name, "cpu" or "cuda:N": one object per name and process."""
     return KINDS[name.partition(":")[0]](name)
+
+
+def every() -> list[str]:
+    """The names of all GPUs of this machine; DeviceError, in one line, if there is none to be used."""
+    cuda.find(ALL)
+    import torch
+
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
 
 def resolve(asked: str) -> Device:

@@ -1,6 +1,6 @@
-"""Family ``data-parallel``: the layer in two processes that train one network.
+"""Family ``data-parallel``: the layer in two processes, or a few more, that train one network.
 
-A case is a script of actions, run by two ranks and, as the reference, by one process that keeps both networks
+A case is a script of actions, run by the ranks and, as the reference, by one process that keeps all their networks
 and does what a wrapper does: buffers are those of rank 0 at the beginning of every forward pass, if they are
 broadcast, and gradients are averages.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material import networks
-from bnsuite.cases.checks.two_ranks import LIMIT_S, RANKS, ask, programs, same_on_both
+from bnsuite.cases.checks.two_ranks import LIMIT_OF_MORE_S, LIMIT_S, ask, programs, same_on_both
 
 if TYPE_CHECKING:
     import torch
@@ -39,11 +39,11 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Training:
-    """The training of two ranks."""
+    """The training of as many ranks as there are `sizes` of batches."""
 
     script: str
     dimensions: int = 2
-    sizes: tuple[int, int] = (4, 4)
+    sizes: tuple[int, ...] = (4, 4)
     #: Options of the norms.
     options: dict[str, Any] = field(default_factory=dict)
     #: Options of the wrapper.
@@ -78,13 +78,13 @@ SENSELESS = {("eval-two-forwards", "static-graph")}
 
 
 class _OneProcess:
-    """Both networks, trained in one process."""
+    """The networks of all ranks, trained in one process."""
 
     def __init__(self, subject: Subject, training: Training) -> None:
         self._subject, self._training = subject, training
         self.nets = [
             networks.network(subject, training.dimensions, training.options, frozen=training.frozen)
-            for _ in range(RANKS)
+            for _ in training.sizes
         ]
         #: Outputs of passes without gradients, by name and rank.
         self.outputs: dict[str, list[torch.Tensor]] = {}
@@ -117,16 +117,17 @@ class _OneProcess:
 
     def _forward(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         if self._training.broadcast:
-            for one, other in zip(*(net.buffers() for net in self.nets), strict=True):
-                other.copy_(one)
+            for one, *others in zip(*(net.buffers() for net in self.nets), strict=True):
+                for other in others:
+                    other.copy_(one)
         return [net(x) for net, x in zip(self.nets, inputs, strict=True)]
 
     def _descend(self) -> None:
-        for pair in zip(*(net.parameters() for net in self.nets), strict=True):
-            grads = [parameter.grad for parameter in pair if parameter.grad is not None]
+        for together in zip(*(net.parameters() for net in self.nets), strict=True):
+            grads = [parameter.grad for parameter in together if parameter.grad is not None]
             if grads:
-                for parameter in pair:
-                    parameter.grad = sum(grads[1:], grads[0]) / RANKS
+                for parameter in together:
+                    parameter.grad = sum(grads[1:], grads[0]) / len(self.nets)
         for net in self.nets:
             programs.descend(net)
 
@@ -153,6 +154,7 @@ def _train(subject: Subject, *, training: Training) -> Iterator[Observation]:
         wrapping=training.wrapping,
         frozen=training.frozen,
         differ=training.differ,
+        ranks=len(training.sizes),
     )
     yield Observation("outcome", outcome.word, expected="done")
     if outcome.word != "done":
@@ -216,6 +218,14 @@ def cases() -> Iterator[BehaviourCase]:
                     rule="two ranks train as one process that averages their gradients would",
                     rows=(*rows, "T16") if script == "statistics-anew" and broadcast else rows,
                 )
+    for ranks in (3, 4):
+        yield case(
+            name=f"steps/ranks={ranks}",
+            observe=partial(_train, training=Training("steps", sizes=(5, 2, 4, 3)[:ranks])),
+            rule="ranks train as one process that averages their gradients would",
+            quick=False,
+            limit_s=LIMIT_OF_MORE_S,
+        )
     yield case(
         name="steps/differing-at-first",
         observe=partial(_train, training=Training("steps", differ=True)),

@@ -22,7 +22,7 @@ from bnsuite.cases.checks.material.arithmetic import (
     reference_step,
     state_of,
 )
-from bnsuite.cases.checks.two_ranks import LIMIT_S, ask, programs, same_on_both
+from bnsuite.cases.checks.two_ranks import LIMIT_OF_MORE_S, LIMIT_S, ask, programs, same_on_both
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shards:
-    """The inputs of two ranks for a layer that synchronises, (N, C, ...) each."""
+    """The inputs of all ranks, two as a rule, for a layer that synchronises, (N, C, ...) each."""
 
-    shapes: tuple[tuple[int, ...], tuple[int, ...]] = ((4, 6, 5, 4), (4, 6, 5, 4))
+    shapes: tuple[tuple[int, ...], ...] = ((4, 6, 5, 4), (4, 6, 5, 4))
     options: dict[str, Any] = field(default_factory=dict)
     #: Layouts of the input and of the incoming gradient.
     layouts: tuple[str, str] = ("contiguous", "contiguous")
@@ -66,6 +66,10 @@ def _by_size() -> Iterator[tuple[str, Shards]]:
     for sizes in ((0, 5), (5, 0)):
         shapes = ((sizes[0], 6, 5, 4), (sizes[1], 6, 5, 4))
         yield f"n={sizes[0]}+{sizes[1]}/4-dim", Shards(shapes, rows=("N18",))
+    for ranks in (3, 4):
+        of_each = (3, 1, 4, 2)[:ranks]
+        name = f"n={'+'.join(map(str, of_each))}/4-dim"
+        yield name, Shards(tuple((size, 6, 5, 4) for size in of_each), rows=("N15", "N17"))
     for one, other in (((15, 20), (20, 25)), ((1, 1), (7, 9)), ((2, 3), (16, 16))):
         shapes = ((3, 6, *one), (3, 6, *other))
         yield f"hw={one[0]}x{one[1]}+{other[0]}x{other[1]}", Shards(shapes, rows=("N16", "N17"))
@@ -110,7 +114,7 @@ def _flat(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _synchronised(subject: Subject, *, shards: Shards) -> Iterator[Observation]:
-    outcome = ask(subject, "synchronised", **_fields(shards))
+    outcome = ask(subject, "synchronised", ranks=len(shards.shapes), **_fields(shards))
     yield Observation("outcome", outcome.word, expected="done")
     if outcome.word != "done":
         return
@@ -221,6 +225,7 @@ def cases() -> Iterator[BehaviourCase]:
             observe=partial(_synchronised, shards=shards),
             rule="a layer that synchronises computes batch norm of all shards together",
             rows=shards.rows,
+            limit_s=LIMIT_S if len(shards.shapes) == 2 else LIMIT_OF_MORE_S,
         )
     for convert in (False, True):
         for tracked in (True, False):

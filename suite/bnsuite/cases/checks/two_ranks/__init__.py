@@ -1,4 +1,4 @@
-"""Two processes that compute together as ranks, for checks.
+"""Processes, two if not said otherwise, that compute together as ranks, for checks.
 
 They start with the first request and serve the following ones. After anything but a good answer they are ended,
 for one of them may still wait for the other. Requests go to their stdin, one JSON line each; answers are files.
@@ -24,10 +24,12 @@ from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import CheckNotApplicableError, Subject
 
 RANKS = 2
-#: The limit for starting Python, torch and the process group on a cold machine.
+#: The limit for starting two of them, with torch and the process group, on a cold machine.
 START_UP_S = 90.0
-#: The time limit of a check that may have to start them.
-LIMIT_S = 150.0
+#: The time limit of a check that may have to start them, and of more than two.
+LIMIT_S, LIMIT_OF_MORE_S = 150.0, 300.0
+#: The limit for an answer, a rank: they may share a core.
+ASKED_S = 10.0
 #: Seconds that the other rank may go on after one has failed.
 GRACE_S = 1.0
 
@@ -40,12 +42,12 @@ class Outcome:
     answers: tuple[dict[str, Any], ...] = ()
 
 
-def ask(subject: Subject, program: str, *, limit_s: float = 20.0, **arguments: Any) -> Outcome:
-    """Runs `program` on both ranks, a function of ``programs.py``, on the subject's device; returns the outcome.
+def ask(subject: Subject, program: str, *, ranks: int = RANKS, **arguments: Any) -> Outcome:
+    """Runs `program` on all `ranks`, a function of ``programs.py``, on the subject's device; returns the outcome.
 
     The word is "done", "hangs", or says which rank failed, and how.
     """
-    key = (subject.device, implementation.named())
+    key = (subject.device, implementation.named(), ranks)
     pair = _PAIRS.get(key)
     if pair is None:
         from torch import distributed
@@ -53,8 +55,8 @@ def ask(subject: Subject, program: str, *, limit_s: float = 20.0, **arguments: A
         if not distributed.is_available() or not distributed.is_gloo_available():
             raise CheckNotApplicableError("this torch is built without torch.distributed and gloo")
         _close_all()
-        pair = _PAIRS[key] = _Pair(subject.device)
-    outcome = pair.ask(program, arguments, limit_s)
+        pair = _PAIRS[key] = _Ranks(subject.device, ranks)
+    outcome = pair.ask(program, arguments, ASKED_S * ranks)
     if outcome.word != "done":
         pair.close()
         del _PAIRS[key]
@@ -62,15 +64,17 @@ def ask(subject: Subject, program: str, *, limit_s: float = 20.0, **arguments: A
 
 
 def same_on_both(answers: tuple[dict[str, Any], ...], names: Iterable[str]) -> str:
-    """Returns "equal" or "differ", of the tensors with these names in both ranks' answers."""
+    """Returns "equal" or "differ", of the tensors with these names in all ranks' answers."""
     import torch
 
-    different = [name for name in names if not torch.equal(answers[0][name], answers[1][name])]
+    first, *others = answers
+    different = [name for name in names if not all(torch.equal(first[name], other[name]) for other in others)]
     return "differ" if different else "equal"
 
 
-class _Pair:
-    def __init__(self, device: str) -> None:
+class _Ranks:
+    def __init__(self, device: str, ranks: int) -> None:
+        self._ranks = ranks
         self._folder = tempfile.TemporaryDirectory(prefix="bnsuite-ranks-", ignore_cleanup_errors=True)
         self._asked = 0
         root = str(Path(__file__).parents[4])
@@ -82,19 +86,19 @@ class _Pair:
         with self._log.open("wb") as log:
             self._processes = [
                 subprocess.Popen(
-                    [sys.executable, "-m", __name__, str(rank), self._folder.name, device],
+                    [sys.executable, "-m", __name__, str(rank), str(ranks), self._folder.name, device],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
                     env=environment,
                 )
-                for rank in range(RANKS)
+                for rank in range(ranks)
             ]
-        word = self._wait("ready", START_UP_S)
+        word = self._wait("ready", START_UP_S * ranks / RANKS)
         if word != "done":
             said = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             self.close()
-            raise RuntimeError(f"two ranks do not come up: {said[-1] if said else word}")
+            raise RuntimeError(f"{ranks} ranks do not come up: {said[-1] if said else word}")
 
     def ask(self, program: str, arguments: dict[str, Any], limit_s: float) -> Outcome:
         import torch
@@ -117,7 +121,7 @@ class _Pair:
         return Outcome(failures[0] if failures else "done", tuple(answers.values()))
 
     def _answers(self, name: str) -> dict[int, Path]:
-        return {rank: Path(self._folder.name, f"{name}-{rank}") for rank in range(RANKS)}
+        return {rank: Path(self._folder.name, f"{name}-{rank}") for rank in range(self._ranks)}
 
     def _wait(self, name: str, limit_s: float) -> str:
         """Waits for the answers called `name`: "done", "failed" if only some came, "hangs", or who died how."""
@@ -156,7 +160,7 @@ class _Pair:
         self._folder.cleanup()
 
 
-_PAIRS: dict[tuple[str, str | None], _Pair] = {}
+_PAIRS: dict[tuple[str, str | None, int], _Ranks] = {}
 
 
 @atexit.register

@@ -1,4 +1,4 @@
-"""One of two ranks: ``python -m bnsuite.cases.checks.two_ranks RANK FOLDER DEVICE``.
+"""One of some ranks: ``python -m bnsuite.cases.checks.two_ranks RANK RANKS FOLDER DEVICE``.
 
 It ends when its stdin does, whatever it is waiting for then.
 """
@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from bnsuite.cases import precision
-from bnsuite.cases.checks.two_ranks import RANKS, programs
+from bnsuite.cases.checks.two_ranks import programs
 
 
 def _listen(questions: SimpleQueue[dict[str, Any]], folder: Path) -> None:
@@ -28,7 +28,7 @@ def _listen(questions: SimpleQueue[dict[str, Any]], folder: Path) -> None:
     os._exit(0)
 
 
-def _join_group(rank: int, folder: Path, device: str) -> str:
+def _join_group(rank: int, ranks: int, folder: Path, device: str) -> str:
     """Become a rank; the device it computes on. NCCL wants a GPU for each rank, gloo lets them share."""
     import torch
     from torch import distributed
@@ -36,19 +36,19 @@ def _join_group(rank: int, folder: Path, device: str) -> str:
     backend = "gloo"
     if device != "cpu":
         count = torch.cuda.device_count()
-        if count >= RANKS and distributed.is_nccl_available():
+        if count >= ranks and distributed.is_nccl_available():
             backend = "nccl"
             device = f"cuda:{(torch.device(device).index + rank) % count}"
         torch.cuda.set_device(device)
     store = distributed.FileStore(  # type: ignore[attr-defined]  # it is there, and documented
-        str(folder / "store"), RANKS
+        str(folder / "store"), ranks
     )
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=RANKS, timeout=timedelta(seconds=120))
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=timedelta(seconds=120))
     return device
 
 
 def main() -> None:
-    rank, folder, device = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    rank, ranks, folder, device = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
     questions: SimpleQueue[dict[str, Any]] = SimpleQueue()
     threading.Thread(target=_listen, args=(questions, folder), daemon=True).start()
     import torch
@@ -57,7 +57,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if device != "cpu":
         precision.exact_products()
-    device = _join_group(rank, folder, device)
+    device = _join_group(rank, ranks, folder, device)
     (folder / f"ready-{rank}").touch()
     while True:
         question = questions.get()

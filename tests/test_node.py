@@ -1,0 +1,302 @@
+"""The GPUs of a node: each by itself, all at once, and the one unlike its peers. Its devices are the CPU, twice."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from functools import partial
+from math import exp
+from pathlib import Path
+
+import pytest
+
+from bnsuite.cli.node import no_baselines
+from bnsuite.cli.verdicts import reference_for
+from bnsuite.experiments import node as experiment
+from bnsuite.experiments.events import Event, Remark
+from bnsuite.experiments.node import DeviceRequest, NodeRequest
+from bnsuite.judge import node
+from bnsuite.judge.node import DeviceRuns, NodeReport
+from bnsuite.judge.statistics import holm
+from bnsuite.judge.verdict import ExitStatus, Verdict
+from bnsuite.launch.environments import Here
+from bnsuite.launch.plan import run_options
+from bnsuite.launch.queries import ask_devices
+from bnsuite.measure.devices import registry
+from bnsuite.record import devices, store
+from bnsuite.record.errors import InputError
+from bnsuite.record.folder import ResultsFolder
+from bnsuite.record.schema import CaseResult, Run
+from bnsuite.report.node import markdown, sentence, terminal
+from bnsuite.report.screen import Screen
+from conftest import Command, make_run, result, timing
+
+CASES = ("op/a", "op/b", "op/c")
+
+
+def case_of(name: str, value_s: float, launches: int, noise: float, drawn: random.Random) -> CaseResult:
+    return result(name, timings=tuple(timing(value_s * exp(drawn.gauss(0, noise))) for _ in range(launches)))
+
+
+def run_of(factor: float, drawn: random.Random, *, launches: int = 5, noise: float = 0.01) -> Run:
+    """A run of a device whose steps take `factor` times those of a plain one, give or take the noise of launches."""
+    return make_run(*(case_of(name, 1e-3 * factor, launches, noise, drawn) for name in CASES))
+
+
+def node_of(*factors: float, seed: int = 0, model: str = "Some GPU") -> list[DeviceRuns]:
+    drawn = random.Random(seed)
+    return [
+        DeviceRuns(f"cuda-{number}", model, f"GPU-{number}", run_of(factor, drawn), run_of(1.1 * factor, drawn))
+        for number, factor in enumerate(factors)
+    ]
+
+
+# Who is named
+
+
+def test_the_slow_one_of_four_is_named() -> None:
+    """A GPU that takes a fifth longer in every case is unlike its peers, and they are like one another."""
+    rows = node.rows(node_of(1.0, 1.01, 1.2, 0.99))
+    assert node.unlike(rows) == ("cuda-2",)
+    assert {row.verdict for row in rows if row.device == "cuda-2"} == {Verdict.REGRESSED}
+    assert Verdict.REGRESSED not in {row.verdict for row in rows if row.device != "cuda-2"}
+    slow = next(row for row in rows if row.device == "cuda-2")
+    assert slow.low < 0.2 < slow.high
+    assert slow.low > slow.margin
+
+
+def test_a_fast_one_is_unlike_too_and_no_regression() -> None:
+    """A GPU that is faster than its peers is named, since it may run at another clock; it is not at fault."""
+    rows = node.rows(node_of(1.0, 1.0, 1.0, 0.8))
+    assert node.unlike(rows) == ("cuda-3",)
+    assert {row.verdict for row in rows if row.device == "cuda-3"} == {Verdict.IMPROVED}
+
+
+def test_of_two_the_slower_is_named() -> None:
+    """Two can't tell which of them is the odd one; the slower is worth a look."""
+    rows = node.rows(node_of(1.0, 1.3))
+    assert node.unlike(rows) == ("cuda-1",)
+
+
+def test_differences_within_the_margin_name_nobody() -> None:
+    """Chips of one model differ by a few per cent, and no number of launches makes that a fault."""
+    assert node.unlike(node.rows(node_of(1.0, 1.02, 0.98, 1.03))) == ()
+
+
+def test_a_wide_fleet_widens_its_margin() -> None:
+    """Where the peers themselves lie far apart, one that is as far from them is none to be named."""
+    assert node.unlike(node.rows(node_of(0.85, 0.95, 1.05, 1.2, 1.22))) == ()
+    assert node.unlike(node.rows(node_of(1.0, 1.0, 1.0, 1.0, 1.22))) == ("cuda-4",)
+
+
+def test_only_devices_of_one_model_are_peers() -> None:
+    """Another model is compared with nobody, and the report says so."""
+    runs = [*node_of(1.0, 1.0), *node_of(2.0, model="Another GPU")]
+    runs[2] = DeviceRuns("cuda-9", "Another GPU", None, runs[2].alone)
+    rows = node.rows(runs)
+    assert {row.device for row in rows} == {"cuda-0", "cuda-1"}
+    assert node.trouble(runs[2], rows, 0) == "no other device here is a Another GPU"
+    assert node.trouble(runs[0], rows, 1) is None
+
+
+def test_disturbed_launches_compare_nothing() -> None:
+    """A device without undisturbed launches has no row, and is said to be compared with nobody."""
+    runs = node_of(1.0, 1.0)
+    disturbed = make_run(*(result(name, timings=(timing(1e-3, cpu_share=0.5),) * 5) for name in CASES))
+    runs[1] = DeviceRuns("cuda-1", "Some GPU", None, disturbed)
+    rows = node.rows(runs)
+    assert rows == []
+    assert node.trouble(runs[1], rows, 1) == "no case has enough undisturbed launches on it and on a peer"
+
+
+def test_all_at_once_is_compared_with_alone() -> None:
+    """Steps that take a tenth longer beside the others are a slowdown of a tenth, with an interval around it."""
+    found = node.slowdown(node_of(1.0, 1.0)[0])
+    assert found is not None
+    assert found.low < 0.1 < found.high
+    assert found.cases == len(CASES)
+
+
+# How often somebody is named for nothing
+
+
+def alarms(nodes: int, count: int, *, chips: float, heavy: bool) -> float:
+    """The share of nodes of `count` devices on which one is named, though they are no more than `chips` apart from 1.
+
+    Twenty cases of five launches, with normal noise of 1 % or, if `heavy`, that of Student's t with 3 degrees.
+    """
+    drawn = random.Random(1)
+
+    def launch(offset: float) -> float:
+        return offset + drawn.gauss(0, 0.01) / (drawn.gammavariate(1.5, 1 / 1.5) ** 0.5 if heavy else 1.0)
+
+    named = 0
+    for _ in range(nodes):
+        found = []
+        for _ in range(20):
+            offsets = {str(device): drawn.uniform(-chips, chips) for device in range(count)}
+            launches = {device: [launch(offset) for _ in range(5)] for device, offset in offsets.items()}
+            found += [node.compare(launches, device) for device in launches]
+        adjusted = holm([p for one, margin in found for p in (one.p_above(margin), one.p_below(-margin))])
+        named += min(adjusted) < node.ALPHA
+    return named / nodes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("heavy", [False, True], ids=["normal", "t3"])
+@pytest.mark.parametrize("chips", [0.0, 0.02])
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_sound_nodes_are_rarely_accused(count: int, chips: float, *, heavy: bool) -> None:
+    """Of a thousand nodes whose devices lie within the margin, at most 1 % name one; 20 cases, 5 launches."""
+    rate = alarms(1000, count, chips=chips, heavy=heavy)
+    print(f"{count} devices, chips ± {100 * chips:g} %, {'t3' if heavy else 'normal'} noise: {100 * rate:.1f} % alarms")
+    assert rate <= node.ALPHA
+
+
+def test_few_sound_nodes_are_accused() -> None:
+    """The same for fifty nodes, as fast as a test has to be."""
+    assert alarms(50, 4, chips=0.02, heavy=False) <= 0.02
+
+
+# The experiment
+
+
+def test_cores_are_shared_out() -> None:
+    """Every device has as many cores as the others, neighbours in number; too few are everybody's."""
+    assert experiment.core_shares([0, 1, 2, 3, 4], 2) == [[0, 1], [2, 3]]
+    assert experiment.core_shares([0, 1], 4) == [[0, 1]] * 4
+
+
+def test_names_of_devices_are_those_of_the_measured_half() -> None:
+    """What the outer half lets a user write is what the inner half resolves, and no more."""
+    for name in ("auto", "cpu", "cuda", "cuda:0", "cuda:12", "cuda:all", "cuda:", "cpu:0", "mps", ""):
+        assert devices.is_asked(name) == bool(re.fullmatch(registry._PATTERN, name)), name
+    assert registry.NAMES == devices.NAMES
+    assert registry.ALL == devices.ALL
+
+
+def test_a_machine_without_gpus_says_so(bnsuite: Command) -> None:
+    """One line, status 2, and no folder; other verbs measure one device."""
+    with pytest.raises(InputError, match="--device cuda:all: "):
+        ask_devices(Here())
+    done = bnsuite("ab", ".", ".", "--device", "cuda:all")
+    assert (done.status, done.out) == (2, "")
+    assert "--device cuda:all: `bnsuite run` alone measures every GPU; choose auto, cpu" in done.err
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeReport]:
+    """Two devices that are both the CPU, of which the second is injected to take a hundred times as long; real runs."""
+    monkeypatch.chdir(tmp_path)
+    options = run_options(
+        device="cpu",
+        profile="quick",
+        select="op/batch_norm1d/fwd-eval",
+        threads=1,
+        timeout_s=300.0,
+        implementation=None,
+    )
+    request = NodeRequest(
+        (DeviceRequest("cpu", "a CPU"), DeviceRequest("cpu", "a CPU", None, {"slower": 99.0})),
+        options,
+        ResultsFolder(tmp_path / "node"),
+        None,
+        partial(reference_for, baselines=tmp_path / "none"),
+        no_baselines,
+    )
+    heard: list[Event] = []
+    yield experiment.measure(request, heard.append).report
+    assert [one.text for one in heard if isinstance(one, Remark) and "at once" in one.text]
+
+
+@pytest.mark.slow
+def test_a_node_is_walked_from_end_to_end(measured: NodeReport, tmp_path: Path) -> None:
+    """Both devices are measured alone and at once, and the one that was injected slower is named.
+
+    On a machine that is busy otherwise launches are disturbed, and compare nothing: the times are judged again as if
+    they were not, which a hundredfold step does not mind.
+    """
+    assert measured.finished
+    assert [one.alone for one in measured.devices] == ["cpu", "cpu-1"]
+    for one in measured.devices:
+        for folder in (one.alone, one.together):
+            assert json.loads((tmp_path / "node" / str(folder) / "run.json").read_text())["finished"]
+    injected = json.loads((tmp_path / "node" / "cpu-1" / "run.json").read_text())["injected"]
+    assert injected == {"slower": 99.0}
+    assert measured.unlike in {("cpu-1",), ()}
+    if any(row.device == "cpu-1" for row in measured.rows):
+        assert measured.unlike == ("cpu-1",)
+        assert measured.status is ExitStatus.REGRESSED
+    assert experiment.load(tmp_path / "node") == measured
+    folder = tmp_path / "node"
+    runs = [
+        DeviceRuns(name, "a CPU", None, taken_as_quiet(folder / name), taken_as_quiet(folder / "together" / name))
+        for name in ("cpu", "cpu-1")
+    ]
+    assert node.unlike(node.rows(runs)) == ("cpu-1",)
+
+
+def taken_as_quiet(folder: Path) -> Run:
+    """The run in a folder as if nothing else had had the cores."""
+    run = store.load(folder)
+    quiet = [
+        one.model_copy(update={"timings": tuple(each.model_copy(update={"cpu_share": None}) for each in one.timings)})
+        for one in run.cases
+    ]
+    return run.model_copy(update={"cases": tuple(quiet)})
+
+
+# What is shown
+
+
+def report_of(*factors: float) -> NodeReport:
+    runs = node_of(*factors)
+    rows = node.rows(runs)
+    found = [
+        node.NodeDevice(
+            device=one.device,
+            model=one.model,
+            uuid=one.uuid,
+            alone=one.device,
+            together=f"together/{one.device}",
+            status=ExitStatus.FINE,
+            trouble=None,
+            slowdown=node.slowdown(one),
+        )
+        for one in runs
+    ]
+    return NodeReport(
+        schema=1,
+        bnsuite="0.6.0",
+        started="2026-01-02T03:04:05+00:00",
+        finished=True,
+        devices=tuple(found),
+        rows=tuple(rows),
+        unlike=node.unlike(rows),
+        status=node.status(rows, found, finished=True, strict=False),
+    )
+
+
+def test_the_report_names_the_odd_one(bnsuite: Command, tmp_path: Path) -> None:
+    """By device and UUID, in the last line, in Markdown and when a folder is shown again."""
+    report = report_of(1.0, 1.0, 1.3)
+    last = "cuda-2 (GPU-2) is unlike its peers: slower in 6 cases (exit status 1)"
+    assert sentence(report) == last
+    assert terminal(report, Screen(120)).splitlines()[-1] == last
+    assert last in markdown(report)
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "node.json").write_text(report.model_dump_json(by_alias=True))
+    assert bnsuite("show", "node").out.strip().splitlines()[-1] == last
+    assert json.loads(bnsuite("show", "node", "--json").out)["unlike"] == ["cuda-2"]
+
+
+def test_a_node_of_equals_is_fine() -> None:
+    """Nobody is named, and the status is 0."""
+    report = report_of(1.0, 1.0, 1.0)
+    assert report.status is ExitStatus.FINE
+    undecided = [row.model_copy(update={"verdict": Verdict.INCONCLUSIVE}) for row in report.rows]
+    for strict, status in ((False, ExitStatus.FINE), (True, ExitStatus.NOT_MEASURED)):
+        assert node.status(undecided, report.devices, finished=True, strict=strict) is status
+    assert sentence(report).startswith("no device is unlike its peers")
