@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?= bnsuite
 BASE_IMAGE ?=
+BASE_DIGEST = $(filter sha256:%,$(subst @, ,$(BASE_IMAGE)))
 BENCH_FLAGS ?= --device auto
 RUN ?= results/latest
 
@@ -37,13 +38,16 @@ lint: setup-test ## check format and rules with ruff
 types: setup-test ## check types with mypy --strict
 	$(BIN)/mypy
 
-image: ## build the image (BASE_IMAGE, IMAGE, DOCKER_FLAGS)
+# A digest is a label only if BASE_IMAGE has one: none is looked up.
+image: ## build the image (BASE_IMAGE, best with its @sha256 digest; IMAGE, DOCKER_FLAGS)
 	docker build $(DOCKER_FLAGS) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+	  $(if $(BASE_DIGEST),--label org.opencontainers.image.base.name=$(firstword $(subst @, ,$(BASE_IMAGE))) \
+	  --label org.opencontainers.image.base.digest=$(BASE_DIGEST)) \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
 image-run: ## run the image on the CPU without network, read-only; results in results/image
 	mkdir -p results/image
-	docker run --rm --network none --read-only --tmpfs /tmp --user "$$(id -u):$$(id -g)" \
+	docker run --rm --network none --read-only --tmpfs /tmp:exec --user "$$(id -u):$$(id -g)" \
 	  -v "$(CURDIR)/results/image:/results" $(IMAGE) --device cpu
 
 image-test: setup-test ## test the image

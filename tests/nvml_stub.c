@@ -14,6 +14,8 @@
  *   volatile    persistence mode is off                 prohibited      its compute mode allows no process
  *   pending     rows are to be remapped                 broken          a remap has failed
  *   pages       pages are to be retired                 mps             two clients of MPS
+ *   exclusive   one process has the GPU for itself      roomy           a GPU of 80 GiB
+ *   taken       the host took the GPUs from a container
  * NVML_STUB_LOST_AFTER=N: the GPU is lost after N calls. stub_reset() begins to count anew, stub_inits() says how
  * often it was initialised. Compiled with -DOLD it lacks what drivers of some years ago lacked, with -DNEXT what
  * CUDA 14 removes. */
@@ -22,7 +24,7 @@
 #include <unistd.h>
 
 enum { SUCCESS, UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND = 6, INSUFFICIENT_SIZE,
-       NOT_LOADED = 9, LOST = 15 };
+       NOT_LOADED = 9, LOST = 15, UNKNOWN = 999 };
 typedef unsigned long long u64;
 typedef struct { const char *uuid, *name; int slice; u64 total, used; } gpu_t;
 typedef struct { u64 total, free, used; } memory_t;
@@ -59,7 +61,7 @@ static int copy(char *out, unsigned n, const char *text) { strncpy(out, text, n)
 
 void stub_reset(void) { calls = 0; }
 int stub_inits(void) { return inits; }
-int nvmlInitWithFlags(unsigned flags) { (void)flags; inits++; return plays("no-driver") ? NOT_LOADED : SUCCESS; }
+int nvmlInitWithFlags(unsigned flags) { (void)flags; inits++; return plays("no-driver") ? NOT_LOADED : plays("taken") ? UNKNOWN : SUCCESS; }
 int nvmlShutdown(void) { return SUCCESS; }
 const char *nvmlErrorString(int code) { (void)code; return "?"; }
 int nvmlSystemGetDriverVersion(char *out, unsigned n) { return copy(out, n, "580.65.06"); }
@@ -78,7 +80,7 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, gpu_t **d) {
 }
 int nvmlDeviceGetName(gpu_t *d, char *out, unsigned n) ANSWER(copy(out, n, d->name))
 int nvmlDeviceGetUUID(gpu_t *d, char *out, unsigned n) ANSWER(copy(out, n, d->uuid))
-int nvmlDeviceGetMemoryInfo(gpu_t *d, memory_t *m) ANSWER(m->total = d->total; m->used = d->used; m->free = d->total - d->used)
+int nvmlDeviceGetMemoryInfo(gpu_t *d, memory_t *m) ANSWER(m->total = plays("roomy") ? 80ull << 30 : d->total; m->used = d->used; m->free = m->total - d->used)
 
 int nvmlDeviceGetEccMode(gpu_t *d, unsigned *now, unsigned *next) RARE(*now = *next = 1)
 int nvmlDeviceGetCurrPcieLinkGeneration(gpu_t *d, unsigned *n) WHOLE(*n = 4)
@@ -95,7 +97,7 @@ int nvmlDeviceGetTotalEccErrors(gpu_t *d, int kind, int counter, u64 *n)
     RARE(if (counter) return NOT_SUPPORTED; *n = plays("ecc") ? (kind ? 1 : 5) : (kind ? 0 : 2))
 
 int nvmlDeviceGetPersistenceMode(gpu_t *d, unsigned *on) RARE(*on = !plays("volatile"))
-int nvmlDeviceGetComputeMode(gpu_t *d, unsigned *mode) WHOLE(*mode = plays("prohibited") ? 2 : 0)
+int nvmlDeviceGetComputeMode(gpu_t *d, unsigned *mode) WHOLE(*mode = plays("prohibited") ? 2 : plays("exclusive") ? 3 : 0)
 int nvmlDeviceGetRetiredPagesPendingStatus(gpu_t *d, unsigned *is) RARE(*is = plays("pages"))
 
 static int reasons(gpu_t *d, u64 *mask)

@@ -123,6 +123,9 @@ class Session:
                 query.close()
                 raise
         self.environment.check(info)
+        if info.image is not None and info.image.gpus == "cdi":
+            name = self.environment.name
+            self.warnings.append(f"{name}: the engine refused the request of --gpus and gave it the GPUs by CDI")
         chosen = [case for case in plan if device != "cpu" or not case.gpu_only]
         if not chosen:
             need, them = ("case chosen needs", "it") if len(plan) == 1 else ("cases chosen need", "them")

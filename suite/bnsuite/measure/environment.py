@@ -14,6 +14,9 @@ from bnsuite.measure import devices
 #: Packages whose version is recorded if they are installed; none is imported for it.
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "pytest", "pytest-benchmark", "nvidia-ml-py")
 
+#: Set by the build of an image: the image that it is based on, with a digest if it was pinned by one.
+BASE_VARIABLE = "BNSUITE_BASE_IMAGE"
+
 #: Variables that change what is measured, recorded if set. Their values are settings, never secrets.
 VARIABLES = (
     *devices.VARIABLES,
@@ -48,7 +51,17 @@ def describe(device: devices.Device) -> dict[str, Any]:
         **devices.torch_facts(),
         **device.describe(),
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "image": _image(),
     }
+
+
+def _image() -> dict[str, str | None] | None:
+    """The base of the image that this process runs in, as its build named it; None where it did not."""
+    base = os.environ.get(BASE_VARIABLE)
+    if not base:
+        return None
+    name, _, digest = base.partition("@")
+    return {"base": name, "base_digest": digest or None}
 
 
 def _versions() -> dict[str, str]:

@@ -47,6 +47,7 @@ def _environment(request: Request) -> Answer:
     """The device that was asked for, resolved, and the environment around it; or why it is refused."""
     from bnsuite.cases import implementation, skips
     from bnsuite.measure import devices, environment
+    from bnsuite.measure.devices.cuda_errors import explained
 
     try:
         skips.declared()  # loads the implementation, if there is one
@@ -55,7 +56,8 @@ def _environment(request: Request) -> Answer:
     except (devices.DeviceError, implementation.ImplementationError) as error:
         refused = str(error)
     except RuntimeError as error:  # a GPU that is busy, lost or in exclusive use says so when it is first touched
-        refused = f"--device {request['device']}: {str(error).strip().splitlines()[0]}; see `nvidia-smi`"
+        line, _, fix = explained(error)
+        refused = f"--device {request['device']}: {line}; {fix}"
     return {"refused": refused, "device": None, "environment": None}
 
 
@@ -64,6 +66,13 @@ def _gpu(request: Request) -> Answer:
     from bnsuite.measure import nvml
 
     return asdict(nvml.survey(request["index"]))
+
+
+def _kernel(request: Request) -> Answer:
+    """How a first kernel goes on a device, before anything is measured on it."""
+    from bnsuite.measure import first_kernel
+
+    return first_kernel.run(request["device"])
 
 
 def _start(_: Request) -> Answer:
@@ -223,6 +232,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "catalogue": _catalogue,
     "environment": _environment,
     "gpu": _gpu,
+    "kernel": _kernel,
     "start": _start,
     "stage": _stage,
     "check": _check,

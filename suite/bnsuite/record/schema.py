@@ -236,6 +236,21 @@ class Gpu(Value):
     nvml: GpuFacts | None
 
 
+class ImageInfo(Value):
+    """The container image that was measured; None for what neither the engine nor a label of the image tells.
+
+    Of a run inside the image only `base` and `base_digest` are known. `digests` are those of registries, and `gpus` is
+    the way in which the engine gave the container the GPUs: "runtime" (as by --gpus) or "cdi".
+    """
+
+    name: str | None = None
+    id: str | None = None
+    digests: tuple[str, ...] = ()
+    base: str | None = None
+    base_digest: str | None = None
+    gpus: str | None = None
+
+
 class EnvironmentInfo(Value):
     """The surroundings of the measured processes: versions (judged), and machine and flags (must match)."""
 
@@ -254,6 +269,8 @@ class EnvironmentInfo(Value):
     gpu: Gpu | None
     flags: dict[str, bool]
     variables: dict[str, str]
+    #: The container image that it is; None where it is none, or nothing tells.
+    image: ImageInfo | None = None
 
 
 class Isolation(Value):

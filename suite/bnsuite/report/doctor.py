@@ -18,7 +18,7 @@ from bnsuite.report.judged import Report
 Data = Mapping[str, Any]
 
 #: Checks that say nothing of times.
-_NOT_OF_TIMES = frozenset({"disk-results", "disk-scratch"})
+_NOT_OF_TIMES = frozenset({"disk-results", "disk-scratch", "disk-exec"})
 
 #: States as they are counted, the worst first.
 _COUNTED = {
@@ -213,6 +213,15 @@ def _cuda(data: Data) -> str:
     return f"the driver offers CUDA {data['driver_cuda']}, torch was built with {wheel}{image}"
 
 
+def _kernel(data: Data) -> str:
+    if data["error"]:
+        return str(data["error"])
+    if not data["right"]:
+        return f"{data['device']} computed a wrong sum"
+    first, again = units.duration(data["first_s"]), units.duration(data["again_s"])
+    return f"first result on {data['device']} after {first}, the next after {again}"
+
+
 def _clocks(data: Data) -> str:
     state = "held" if data["locked"] else "not locked"
     return f"SM clock {state}: {data['sm_clock_mhz']} MHz now, up to {data['sm_clock_mhz_max']} MHz"
@@ -291,9 +300,19 @@ _WORDS: dict[str, Callable[[Data], str]] = {
         f"{data['pages_moved']} pages moved just now"
     ),
     "disk-results": _folder,
+    "disk-exec": lambda data: (
+        f"compiled code {'can' if data['executable'] else 'cannot'} be loaded from {data['folder']}"
+    ),
     "disk-scratch": _folder,
     "gpu-driver": _gpu_driver,
     "gpu-cuda": _cuda,
+    "gpu-compute-mode": lambda data: (
+        "one process has the GPU for itself" if data["exclusive"] else "several processes may use the GPU"
+    ),
+    "gpu-memory": lambda data: (
+        f"{units.nbytes(data['free_bytes'])} of {units.nbytes(data['total_bytes'])} of its memory free"
+    ),
+    "gpu-kernel": _kernel,
     "gpu-persistence": lambda data: f"persistence mode is {'on' if data['persistence'] else 'off'}",
     "gpu-clocks": _clocks,
     "gpu-throttling": lambda data: (

@@ -228,9 +228,20 @@ def _why_unavailable(built_for: str | None) -> str:
         return "this torch is built without CUDA; install a CUDA build, or use --device cpu"
     driver, trouble = nvml.driver_version()
     if driver is not None:
+        offered = nvml.survey().cuda
+        if offered is not None and int(offered.partition(".")[0]) < int(built_for.partition(".")[0]):
+            return (
+                f"the NVIDIA driver {driver} offers CUDA {offered}, and torch is built for CUDA {built_for}; install a "
+                "newer driver, or a torch built for the driver's CUDA"
+            )
         return (
             f"the NVIDIA driver {driver} answers, but torch (built for CUDA {built_for}) finds no usable GPU; "
             "is CUDA_VISIBLE_DEVICES set, or the driver too old?"
+        )
+    if in_container() and "unknown error" in trouble.lower():
+        return (
+            f"this container's GPUs were taken away ({trouble}), as `systemctl daemon-reload` on its host does; "
+            "restart the container, or use --device cpu"
         )
     if in_container():
         return (
