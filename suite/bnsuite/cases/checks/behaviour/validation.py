@@ -33,6 +33,8 @@ SHAPES: dict[int, tuple[int, ...]] = {1: SIZES[:3], 2: SIZES[:4], 3: SIZES[:5]}
 WIDE = 4000
 SHORT = 2
 LIMIT_S = 20
+#: The outcome of a call after which the device refuses all others of its process.
+DEVICE_FAULT = "device-fault"
 #: Values of eps and momentum.
 VALUES = (-100.0, -0.5, 0.0, 1e-30, 1, 1.5, 1e30, math.nan, math.inf)
 Try = Callable[[], Any]
@@ -120,9 +122,11 @@ TRIES = {"layers": _layer_tries, "operators": _operator_tries}
 
 
 def try_all(kind: str, device: str) -> None:
-    """Tries everything of a `kind`, each in a fork of this process, which may crash; prints the outcomes.
+    """Tries everything of a `kind` in forks of this process, which may crash; prints the outcomes.
 
-    This process itself has nothing to do with the device, which a copy could then not use.
+    This process itself has nothing to do with the device, which a copy could then not use. On a CPU each try has a fork
+    of its own. CUDA has to start in every fork, which takes seconds: there a fork goes on to the next try until one
+    crashes, hangs, or leaves the device with an error.
     """
     import resource
 
@@ -130,15 +134,32 @@ def try_all(kind: str, device: str) -> None:
 
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for name, call in TRIES[kind](Subject(device)):
+    outcomes(list(TRIES[kind](Subject(device))), device, together=device != "cpu")
+
+
+def outcomes(tries: list[tuple[str, Try]], device: str, *, together: bool) -> None:
+    """Prints the outcome of each try, from forks that make one of them, or as many `together` as they survive."""
+    at = 0
+    while at < len(tries):
+        reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
-            signal.alarm(LIMIT_S)
-            print(f"\n{name} {_tried(call, device)}", flush=True)
+            os.close(reader)
+            for name, call in tries[at:] if together else tries[at : at + 1]:
+                signal.alarm(LIMIT_S)
+                outcome = _tried(call, device)
+                print(f"\n{name} {outcome}", flush=True)
+                os.write(writer, b".")
+                if outcome == DEVICE_FAULT:  # it outlives the call that caused it
+                    break
             os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            at += len(pipe.read())
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status:
-            print(f"\n{name} {'hangs' if status == -signal.SIGALRM else f'ended with {status}'}", flush=True)
+            print(f"\n{tries[at][0]} {'hangs' if status == -signal.SIGALRM else f'ended with {status}'}", flush=True)
+            at += 1
 
 
 def _tried(call: Try, device: str) -> str:
@@ -149,7 +170,7 @@ def _tried(call: Try, device: str) -> str:
         if device != "cpu":
             torch.cuda.synchronize(device)
     except Exception as error:  # noqa: BLE001  # which one differs by version
-        return "device-fault" if "CUDA error" in str(error) else "refused"
+        return DEVICE_FAULT if "CUDA error" in str(error) else "refused"
     return "returned"
 
 
