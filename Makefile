@@ -9,12 +9,17 @@ IMAGE ?= bnsuite
 BASE_IMAGE ?=
 BASE_DIGEST = $(filter sha256:%,$(subst @, ,$(BASE_IMAGE)))
 BENCH_FLAGS ?= --device auto
+GPU_CHECK_S ?= 600
+GPU_PROOFS_S ?= 3600
+GPU_CHECK_FLAGS ?=
+KIT_PYTHON ?= 3.12
+KIT_DATA ?= $(BNSUITE_DATA)
 RUN ?= results/latest
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' suite/bnsuite/__init__.py)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic proofs faults gpu-check defects reference docs accept lock clean
+.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic proofs faults gpu-check gpu-proofs gpu-kit defects reference docs accept lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -68,8 +73,14 @@ proofs: setup-test ## run the slow tests
 faults: setup-test ## inject every fault and print which check finds it
 	PYTHONPATH=tests $(BIN)/python tests/detection.py
 
-gpu-check: setup-test ## run the tests that need a GPU, and print how the clock agrees with Triton's
-	$(BIN)/pytest -s -m gpu tests/test_gpu.py
+gpu-check: setup-test ## check a GPU in ten minutes (GPU_CHECK_S; GPU_CHECK_FLAGS="--device cpu" rehearses it)
+	$(BIN)/python tests/gpu_check --seconds $(GPU_CHECK_S) $(GPU_CHECK_FLAGS)
+
+gpu-proofs: setup-test ## run every check of the full profile on a GPU, within GPU_PROOFS_S
+	$(BIN)/python tests/gpu_check --only preflight --only checks --seconds $(GPU_PROOFS_S) $(GPU_CHECK_FLAGS)
+
+gpu-kit: setup-test ## gather what an offline GPU host lacks into build/gpu-kit (KIT_PYTHON, KIT_DATA)
+	PYTHONPATH=tests $(BIN)/python -m gpu_kit --python $(KIT_PYTHON) $(if $(KIT_DATA),--data "$(KIT_DATA)")
 
 defects: setup-test ## regenerate docs/defects.md from the catalogue
 	PYTHONPATH=tests $(BIN)/python tests/defects.py

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 PROGRAM = """
-import os, sys
+import os, sys, torch
 from bnsuite.cases.checks.behaviour.validation import outcomes
 
 def returns():
