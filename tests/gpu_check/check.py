@@ -53,7 +53,7 @@ def check(
         results.write()
         told = f" ({outcome.reason})" if outcome.reason else ""
         show(f"== {step.title}: {outcome.state}{told}, {outcome.seconds or 0:.0f} s")
-        if step.decides and outcome.state in {FAILED, CUT_OFF}:
+        if step.fixed and outcome.state == FAILED:
             hopeless = f"{step.title} failed"
     if stopped():
         results.ended_by = results.ended_by or TOLD

@@ -5,6 +5,7 @@ Exit status 0 if nothing disturbs, 1 if something does, 3 if there is no GPU tha
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -40,10 +41,12 @@ def main(device: str, folder: Path) -> int:
 def _doctor(device: str, folder: Path) -> tuple[list[str], list[str]]:
     """Prints the checks of the host; returns the names of those that disturb, and of those among them that decide."""
     from bnsuite import doctor
+    from bnsuite.cases.data.images import default_folder
     from bnsuite.record.host import CheckState
     from bnsuite.report import doctor as words
 
-    request = doctor.DoctorRequest(device=device, results=folder, baselines=Path("baselines"))
+    data = Path(os.environ.get("BNSUITE_DATA") or default_folder())
+    request = doctor.DoctorRequest(device=device, results=folder, data=data, baselines=Path("baselines"))
     host = doctor.Host()
     report = doctor.report(doctor.examine(host, request), host)
     replace(folder / "preflight.json", words.as_json(report))
