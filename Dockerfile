@@ -49,7 +49,7 @@ ENV PATH=/opt/bnsuite/bin:${PATH} \
     BNSUITE_BASELINES=/usr/share/bnsuite/baselines \
     BNSUITE_OUT=/results \
     BNSUITE_REVISION=${REVISION} \
-    BNSUITE_BASE_IMAGE=${BASE_IMAGE} \
+    BNSUITE_BASE=${BASE_IMAGE} \
     HOME=/tmp
 USER bnsuite
 WORKDIR /results

@@ -144,7 +144,7 @@ def test_what_it_is_made_of(image: Any) -> None:
     assert config["Labels"]["org.opencontainers.image.version"] == __version__
     assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", config["Labels"]["org.opencontainers.image.revision"])
     environment = dict(entry.split("=", 1) for entry in config["Env"])
-    base, _, digest = environment["BNSUITE_BASE_IMAGE"].partition("@")
+    base, _, digest = environment["BNSUITE_BASE"].partition("@")
     assert config["Labels"]["org.opencontainers.image.base.name"] == base
     assert config["Labels"].get("org.opencontainers.image.base.digest", "") == digest
     assert environment["NVIDIA_VISIBLE_DEVICES"] == "all"

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import os, sys, torch
-from bnsuite.cases.checks.behaviour.validation import outcomes
+from bnsuite.cases.checks.material.forks import print_outcomes
 
 def returns():
     print(f"\\npid {os.getpid()}", flush=True)
@@ -27,7 +27,7 @@ def faults():
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 tries = [("a", returns), ("b", refuses), ("c", crashes), ("d", returns), ("e", faults), ("f", refuses), ("g", crashes)]
-outcomes(tries, "cpu", together=sys.argv[1] == "together")
+print_outcomes(tries, "cpu", together=sys.argv[1] == "together")
 """
 OUTCOMES = {
     "a": "returned",

@@ -21,7 +21,7 @@ SOURCES = ("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "suite", "t
 LEFT_OUT = re.compile(
     r"torch|torchvision|triton|nvidia-(?!ml-py)|cuda-|numpy|scipy|scikit-learn|matplotlib|pillow|sympy|mpmath|networkx|"
     r"fsspec|filelock|joblib|threadpoolctl|cloudpickle|contourpy|cycler|fonttools|kiwisolver|pyparsing|python-dateutil|"
-    r"six|tzdata|setuptools|exceptiongroup|tomli"
+    r"six|tzdata|setuptools"
 )
 #: C libraries that such a host may have, the newest last.
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
@@ -99,7 +99,7 @@ def requirements(lock: str) -> str:
     """Returns the lock's entries, with their hashes, of what is carried along."""
     entries = re.split(r"\n(?=[a-z0-9])", lock)
     named = ((re.match(r"[a-z0-9._-]+(?===)", entry), entry) for entry in entries)
-    return "\n".join(entry for name, entry in named if name and not LEFT_OUT.match(name[0] + "\n"))
+    return "\n".join(entry for name, entry in named if name and not LEFT_OUT.match(name[0]))
 
 
 def download(folder: Path, python: str) -> tuple[str, ...]:

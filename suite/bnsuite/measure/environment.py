@@ -15,7 +15,7 @@ from bnsuite.measure import devices
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "pytest", "pytest-benchmark", "nvidia-ml-py")
 
 #: Set by the build of an image: the image that it is based on, with a digest if it was pinned by one.
-BASE_VARIABLE = "BNSUITE_BASE_IMAGE"
+BASE_VARIABLE = "BNSUITE_BASE"
 
 #: Variables that change what is measured, recorded if set. Their values are settings, never secrets.
 VARIABLES = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases import implementation
 from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state, step_against_float64
+from bnsuite.cases.checks.material.forks import Try, print_outcomes
 from bnsuite.cases.checks.material.outcomes import returned_or_refused
 from bnsuite.cases.checks.material.states import STATISTICS
 
@@ -32,12 +32,8 @@ SHAPES: dict[int, tuple[int, ...]] = {1: SIZES[:3], 2: SIZES[:4], 3: SIZES[:5]}
 #: Many channels beside tensors of a few values, so that an access beyond their end shows.
 WIDE = 4000
 SHORT = 2
-LIMIT_S = 20
-#: The outcome of a call after which the device refuses all others of its process.
-DEVICE_FAULT = "device-fault"
 #: Values of eps and momentum.
 VALUES = (-100.0, -0.5, 0.0, 1e-30, 1, 1.5, 1e30, math.nan, math.inf)
-Try = Callable[[], Any]
 
 
 def _try_layer(subject: Subject, dimensions: int, *, training: bool, name: str, length: int) -> None:
@@ -134,44 +130,7 @@ def try_all(kind: str, device: str) -> None:
 
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    outcomes(list(TRIES[kind](Subject(device))), device, together=device != "cpu")
-
-
-def outcomes(tries: list[tuple[str, Try]], device: str, *, together: bool) -> None:
-    """Prints the outcome of each try, from forks that make one of them, or as many `together` as they survive."""
-    at = 0
-    while at < len(tries):
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(reader)
-            for name, call in tries[at:] if together else tries[at : at + 1]:
-                signal.alarm(LIMIT_S)
-                outcome = _tried(call, device)
-                print(f"\n{name} {outcome}", flush=True)
-                os.write(writer, b".")
-                if outcome == DEVICE_FAULT:  # it outlives the call that caused it
-                    break
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader, "rb") as pipe:
-            at += len(pipe.read())
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status:
-            print(f"\n{tries[at][0]} {'hangs' if status == -signal.SIGALRM else f'ended with {status}'}", flush=True)
-            at += 1
-
-
-def _tried(call: Try, device: str) -> str:
-    import torch
-
-    try:
-        call()
-        if device != "cpu":
-            torch.cuda.synchronize(device)
-    except Exception as error:  # noqa: BLE001  # which one differs by version
-        return DEVICE_FAULT if "CUDA error" in str(error) else "refused"
-    return "returned"
+    print_outcomes(list(TRIES[kind](Subject(device))), device, together=device != "cpu")
 
 
 def _apart(subject: Subject, *, kind: str) -> Iterator[Observation]:
