@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from bnsuite.record import migrations
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.image import ImageInfo
 from bnsuite.record.migrations import Migration
 from bnsuite.record.value import Value as Value  # noqa: PLC0414  # the base of all records is found here
 
@@ -234,21 +235,6 @@ class Gpu(Value):
     memory_total_bytes: Bytes
     driver: str | None
     nvml: GpuFacts | None
-
-
-class ImageInfo(Value):
-    """The container image that was measured; None for what neither the engine nor a label of the image tells.
-
-    Of a run inside the image only `base` and `base_digest` are known. `digests` are those of registries, and `gpus` is
-    the way in which the engine gave the container the GPUs: "runtime" (as by --gpus) or "cdi".
-    """
-
-    name: str | None = None
-    id: str | None = None
-    digests: tuple[str, ...] = ()
-    base: str | None = None
-    base_digest: str | None = None
-    gpus: str | None = None
 
 
 class EnvironmentInfo(Value):

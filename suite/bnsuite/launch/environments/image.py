@@ -15,7 +15,8 @@ from bnsuite.launch.environments.engine import ENVIRONMENT, engine_errors, label
 from bnsuite.launch.environments.environment import Environment, Notify, WorkerProcess
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.options import WorkerOptions
-from bnsuite.record.schema import EnvironmentInfo, ImageInfo
+from bnsuite.record.image import ImageInfo
+from bnsuite.record.schema import EnvironmentInfo
 
 if TYPE_CHECKING:
     from docker import DockerClient
