@@ -35,7 +35,9 @@ def agreement(request: Request, _: float) -> list[str]:
         raise NothingToDoError("tests/gpu_agreement.py is not here")
     if not request.on_gpu:
         raise NothingToDoError("it needs a GPU: Triton compiles for one")
-    return [sys.executable, str(program), "--out", str(request.folder / "agreement")]
+    folder = request.folder / "agreement"
+    folder.mkdir(exist_ok=True)
+    return [sys.executable, str(program), "--out", str(folder)]
 
 
 def quick_run(request: Request, seconds: float) -> list[str]:
