@@ -10,10 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from gpu_check.step import FAILED, FOUND, OK, SKIPPED, Outcome, Request
+from gpu_check.step import FOUND, OK, SKIPPED, Outcome, Request
 
-#: The page of each step that has one, and what the columns of the table are.
-REPORTS = ("report.html", "report.md")
+#: The version of ``summary.json``.
 SCHEMA = 1
 
 
@@ -116,6 +115,3 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")[:300]
-
-
-__all__ = ["FAILED", "Results", "headline", "replace"]

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
 #: The share of its time that a measurement plans with: its judgement, its report and its end need the rest.
 PLANNED_SHARE = 0.8
+PREFLIGHT_WORDS = {1: "something disturbs", 3: "no GPU can be measured"}
 PYTEST_WORDS = {1: "a test failed", 5: "every test needs a GPU"}
 
 
@@ -83,7 +84,7 @@ def all_checks(request: Request, _: float) -> list[str]:
 
 
 STEPS = (
-    Step("preflight", "preflight", 12, preflight, {0: OK, 1: FOUND}, {3: "no GPU can be measured"}, fixed=True),
+    Step("preflight", "preflight", 12, preflight, {0: OK, 1: FOUND}, PREFLIGHT_WORDS, fixed=True),
     Step("gpu-tests", "GPU tests", 90, gpu_tests, {0: OK, 1: FOUND, 5: SKIPPED}, PYTEST_WORDS),
     Step("agreement", "agreement with do_bench", 60, agreement, {0: OK, 1: FOUND}, {1: "the clocks disagree"}),
     Step("run", "quick profile", 130, quick_run, BNSUITE, BNSUITE_WORDS),
