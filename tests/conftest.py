@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -143,9 +144,9 @@ def timing(
     )
 
 
-def watched(foreign: int | None = 0, throttled: tuple[str, ...] = ()) -> GpuWatch:
-    """What NVML saw of a GPU beside so many foreign processes."""
-    return GpuWatch(
+def watched(foreign: int | None = 0, throttled: tuple[str, ...] = (), **more: Any) -> GpuWatch:
+    """What NVML saw of a GPU beside so many foreign processes; `more` is by the name of its field."""
+    seen = GpuWatch(
         throttled=throttled,
         reasons=throttled,
         foreign=foreign,
@@ -161,6 +162,7 @@ def watched(foreign: int | None = 0, throttled: tuple[str, ...] = ()) -> GpuWatc
         sampling_s=0.001,
         trouble=None,
     )
+    return seen.model_copy(update=more)
 
 
 def curve(seed: int, *, target_at: float = 3.0, final: float = 0.1, early: float = 0.4, epochs: int = 10) -> Curve:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from bnsuite.cases import Case, Step
-from bnsuite.cases.execution import Execution
+from bnsuite.cases.execution import Execution, TimedBy
 from bnsuite.measure.devices import Device
+from bnsuite.measure.devices.profiled import LaunchedKernels
 from bnsuite.measure.nvml import GpuWatch
 
 #: The summary of a fake device's telemetry.
@@ -35,6 +36,7 @@ class FakeTelemetry:
 
     def __init__(self, log: list[str]) -> None:
         self._log = log
+        self.working = True
 
     def sample(self) -> None:
         self._log.append("sample")
@@ -91,6 +93,14 @@ class FakeDevice(Device):
         self.peak = before = self.live_bytes
         step()
         return {"allocated_peak_bytes": self.peak - before}
+
+    def launched(self, step: Step) -> LaunchedKernels:
+        """The names that a step adds to the log, each a kernel."""
+        self.wait()
+        before = len(self.log)
+        step()
+        names = self.log[before:]
+        return LaunchedKernels(of="kernels", launched={one: names.count(one) for one in names}, batch_norm=None)
 
     def reset_peak(self) -> None:
         self.peak = self.live_bytes
@@ -169,3 +179,4 @@ class FakeRatio:
 
     numerator: FakeCase
     denominator: FakeCase
+    timed_by: TimedBy = TimedBy.DEVICE

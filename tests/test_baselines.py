@@ -14,7 +14,7 @@ from bnsuite.record import baselines, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import Absence, Cause
-from bnsuite.record.schema import Outcome, Run, Status
+from bnsuite.record.schema import Gpu, GpuFacts, Outcome, Run, Status
 from conftest import ROOT, curve, make_run, result, timing
 
 CURVES = tuple(curve(seed) for seed in range(3))
@@ -325,6 +325,42 @@ def test_the_key_names_the_machine_and_not_the_subject() -> None:
     assert machine_key(one) == machine_key(other_torch)
     assert machine_key(one) != machine_key(run(threads=2))
     assert machine_key(one).name.startswith("cpu-some-cpu-1-2-3-2-cores-1-threads-")
+
+
+def on_gpu(*, torch_flags: dict[str, bool] | None = None, **facts: object) -> Run:
+    """A run on a GPU of which the driver tells these facts."""
+    known = {
+        **dict.fromkeys(GpuFacts.model_fields),
+        "uuid": "GPU-1",
+        "mig_slice": False,
+        "power_limit_w": 700.0,
+        **facts,
+    }
+    gpu = Gpu(
+        name="H", count=1, capability="9.0", memory_total_bytes=1, driver="580.1", nvml=GpuFacts.model_validate(known)
+    )
+    one = run()
+    changed = {"gpu": gpu, "flags": torch_flags or one.environment.flags}
+    return one.model_copy(update={"device": "cuda:0", "environment": one.environment.model_copy(update=changed)})
+
+
+@pytest.mark.parametrize(
+    "facts", [{"ecc": False}, {"persistence": True}, {"compute_mode": 3}, {"sm_clock_mhz_set": 1200}]
+)
+def test_what_changes_a_gpus_times_is_part_of_its_key(facts: dict[str, object]) -> None:
+    """Modes and set clocks; neither the place of the GPU in its machine nor a flag that only newer releases have."""
+    assert machine_key(on_gpu(**facts)) != machine_key(on_gpu())
+    assert machine_key(on_gpu(pci_address="0000:3b:00.0", cores=(0, 1))) == machine_key(on_gpu())
+    flags = {**run().environment.flags, "matmul_fp16_accumulation": False}
+    assert machine_key(on_gpu(torch_flags=flags)) == machine_key(on_gpu())
+
+
+@pytest.mark.parametrize(("limit_w", "same"), [(700.0, True), (699.996, True), (705.5, True), (650.0, False)])
+def test_a_power_limit_that_hardly_differs_is_the_same(tmp_path: Path, *, limit_w: float, same: bool) -> None:
+    """Boards tell 699.996 W for 700; the accepted times are found across a step of the file's name."""
+    accept(tmp_path, on_gpu())
+    found = baselines.load(tmp_path, on_gpu(power_limit_w=limit_w))
+    assert bool(found.timing) is same
 
 
 def test_the_committed_baselines_can_be_read() -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from bnsuite.launch.interleaved.blocks import LAYOUTS, MIN_LAYOUTS, BlockPlan, plan_blocks
+from bnsuite.launch.interleaved.blocks import (
+    CPU_RULES,
+    LAYOUTS,
+    MIN_LAYOUTS,
+    BlockPlan,
+    BlockRules,
+    plan_blocks,
+    rules_of,
+    stricter,
+)
+from bnsuite.launch.process.messages import ReadyAnswer
 
 
 @pytest.mark.parametrize("step_s", [20e-6, 1e-3, 8e-3])
@@ -30,6 +40,33 @@ def test_a_case_that_takes_long_to_build_gets_fewer_layouts(move_s: float, layou
 def test_a_step_longer_than_its_share_is_timed_once_each_way() -> None:
     """A B B A is the least there is."""
     assert plan_blocks(5.0, 1.5, 0.01, cold=False) == BlockPlan(rounds=1, iterations=1, warm=0, pairs=(2,))
+
+
+def ready(**more: object) -> ReadyAnswer:
+    return ReadyAnswer.model_validate({"step_s": 4e-6, "cold": False, "examples": None, "skipped": None, **more})
+
+
+def test_a_device_with_a_queue_has_rules_of_its_own() -> None:
+    """Longer rounds and two layouts; a side that says nothing is timed as before."""
+    assert rules_of(ready()) == CPU_RULES
+    rules = rules_of(ready(wall_s=24e-6, max_iterations=400, round_s=5e-3, block_s=20e-3, layouts=2))
+    assert rules == BlockRules(
+        round_s=5e-3, block_s=20e-3, layouts=2, max_iterations=400, launching_s=pytest.approx(20e-6)
+    )
+    plan = plan_blocks(100e-6, 1.5, 0.01, cold=False, rules=rules)
+    assert (plan.iterations, plan.rounds, len(plan.pairs)) == (50, 4, 2)
+
+
+def test_a_round_fits_into_the_queues_of_both_sides() -> None:
+    """And the plan counts the time of the host, which is most of it for a short step."""
+    one, other = BlockRules(max_iterations=400, launching_s=10e-6), BlockRules(max_iterations=300, launching_s=20e-6)
+    both = stricter(one, other)
+    assert (both.max_iterations, both.launching_s) == (300, 20e-6)
+    assert stricter(CPU_RULES, CPU_RULES) == CPU_RULES
+    plan = plan_blocks(4e-6, 1.5, 0.01, cold=False, rules=stricter(BlockRules(round_s=5e-3, block_s=20e-3), both))
+    assert plan.iterations == 300
+    steps = plan.rounds * plan.iterations + plan.warm
+    assert sum(plan.pairs) * 2 * steps * 24e-6 == pytest.approx(1.5, rel=0.1)
 
 
 def test_caches_are_emptied_for_each_round_of_a_cold_case() -> None:

@@ -151,7 +151,7 @@ def test_two_files_with_one_id_are_both_named(mine: Path, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("gates", "said"),
     [
-        ("speed", "there is no gate 'speed'; choose among timing, memory, convergence, numerics, behaviour"),
+        ("speed", "there is no gate 'speed'; choose among timing, memory, kernels, convergence, numerics, behaviour"),
         ("convergence", "only a TrainCase can have the gate 'convergence'"),
     ],
 )

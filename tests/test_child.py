@@ -294,6 +294,25 @@ def test_the_coordinator_keeps_a_core(threads: int, given: list[int], taken: lis
 
 
 @pytest.mark.parametrize(
+    ("threads", "given", "near", "taken"),
+    [
+        (1, [0, 1, 2, 3], None, [2, 3]),  # one for autograd's thread
+        (1, [0, 1], None, [1]),  # no room for it
+        (1, [0], None, []),
+        (1, [0, 1, 2, 3], {0, 1}, [0, 1]),
+        (1, [0, 1, 2, 3], {1}, [1, 3]),  # its node has not enough
+        (2, [0, 1, 2, 3, 4, 5], {0, 1, 2, 3}, [1, 2, 3]),
+        (1, [0, 1, 2], {40, 41}, [1, 2]),
+    ],
+)
+def test_a_gpu_is_timed_on_cores_next_to_it(
+    threads: int, given: list[int], near: set[int] | None, taken: list[int]
+) -> None:
+    """One more than on a CPU, and on the GPU's NUMA node as far as the node goes."""
+    assert isolation.timed_cores(threads, given, on_gpu=True, near=near) == taken
+
+
+@pytest.mark.parametrize(
     ("threads", "given", "quota", "workers"),
     [
         (1, [0, 1], None, [[0], [1]]),

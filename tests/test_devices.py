@@ -70,6 +70,9 @@ class FakeEvent:
     def synchronize(self) -> None:
         self.waited = True
 
+    def query(self) -> bool:
+        return self.waited
+
     def elapsed_time(self, end: FakeEvent) -> float:
         assert end.waited, "an event must be waited for before it is read"
         return end.at_ms - self.at_ms
@@ -79,6 +82,15 @@ def test_cuda_marks_subtract_to_seconds() -> None:
     """pytest-benchmark only ever subtracts two marks: the later one is waited for, milliseconds become seconds."""
     begin, end = CudaMark(FakeEvent(10.0)), CudaMark(FakeEvent(12.5))  # type: ignore[arg-type]
     assert end - begin == pytest.approx(2.5e-3)
+
+
+def test_a_cuda_mark_tells_whether_it_was_reached_without_waiting() -> None:
+    """A round counts if the mark that ends the hold was not reached when its last launch was made."""
+    begin, end = FakeEvent(1.0), FakeEvent(2.0)
+    assert not CudaMark(end).reached()  # type: ignore[arg-type]
+    end.synchronize()
+    assert CudaMark(end).reached()  # type: ignore[arg-type]
+    assert CudaMark(end).seconds_since(CudaMark(begin)) == pytest.approx(1e-3)  # type: ignore[arg-type]
 
 
 def test_each_device_has_its_clock() -> None:
@@ -152,6 +164,9 @@ class FakePresence:
         self._log = log
         log.append("presence")
 
+    def arrived(self) -> None:
+        self._log.append("arrived")
+
     def watch(self, uuid: str | None, index: int, *, period_s: float | None) -> None:
         self._log.append((uuid, index, period_s))
 
@@ -177,6 +192,15 @@ def test_the_processes_on_a_gpu_are_recorded_before_it_is_touched(gpu_log: list[
     """Else this process would count as one that was there before, and be taken for a foreign one in a container."""
     Cuda("cuda:1").use()
     assert gpu_log == ["presence", "cuda:1"]
+
+
+def test_the_process_is_known_as_soon_as_it_has_come(gpu_log: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anybody else can come, the other side of a comparison say; a process that is not watched looks at none."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    Cuda("cuda:1").use()
+    assert gpu_log == ["presence", "cuda:1", "arrived"]
+    Cuda("cuda:0").use(watched=False)
+    assert gpu_log[3:] == ["cuda:0"]
 
 
 def test_the_measured_gpu_is_watched_where_torch_tells_no_uuid(gpu_log: list[Any]) -> None:

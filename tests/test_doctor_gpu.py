@@ -117,7 +117,10 @@ def test_a_gpu_that_is_idle_and_set_up_is_fine(ask: Ask, tmp_path: Path) -> None
             "gpu-driver",
             "disturbs: driver 580.65.06, 0 GPUs: there is no GPU 0 among the 0 that CUDA is shown",
         ),
-        ("lost", "gpu-driver", "disturbs: driver 580.65.06, 1 GPU: there is no GPU 0 among the 0 that CUDA is shown"),
+        ("lost", "gpu-driver", "disturbs: driver 580.65.06, 1 GPU: NVML: GPU is lost; it has fallen off the bus"),
+        ("unknown", "gpu-driver", "disturbs: driver 580.65.06, 1 GPU: NVML: Unknown Error; in a container: its host"),
+        ("xorg", "gpu-processes", "ok: no other process on the GPU, but for 1 window system"),
+        ("xorg foreign", "gpu-processes", "disturbs: 1 other process on the GPU (process 900002)"),
         ("unsupported", "gpu-ecc", "not-applicable: the driver does not say"),
         ("unsupported", "gpu-processes", "not-applicable: the driver does not say"),
         ("no-permission", "gpu-persistence", "not-applicable: the driver does not say"),
@@ -126,6 +129,14 @@ def test_a_gpu_that_is_idle_and_set_up_is_fine(ask: Ask, tmp_path: Path) -> None
 def test_what_a_driver_says_is_judged(ask: Ask, tmp_path: Path, plays: str, name: str, said: str) -> None:
     """Each state of a GPU, by the calls that a driver answers."""
     assert shown(checked(ask(plays), fake_host(tmp_path))[name]).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("plays", "fix"), [("lost", "reset-gpu"), ("unknown", "restart-container"), ("slices", "name-gpu")]
+)
+def test_a_gpu_that_says_nothing_has_a_fix_of_its_own(ask: Ask, tmp_path: Path, plays: str, fix: str) -> None:
+    """Lost, taken from its container, or not named."""
+    assert checked(ask(plays), fake_host(tmp_path))["gpu-driver"].fix == fix
 
 
 def test_an_old_driver_leaves_gaps(ask: Ask, tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from bnsuite.cases import profile
 from bnsuite.launch.environments import EnvironmentUnavailableError, Here, parse
 from bnsuite.launch.environments.bundle import inner_half
+from bnsuite.launch.environments.image import Image
+from bnsuite.launch.process import isolation
 from bnsuite.launch.process.child import ChildError
 from bnsuite.launch.process.messages import Catalogue, CheckAnswer
 from bnsuite.launch.process.options import WorkerOptions
@@ -333,3 +336,21 @@ def test_an_environment_that_vanishes_is_no_wrong_input(script: Callable[[str], 
     Path(site.removeprefix("python:")).unlink()
     with pytest.raises(ChildError, match="there is no "):
         one.ask(CATALOGUE, Catalogue, 10)
+
+
+def test_a_container_is_shown_the_gpus_in_the_same_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What chooses among GPUs is passed on; the process takes its cores by itself, for its sensors are read beside."""
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    image = Image("image:x", "x")
+    cores = ",".join(map(str, isolation.cores()))
+
+    def settings(device: str) -> dict[str, Any]:
+        options = WorkerOptions("x", tmp_path, tmp_path / "stage", cores=(0,), device=device)
+        return image._settings(options, "token")
+
+    on_gpu, on_cpu = settings("cuda:0"), settings("cpu")
+    assert on_gpu["environment"]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert on_gpu["environment"]["CUDA_VISIBLE_DEVICES"] == "1,0"
+    assert (on_gpu["environment"]["BNSUITE_CORES"], on_gpu["cpuset_cpus"]) == ("0", cores)
+    assert on_cpu["cpuset_cpus"] == "0"

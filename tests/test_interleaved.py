@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import pytest
 
 from bnsuite.cases import TrainCase, catalogue
 from bnsuite.cases.execution import Execution
+from bnsuite.launch.interleaved.blocks import rules_of
 from bnsuite.launch.interleaved.launches import HEAP_BYTES, HEAP_TIMES
 from bnsuite.launch.process import isolation
+from bnsuite.launch.process.messages import BlockAnswer, ReadyAnswer
 from bnsuite.measure import devices, worker
 from bnsuite.measure.control import INTERLEAVED
 from bnsuite.measure.devices import registry
@@ -21,6 +24,7 @@ from bnsuite.measure.fault_injection import NO_FAULT, InjectedFault
 from bnsuite.measure.interleaved import InterleavedCase, pin, ready
 from bnsuite.measure.timed_case import build
 from fake_device import SUMMARY, FakeCase, FakeDevice
+from fake_queue import LAUNCH_S, FakeGpu, QueuedCase
 
 LAYER = "op/batch_norm1d/fwd-eval/f32/nc/64x128"
 TRAINING = "train/synthetic-mlp/bn/lr=0.01"
@@ -40,7 +44,7 @@ def test_a_block_is_warm_steps_and_rounds() -> None:
     case = interleaved(FakeCase(device=device, step_s=0.5))
     assert (case.step_s, case.cold, case.examples) == (0.5, False, 32)
     begin = len(device.log)
-    assert case.block(rounds=3, iterations=2, warm=1) == ([0.5] * 3, None)
+    assert case.block(rounds=3, iterations=2, warm=1) == ([0.5] * 3, None, None, None)
     assert device.log[begin:] == ["fake"] * 7
 
 
@@ -48,7 +52,7 @@ def test_the_clock_of_a_slowed_side_runs_fast_by_that_share() -> None:
     """Exactly; without a fault the clock stays as it is."""
     device = FakeDevice()
     case = interleaved(FakeCase(device=device, step_s=0.5), InjectedFault(slower=0.03))
-    assert case.block(2, 1, 0) == ([pytest.approx(0.515)] * 2, None)
+    assert case.block(2, 1, 0) == ([pytest.approx(0.515)] * 2, None, None, None)
     assert InjectedFault(slower=0.03).clock(2.0) == pytest.approx(2.06, rel=1e-12)
     assert NO_FAULT.clock(2.0) == 2.0
 
@@ -67,7 +71,7 @@ def test_a_case_is_watched_from_its_warm_up_to_its_release() -> None:
     """Sensors are read after each rebuild, while the device is busy; a release frees its memory for the other side."""
     device = FakeDevice()
     case = interleaved(FakeCase(device=device))
-    assert device.log[-1] == "watch"
+    assert device.log[-1] == "watch every 0.1 s"
     begin = len(device.log)
     case.rebuild(64)
     assert device.log[begin:] == ["fake build 3", "fake", "sample"]
@@ -81,9 +85,27 @@ def test_a_control_is_not_watched() -> None:
     """Nothing is decided by what its telemetry would say."""
     device = FakeDevice(tick_s=1e-3)
     control = ready("control/copy", device, 0, NO_FAULT)
-    assert control.block(2, 1, 0) == (pytest.approx([1e-3] * 2), None)
+    assert control.block(2, 1, 0) == (pytest.approx([1e-3] * 2), None, None, None)
     assert control.release() is None
     assert device.log == ["empty caches"]
+
+
+def test_a_block_on_a_gpu_is_held_and_has_the_time_of_the_host() -> None:
+    """Its samples are the device's own; a fault slows these alone."""
+    gpu = FakeGpu()
+    case = interleaved(QueuedCase(device=gpu, step_s=4e-6), InjectedFault(slower=0.5))
+    block = case.block(rounds=3, iterations=50, warm=1)
+    assert block.samples_s == pytest.approx([6e-6] * 3)
+    assert block.host_s == pytest.approx([LAUNCH_S] * 3)
+    assert (block.held, block.cpu_share) == (True, None)
+    assert BlockAnswer.model_validate_json(json.dumps(block._asdict())).held is True
+
+
+def test_the_launch_control_is_the_time_of_the_host() -> None:
+    """The device's own time for nothing says nothing."""
+    gpu = FakeGpu()
+    control = InterleavedCase(None, lambda: gpu.queue.kernels(1, 1e-6), gpu, of_host=True)
+    assert control.block(3, 100, 0).samples_s == pytest.approx([LAUNCH_S] * 3)
 
 
 @pytest.fixture
@@ -105,10 +127,10 @@ def test_the_worker_answers_a_comparison(device: FakeDevice) -> None:
     assert built == {"step_s": pytest.approx(2e-3), "cold": False, "examples": 64, "skipped": None}
     assert worker.ANSWERS["rebuild"]({"shift": 64}) == {}
     block = worker.ANSWERS["time_block"]({"rounds": 3, "iterations": 1, "warm": 1})
-    assert block == {"samples_s": pytest.approx([3e-3] * 3), "cpu_share": None}
+    assert block == {"samples_s": pytest.approx([3e-3] * 3), "cpu_share": None, "host_s": None, "held": None}
     assert worker.ANSWERS["measure_memory"]({}) == {"memory": {"allocated_peak_bytes": 0}}
     assert worker.ANSWERS["release"]({})["gpu"]["sm_clock_mhz_min"] == 1980
-    assert device.log == ["use", "watch", "sample", "memory", "stop", "empty caches"]
+    assert device.log == ["use", "watch every 0.1 s", "sample", "memory", "stop", "empty caches"]
 
 
 def test_a_second_case_takes_the_place_of_the_first(device: FakeDevice) -> None:
@@ -116,7 +138,7 @@ def test_a_second_case_takes_the_place_of_the_first(device: FakeDevice) -> None:
     request = {"device": "cpu", "case": LAYER, "seed": 0, "fault": {}}
     worker.ANSWERS["build"](request)
     worker.ANSWERS["build"]({**request, "case": "control/linear"})
-    assert device.log == ["use", "watch", "stop", "empty caches", "use"]
+    assert device.log == ["use", "watch every 0.1 s", "stop", "empty caches", "use"]
 
 
 def test_nothing_is_timed_before_it_is_built() -> None:
@@ -134,7 +156,8 @@ def test_a_block_of_a_real_case_has_its_rounds(name: str) -> None:
     """Seconds per step, one value per round, and the share of the core."""
     case = ready(name, CPU, 0, NO_FAULT)
     case.rebuild(64)
-    samples_s, share = case.block(5, 2, 1)
+    samples_s, share, host_s, held = case.block(5, 2, 1)
+    assert (host_s, held) == (None, None)
     assert case.step_s > 0
     assert len(samples_s) == 5
     assert all(sample > 0 for sample in samples_s)
@@ -215,3 +238,19 @@ def test_no_page_is_touched_for_the_first_time_while_something_is_timed() -> Non
         faults.append(int(done.stdout))
     assert faults[0] > 20
     assert faults[1] <= 10
+
+
+def test_the_worker_says_how_blocks_must_be_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds of milliseconds, two layouts, and what a step costs together with its host."""
+    registry.get.cache_clear()
+    monkeypatch.setitem(registry.KINDS, "cpu", FakeGpu)
+    try:
+        built = worker.ANSWERS["build"]({"device": "cpu", "case": "control/launch", "seed": 0, "fault": {}})
+        block = worker.ANSWERS["time_block"]({"rounds": 2, "iterations": 3, "warm": 0})
+    finally:
+        worker.ANSWERS["release"]({})
+        registry.get.cache_clear()
+    rules = rules_of(ReadyAnswer.model_validate({**built, "step_s": 1e-6}))
+    assert (rules.round_s, rules.block_s, rules.layouts) == (5e-3, 20e-3, 2)
+    assert block["held"] is True
+    assert len(block["host_s"]) == 2

@@ -218,6 +218,29 @@ def test_the_evidence_is_told() -> None:
     assert (finding.low or 0) < (finding.change or 0) < (finding.high or 0)
 
 
+@pytest.mark.parametrize(
+    ("clocks", "verdict"),
+    [
+        ((1980.0, 1980.0), Verdict.REGRESSED),
+        ((1980.0, 1930.0), Verdict.REGRESSED),
+        ((1980.0, 1910.0), Verdict.INCONCLUSIVE),
+        (None, Verdict.REGRESSED),
+    ],
+)
+def test_a_clock_that_is_lower_on_bs_side_explains_a_slowdown(
+    clocks: tuple[float, float] | None, verdict: Verdict
+) -> None:
+    """More than 3 % below A's it is said, beside the same confirmed slowdown; blind spots are named too."""
+    slow = [0.04, 0.041, 0.039, 0.04, 0.042, 0.038]
+    launches = (*(pairs(value) for value in slow), *(pairs(value, confirms=True) for value in slow))
+    seen = [one.model_copy(update={"sm_clocks_mhz": clocks, "blind": ("mps",)}) for one in launches]
+    finding = found(run_of(), times(*seen))
+    assert finding.verdict is verdict
+    assert "takes +4.1 %" in words(finding)
+    assert ("the median SM clock was 4 % lower" in words(finding)) is (verdict is Verdict.INCONCLUSIVE)
+    assert "could not look for other processes: the clients of MPS are one process" in words(finding)
+
+
 def test_too_much_disturbance_is_invalid() -> None:
     finding = found(run_of(), times(*(pairs(0.0, share=0.5) for _ in range(3))))
     assert finding.verdict is Verdict.INVALID

@@ -14,10 +14,12 @@ import pytest
 from bnsuite.launch.interleaved.launches import InterleavedLaunches, LostLaunchError
 from bnsuite.launch.interleaved.sides import PreparedPair
 from bnsuite.record import interleaved
+from bnsuite.record.errors import InputError
 from bnsuite.record.interleaved import InterleavedTimes
-from bnsuite.record.schema import Status
+from bnsuite.record.schema import GpuFacts, Status
 from bnsuite.record.store import parse
-from fake_environment import DeathError, FakeEnvironment, begun, paired
+from conftest import watched
+from fake_environment import DeathError, FakeEnvironment, begun, paired, replies
 
 
 def launches_of(pair: PreparedPair, folder: Path, **more: Any) -> InterleavedLaunches:
@@ -150,3 +152,67 @@ def test_both_sides_share_one_copy_of_the_data(tmp_path: Path, monkeypatch: pyte
     with paired(FakeEnvironment("A", **catalogue), FakeEnvironment("B", **catalogue), tmp_path) as both:
         both.prepare()
     assert made == [["synthetic"]]
+
+
+def gpu_side(uuid: str | None = "GPU-1", device: str = "cuda:0", cores: tuple[int, ...] = (), **more: Any) -> Any:
+    """Returns a reply to "environment" of a GPU."""
+    facts = {**dict.fromkeys(GpuFacts.model_fields), "uuid": uuid, "mig_slice": False, "cores": list(cores), **more}
+    gpu = {
+        "name": "G", "count": 1, "capability": "9.0", "memory_total_bytes": 1, "driver": None,
+        "nvml": facts if uuid else None,
+    }  # fmt: skip
+    usual = replies()["environment"]({})
+    answer = {**usual, "device": device, "environment": {**usual["environment"], "gpu": gpu}}
+    return lambda _: answer
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        (gpu_side(), gpu_side(), None),
+        (gpu_side(device="cuda:1"), gpu_side(), None),  # one GPU by two numbers
+        (gpu_side(), gpu_side("GPU-2"), r"A has cuda:0 \(GPU-1\), B has cuda:0 \(GPU-2\)\); show both the same"),
+        (gpu_side(None), gpu_side(None), None),
+        (gpu_side(None), gpu_side(None, "cuda:1"), "A has cuda:0, B has cuda:1"),
+        (gpu_side(compute_mode=3), gpu_side(compute_mode=3), "exclusive-process mode.*nvidia-smi -i GPU-1 -c DEFAULT"),
+    ],
+)
+def test_two_sides_measure_one_gpu_by_its_uuid(tmp_path: Path, a: Any, b: Any, said: str | None) -> None:
+    """The number of a GPU depends on what a side is shown; one that takes a single process can't be compared on."""
+    sides = FakeEnvironment("A", environment=a), FakeEnvironment("B", environment=b)
+    with paired(*sides, tmp_path) as both:
+        if said is None:
+            both.prepare()
+        else:
+            with pytest.raises(InputError, match=said):
+                both.prepare()
+
+
+def watch(own: int | None, ids: tuple[int, ...], active: int, foreign: int = 2) -> dict[str, Any]:
+    """Returns what one side's GPU went through, as JSON."""
+    more = {"foreign_active": active, "foreign_ids": ids, "own_id": own, "busy_before_percent": 90}
+    return watched(foreign, **more, blind=("own-hidden",) if own is None else ()).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "disturbed"),
+    [
+        (watch(1, (2,), 1, 1), watch(2, (1,), 1, 1), False),  # each sees the other
+        (watch(1, (2, 3), 2), watch(2, (1, 3), 2), True),  # and a third one
+        (watch(1, (3,), 1), watch(2, (3,), 1), True),  # the partner was idle whenever it was looked at
+        (watch(1, (2,), 1, 1), watch(None, (1,), 1, 1), False),  # B can't find itself
+        (watch(None, (), 1, 1), watch(None, (), 1, 1), False),
+        (watch(None, (), 2), watch(None, (), 2), True),
+    ],
+)
+def test_the_partner_is_no_stranger(tmp_path: Path, a: Any, b: Any, *, disturbed: bool) -> None:
+    """The other side's process works on the same GPU; whoever else works there disturbs the launch."""
+    sides = [
+        FakeEnvironment(name, environment=gpu_side(), release=lambda _, gpu=gpu: {"gpu": gpu})
+        for name, gpu in (("A", a), ("B", b))
+    ]
+    with paired(sides[0], sides[1], tmp_path) as both:
+        launches_of(begun(both), tmp_path).launch(["op/a"])
+    (launch,) = next(one for one in interleaved.load(tmp_path).cases if one.id == "op/a").launches
+    assert (launch.disturbed == "another process was on the GPU") is disturbed
+    assert disturbed or launch.disturbed is None

@@ -379,3 +379,22 @@ def test_a_relation_is_judged_by_its_bound(bnsuite: Command, tmp_path: Path) -> 
         assert len(launch["samples_s"]) == len(launch["controls_s"]["partner"])
     benchmarks = json.loads((tmp_path / "o" / "pytest-benchmark" / "launch-1.json").read_text())["benchmarks"]
     assert [one["name"].startswith("test_ratio[ratio/") for one in benchmarks] == [True] * len(findings)
+
+
+def test_a_dry_run_tells_the_plan_and_measures_nothing(bnsuite: Command, tmp_path: Path) -> None:
+    """One line on stdout; no folder is made."""
+    done = bnsuite("--device", "cpu", "-k", "op/batch_norm1d", "--dry-run", "--out", "o")
+    assert done.status == 0, done.err
+    assert "by plan" in done.out
+    assert "3 timed cases in 3 launches" in done.out
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_budget_that_is_too_short_measures_nothing_and_says_so(bnsuite: Command, tmp_path: Path) -> None:
+    """Status 3, as for every run that measures nothing; one item names what is left, and nothing has failed."""
+    done = bnsuite("--device", "cpu", "-k", "faulty/fine or numerics/offsets", "--budget", "1s", "--out", "o")
+    assert done.status == 3, done.err
+    assert "INCONCLUSIVE numerics, timing, 10 cases\n    the budget ended before they were measured\n" in done.out
+    assert "FAILED" not in done.out
+    run = json.loads((tmp_path / "o" / "run.json").read_text())
+    assert (run["finished"], run["ended_by"], run["options"]["budget_s"]) == (True, "budget", 1.0)

@@ -220,6 +220,9 @@ def test_faster_than_the_memory_is_a_broken_measurement() -> None:
     [
         (watched(throttled=("hw_thermal_slowdown",)), "the GPU was throttled (hw_thermal_slowdown) in 3 of 3 launches"),
         (watched(foreign=1), "another process was on the GPU in 3 of 3 launches; end it"),
+        (watched(foreign=2, foreign_active=1), "another process was on the GPU in 3 of 3 launches; end it"),
+        (watched(ecc_uncorrected=1), "the GPU's memory had errors that could not be corrected in 3 of 3 launches"),
+        (watched(None, blind=("own-hidden",), busy_before_percent=80), "whose work that is can't be seen here in 3 of"),
     ],
 )
 def test_a_gpu_that_is_throttled_or_shared_gives_no_verdict(seen: GpuWatch, said: str) -> None:
@@ -228,3 +231,61 @@ def test_a_gpu_that_is_throttled_or_shared_gives_no_verdict(seen: GpuWatch, said
     assert one.verdict is Verdict.INVALID
     assert said in words(one)
     assert judge(run_of(*[timing(1e-3, cpu_share=None, gpu=watched(None))] * 3)).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        watched(foreign=2, foreign_active=0),  # a window system, an idle notebook
+        watched(busy_before_percent=80),  # all processes can be seen, and there are none
+        watched(None, blind=("own-hidden",), busy_before_percent=2),
+        watched(throttle_s={"sw_power_cap": 1.0}, window_s=1.0),  # a GPU at its power limit works as it should
+    ],
+)
+def test_a_gpu_that_is_as_usual_disturbs_nothing(seen: GpuWatch) -> None:
+    """What only is there, and what belongs to the work itself, makes no time INVALID."""
+    assert judge(run_of(*[timing(1e-3, cpu_share=None, gpu=seen)] * 3)).verdict is Verdict.PASS
+
+
+def with_clock(median_s: float, clock: float | None, **more: object) -> tuple[Timing, ...]:
+    """Three launches on a GPU with this median clock."""
+    gpu = watched(sm_clock_mhz_median=clock, **more)
+    return tuple(timing(median_s * one, cpu_share=None, gpu=gpu) for one in (0.99, 1.0, 1.01))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "verdict"),
+    [
+        (1980.0, 1980.0, Verdict.REGRESSED),
+        (1980.0, 1930.0, Verdict.REGRESSED),  # 2.5 % lower
+        (1980.0, 1910.0, Verdict.INCONCLUSIVE),  # 3.5 % lower
+        (1910.0, 1980.0, Verdict.REGRESSED),
+        (None, 1500.0, Verdict.REGRESSED),  # an older baseline knows no clock
+        (1980.0, None, Verdict.REGRESSED),
+    ],
+)
+def test_a_lower_clock_explains_a_slowdown(before: float | None, now: float | None, verdict: Verdict) -> None:
+    """More than 3 % below the baseline's it is said, and the slower time is no regression until it is locked."""
+    stored = reference(*[run_of(*with_clock(1e-3, before))] * 4)
+    finding = judge(run_of(*with_clock(1.25e-3, now)), stored)
+    assert finding.verdict is verdict
+    assert ("the median SM clock was 4 % lower" in words(finding)) is (verdict is Verdict.INCONCLUSIVE)
+    assert gate.looks_slower(finding)
+
+
+def test_a_finding_names_what_could_not_be_seen() -> None:
+    """A power cap and a blind spot stand beside a slower time, and change no verdict."""
+    stored = reference(*[run_of(*with_clock(1e-3, 1980.0))] * 4)
+    state = {"throttle_s": {"sw_power_cap": 0.8}, "window_s": 1.0, "blind": ("mig",)}
+    finding = judge(run_of(*with_clock(1.25e-3, 1980.0, **state)), stored)
+    assert finding.verdict is Verdict.REGRESSED
+    assert "the power cap held the clocks for 80 % of the time" in words(finding)
+    assert "could not look for other processes: other MIG slices share the board" in words(finding)
+
+
+def test_a_baseline_without_a_gpu_has_no_clock() -> None:
+    """The lines of a CPU are what they were."""
+    (line,) = reference(run_of(*launches(1e-3))).timing.values()
+    assert set(line.model_dump(mode="json")["runs"][0][0]) == {"median_s", "controls_s"}
+    (line,) = reference(run_of(*with_clock(1e-3, 1980.0))).timing.values()
+    assert line.model_dump(mode="json")["runs"][0][0]["sm_clock_mhz"] == 1980.0

@@ -38,7 +38,7 @@ def agreement(request: Request, _: float) -> list[str]:
         raise NothingToDoError("it needs a GPU: Triton compiles for one")
     folder = request.folder / "agreement"
     folder.mkdir(exist_ok=True)
-    return [sys.executable, str(program), "--out", str(folder)]
+    return [sys.executable, str(program), "--device", request.device, "--out", str(folder)]
 
 
 def quick_run(request: Request, seconds: float) -> list[str]:

@@ -19,7 +19,7 @@ from bnsuite.record.baselines import CurveLine, TimingFile
 from bnsuite.record.details import DetailLine
 from bnsuite.record.host import HostReport
 from bnsuite.record.interleaved import InterleavedTimes
-from bnsuite.record.lines import CheckLine, MemoryLine
+from bnsuite.record.lines import CheckLine, KernelLine, MemoryLine
 from bnsuite.record.pins import Pins
 from bnsuite.record.schema import Run, Versioned
 from bnsuite.record.selftest import Trial
@@ -41,6 +41,7 @@ FILES: tuple[tuple[str, str, type[Versioned]], ...] = (
     ("selftest.jsonl", "the trials of a self-test, one line per trial", Trial),
     ("baselines/timing/MACHINE.json", "accepted times of one kind of machine", TimingFile),
     ("baselines/memory/DEVICE.jsonl", "accepted peaks of memory, one line per case", MemoryLine),
+    ("baselines/kernels/DEVICE.jsonl", "what steps were accepted to launch, one line per case", KernelLine),
     ("baselines/checks/DEVICE.jsonl", "accepted observations of checks, one line per case", CheckLine),
     ("baselines/convergence/WORKLOAD.jsonl", "accepted curves, one line per seed", CurveLine),
     ("baselines/pins.json", "known deviations of torch, each with its reason", Pins),

@@ -18,6 +18,7 @@ from bnsuite.cases.checks.case import (
     Subject,
 )
 from bnsuite.cases.data import DataError
+from bnsuite.cases.execution import TimedBy
 from bnsuite.cases.op.case import LayerCase
 from bnsuite.cases.op.ratio import RatioCase
 from bnsuite.cases.train.case import TrainCase
@@ -40,6 +41,7 @@ __all__ = [
     "Sgd",
     "Step",
     "Subject",
+    "TimedBy",
     "TrainCase",
     "Training",
     "all_cases",

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bnsuite.cases.execution import Execution
+from bnsuite.cases.execution import Execution, TimedBy
 
 Step = Callable[[], None]
 
@@ -85,6 +85,11 @@ class Case(ABC):
         return Execution.EAGER
 
     @property
+    def timed_by(self) -> TimedBy:
+        """The time that is judged on a GPU: the device's own for a short step, by default the elapsed one."""
+        return TimedBy.ELAPSED
+
+    @property
     def rounds(self) -> int | None:
         """Rounds timed in one launch, or None to fill a time budget."""
         return None
@@ -110,6 +115,11 @@ class Case(ABC):
         """The profiles that hold this case."""
         return PROFILES if self.quick else PROFILES[1:]
 
+    @property
+    def steps(self) -> dict[str, int]:
+        """Steps of a training of known size: of one "epoch", one seed ("convergence") and one launch ("timing")."""
+        return {}
+
     def describe(self, images: Path | None = None) -> dict[str, Any]:
         """The case as JSON for the half that plans and judges; `images` is the folder of downloaded data sets."""
         from bnsuite.cases.data import to_download
@@ -125,6 +135,7 @@ class Case(ABC):
             "nbytes": self.nbytes,
             "dataset": self.dataset,
             "gpu_only": self.gpu_only,
+            "timed_by": self.timed_by.value,
             "lacks": [package for package in self.packages if not _installed(package)],
             "to_download": to_download(self.dataset, images),
             "target": None,
@@ -132,4 +143,5 @@ class Case(ABC):
             "threads": [],
             "bounds": {},
             "limit_s": None,
+            "steps": self.steps,
         }

@@ -30,6 +30,7 @@ BUILT_IN = "bnsuite"
 GATES: dict[str, tuple[type[Case], ...]] = {
     "timing": (),
     "memory": (),
+    "kernels": (),
     "convergence": (TrainCase,),
     "numerics": (CheckCase,),
     "behaviour": (CheckCase,),

@@ -1,4 +1,4 @@
-"""The ways a step can be executed. A case declares one; the measuring side applies it."""
+"""The ways a step can be executed, and the time of it that is judged. A case declares both."""
 
 from __future__ import annotations
 
@@ -17,3 +17,12 @@ class Execution(str, Enum):
     COLD = "cold"
     #: Replayed from a captured graph.
     GRAPH = "graph"
+
+
+class TimedBy(str, Enum):
+    """The time of a step that is judged; on a CPU the two are one."""
+
+    #: The time that the device works, without the time that the host takes to launch the work.
+    DEVICE = "device"
+    #: The time from the begin of a step to the end of its work on the device, waiting for the host included.
+    ELAPSED = "elapsed"

@@ -16,6 +16,7 @@ from bnsuite.experiments.events import (
     BisectCompared,
     Event,
     Notify,
+    Planned,
     Remark,
     TrialBegan,
     TrialDropped,
@@ -134,10 +135,10 @@ def lines(say_step: Callable[[str], None] = remark) -> Notify:
 def words(event: Event) -> str:
     """An event that is no measurement, in one line."""
     from bnsuite.judge.selftest import counts
-    from bnsuite.report import bisect, units
+    from bnsuite.report import bisect, planning, units
 
-    if isinstance(event, Remark):
-        return event.text
+    if isinstance(event, Remark | Planned):
+        return event.text if isinstance(event, Remark) else planning.before(event.estimate, event.budget_s)
     if isinstance(event, BisectBegan):
         return f"{event.releases} releases from torch {event.good}, which is trusted, to {event.bad}"
     if isinstance(event, BisectCompared):

@@ -9,7 +9,7 @@ import click
 
 from bnsuite.cli import options
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
-from bnsuite.cli.output import progress, remark, status_of, words
+from bnsuite.cli.output import lines, progress, remark, say, status_of, words
 
 if TYPE_CHECKING:
     from bnsuite.experiments.confirm import ConfirmRequest
@@ -40,6 +40,8 @@ confirm_option = click.option(
     help="Measure this environment: . (this interpreter, the default), python:PATH, torch==X.Y.Z or docker:IMAGE.",
 )
 @confirm_option
+@options.budget
+@click.option("--dry-run", is_flag=True, help="Print how long it would take, stage by stage, and measure nothing.")
 @options.strict
 @options.showing
 def command(
@@ -49,6 +51,8 @@ def command(
     supports: dict[str, tuple[str, ...]] | None,
     environment: str,
     confirm: str | None,
+    budget: float | None,
+    dry_run: bool,
     strict: bool,
     show: ShowOptions,
 ) -> int:
@@ -56,14 +60,21 @@ def command(
     from bnsuite import doctor
     from bnsuite.cli.verdicts import judged, reference_for, show_run
     from bnsuite.experiments.confirm import ConfirmRequest
-    from bnsuite.experiments.run import RunRequest, run
+    from bnsuite.experiments.run import RunRequest, planned, run
     from bnsuite.judge.verdict import ExitStatus
     from bnsuite.record.errors import WriteError
     from bnsuite.report.judged import RunReport
+    from bnsuite.report.planning import before
 
-    run_options = given.run_options(impl, environment, supports)
+    run_options = given.run_options(impl, environment, supports).model_copy(update={"budget_s": budget})
     require_environment("--environment", environment)
     require_environment("--confirm", confirm)
+    if dry_run:
+        request = RunRequest(
+            run_options, given.folder, given.data, lambda empty: reference_for(empty, given.baselines), None
+        )
+        say(before(planned(request, lines()), budget))
+        return 0
     with given.folder.claimed() as folder:
         host = doctor.taken(doctor.DoctorRequest(given.device, given.threads, folder.path))
         request = RunRequest(run_options, folder, given.data, lambda empty: reference_for(empty, given.baselines), host)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bnsuite.cli.options import ShowOptions
 from bnsuite.cli.output import progress, remark, say, say_painted, screen, status_of
+from bnsuite.judge.budget import measured_nothing
 from bnsuite.judge.diagnosis import nothing_measured
 from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
 from bnsuite.record import pictures
@@ -38,7 +39,7 @@ def reference_for(run: Run, baselines: Path) -> Reference:
 
 def judged(run: Run, findings: Sequence[Finding], reference: str, *, strict: bool) -> Judgement:
     """The findings of a run, or of B, with the exit status that follows from them."""
-    measured = run.finished and not nothing_measured(run, findings)
+    measured = run.finished and not nothing_measured(run, findings) and not measured_nothing(run)
     status = exit_status(findings, finished=measured, strict=strict)
     return Judgement(schema=Judgement.SCHEMA, reference=reference, status=status, findings=tuple(findings))
 

@@ -80,10 +80,19 @@ def driver(facts: GpuFacts) -> Result:
             fix = "restart-container"
         return disturbs(fix, error=answer.trouble, signs=[*facts.signs[:4]], loaded=loaded_driver(facts.host))
     if answer.gpu is None:
-        return disturbs("name-gpu", error=answer.trouble, driver=answer.driver, count=answer.count)
+        return disturbs(
+            _fix_of_gpu(answer.trouble or ""), error=answer.trouble, driver=answer.driver, count=answer.count
+        )
     if answer.gpu.compute_mode == PROHIBITED:
         return disturbs("allow-compute", driver=answer.driver, gpu=answer.gpu.name, prohibited=True)
     return fine(driver=answer.driver, gpu=answer.gpu.name, count=answer.count)
+
+
+def _fix_of_gpu(trouble: str) -> str:
+    """Returns the code of the fix for a GPU that the driver can't say anything of."""
+    if trouble.startswith("NVML: Unknown Error"):
+        return "restart-container"
+    return "reset-gpu" if trouble.startswith("NVML: GPU") else "name-gpu"
 
 
 def cuda(facts: GpuFacts) -> Result:
@@ -211,11 +220,13 @@ def rows(gpu: GpuCondition) -> Result:
 
 
 def processes(gpu: GpuCondition) -> Result:
-    """No other process may be on the GPU."""
+    """No other process may compute on the GPU; a window system that rests is only named."""
     if gpu.processes is None:
         return _silent(gpu)
-    count = len(gpu.processes)
-    return judged("end-gpu-processes", disturbed=count > 0, count=count, ids=[*gpu.processes[:8]])
+    computing = [one for one in gpu.processes if one not in (gpu.drawing or ())]
+    count = len(computing)
+    drawing = {"drawing": len(gpu.drawing)} if gpu.drawing else {}
+    return judged("end-gpu-processes", disturbed=count > 0, count=count, ids=[*computing[:8]], **drawing)
 
 
 def mig(gpu: GpuCondition) -> Result:

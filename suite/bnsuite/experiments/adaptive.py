@@ -17,13 +17,14 @@ MAX_LAUNCHES = {"quick": 18, "full": 30}
 
 
 def measure(session: PairedSession, pair: PreparedPair, launches: InterleavedLaunches, deadline: float | None) -> None:
-    """Run the checks and the trainings of both sides, then time as long as something is undecided.
+    """Look at the kernels of both sides, run their checks and trainings, then time as long as something is undecided.
 
     `deadline` (monotonic) ends it. Raises LostLaunchError if too many launches are lost, or if the deadline comes
     before any launch counted and one was lost: that is no lack of time.
     """
     for side in pair.sides:
         side.diagnose()
+        side.look_at_kernels(deadline)
         side.run_checks(deadline)
     for side in pair.sides:
         side.run_trainings(deadline)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bnsuite.judge.bisect import BisectStep
     from bnsuite.judge.selftest import End
     from bnsuite.judge.verdict import Verdict
+    from bnsuite.record.planned import Estimate
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,15 @@ class Remark:
     """Something that spoiled no measurement, or that takes minutes, in one line."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The plan of a run that begins."""
+
+    estimate: Estimate
+    #: Seconds given for it; None for no limit.
+    budget_s: float | None
 
 
 @dataclass(frozen=True)
@@ -66,5 +76,5 @@ class TrialDropped:
     wall_s: float
 
 
-Event = Progress | Remark | BisectBegan | BisectCompared | TrialBegan | TrialEnded | TrialDropped
+Event = Progress | Remark | Planned | BisectBegan | BisectCompared | TrialBegan | TrialEnded | TrialDropped
 Notify = Callable[[Event], None]

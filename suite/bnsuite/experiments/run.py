@@ -6,18 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnsuite.experiments.events import Notify, Remark
+from bnsuite.experiments.events import Notify, Planned, Remark
+from bnsuite.experiments.known import known
+from bnsuite.experiments.stages import Stages
 from bnsuite.judge.gates import judge
-from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.judge.verdict import Finding
 from bnsuite.launch.environments import EnvironmentUnavailableError, parse
-from bnsuite.launch.launches import Launches
 from bnsuite.launch.prepared import PreparedSession
 from bnsuite.launch.progress import ProgressCounter
 from bnsuite.launch.session import Session
 from bnsuite.record import host
 from bnsuite.record.errors import NotMeasuredError, in_one_line
-from bnsuite.record.folder import ResultsFolder
+from bnsuite.record.folder import LATEST, ResultsFolder
 from bnsuite.record.host import HostReport
+from bnsuite.record.planned import Estimate
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Run, RunOptions
 
@@ -56,22 +58,17 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
     measured is judged.
     """
     error: Exception | None = None
-    with Session(
-        request.options,
-        request.folder.path,
-        ProgressCounter(notify),
-        request.data,
-        parse(request.options.environment),
-        notify=lambda text: notify(Remark(text)),
-    ) as session:
+    with _session(request, notify) as session:
         prepared = session.prepare()
         reference = request.reference(prepared.run)  # unusable baselines are found before the measuring
+        stages = _stages(request, prepared, reference)
         if request.folder.clean():
             notify(Remark(f"{request.folder.path}: replacing the results of an earlier run"))
         host.save(request.host, request.folder.path)
         prepared.begin()
+        notify(Planned(stages.estimate, request.options.budget_s))
         try:
-            _measure(prepared, reference)
+            prepared.end(stages.measure())
         except KeyboardInterrupt:
             prepared.end("interrupted")
         except Exception as caught:  # noqa: BLE001  # whatever it is: what was measured before is shown
@@ -82,15 +79,24 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
     return RunResult(prepared.run, reference, findings, request.folder, tuple(session.warnings), error)
 
 
-def _measure(session: PreparedSession, reference: Reference) -> None:
-    session.diagnose()
-    session.run_checks()
-    session.run_trainings()
-    launches = Launches(session)
-    measured = launches.time()
-    slower = {
-        one.case for one in judge(measured, reference) if (one.gate, one.verdict) == ("timing", Verdict.REGRESSED)
-    }
-    if slower:  # a slowdown is only believed when fresh launches show it again
-        launches.confirm(slower)
-    session.end()
+def planned(request: RunRequest, notify: Notify) -> Estimate:
+    """Returns the plan of a run that is not made: the environment is asked for its cases, and nothing is written."""
+    with _session(request, notify) as session:
+        prepared = session.prepare()
+        return _stages(request, prepared, request.reference(prepared.run)).estimate
+
+
+def _session(request: RunRequest, notify: Notify) -> Session:
+    return Session(
+        request.options,
+        request.folder.path,
+        ProgressCounter(notify),
+        request.data,
+        parse(request.options.environment),
+        notify=lambda text: notify(Remark(text)),
+    )
+
+
+def _stages(request: RunRequest, prepared: PreparedSession, reference: Reference) -> Stages:
+    """Returns the stages of a run, planned by what an earlier run in the folder, or the latest one, has recorded."""
+    return Stages(prepared, reference, known(prepared.run, reference, (request.folder.path, LATEST)))

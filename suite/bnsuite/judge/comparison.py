@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable
 from functools import partial
 
 from bnsuite.judge import convergence, interleaved
+from bnsuite.judge.budget import is_pending, out_of_time
 from bnsuite.judge.checks import deviations, reasons
 from bnsuite.judge.gates import judge as judge_run
 from bnsuite.judge.reason import Reason, ReasonCode, reason, text
-from bnsuite.judge.verdict import DECIDED_WELL, Finding, Verdict
+from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference, trusted
@@ -30,7 +31,7 @@ def judge(a: Run, b: Run, times: InterleavedTimes, pins: Collection[Pin]) -> lis
     findings = [_with_pins(b, pins, _unless_only_in_a(a, b, times, finding)) for finding in findings]
     if times.budget_s is None or not b.finished:
         return findings
-    return list(map(partial(_out_of_time, b), findings))
+    return list(map(partial(out_of_time, b), findings))
 
 
 def _changed(finding: Finding, verdict: Verdict, why: Reason) -> Finding:
@@ -93,31 +94,8 @@ def cut_short(b: Run, times: InterleavedTimes, findings: Iterable[Finding]) -> b
     decisions = interleaved.decided(b, times)
     open_ = [one for one in findings if one.verdict is Verdict.INCONCLUSIVE]
     return any(
-        decisions[one.case].verdict is None if one.gate == interleaved.GATE else _pending(b, one) for one in open_
+        decisions[one.case].verdict is None if one.gate == interleaved.GATE else is_pending(b, one) for one in open_
     )
-
-
-def _out_of_time(run: Run, finding: Finding) -> Finding:
-    """Returns a case that the budget left no time for as undecided: not as failed, and some seeds are no PASS."""
-    if finding.verdict not in {Verdict.FAILED, *DECIDED_WELL} or not _pending(run, finding):
-        return finding
-    seeds = len(_result(run, finding).curves) if finding.gate == convergence.GATE else 0
-    why = reason(ReasonCode.BUDGET_ENDED)
-    if seeds:
-        of = len(run.options.seeds)
-        why = reason(ReasonCode.BUDGET_ENDED_AFTER_SEEDS, seeds=seeds, of=of, reason=finding.reason)
-    return _changed(finding, Verdict.INCONCLUSIVE, why)
-
-
-def _pending(run: Run, finding: Finding) -> bool:
-    """Returns if the case of a finding was not measured by its gate, or only in part."""
-    result = _result(run, finding)
-    outcome = result.outcomes.get(finding.gate)
-    if outcome is None:
-        return False
-    if finding.gate == convergence.GATE and outcome.status is Status.MEASURED:
-        return len(result.curves) < len(run.options.seeds)
-    return outcome.status is Status.PENDING
 
 
 def _result(run: Run, finding: Finding) -> CaseResult:

@@ -23,7 +23,7 @@ def confirmed(stored: Finding, again: Finding | None, *, against: str, reference
         against=against,
         reason=again.reason,
         reference=reference,
-        stored=stored.reason.without("confirm"),
+        stored=stored.reason.without("confirm", "kernels"),
     )
     evidence = {**again.evidence, "confirmed_against": against, "stored_change": stored.change}
     return again.model_copy(update={"reason": why, "evidence": evidence})

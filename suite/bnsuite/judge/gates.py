@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bnsuite.judge import checks, convergence, memory, timing
+from bnsuite.judge import budget, checks, convergence, kernels, memory, timing
 from bnsuite.judge.gate import Gate, Judge
 from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.durations import cut_short
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import Run
 from bnsuite.record.select import matcher
@@ -20,6 +21,7 @@ GATES: dict[str, Gate] = {
         checks.BEHAVIOUR_GATE,
         timing.TIMING_GATE,
         memory.MEMORY_GATE,
+        kernels.KERNELS_GATE,
         convergence.CONVERGENCE_GATE,
     )
 }
@@ -32,9 +34,11 @@ def judge(run: Run, reference: Reference, instead: Mapping[str, Judge] | None = 
     """
     judges = {**{name: gate.judge for name, gate in GATES.items()}, **(instead or {})}
     findings = [finding for judge_one in judges.values() for finding in judge_one(run, reference)]
+    if cut_short(run):
+        findings = [budget.of_run(run, finding) for finding in findings]
     order = {result.id: place for place, result in enumerate(run.cases)}
     findings.sort(key=lambda finding: order[finding.case])
-    return findings + _missing(run, reference)
+    return kernels.explain(findings) + _missing(run, reference)
 
 
 def _missing(run: Run, reference: Reference) -> list[Finding]:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, expm1, log1p, sqrt
 
-from bnsuite.judge import blocks
+from bnsuite.judge import blocks, gpu_state
+from bnsuite.judge.host_time import host_change, with_host_time
 from bnsuite.judge.outcomes import finding, not_measured
 from bnsuite.judge.reason import Reason, ReasonCode, Record, reason
 from bnsuite.judge.statistics import Estimate, moderate, normal_quantile, trimmed
@@ -187,7 +188,10 @@ def judge(run: Run, times: InterleavedTimes) -> list[Finding]:
     timed, decisions = timed_cases(run), decided(run, times)
     controls = {name: estimate(seen) for name in by_id if (seen := _control(by_id[name])) is not None}
     ended = "budget" if times.budget_s is not None and run.finished else "measuring"
-    return [_finding(result, by_id.get(result.id), decisions[result.id], controls, ended) for result in timed]
+    return [
+        with_host_time(_finding(result, by_id.get(result.id), decisions[result.id], controls, ended), result)
+        for result in timed
+    ]
 
 
 def _control(compared: PairedCase) -> list[float] | None:
@@ -203,7 +207,12 @@ def _finding(
     verdict = decision.verdict
     if outcome.status is Status.SKIPPED or (outcome.status is Status.FAILED and verdict is not Verdict.REGRESSED):
         return not_measured(result, GATE)
-    why = _reason(decision, changes)
+    clock = gpu_state.clock_of_sides(compared)
+    spots = [spot for one in compared.launches for spot in one.blind] if compared is not None else []
+    gpu = gpu_state.notes(clock, result.timings, spots)
+    why = _reason(decision, changes, gpu)
+    if verdict is Verdict.REGRESSED and gpu_state.is_held_down(clock):
+        verdict = Verdict.INCONCLUSIVE  # the times are right, and the clock explains them
     if compared is not None and verdict is not Verdict.REGRESSED and (disturbance := _disturbance(compared)):
         verdict, why = Verdict.INVALID, disturbance
     elif verdict is None:
@@ -229,12 +238,14 @@ def _finding(
             "p": decision.p,
             "deviation": decision.change.error * sqrt(max(decision.confirmed, decision.screened)),
             **unconfirmed,
+            **host_change(compared),
             **changes,
+            **({} if clock is None else {"sm_clock": clock}),
         },
     )
 
 
-def _reason(decision: Decision, controls: dict[str, float]) -> Reason:
+def _reason(decision: Decision, controls: dict[str, float], gpu: Record) -> Reason:
     if decision.change is None:
         return reason(ReasonCode.NEEDS_LAUNCHES, needs=decision.needs)
     low, high = (expm1(bound) for bound in decision.change.interval(LEVEL))
@@ -246,6 +257,7 @@ def _reason(decision: Decision, controls: dict[str, float]) -> Reason:
             launches=decision.screened,
             confirming=decision.confirmed,
             controls={**controls},
+            **gpu,
         )
     if decision.verdict in {Verdict.PASS, Verdict.IMPROVED}:
         return reason(ReasonCode.TIME_COMPARED, **change, launches=decision.screened + decision.confirmed)
@@ -255,6 +267,7 @@ def _reason(decision: Decision, controls: dict[str, float]) -> Reason:
         flagged=decision.flagged,
         confirming=decision.confirmed,
         needs=decision.needs,
+        **gpu,
     )
 
 

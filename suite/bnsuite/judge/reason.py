@@ -35,7 +35,8 @@ class ReasonCode(str, Enum):
     MISSING_CASE = "missing-case"
 
     # Launches.
-    #: `kind` ("core", "gpu-throttled", "gpu-shared" or "other"), `by`, `launches`, `of`.
+    #: `kind` ("core", "gpu-throttled", "gpu-shared", "gpu-faulty", "gpu-busy-before" or "other"), `by`, `launches`,
+    #: `of`.
     DISTURBED = "disturbed"
     #: `launches`.
     FEW_LAUNCHES = "few-launches"
@@ -44,14 +45,16 @@ class ReasonCode(str, Enum):
     #: `share`, `nbytes`.
     FASTER_THAN_COPY = "faster-than-copy"
 
-    # Time against a stored baseline; `controls` are relative changes by name.
-    #: `change`, `limit`, `beyond_controls`, `controls`; `confirm` (`case`, `environment`, `implementation`).
+    # Time against a stored baseline; `controls` are relative changes by name. `gpu`, if there is anything to say of it:
+    # `clock` (the relative change of a median SM clock that explains a slowdown), `capped` (the share of the time that
+    # the power cap held it), `blind` (why other processes may have been there unseen).
+    #: `change`, `limit`, `beyond_controls`, `controls`, `gpu`; `confirm` (`case`, `environment`, `implementation`).
     SLOWER = "slower"
     #: `change`, `controls`.
     FASTER = "faster"
     #: `limit`.
     WITHIN_LIMIT = "within-limit"
-    #: `limit`, `controls`.
+    #: `limit`, `controls`, `gpu`.
     NOT_WITHIN_LIMIT = "not-within-limit"
     #: `controls`.
     CONTROLS_CHANGED = "controls-changed"
@@ -63,16 +66,17 @@ class ReasonCode(str, Enum):
     RATIO_UNDECIDED = "ratio-undecided"
 
     # Time of two environments, interleaved: `change`, `low`, `high` (relative), `launches`.
-    #: Also `confirming` (launches), `controls`.
+    #: Also `confirming` (launches), `controls`, `gpu`.
     SLOWDOWN_CONFIRMED = "slowdown-confirmed"
     TIME_COMPARED = "time-compared"
-    #: Also `flagged`, `confirming`, `needs` (launches).
+    #: Also `flagged`, `confirming`, `needs` (launches), `gpu`.
     TIME_UNDECIDED = "time-undecided"
     #: `needs` alone.
     NEEDS_LAUNCHES = "needs-launches"
     #: `by` ("budget" or "measuring"), `launches`, `reason`.
     ENDED_AFTER_LAUNCHES = "ended-after-launches"
     BUDGET_ENDED = "budget-ended"
+    FEW_TO_JUDGE = "few-to-judge"
     #: `seeds`, `of`, `reason`.
     BUDGET_ENDED_AFTER_SEEDS = "budget-ended-after-seeds"
 
@@ -86,6 +90,14 @@ class ReasonCode(str, Enum):
     GPU_USE_ABOVE = "gpu-use-above"
     #: `low`, `high`.
     PEAKS_DIFFER = "peaks-differ"
+
+    # What a step launches; `of` is "operators" or "kernels".
+    #: `of`, `launched` (a number), `batch_norm` (its backend, or null).
+    KERNELS_SAME = "kernels-same"
+    #: `change` (`of`, `before` and `now`: numbers; `gone` and `new`: "2 zero_"; `more_gone`, `more_new`; `batch_norm`:
+    #: both backends, or null), `causes` (what explains it), `acceptable`. A reason of a time may have the change too,
+    #: as `kernels`.
+    KERNELS_CHANGED = "kernels-changed"
 
     # Curves of trainings; `metrics` are relative changes by name.
     #: `seeds`.

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from math import expm1, log, log1p, sqrt
 from statistics import fmean, median, stdev
 
-from bnsuite.judge import ratios
+from bnsuite.judge import gpu_state, ratios
 from bnsuite.judge.gate import Gate
+from bnsuite.judge.host_time import launch_bound, relevant_controls, with_host_time
 from bnsuite.judge.outcomes import finding, not_measured, without_reference
 from bnsuite.judge.reason import Reason, ReasonCode, Record, reason, text
 from bnsuite.judge.statistics import Estimate, benjamini_hochberg, satterthwaite
@@ -32,6 +33,8 @@ COPY = "copy"
 #: The share of a copy's bandwidth above which a measurement must be broken. A copy is no hard limit: where a step moves
 #: just as many bytes, as batch norm in evaluation does, 107 % was seen on two shared virtual cores.
 MAX_SHARE = 1.25
+#: So many times the last-level cache of a GPU a step must move to be compared with a copy.
+CACHES = 8
 #: A change smaller than this is never called a regression: the floor for a number stored on another day.
 FLOOR = 0.10
 #: The baseline's own launches must not reach the threshold: it lies this many of their deviations away.
@@ -69,6 +72,8 @@ class _Comparison:
     controls: dict[str, float]
     #: The control that `change` is measured against.
     quietest: str
+    #: The relative change of the GPU's median clock since the baseline, where it is known.
+    clock: float | None
 
     @property
     def p(self) -> float:
@@ -97,7 +102,7 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
     for result in run.cases:
         if GATE not in result.outcomes:
             continue
-        if impossible := _impossible(result):
+        if impossible := _impossible(run, result):
             findings[result.id] = finding(result, GATE, Verdict.FAILED, impossible)
             continue
         if result.case.kind == "ratio" and len(result.undisturbed) >= _enough(run):
@@ -106,7 +111,7 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
         stored = reference.timing.get(result.id)
         comparison = None
         if len(result.undisturbed) >= _enough(run) and stored is not None and stored.version == result.case.version:
-            comparison = _compare([condense(one) for one in result.undisturbed], stored)
+            comparison = _compare(result, result.undisturbed, stored)
         if comparison is not None:
             compared[result.id] = result, comparison
         else:
@@ -117,7 +122,7 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
         if looks_slower(found):
             found = found.model_copy(update={"reason": _with_advice(found.reason, run, name, reference)})
         findings[name] = found
-    return [findings[result.id] for result in run.cases if result.id in findings]
+    return [with_host_time(findings[result.id], result) for result in run.cases if result.id in findings]
 
 
 def _unless_it_failed(result: CaseResult, found: Finding) -> Finding:
@@ -149,26 +154,41 @@ def _with_advice(why: Reason, run: Run, case: str, reference: Reference) -> Reas
 def share_of_limit(result: CaseResult) -> float | None:
     """Returns a case's least traffic per second over that of a copy of as many bytes in the same launch, or None.
 
-    The fastest round of the copy is the limit; the median launch stands for the case.
+    The fastest round of the copy is the limit; the median launch stands for the case. A step that a GPU works on for
+    less time than the host takes to launch it says nothing of bandwidth: most of it is the begin and end of kernels.
     """
     launches = [one for one in result.undisturbed if COPY in one.controls_s]
-    if result.case.nbytes is None or not launches:
+    if result.case.nbytes is None or not launches or launch_bound(result):
         return None
     return median(min(one.controls_s[COPY]) / median(one.samples_s) for one in launches)
 
 
-def _impossible(result: CaseResult) -> Reason | None:
-    """Returns why the measurement must be broken, if it must: no step is so much faster than a copy."""
+def _impossible(run: Run, result: CaseResult) -> Reason | None:
+    """Returns why the measurement must be broken, if it must: no step is so much faster than a copy.
+
+    On a GPU a part of what a step moves may stay in the cache while what a copy moves does not, so that only traffic
+    of many times the cache tells.
+    """
     share = share_of_limit(result)
-    if share is None or share <= MAX_SHARE:
+    if share is None or share <= MAX_SHARE or (run.device != "cpu" and not _exceeds_cache(run, result)):
         return None
     return reason(ReasonCode.FASTER_THAN_COPY, share=share, nbytes=result.case.nbytes)
 
 
-def _compare(launches: list[LaunchValue], stored: TimingReference) -> _Comparison | None:
+def _exceeds_cache(run: Run, result: CaseResult) -> bool:
+    """Returns if a step moves so much that nothing of it stays in the cache; False where its size is not known."""
+    gpu = run.environment.gpu
+    if gpu is None or gpu.l2_bytes is None or result.case.nbytes is None:
+        return False
+    return result.case.nbytes >= CACHES * gpu.l2_bytes
+
+
+def _compare(result: CaseResult, timings: Sequence[Timing], stored: TimingReference) -> _Comparison | None:
     """Returns None where no control is common to all launches."""
+    launches = [condense(one) for one in timings]
     accepted = [launch for one in stored.runs for launch in one]
-    names = sorted(set.intersection(*(set(launch.controls_s) for launch in (*launches, *accepted))))
+    common = set.intersection(*(set(launch.controls_s) for launch in (*launches, *accepted)))
+    names = sorted(relevant_controls(common, result))
     if not names:
         return None
     spread = {name: _deviation(_values(stored, name)) for name in names}
@@ -182,6 +202,7 @@ def _compare(launches: list[LaunchValue], stored: TimingReference) -> _Compariso
         threshold=max(log(1 + FLOOR), DEVIATIONS * spread[quietest]),
         controls={name: _control_change(launches, accepted, name) for name in names},
         quietest=quietest,
+        clock=gpu_state.clock_since(launches, accepted),
     )
 
 
@@ -228,11 +249,13 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
     required = _required(result, comparison, stored)
     slower = p < ALPHA and bool(required) and all(one.p < ALPHA and one.direction > 0 for one in required)
     controls: Record = {**comparison.controls}
+    gpu = gpu_state.notes(comparison.clock, result.undisturbed)
     if slower:
         beyond = all(one.beyond_controls for one in required)
-        verdict = Verdict.REGRESSED if beyond else Verdict.INCONCLUSIVE
+        held_down = gpu_state.is_held_down(comparison.clock)
+        verdict = Verdict.REGRESSED if beyond and not held_down else Verdict.INCONCLUSIVE
         why = reason(
-            ReasonCode.SLOWER, change=expm1(change.mean), limit=limit, beyond_controls=beyond, controls=controls
+            ReasonCode.SLOWER, change=expm1(change.mean), limit=limit, beyond_controls=beyond, controls=controls, **gpu
         )
     elif abs(log1p(control)) > CONTROL_LIMIT:
         verdict, why = Verdict.INCONCLUSIVE, reason(ReasonCode.CONTROLS_CHANGED, controls=controls)
@@ -241,7 +264,8 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
     elif high < threshold:
         verdict, why = Verdict.PASS, reason(ReasonCode.WITHIN_LIMIT, limit=limit)
     else:
-        verdict, why = Verdict.INCONCLUSIVE, reason(ReasonCode.NOT_WITHIN_LIMIT, limit=limit, controls=controls)
+        why = reason(ReasonCode.NOT_WITHIN_LIMIT, limit=limit, controls=controls, **gpu)
+        verdict = Verdict.INCONCLUSIVE
     found = Finding(
         case=result.id,
         gate=GATE,
@@ -257,6 +281,7 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
             "slower": int(slower),
             "share_of_limit": share_of_limit(result),
             **{f"control_{name}": share for name, share in comparison.controls.items()},
+            **({} if comparison.clock is None else {"sm_clock": comparison.clock}),
         },
     )
     return _unless_it_failed(result, found)
@@ -269,8 +294,8 @@ def _required(result: CaseResult, comparison: _Comparison, stored: TimingReferen
     """
     if not any(one.confirms for one in result.timings):
         return [comparison]
-    fresh = [condense(one) for one in result.undisturbed if one.confirms]
-    again = _compare(fresh, stored) if fresh else None
+    fresh = [one for one in result.undisturbed if one.confirms]
+    again = _compare(result, fresh, stored) if fresh else None
     return [] if again is None else [comparison, again]
 
 
@@ -311,7 +336,7 @@ def _disturbance(launches: Sequence[Timing]) -> Reason:
     causes = [one.disturbed for one in disturbed]
     often = disturbed[causes.index(max(causes, key=causes.count))]
     gpu = None if often.gpu is None or often.gpu.disturbed != often.disturbed else often.gpu
-    kind = "core" if gpu is None else "gpu-throttled" if gpu.throttled else "gpu-shared"
+    kind = "core" if gpu is None or gpu.disturbance is None else gpu.disturbance.value
     by = gpu.throttled or () if gpu is not None else ()
     return reason(ReasonCode.DISTURBED, kind=kind, by=[*by], launches=len(disturbed), of=len(launches))
 

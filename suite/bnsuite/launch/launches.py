@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import closing
+from time import monotonic
 
 from bnsuite.launch.items import LingeringProcessError, Outcomes, launch_items
 from bnsuite.launch.plan import MAX_REPEATS
@@ -33,38 +34,53 @@ class Launches:
         self._again = ""
         self._lingered = False
 
-    def time(self) -> Run:
-        """Times every case that has a timing gate in as many fresh launches as were asked for.
+    def time(self, names: Collection[str] | None = None, deadline: float | None = None) -> Run:
+        """Times every case that has a timing gate, or `names`, in as many fresh launches as were asked for.
 
-        Disturbed cases are repeated, in at most MAX_REPEATS more launches. Returns the run as it is then.
+        Disturbed cases are repeated, in at most MAX_REPEATS more launches. `deadline` (monotonic) ends a launch after
+        the case that runs then. Returns the run as it is then.
         """
-        names = self._session.recorder.ids("timing")
-        self._session.progress.expect(len(names) * self._session.options.launches)
-        return self._time(names, confirms=False)
+        chosen = self._timed(names)
+        self._session.progress.expect(sum(map(self._session.launches_of, chosen)))
+        return self._time(chosen, deadline, confirms=False)
 
-    def confirm(self, names: Collection[str]) -> Run:
+    def confirm(self, names: Collection[str], deadline: float | None = None) -> Run:
         """Times the cases `names` in as many fresh launches again, to see if what they showed holds."""
         self._session.progress.expect(len(names) * self._session.options.launches)
-        return self._time([name for name in self._session.recorder.ids("timing") if name in names], confirms=True)
+        return self._time(self._timed(names), deadline, confirms=True)
 
-    def _time(self, names: list[str], *, confirms: bool) -> Run:
+    def _timed(self, names: Collection[str] | None) -> list[str]:
+        """Returns those of `names` that can be timed, in their order in a launch."""
+        alive = self._session.recorder.ids("timing")
+        if names is None:
+            return alive
+        order = [case.id for case in self._session.cases]
+        return [name for name in order if name in names and name in set(alive)]
+
+    def _time(self, names: list[str], deadline: float | None, *, confirms: bool) -> Run:
         prepared, session = self._session, self._session.session
-        recorder, enough = prepared.recorder, prepared.options.launches
+        recorder, most = prepared.recorder, prepared.options.launches
+        enough = {name: most if confirms else prepared.launches_of(name) for name in names}
+        session.query.end()  # nothing of the session runs beside what is timed
         with isolation.coordinator_apart(session.timed_cores, session.cores):
-            for launch in range(enough + MAX_REPEATS):
-                self._again = ""
-                if launch >= enough:
-                    self._again = " again: disturbed before"
-                    names = [name for name in names if recorder.undisturbed(name, confirms=confirms) < enough]
-                    prepared.progress.expect(len(names))
-                alive = set(recorder.ids("timing"))
-                names = [name for name in names if name in alive]
-                if not names:
+            for launch in range(most + MAX_REPEATS):
+                began = monotonic()
+                if deadline is not None and began > deadline:
                     break
-                self._launch(names, confirms=confirms)
+                self._again = ""
+                alive = set(recorder.ids("timing"))
+                chosen = [name for name in names if name in alive and launch < enough[name]]
+                if launch >= most:
+                    self._again = " again: disturbed before"
+                    names = [name for name in names if recorder.undisturbed(name, confirms=confirms) < enough[name]]
+                    chosen = [name for name in names if name in alive]
+                    prepared.progress.expect(len(chosen))
+                if chosen:
+                    self._launch(chosen, deadline, confirms=confirms)
+                    names = names[: _fitting(len(names), most - launch - 1, began, deadline)]
         return prepared.run
 
-    def _launch(self, names: list[str], *, confirms: bool) -> None:
+    def _launch(self, names: list[str], deadline: float | None, *, confirms: bool) -> None:
         """Makes one launch; a case that ends its process is recorded as failed, and the rest goes on in another one."""
         self._launches += 1
         part = 0
@@ -73,8 +89,15 @@ class Launches:
             measured: set[str] = set()
             try:
                 with closing(self._outcomes(names.copy(), part)) as outcomes:
+                    ended: float | None = (
+                        None  # when the case before did; the first one of a process waits for its start
+                    )
                     for name, outcome in outcomes:
-                        self._take(name, outcome, measured, confirms=confirms)
+                        took_s = None if ended is None else monotonic() - ended
+                        self._take(name, outcome, measured, took_s, confirms=confirms)
+                        ended = monotonic()
+                        if deadline is not None and ended > deadline:
+                            return
                 if not measured:
                     raise ChildError("it ended without a word of any case")
             except LingeringProcessError as error:
@@ -90,7 +113,9 @@ class Launches:
                 )
             names = [name for name in names if name not in measured]
 
-    def _take(self, name: str, outcome: Timing | Outcome, measured: set[str], *, confirms: bool) -> None:
+    def _take(
+        self, name: str, outcome: Timing | Outcome, measured: set[str], took_s: float | None, *, confirms: bool
+    ) -> None:
         """Records the outcome of a case; a failure may follow on a result, as it does in pytest's teardown."""
         recorder = self._session.recorder
         if name not in recorder.ids("timing"):
@@ -100,7 +125,7 @@ class Launches:
         elif isinstance(outcome, Outcome):
             self._session.fail(name, "timing", outcome.reason or "no reason given")
         elif name not in measured:
-            recorder.add_timing(name, outcome.model_copy(update={"confirms": confirms}))
+            recorder.add_timing(name, outcome.model_copy(update={"confirms": confirms}), took_s)
         if name not in measured:
             stage = "confirming" if confirms else "timing"
             self._session.progress.advance(f"{stage}{self._again}, launch {self._launches}", name)
@@ -129,3 +154,11 @@ class Launches:
         session = self._session.session
         worker = session.worker("launch", session.timed_cores)
         return launch_worker(names, worker, device=self._session.device, timeout_s=self._session.options.timeout_s)
+
+
+def _fitting(names: int, launches: int, began: float, deadline: float | None) -> int:
+    """Returns how many of `names`, the first ones, have time for `launches` more like the one that `began`."""
+    if deadline is None or launches < 1:
+        return names
+    now = monotonic()
+    return min(names, int(names * max(0.0, deadline - now) / (launches * max(now - began, 1e-9))))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bnsuite.launch.process.isolation import cores
 from bnsuite.record.errors import InputError
-from bnsuite.record.schema import RunOptions
+from bnsuite.record.schema import PlannedCase, RunOptions
 from bnsuite.record.select import matcher
 
 
@@ -28,6 +28,59 @@ NOT_COMPARED = "matches ratios only, which compare two steps of one environment;
 MAX_REPEATS = 3
 
 PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=10, seeds=10)}
+#: The same on a GPU, whose full profile has ten minutes: see docs/explanation/planning.md for the choice.
+GPU_PLANS = {"quick": Plan(launches=3, seeds=3), "full": Plan(launches=3, seeds=5)}
+#: A training of more steps per seed than this is recorded with fewer seeds on a GPU.
+LONG_TRAINING_STEPS, LONG_TRAINING_SEEDS = 5_000, 3
+#: The launches on a GPU of cases that the quick profile does not have: both must be undisturbed, or are repeated.
+FULL_LAUNCHES = 2
+
+
+def on_device(options: RunOptions, device: str) -> RunOptions:
+    """Returns the options of a run on `device`: on a GPU with its own launches and seeds, unless others were chosen."""
+    usual = PLANS.get(options.profile)
+    if device == "cpu" or usual is None or (options.launches, options.seeds) != (usual.launches, _seeds(usual)):
+        return options
+    plan = GPU_PLANS[options.profile]
+    return options.model_copy(update={"launches": plan.launches, "seeds": _seeds(plan)})
+
+
+def with_limits(case: PlannedCase, options: RunOptions, device: str) -> PlannedCase:
+    """Returns a case with its own numbers of seeds and launches, where they are not the run's.
+
+    On a GPU a long training has fewer seeds, and a case that the quick profile lacks has fewer launches.
+    """
+    limits: dict[str, int] = {}
+    if device == "cpu":
+        return case
+    if case.steps.get("convergence", 0) > LONG_TRAINING_STEPS and len(options.seeds) > LONG_TRAINING_SEEDS:
+        limits["most_seeds"] = LONG_TRAINING_SEEDS
+    if "timing" in case.gates and "quick" not in case.profiles and options.launches > FULL_LAUNCHES:
+        limits["most_launches"] = FULL_LAUNCHES
+    return case.model_copy(update=limits) if limits else case
+
+
+#: Processes that share a GPU for checks, and for trainings.
+GPU_CHECKERS, GPU_TRAINERS = 8, 8
+#: The memory of a GPU that each of them may need: its context, its libraries, and what it works on.
+GPU_WORKER_BYTES = 4 << 30
+#: Families of checks that fill a GPU's memory: no two of one family run beside one another.
+LARGE = ("large-tensor",)
+
+
+def gpu_workers(most: int, slots: int, memory_bytes: int) -> int:
+    """Returns how many processes share a GPU: no more than have cores (`slots`), and memory there."""
+    return max(1, min(most, slots, memory_bytes // GPU_WORKER_BYTES))
+
+
+def turn(case: PlannedCase, device: str) -> str:
+    """Returns the name of the turn that a check has to wait for; empty if it may run beside any other."""
+    family = case.labels.get("family", "")
+    return family if device != "cpu" and family in LARGE else ""
+
+
+def _seeds(plan: Plan) -> tuple[int, ...]:
+    return tuple(range(plan.seeds))
 
 
 def run_options(
@@ -58,7 +111,7 @@ def run_options(
         profile=profile,
         select=select,
         launches=plan.launches,
-        seeds=tuple(range(plan.seeds)),
+        seeds=_seeds(plan),
         threads=threads,
         timeout_s=timeout_s,
         implementation=_absolute(implementation),

@@ -5,17 +5,28 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
+from bnsuite.launch.order import telling
+from bnsuite.launch.plan import GPU_CHECKERS, GPU_TRAINERS, gpu_workers, turn
 from bnsuite.launch.process import isolation
-from bnsuite.launch.process.messages import CheckAnswer, DiagnosisAnswer, TrainingAnswer, shorten
+from bnsuite.launch.process.messages import (
+    CheckAnswer,
+    DiagnosisAnswer,
+    KernelsAnswer,
+    TrainingAnswer,
+    shorten,
+)
 from bnsuite.launch.process.pool import Job, Result, ask_all
-from bnsuite.launch.process.worker import TIMEOUT
+from bnsuite.launch.process.worker import START_UP_S, TIMEOUT
+from bnsuite.launch.queries import ask_gpu
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.durations import launches_of, seeds_of
 from bnsuite.record.errors import InputError, NotMeasuredError
 from bnsuite.record.files import make_folder
-from bnsuite.record.schema import CHECK_GATES, Run
+from bnsuite.record.schema import CHECK_GATES, PlannedCase, Run
 
 if TYPE_CHECKING:
     from bnsuite.launch.session import Session
@@ -30,7 +41,8 @@ class PreparedSession:
     def __init__(self, session: Session, recorder: Recorder) -> None:
         self.session, self.recorder = session, recorder
         self.options, self.environment, self.progress = session.options, session.environment, session.progress
-        self.progress.expect(len(recorder.ids("convergence")) * len(session.options.seeds))
+        self._planned = {one.id: one.case for one in recorder.run.cases}
+        self.progress.expect(sum(len(self.seeds_of(name)) for name in recorder.ids("convergence")))
         self.progress.expect(sum(len(recorder.ids(gate)) for gate in CHECK_GATES))
 
     @property
@@ -42,6 +54,44 @@ class PreparedSession:
     def device(self) -> str:
         """The device that is measured, "cpu" or "cuda:N"."""
         return self.recorder.run.device
+
+    @property
+    def cases(self) -> list[PlannedCase]:
+        """The cases that can be measured; in a run that may be cut off, and on a GPU, the most telling first."""
+        alive = {name for gate in (*CHECK_GATES, "timing", "convergence") for name in self.recorder.ids(gate)}
+        cases = [case for name, case in self._planned.items() if name in alive]
+        return telling(cases) if self.is_ordered else cases
+
+    @property
+    def is_ordered(self) -> bool:
+        """The order of cases counts: the run has a budget, or is of a GPU, which is often borrowed."""
+        return self.options.budget_s is not None or self.device != "cpu"
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """Returns the seeds of a training that are recorded."""
+        return seeds_of(self.options, self._planned[name])
+
+    def launches_of(self, name: str) -> int:
+        """Returns the launches in which a case is timed."""
+        return launches_of(self.options, self._planned[name])
+
+    def workers(self, most_on_gpu: int) -> list[list[int]]:
+        """Returns the cores of each worker of a pool: none for workers on a GPU, as many as share it."""
+        cores = isolation.pool_cores(self.options.threads, self.session.cores)
+        if self.device == "cpu":
+            return cores
+        gpu = self.run.environment.gpu
+        shared = gpu_workers(most_on_gpu, len(cores), gpu.memory_total_bytes if gpu is not None else 0)
+        return [[]] * (shared if shared == 1 or self._is_shareable else 1)
+
+    @cached_property
+    def _is_shareable(self) -> bool:
+        """Several processes may use the GPU: it is not in a mode that gives it to one alone."""
+        try:
+            gpu = ask_gpu(int(self.device.partition(":")[2] or 0), START_UP_S).gpu
+        except (NotMeasuredError, InputError):  # NVML may be missing where CUDA works
+            return True
+        return gpu is None or not gpu.compute_mode
 
     def begin(self) -> None:
         """Makes the folder of results and writes the run into it: empty, and from now on after each measurement."""
@@ -65,10 +115,37 @@ class PreparedSession:
         worker.end()
         self.recorder.add_diagnosis(found)
 
+    def look_at_kernels(self, deadline: float | None = None) -> None:
+        """Records what a step of every case with that gate launches; those open at `deadline` (monotonic) stay open.
+
+        The process that told of the environment does it, which has torch; then it ends. A case that can't be looked at
+        is left out with the reason, since times are measured all the same.
+        """
+        worker = self.session.query
+        names = self.recorder.ids("kernels")
+        self.progress.expect(len(names))
+        for name in names:
+            if deadline is not None and monotonic() > deadline:
+                break
+            request = {"do": "kernels", "case": name, "device": self.device}
+            try:
+                answer = worker.ask(request, KernelsAnswer, self.options.timeout_s)
+            except NotMeasuredError as error:
+                self.session.keep_logs()
+                self.recorder.leave_out(name, "kernels", shorten(str(error)))
+            else:
+                if answer.kernels is None:
+                    self.recorder.leave_out(name, "kernels", answer.skipped or "no reason given")
+                else:
+                    self.recorder.add_kernels(name, answer.kernels)
+            self.progress.advance(f"looking at kernels{self.session.place}", name)
+        worker.end()
+
     def run_checks(self, deadline: float | None = None) -> None:
-        """Runs every check, in parallel over the cores; those open at `deadline` (monotonic) stay open."""
+        """Runs every check, in parallel over the cores, or sharing the GPU, until `deadline` (monotonic)."""
         recorder = self.recorder
         gates = {name: gate for gate in CHECK_GATES for name in recorder.ids(gate)}
+        order = [case.id for case in self.cases if case.id in gates] if self.is_ordered else list(gates)
         limits_s = {one.id: one.case.limit_s for one in recorder.run.cases}
         jobs = [
             Job(
@@ -77,22 +154,28 @@ class PreparedSession:
                 {"do": "check", "case": name, "device": self.device},
                 limits_s[name] or self.options.timeout_s,
                 "the limit of this check" if limits_s[name] else TIMEOUT,
+                turn(self._planned[name], self.device),
             )
-            for name in gates
+            for name in order
         ]
-        for result in self._results(jobs, "check", CheckAnswer, deadline):
+        for result in self._results(jobs, "check", CheckAnswer, self.workers(GPU_CHECKERS), deadline):
             name = result.job.case
             if result.answer is None:
                 self.fail(name, gates[name], result.reason)
             elif result.answer.skipped is not None:
                 recorder.skip(name, result.answer.skipped, gates[name])
             else:
-                recorder.add_observations(name, gates[name], result.answer.observations)
+                recorder.add_observations(name, gates[name], result.answer.observations, result.took_s)
             self.progress.advance(f"checking{self.session.place}", name)
 
     def run_trainings(self, deadline: float | None = None) -> None:
-        """Trains every case that has a convergence gate once per seed, in parallel over the cores, until `deadline`."""
+        """Trains every case that has a convergence gate once per seed, in parallel as checks are, until `deadline`."""
         recorder = self.recorder
+        trained = set(recorder.ids("convergence"))
+        if self.is_ordered:  # all seeds of a case before the next one
+            pairs = [(one.id, seed) for one in self.cases if one.id in trained for seed in self.seeds_of(one.id)]
+        else:
+            pairs = [(name, seed) for seed in self.options.seeds for name in recorder.ids("convergence")]
         jobs = [
             Job(
                 name,
@@ -100,10 +183,9 @@ class PreparedSession:
                 {"do": "curve", "case": name, "seed": seed, "device": self.device},
                 self.options.timeout_s,
             )
-            for seed in self.options.seeds
-            for name in recorder.ids("convergence")
+            for name, seed in pairs
         ]
-        for result in self._results(jobs, "train", TrainingAnswer, deadline):
+        for result in self._results(jobs, "train", TrainingAnswer, self.workers(GPU_TRAINERS), deadline):
             name, seed, answer = result.job.case, result.job.request["seed"], result.answer
             if answer is None:
                 self.fail(name, "convergence", result.reason)
@@ -112,7 +194,7 @@ class PreparedSession:
             elif (answer.curve.seed, answer.detail.seed) != (seed, seed):
                 self.fail(name, "convergence", f"{result.job.label}answered for another seed")
             else:
-                recorder.add_curve(name, answer.curve, answer.detail)
+                recorder.add_curve(name, answer.curve, answer.detail, result.took_s)
             self.progress.advance(f"training{self.session.place}", name)
 
     def end(self, ended_by: str | None = None) -> None:
@@ -128,14 +210,15 @@ class PreparedSession:
         self.session.keep_logs()
         self.recorder.fail(name, gate, reason)
 
-    def _results(self, jobs: list[Job], stem: str, kind: type[T], deadline: float | None) -> Iterator[Result[T]]:
-        """Yields the results of `jobs` as they come, from one worker per core; on a GPU from one worker."""
+    def _results(
+        self, jobs: list[Job], stem: str, kind: type[T], cores: list[list[int]], deadline: float | None
+    ) -> Iterator[Result[T]]:
+        """Yields the results of `jobs` as they come, from a worker on each of `cores`."""
         if not jobs or (deadline is not None and monotonic() > deadline):
             return
-        session = self.session
-        on_cpu = self.device == "cpu"
-        cores = isolation.pool_cores(self.options.threads, session.cores) if on_cpu else [[]]
-        workers = [session.worker(f"{stem}-{n}", some, torch_first=True) for n, some in enumerate(cores[: len(jobs)])]
+        workers = [
+            self.session.worker(f"{stem}-{n}", some, torch_first=True) for n, some in enumerate(cores[: len(jobs)])
+        ]
         with closing(ask_all(jobs, workers, kind, deadline)) as results:
             yield from results
         for worker in workers:

@@ -71,15 +71,18 @@ def _no_match(select: str | None, profile: str, cases: int, elsewhere: dict[str,
     return f"{message}, but {others[0]}" if others else f"{message}; `bnsuite list` shows all there are"
 
 
-def ask_environment(device: str, worker: Worker, timeout_s: float = START_UP_S) -> tuple[str, EnvironmentInfo]:
+def ask_environment(
+    device: str, worker: Worker, timeout_s: float = START_UP_S, *, goes_on: bool = False
+) -> tuple[str, EnvironmentInfo]:
     """Returns the device that `device` means to the worker, and the worker's environment.
 
-    An implementation is imported within `timeout_s`. Raises InputError if either can't be had, and what the worker
-    raises where that is of this interpreter; of another environment it is EnvironmentUnavailableError.
+    The worker is ended, unless it answers and `goes_on`. An implementation is imported within `timeout_s`. Raises
+    InputError if either can't be had, and what the worker raises where that is of this interpreter; of another
+    environment it is EnvironmentUnavailableError.
     """
     with _naming(worker.environment):
         try:
-            found, info = _ask(device, worker, timeout_s)
+            found, info = _ask(device, worker, timeout_s, goes_on=goes_on)
         except ChildError as error:
             if not _is_to_blame(device, worker):
                 raise
@@ -146,12 +149,13 @@ def ask_kernel(device: str, timeout_s: float) -> KernelAnswer:
         return worker.ask({"do": "kernel", "device": device}, KernelAnswer, timeout_s, "the limit for a first kernel")
 
 
-def _ask(device: str, worker: Worker, timeout_s: float) -> tuple[str, EnvironmentInfo]:
+def _ask(device: str, worker: Worker, timeout_s: float, *, goes_on: bool = False) -> tuple[str, EnvironmentInfo]:
     limits = (START_UP_S, START_UP) if timeout_s >= START_UP_S else (timeout_s, TIMEOUT)
     try:
         answer = worker.ask({"do": "environment", "device": device}, EnvironmentAnswer, *limits)
     finally:
-        worker.end()
+        if not goes_on:
+            worker.end()
     if answer.device is None or answer.environment is None:
         raise InputError(answer.refused or f"--device {device}: refused without a reason")
     return answer.device, answer.environment

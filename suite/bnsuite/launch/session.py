@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bnsuite import __version__
 from bnsuite.launch.datasets import DataStage
 from bnsuite.launch.environments import Environment, Here, Notify
-from bnsuite.launch.plan import NOT_COMPARED
+from bnsuite.launch.plan import NOT_COMPARED, on_device, with_limits
 from bnsuite.launch.prepared import PreparedSession
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.options import WorkerOptions
@@ -78,6 +78,9 @@ class Session:
         self.cores = isolation.cores()
         self.timed_cores = isolation.timed_cores(options.threads, self.cores)
         self._keep_logs = False
+        #: The process that tells of the environment, and then of kernels. It ends with the thread that starts it.
+        self.query: Worker
+        self._beside = ThreadPoolExecutor(1)
         #: Problems that spoil no measurement.
         self.warnings: list[str] = []
 
@@ -89,6 +92,7 @@ class Session:
     ) -> None:
         for worker in self._workers:
             worker.end()
+        self._beside.shutdown()
         self.environment.close()
         if self._keep_logs:
             with contextlib.suppress(OSError):
@@ -108,24 +112,26 @@ class Session:
         options = self.options
         self.environment.prepare(self._notify)
         has_implementation = options.implementation is not None
-        query = self.worker("environment", torch_first=has_implementation)
-        with ThreadPoolExecutor(1) as beside:
-            limit_s = options.timeout_s if has_implementation else START_UP_S
-            answer = beside.submit(ask_environment, options.device, query, limit_s)
-            try:
-                plan = catalogue(options.profile, options.select, self.stage.source, self.worker("catalogue"))
-                plan = [case for case in plan if accepts(case)]
-                if not plan:
-                    raise InputError(f"-k {options.select!r} {NOT_COMPARED}")
-                self._make_data(case for case in plan if not case.gpu_only)
-                device, info = answer.result()
-            except BaseException:
-                query.close()
-                raise
+        query = self.query = self.worker("environment", torch_first=has_implementation)
+        limit_s = options.timeout_s if has_implementation else START_UP_S
+        answer = self._beside.submit(ask_environment, options.device, query, limit_s, goes_on=True)
+        try:
+            plan = catalogue(options.profile, options.select, self.stage.source, self.worker("catalogue"))
+            plan = [case for case in plan if accepts(case)]
+            if not plan:
+                raise InputError(f"-k {options.select!r} {NOT_COMPARED}")
+            self._make_data(case for case in plan if not case.gpu_only)
+            device, info = answer.result()
+            self.options = on_device(options, device)
+        except BaseException:
+            query.close()
+            raise
         self.environment.check(info)
         if info.image is not None and info.image.gpus == "cdi":
             name = self.environment.name
             self.warnings.append(f"{name}: the engine refused the request of --gpus and gave it the GPUs by CDI")
+        if device != "cpu":
+            self.timed_cores = isolation.timed_cores(options.threads, self.cores, on_gpu=True, near=_cores_near(info))
         chosen = [case for case in plan if device != "cpu" or not case.gpu_only]
         if not chosen:
             need, them = ("case chosen needs", "it") if len(plan) == 1 else ("cases chosen need", "them")
@@ -156,7 +162,10 @@ class Session:
             environment=info,
             isolation=self._isolation(info),
             cases=tuple(
-                CaseResult(case=case, outcomes={gate: Outcome(status=Status.PENDING) for gate in case.gates})
+                CaseResult(
+                    case=with_limits(case, self.options, device),
+                    outcomes={gate: Outcome(status=Status.PENDING) for gate in case.gates},
+                )
                 for case in cases
             ),
             left_out=left_out,
@@ -170,6 +179,8 @@ class Session:
             not_applied.append(f"torch uses {info.threads} threads, not {self.options.threads}")
         if not self.timed_cores:
             not_applied.append(f"no core to spare for timing: {len(self.cores)} given")
+        if (near := _cores_near(info)) and self.timed_cores and not near & set(self.timed_cores):
+            not_applied.append("none of the cores given is on the GPU's NUMA node")
         return Isolation(
             variables={name: info.variables[name] for name in names if name in info.variables},
             timed_cores=tuple(self.timed_cores),
@@ -212,6 +223,12 @@ class Session:
             huge_pages=huge_pages,
             torch_first=torch_first,
         )
+
+
+def _cores_near(info: EnvironmentInfo) -> set[int]:
+    """Returns the cores on the NUMA node of the GPU that is measured, as far as they are known."""
+    facts = info.gpu.nvml if info.gpu is not None else None
+    return set(facts.cores or ()) if facts is not None else set()
 
 
 def _missing(case: PlannedCase, missing: dict[str, str]) -> str | None:

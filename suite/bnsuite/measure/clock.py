@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnsuite.cases import Step
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Timed rounds: seconds per step, one value per round."""
+
+    device_s: list[float]
+    #: Seconds that the host took to launch a step; None where a step is done when it returns.
+    host_s: list[float] | None = None
+    #: The queue of the device was held back until all of a round was launched, so that `device_s` has no time of the
+    #: host; False if `device_s` is the elapsed time, None where a step is done when it returns.
+    held: bool | None = None
 
 
 def time_rounds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -50,9 +51,19 @@ def describe(device: devices.Device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         **devices.torch_facts(),
         **device.describe(),
-        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "variables": {name: os.environ[name] for name in sorted(os.environ) if _is_setting(name)},
         "image": _image(),
     }
+
+
+#: What of a family is not recorded: folders, which torch sets by itself, and addresses, which may hold a password.
+NOT_RECORDED = re.compile(r"(DIR|DIRECTORY|PATH|FILE|HOST|SERVER|URL|REDIS\w*|TOKEN|KEY|PASSWORD|SECRET)$")
+
+
+def _is_setting(name: str) -> bool:
+    """True if a variable is one of VARIABLES or of the families that change what is measured."""
+    of_family = name.startswith(devices.VARIABLE_FAMILIES) and not NOT_RECORDED.search(name)
+    return name in VARIABLES or of_family
 
 
 def _image() -> dict[str, str | None] | None:

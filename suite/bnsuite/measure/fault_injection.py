@@ -40,6 +40,8 @@ class InjectedFault:
             step()
             del held
 
+        if (captured := getattr(step, "captured_peak_bytes", None)) is not None:
+            setattr(hold_and_step, "captured_peak_bytes", captured)  # noqa: B010  # a function declares no attribute
         return hold_and_step
 
 

@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from bnsuite.cases.execution import TimedBy
 from bnsuite.measure import control
-from bnsuite.measure.clock import time_rounds
+from bnsuite.measure.devices import at_work
 from bnsuite.measure.fault_injection import NO_FAULT, InjectedFault
-from bnsuite.measure.timed_case import CoreShare, build, flush_of, is_cold
-from bnsuite.measure.warm_up import warm_up
+from bnsuite.measure.timed_case import RUN, CoreShare, build, flush_of, is_cold, warmed_up
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from bnsuite.cases import Case, Step
     from bnsuite.measure.devices import Device, Telemetry
     from bnsuite.measure.nvml import GpuWatch
+
+
+#: The period at which a device's sensors are sampled in the blocks of a case.
+BLOCK_SAMPLING_S = 0.1
 
 
 def pin(cores: list[int]) -> None:
@@ -35,15 +39,34 @@ def pin(cores: list[int]) -> None:
                 os.sched_setaffinity(int(thread.name), cores)
 
 
+class TimedBlock(NamedTuple):
+    """Rounds that were timed together."""
+
+    #: Seconds per step, one value per round.
+    samples_s: list[float]
+    #: Processor time over wall time; None on a device that works elsewhere.
+    cpu_share: float | None
+    #: Seconds that the host took to launch a step, per round, and if the samples are without them; None on a CPU.
+    host_s: list[float] | None
+    held: bool | None
+
+
 class InterleavedCase:
     """A case, or a control (`case` is None), that is built, warmed up and timed in blocks until :meth:`release`.
 
-    `make` builds its whole step on `device`.
+    `make` builds its whole step on `device`. A sample is the host's time to launch a step if it is `of_host`.
     """
 
     def __init__(
-        self, case: Case | None, make: Callable[[], Step], device: Device, fault: InjectedFault = NO_FAULT
+        self,
+        case: Case | None,
+        make: Callable[[], Step],
+        device: Device,
+        fault: InjectedFault = NO_FAULT,
+        *,
+        of_host: bool = False,
     ) -> None:
+        self._of_host = of_host
         self._case, self._make, self._device, self._fault = case, make, device, fault
         self._pad: torch.Tensor | None = None
         self._whole: Step | None = None
@@ -52,9 +75,14 @@ class InterleavedCase:
         #: Caches are emptied before each round, which is of one step then.
         self.cold = case is not None and is_cold(case)
         self._flush = None if case is None else flush_of(case, device)
-        #: About how many seconds one step takes.
-        self.step_s = warm_up(self._timed, device)
-        self._telemetry: Telemetry | None = None if case is None else device.watch()
+        self._by = TimedBy.DEVICE if case is None else case.timed_by
+        #: About how many seconds one step takes, and how it can be timed in rounds.
+        self.pace = warmed_up(self._timed, device, self._by, RUN.on(device).round_s, setup=self._flush)
+        if not self.pace.held:
+            self._by = TimedBy.ELAPSED
+        self._telemetry: Telemetry | None = None if case is None else device.watch(BLOCK_SAMPLING_S)
+        if self._telemetry is not None:
+            self._telemetry.working = False  # the other side works as well: only this one's blocks are sampled
         #: Examples that one step goes through, where that is known.
         self.examples = self._examples()
 
@@ -62,6 +90,11 @@ class InterleavedCase:
         self._whole = self._make()
         part = self._whole if self._case is None else self._case.timed_unit(self._whole)
         self._step = self._fault.holding(part, self._device)
+
+    @property
+    def step_s(self) -> float:
+        """About how many seconds one step takes."""
+        return self.pace.step_s
 
     @property
     def _timed(self) -> Step:
@@ -87,17 +120,15 @@ class InterleavedCase:
         if self._telemetry is not None:
             self._telemetry.sample()  # while it is busy: throttling ends with the work
 
-    def block(self, rounds: int, iterations: int, warm: int) -> tuple[list[float], float | None]:
-        """Seconds per step, one value per round, after `warm` steps that don't count; and the share of the core.
-
-        The share is processor time over wall time, None on a device that works elsewhere.
-        """
+    def block(self, rounds: int, iterations: int, warm: int) -> TimedBlock:
+        """Times rounds after `warm` steps that don't count."""
         step = self._timed
         for _ in range(warm):
             step()
-        with CoreShare(self._device) as share:
-            samples_s = time_rounds(step, self._device.clock, rounds, iterations, self._flush)
-        return [self._fault.clock(seconds) for seconds in samples_s], share.value
+        with at_work(self._telemetry), CoreShare(self._device) as share:
+            timed = self._device.time_rounds(step, rounds, iterations, self._flush, self._by)
+        samples_s = (timed.host_s if self._of_host else None) or timed.device_s
+        return TimedBlock([self._fault.clock(seconds) for seconds in samples_s], share.value, timed.host_s, timed.held)
 
     def memory(self) -> dict[str, int | None]:
         """Bytes that the case's step holds at its peak (see :meth:`Device.memory`). A control has none to measure."""
@@ -117,7 +148,8 @@ class InterleavedCase:
 def ready(name: str, device: Device, seed: int, fault: InjectedFault) -> InterleavedCase:
     """The case or control `name` on `device`, built and warmed up."""
     if name in control.INTERLEAVED:
-        return InterleavedCase(None, partial(control.INTERLEAVED[name], device.name), device, fault)
+        of_host = name == f"control/{control.LAUNCH}"
+        return InterleavedCase(None, partial(control.INTERLEAVED[name], device), device, fault, of_host=of_host)
     from bnsuite.cases import catalogue
 
     case = catalogue.case(name)

@@ -87,7 +87,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if argument is None:
         return
     measured = _measured_device(metafunc.config)
-    options = {"timer": seconds_of_case if argument == "ratio" else measured.clock, "disable_gc": True}
+    timed_inside = argument == "ratio" or measured.holds_queue
+    options = {"timer": seconds_of_case if timed_inside else measured.clock, "disable_gc": True}
     metafunc.parametrize(
         argument,
         [

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bnsuite.cases import RatioCase
-from bnsuite.measure.clock import time_rounds
 from bnsuite.measure.timed_case import TimedCase, TimedRatio, TimingSample
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ def time_case(case: Case, device: Device) -> TimingSample:
         return ratio.sample()
     timed = TimedCase(case, device)
     with _no_collection(), timed.conditions:
-        samples_s = time_rounds(timed.step, device.clock, timed.rounds, timed.iterations, timed.setup)
-    return timed.sample(samples_s)
+        timed.time_rounds()
+    return timed.sample()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from bnsuite.measure.clock import time_rounds
+from bnsuite.cases.execution import TimedBy
 
 if TYPE_CHECKING:
     from bnsuite.cases import Step
@@ -17,13 +17,19 @@ PAGE_BYTES = 4096
 MIN_STEP_S = 1e-9
 
 
-def warm_up(step: Step, device: Device) -> float:
-    """Runs `step` for the device's warm-up time and returns about how many seconds one takes."""
+#: On a device with a queue, steps of a round while it is warmed up, and seconds beyond which one step is enough.
+QUEUED_STEPS, LONG_STEP_S = 10, 1e-3
+
+
+def warm_up(step: Step, device: Device, by: TimedBy = TimedBy.DEVICE) -> float:
+    """Runs `step` for the device's warm-up time and returns about how many seconds one takes, of the time `by`."""
+    device.warm_clocks()
     step()  # the first step pays for loading and tuning
-    step_s = min(time_rounds(step, device.clock, 2))
+    step_s = min(device.time_rounds(step, 2, by=by).device_s)
+    iterations = QUEUED_STEPS if device.holds_queue and step_s < LONG_STEP_S else 1
     end = perf_counter() + device.warm_up_s
     while perf_counter() < end:
-        step_s = min(step_s, *time_rounds(step, device.clock, 2))
+        step_s = min(step_s, *device.time_rounds(step, 2, iterations, by=by).device_s)
     return max(step_s, MIN_STEP_S)
 
 

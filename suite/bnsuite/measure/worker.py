@@ -34,20 +34,20 @@ def _folder(request: Request) -> Path | None:
 def _catalogue(request: Request) -> Answer:
     """The cases of a profile, with all that planning needs."""
     from bnsuite.cases import CatalogueError, profile
+    from bnsuite.measure.timed_case import planned_s
 
     source = _folder(request)
     try:
         cases = profile(request["profile"])
     except CatalogueError as error:
         return {"refused": str(error), "cases": []}
-    return {"refused": None, "cases": [case.describe(source) for case in cases]}
+    return {"refused": None, "cases": [{**case.describe(source), "timed_s": planned_s(case)} for case in cases]}
 
 
 def _environment(request: Request) -> Answer:
     """The device that was asked for, resolved, and the environment around it; or why it is refused."""
     from bnsuite.cases import implementation, skips
     from bnsuite.measure import devices, environment
-    from bnsuite.measure.devices.cuda_errors import explained
 
     try:
         skips.declared()  # loads the implementation, if there is one
@@ -56,8 +56,7 @@ def _environment(request: Request) -> Answer:
     except (devices.DeviceError, implementation.ImplementationError) as error:
         refused = str(error)
     except RuntimeError as error:  # a GPU that is busy, lost or in exclusive use says so when it is first touched
-        line, _, fix = explained(error)
-        refused = f"--device {request['device']}: {line}; {fix}"
+        refused = f"--device {request['device']}: {devices.why_refused(request['device'], error)}"
     return {"refused": refused, "device": None, "environment": None}
 
 
@@ -182,6 +181,26 @@ def _time_case(request: Request) -> Answer:
         return {"timing": None, "skipped": reason}
 
 
+def _kernels(request: Request) -> Answer:
+    """What a step of a case launches, or why that can't be seen here."""
+    from bnsuite.cases import catalogue, skips
+    from bnsuite.measure import devices, kernels
+    from bnsuite.measure.devices.profiled import ProfilerUnavailableError
+
+    device, case = devices.get(request["device"]), catalogue.case(request["case"])
+    device.use(watched=False)
+    try:
+        return {"kernels": asdict(kernels.record(case, device)), "skipped": None}
+    except ProfilerUnavailableError as error:
+        return {"kernels": None, "skipped": str(error)}
+    except Exception as error:
+        if (reason := skips.reason(error, case, device.name)) is None:
+            raise
+        return {"kernels": None, "skipped": reason}
+    finally:
+        device.empty_caches()
+
+
 def _build(request: Request) -> Answer:
     """A case, built and warmed up: about how long a step takes, or why there is nothing to be timed."""
     from bnsuite.cases import catalogue, skips
@@ -201,7 +220,11 @@ def _build(request: Request) -> Answer:
             raise
         return {"step_s": None, "cold": False, "examples": None, "skipped": reason}
     _SLOT.case = case
-    return {"step_s": case.step_s, "cold": case.cold, "examples": case.examples, "skipped": None}
+    answer = {"step_s": case.step_s, "cold": case.cold, "examples": case.examples, "skipped": None}
+    if not device.holds_queue:
+        return answer
+    rounds = {"round_s": device.min_round_s, "block_s": device.block_s, "layouts": device.layouts}
+    return {**answer, "wall_s": case.pace.wall_s, "max_iterations": case.pace.max_iterations, **rounds}
 
 
 def _rebuild(request: Request) -> Answer:
@@ -212,8 +235,7 @@ def _rebuild(request: Request) -> Answer:
 
 def _time_block(request: Request) -> Answer:
     """Some rounds of the case that is ready."""
-    samples_s, cpu_share = _SLOT.filled.block(request["rounds"], request["iterations"], request["warm"])
-    return {"samples_s": samples_s, "cpu_share": cpu_share}
+    return _SLOT.filled.block(request["rounds"], request["iterations"], request["warm"])._asdict()
 
 
 def _measure_memory(_: Request) -> Answer:
@@ -238,6 +260,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "check": _check,
     "diagnose": _diagnose,
     "curve": _curve,
+    "kernels": _kernels,
     "time_case": _time_case,
     "prepare": _prepare,
     "build": _build,

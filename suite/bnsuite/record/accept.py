@@ -17,6 +17,7 @@ from bnsuite.record.baselines import (
     read_timing,
     timing_path,
 )
+from bnsuite.record.durations import cut_short, seeds_of
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import BASELINES, make_folder, write_together
 from bnsuite.record.key import MachineKey, differences, machine_key
@@ -28,7 +29,7 @@ from bnsuite.record.reference import (
     has_timing,
     timing_reference,
 )
-from bnsuite.record.schema import CaseResult, Curve, Run, Status
+from bnsuite.record.schema import CaseResult, Curve, Outcome, Run, Status
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def accept(
     Raises InputError if a run did not come to its end or judged an implementation of a user's, if the runs don't
     belong together or hold nothing, or if curves of fewer seeds would replace those of more.
     """
+    runs = [_complete(run) for run in runs]
     timed = [_without(run, {case for there, case in spoiled if there == place}) for place, run in enumerate(runs)]
     timed = [run for place, run in enumerate(timed) if runs[place] not in runs[:place]]
     each = [
@@ -116,6 +118,24 @@ def _without(run: Run, cases: Collection[str]) -> Run:
     """Returns `run` without the times of `cases`."""
     kept = tuple(one.model_copy(update={"timings": ()}) if one.id in cases else one for one in run.cases)
     return run.model_copy(update={"cases": kept})
+
+
+def _complete(run: Run) -> Run:
+    """Returns a run that its budget ended without what it measured in part: too few launches, or some seeds."""
+    if not cut_short(run):
+        return run
+    cases = []
+    for one in run.cases:
+        partly = set()
+        if len(one.undisturbed) <= run.options.launches // 2:
+            partly |= {"timing", "memory"}
+        if len(one.curves) < len(seeds_of(run.options, one.case)):
+            partly.add("convergence")
+        pending = {gate: Outcome(status=Status.PENDING) for gate in partly & one.outcomes.keys()}
+        kept = {"timings": ()} if "timing" in partly else {}
+        kept |= {"curves": ()} if "convergence" in partly else {}
+        cases.append(one.model_copy(update={**kept, "outcomes": {**one.outcomes, **pending}}))
+    return run.model_copy(update={"cases": tuple(cases)})
 
 
 def _builds(a: Run, b: Run) -> list[tuple[str, object, object]]:

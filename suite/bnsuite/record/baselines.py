@@ -105,8 +105,13 @@ def without_folder(folder: Path) -> Reference:
 
 
 def read_timing(folder: Path, key: MachineKey) -> TimingFile | None:
+    """Returns the accepted times of the machine `key`, or of one whose power limit hardly differs; None if none are."""
     path = timing_path(folder, key)
     if not path.exists():
+        for name in key.names[1:]:
+            near = _read_file(folder / "timing" / f"{name}.json")
+            if near is not None and not differences(near.machine, key):
+                return near
         return None
     file = parse(TimingFile, read_text(path, "timing baseline"), path)
     apart = differences(file.machine, key)
@@ -115,6 +120,13 @@ def read_timing(folder: Path, key: MachineKey) -> TimingFile | None:
             f"{path}: belongs to another machine ({'; '.join(apart)}); restore it, or remove it and accept a run"
         )
     return file
+
+
+def _read_file(path: Path) -> TimingFile | None:
+    """Returns the file at `path`; None where there is none that can be read: it is another machine's."""
+    with contextlib.suppress(InputError):
+        return parse(TimingFile, read_text(path, "timing baseline"), path) if path.exists() else None
+    return None
 
 
 def _nearest(folder: Path, key: MachineKey) -> tuple[Absence, tuple[TimingReference, ...]]:
@@ -164,6 +176,7 @@ def file_name(workload: str) -> str:
 
 
 def timing_path(folder: Path, key: MachineKey) -> Path:
+    """Returns the file of the machine `key`."""
     return folder / "timing" / f"{key.name}.json"
 
 

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from bnsuite.record.files import read_text, write_atomically
 from bnsuite.record.folder import SIDES, TIMES, ResultsFolder
 from bnsuite.record.migrations import Migration, without
-from bnsuite.record.schema import Seconds, Value, Versioned
+from bnsuite.record.schema import Number, Seconds, Value, Versioned
 from bnsuite.record.store import parse
 
 #: Processor time over wall time; above 1 where several threads worked.
@@ -44,11 +44,19 @@ class PairedLaunch(Value):
     confirms: bool
     #: Why no time of the launch counts (the GPU was throttled, say), or None.
     disturbed: str | None = None
+    #: The median SM clock of the GPU during A's blocks and during B's, where it is known.
+    sm_clocks_mhz: tuple[Number, Number] | None = None
+    #: Why other processes may have been on the GPU unseen, on either side.
+    blind: tuple[str, ...] = ()
+    #: Seconds that the host took to launch a step, by block and round as the times are; empty on a CPU.
+    a_host_rounds_s: tuple[Rounds, ...] = ()
+    b_host_rounds_s: tuple[Rounds, ...] = ()
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:
         columns = (self.a_rounds_s, self.b_rounds_s, self.a_first, self.layouts, self.a_shares, self.b_shares)
-        if len(set(map(len, columns))) > 1:
+        hosts = {len(self.a_host_rounds_s), len(self.b_host_rounds_s)}
+        if len(set(map(len, columns))) > 1 or hosts - {0, len(self.a_rounds_s)} or len(hosts) > 1:
             raise ValueError("the blocks of the two sides are not paired")
         return self
 

@@ -7,9 +7,28 @@ differ. The host's name is neither.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from typing import Any
 
 from bnsuite.record.schema import Run, Value
+
+#: Flags that every release of torch has: one that only newer ones have would tell releases apart, not machines.
+FLAGS = (
+    "cudnn_benchmark",
+    "cudnn_deterministic",
+    "cudnn_enabled",
+    "cudnn_tf32",
+    "deterministic_algorithms",
+    "matmul_bf16_reduced",
+    "matmul_fp16_reduced",
+    "matmul_tf32",
+)
+
+#: Fields that earlier keys lack; the name of a file does not depend on them where they are not known.
+LATE_FIELDS = ("ecc", "persistence", "compute_mode", "sm_clock_mhz_set")
+#: Power limits are the same if they differ by no more than this share. A file's name has them in steps.
+POWER_TOLERANCE, POWER_STEP_W = 0.01, 10
 
 #: Letters of a file's name, which may be 255 long.
 MAX_SLUG = 120
@@ -28,12 +47,32 @@ class MachineKey(Value):
     power_limit_w: float | None
     driver_major: str | None
     flags: dict[str, bool]
+    # Of a GPU, from 0.6.0 on; None where they are not known.
+    ecc: bool | None = None
+    persistence: bool | None = None
+    compute_mode: int | None = None
+    sm_clock_mhz_set: int | None = None
 
     @property
     def name(self) -> str:
         """A file name that a person recognises and that no other key has."""
+        return self.names[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of a file of such a machine, its own first: of limits of power that hardly differ there are two."""
         subject = self.gpu or f"{self.cpu} {self.cores_given} cores {self.threads} threads"
-        return f"{self.device}-{slug(subject)}-{_digest(self.model_dump_json())}"
+        known = self.model_dump(mode="json")
+        known = {name: one for name, one in known.items() if one is not None or name not in LATE_FIELDS}
+        limits: tuple[float | None, ...] = (None,)
+        if self.power_limit_w is not None:
+            room = POWER_TOLERANCE * self.power_limit_w
+            near = (self.power_limit_w, self.power_limit_w - room, self.power_limit_w + room)
+            limits = tuple(dict.fromkeys(POWER_STEP_W * round(limit / POWER_STEP_W) for limit in near))
+        texts = [
+            json.dumps(known | {"power_limit_w": one}, separators=(",", ":"), ensure_ascii=False) for one in limits
+        ]
+        return tuple(f"{self.device}-{slug(subject)}-{_digest(text)}" for text in texts)
 
 
 def slug(subject: str) -> str:
@@ -50,8 +89,9 @@ def machine_key(run: Run) -> MachineKey:
     """Returns the key of the machine a run was measured on."""
     environment = run.environment
     gpu = environment.gpu
+    facts = gpu.nvml if gpu is not None else None
     # cuDNN and TF32 flags steer a GPU only; leaving them out keeps CPU baselines comparable across their defaults.
-    flags = {name: value for name, value in sorted(environment.flags.items()) if gpu is not None}
+    flags = {name: value for name, value in sorted(environment.flags.items()) if gpu is not None and name in FLAGS}
     return MachineKey(
         device=run.device.partition(":")[0],
         cpu=environment.cpu,
@@ -59,14 +99,26 @@ def machine_key(run: Run) -> MachineKey:
         threads=environment.threads,
         gpu=gpu.name if gpu else None,
         gpu_count=gpu.count if gpu else None,
-        mig=gpu.nvml.mig if gpu and gpu.nvml else None,
-        power_limit_w=gpu.nvml.power_limit_w if gpu and gpu.nvml else None,
+        mig=facts.mig if facts else None,
+        power_limit_w=facts.power_limit_w if facts else None,
         driver_major=gpu.driver.partition(".")[0] if gpu and gpu.driver else None,
         flags=flags,
+        ecc=facts.ecc if facts else None,
+        persistence=facts.persistence if facts else None,
+        compute_mode=facts.compute_mode if facts else None,
+        sm_clock_mhz_set=facts.sm_clock_mhz_set if facts else None,
     )
 
 
 def differences(one: MachineKey, other: MachineKey) -> list[str]:
     """Returns the differences of two keys, such as "threads 1, not 2"."""
     mine, theirs = one.model_dump(), other.model_dump()
-    return [f"{name} {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+    apart = [name for name in mine if not _same(name, mine[name], theirs[name])]
+    return [f"{name} {mine[name]}, not {theirs[name]}" for name in apart]
+
+
+def _same(name: str, one: Any, other: Any) -> bool:
+    """Returns True if two values of a field don't tell machines apart: power limits may differ by a little."""
+    if name == "power_limit_w" and one is not None and other is not None:
+        return bool(abs(one - other) <= POWER_TOLERANCE * max(one, other))
+    return bool(one == other)

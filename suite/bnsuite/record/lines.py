@@ -1,7 +1,8 @@
 """References that are one line per case: memory, and the observations of checks.
 
 ``memory/<device>.jsonl`` belongs to a model of GPU, or to every CPU with as many threads: bytes in torch's allocator
-are exact. ``checks/<cpu or cuda>.jsonl`` is portable.
+are exact. ``checks/<cpu or cuda>.jsonl`` is portable. ``kernels/<device>.jsonl`` belongs to a model of GPU, or to every
+CPU: operators are the same on all that were looked at, and each line says on what it was seen.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing_extensions import Self
 
 from bnsuite.record.files import read_lines
 from bnsuite.record.key import slug
+from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.migrations import Migration
 from bnsuite.record.renames import with_gate
 from bnsuite.record.schema import CHECK_GATES, Bytes, CaseResult, Run, Status, Versioned
@@ -65,6 +67,20 @@ class CheckLine(Line):
     def completed_by(self, other: Self) -> Self:
         """Returns the line with the observations that are new."""
         return self.model_copy(update={"observed": {**other.observed, **self.observed}})
+
+
+class KernelLine(Line):
+    """What a step launched. History of the schema: 1 is the first."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    kernels: LaunchedKernels
+    #: What may choose other kernels, by name, as it was; with the release of torch it explains a change.
+    conditions: dict[str, str]
+
+    def completed_by(self, other: Self) -> Self:
+        """Returns `other`, which launches the same: from now on it is known to under its conditions."""
+        return other
 
 
 L = TypeVar("L", bound=Line)
@@ -202,8 +218,40 @@ def _check_line(run: Run, result: CaseResult) -> CheckLine:
     )
 
 
+def conditions_of(run: Run) -> dict[str, str]:
+    """Returns what else than torch's version may choose other kernels in `run`, by name; without what is unknown."""
+    one = run.environment
+    known: dict[str, object] = {"torch revision": one.torch_git, "batch norm": run.options.implementation}
+    if run.device == "cpu":
+        known |= {"system": one.system, "CPU capability": one.cpu_capability, "threads": one.threads}
+    else:
+        known |= {"GPU": one.gpu.name if one.gpu else None, "CUDA": one.cuda, "cuDNN": one.cudnn}
+        known |= {"triton": one.packages.get("triton"), **one.flags}
+    return {name: str(value) for name, value in known.items() if value is not None}
+
+
+def _kernel_stem(run: Run) -> str:
+    gpu = run.environment.gpu
+    return slug(gpu.name) if gpu else kind_of_device(run)
+
+
+def _kernel_line(run: Run, result: CaseResult) -> KernelLine | None:
+    if result.kernels is None:
+        return None
+    return KernelLine(
+        schema=KernelLine.SCHEMA,
+        id=result.id,
+        version=result.case.version,
+        profiles=result.case.profiles,
+        torch=torch_of(run),
+        kernels=result.kernels,
+        conditions=conditions_of(run),
+    )
+
+
 MEMORY = Kind("memory", ("memory",), MemoryLine, _memory_stem, _memory_line)
 CHECKS = Kind("checks", CHECK_GATES, CheckLine, kind_of_device, _check_line, portable=True)
+KERNELS = Kind("kernels", ("kernels",), KernelLine, _kernel_stem, _kernel_line, portable=True)
 
 #: A new kind is a line here: it is then read, accepted, and part of every reference.
-LINES: dict[str, Kind[Any]] = {kind.name: kind for kind in (MEMORY, CHECKS)}
+LINES: dict[str, Kind[Any]] = {kind.name: kind for kind in (MEMORY, CHECKS, KERNELS)}

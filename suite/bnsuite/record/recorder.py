@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -10,6 +10,8 @@ from time import monotonic
 from bnsuite.record import details, store
 from bnsuite.record.details import Detail
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.durations import BUDGET
+from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.schema import CaseResult, Curve, Observation, Outcome, Run, RunKind, Status, Timing
 
 MEASURED = Outcome(status=Status.MEASURED)
@@ -62,17 +64,18 @@ class Recorder:
         (result,) = (one for one in self.run.cases if one.id == name)
         return sum(timing.confirms is confirms for timing in result.undisturbed)
 
-    def add_timing(self, name: str, timing: Timing) -> None:
-        """Adds one launch of a case."""
+    def add_timing(self, name: str, timing: Timing, took_s: float | None = None) -> None:
+        """Adds one launch of a case, which took so many seconds with all that belongs to it."""
         self._change(
             name,
             lambda old: {
                 "timings": (*old.timings, timing),
+                "took_s": _took(old, "timing", took_s),
                 "outcomes": _measured(old, "timing", "memory"),
             },
         )
 
-    def add_curve(self, name: str, curve: Curve, detail: Detail) -> None:
+    def add_curve(self, name: str, curve: Curve, detail: Detail, took_s: float | None = None) -> None:
         """Adds one seed of a training; curves are in the order of their seeds, details in files beside the run."""
         self._details.setdefault(name, []).append(detail)
         (case,) = (one.case for one in self.run.cases if one.id == name)
@@ -81,14 +84,34 @@ class Recorder:
             name,
             lambda old: {
                 "curves": tuple(sorted((*old.curves, curve), key=lambda one: one.seed)),
+                "took_s": _took(old, "convergence", took_s),
                 "outcomes": _measured(old, "convergence"),
             },
         )
 
-    def add_observations(self, name: str, gate: str, observations: tuple[Observation, ...]) -> None:
+    def add_observations(
+        self, name: str, gate: str, observations: tuple[Observation, ...], took_s: float | None = None
+    ) -> None:
         """Adds the observations of a check. Checks are many and quick: those of a second are written together."""
-        changes = {"observations": observations}
-        self._change(name, lambda old: {**changes, "outcomes": _measured(old, gate)}, at_once=False)
+
+        def change(old: CaseResult) -> dict[str, object]:
+            return {
+                "observations": observations,
+                "took_s": _took(old, gate, took_s),
+                "outcomes": _measured(old, gate),
+            }
+
+        self._change(name, change, at_once=False)
+
+    def add_kernels(self, name: str, kernels: LaunchedKernels) -> None:
+        """Adds what a step of a case launches."""
+        changes = {"kernels": kernels}
+        self._change(name, lambda old: {**changes, "outcomes": _measured(old, "kernels")}, at_once=False)
+
+    def leave_out(self, name: str, gate: str, reason: str) -> None:
+        """Records that `gate` can't look at a case, whatever the other gates can."""
+        skipped = Outcome(status=Status.SKIPPED, reason=reason)
+        self._change(name, lambda old: {"outcomes": {**old.outcomes, gate: skipped}}, at_once=False)
 
     def add_diagnosis(self, diagnosis: Diagnosis) -> None:
         """Adds what an implementation's results are those of."""
@@ -125,9 +148,25 @@ class Recorder:
 
         self._change(name, lambda old: {"outcomes": outcomes(old)}, at_once=False)
 
+    def plan(self, planned: Mapping[str, float]) -> None:
+        """Records the seconds that each stage is to take."""
+        self.run = self.run.model_copy(update={"planned": dict(planned)})
+        if not self._deferred:
+            self._save()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the seconds until its end to what the stage took, however it ends."""
+        began = monotonic()
+        try:
+            yield
+        finally:
+            took = {**self.run.took, name: self.run.took.get(name, 0.0) + monotonic() - began}
+            self.run = self.run.model_copy(update={"took": took})
+
     def end(self, ended_by: str | None = None) -> None:
-        """Records that the run is finished, or what ended it before."""
-        self.run = self.run.model_copy(update={"finished": ended_by is None, "ended_by": ended_by})
+        """Records that the run is finished, or what ended it before; BUDGET ends a finished run with open cases."""
+        self.run = self.run.model_copy(update={"finished": ended_by in {None, BUDGET}, "ended_by": ended_by})
         self._save()
 
     def _change(self, name: str, change: Callable[[CaseResult], dict[str, object]], *, at_once: bool = True) -> None:
@@ -147,6 +186,13 @@ class Recorder:
         if known is None or known[0] is not result:
             known = self._texts[result.id] = result, store.text(result)
         return known[1]
+
+
+def _took(result: CaseResult, gate: str, seconds: float | None) -> dict[str, tuple[float, ...]]:
+    """Returns the durations of a case with one more, if that is known."""
+    if seconds is None or not 1e-12 < seconds < 1e7:
+        return result.took_s
+    return {**result.took_s, gate: (*result.took_s.get(gate, ()), seconds)}
 
 
 def _measured(result: CaseResult, *gates: str) -> dict[str, Outcome]:

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import LINES, Line, kind_of_device
 from bnsuite.record.pins import Pin
-from bnsuite.record.schema import CaseResult, Curve, Run, Seconds, Status, Timing, Value
+from bnsuite.record.schema import CaseResult, Curve, Number, Run, Seconds, Status, Timing, Value
 
 
 class LaunchValue(Value):
@@ -21,6 +21,15 @@ class LaunchValue(Value):
 
     median_s: Seconds
     controls_s: dict[str, Seconds] = Field(min_length=1)
+    #: The median SM clock of the GPU under load, where it is known.
+    sm_clock_mhz: Number | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unknown(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = serialize(self)
+        return (
+            plain if self.sm_clock_mhz is not None else {name: plain[name] for name in plain if name != "sm_clock_mhz"}
+        )
 
 
 def condense(timing: Timing) -> LaunchValue:
@@ -28,6 +37,7 @@ def condense(timing: Timing) -> LaunchValue:
     return LaunchValue(
         median_s=median(timing.samples_s),
         controls_s={name: median(samples) for name, samples in timing.controls_s.items()},
+        sm_clock_mhz=timing.gpu.sm_clock_mhz_median if timing.gpu is not None else None,
     )
 
 

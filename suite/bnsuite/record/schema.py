@@ -13,12 +13,17 @@ from typing_extensions import Self
 
 from bnsuite.record import migrations
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.durations import CostOfCase, TimeOfCase, Timetable
 from bnsuite.record.image import ImageInfo
+from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.migrations import Migration
 from bnsuite.record.value import Value as Value  # noqa: PLC0414  # the base of all records is found here
 
 #: Alone on its core a timed process ran 99.7 to 100 % of the time (once 90 %), beside a busy one 49 to 52 %.
 UNDISTURBED_SHARE = 0.95
+
+#: A GPU that was so busy (per cent) before the measured process came is used by another one.
+BUSY_PERCENT = 10
 
 #: The gates of checks, which are looked at once and not timed.
 CHECK_GATES = ("numerics", "behaviour")
@@ -66,11 +71,20 @@ class Memory(Value):
     rss_peak_bytes: Bytes | None = None
 
 
+class GpuDisturbance(str, Enum):
+    """The kinds of disturbance of a GPU."""
+
+    THROTTLED = "gpu-throttled"
+    SHARED = "gpu-shared"
+    FAULTY = "gpu-faulty"
+    BUSY_BEFORE = "gpu-busy-before"
+
+
 class GpuWatch(Value):
     """The GPU by NVML while the rounds ran; None where the driver couldn't say.
 
     `foreign` counts processes other than the measured one; bytes are the most that was seen in use, by all and by
-    the measured process; `energy_j` is the whole board's.
+    the measured process; `energy_j` is the whole board's, over `window_s`.
     """
 
     throttled: tuple[str, ...] | None
@@ -87,13 +101,71 @@ class GpuWatch(Value):
     samples: Count
     sampling_s: Number
     trouble: str | None
+    #: Seconds that each reason held the clocks down, by the driver's own counters.
+    throttle_s: dict[str, Number] | None = None
+    #: Reasons that spoil a measurement and that the driver does not count: samples had to tell.
+    sampled_reasons: tuple[str, ...] = ()
+    #: The median SM clock of the samples that were taken during the work.
+    sm_clock_mhz_median: Number | None = None
+    #: The number of these samples.
+    clock_samples: Count = 0
+    #: True if power is the average of a second, which is all that some drivers tell, and not that of an instant.
+    power_averaged: bool | None = None
+    #: Seconds from the first reading of the counters to the last.
+    window_s: Number | None = None
+    #: Watts of the idle board, before the measured process used it.
+    idle_w: Number | None = None
+    #: Foreign processes that worked, came or grew meanwhile; None in older runs.
+    foreign_active: Whole | None = None
+    #: The ids of those, as the driver lists them.
+    foreign_ids: tuple[Count, ...] = ()
+    #: The measured process's id in the driver's list; None if it is not listed.
+    own_id: Count | None = None
+    #: Why other processes may be there unseen: "own-hidden", "no-list", "mig", "vgpu", "mps".
+    blind: tuple[str, ...] = ()
+    #: The share of its time (per cent) that the GPU was busy before the measured process came.
+    busy_before_percent: Count | None = None
+    #: The memory in use before the measured process came.
+    used_before_bytes: Bytes | None = None
+    #: Memory errors meanwhile that were not corrected.
+    ecc_uncorrected: Whole | None = None
+    #: Rows of memory that were remapped meanwhile.
+    rows_remapped: Whole | None = None
+    #: True if a row is to be remapped when the GPU is reset.
+    remap_pending: bool | None = None
+    #: True if a row could not be remapped.
+    remap_failed: bool | None = None
+    #: Pages of memory that were retired meanwhile (GPUs before Ampere).
+    pages_retired: Whole | None = None
+    #: The driver's Xid events meanwhile; None where they can't be heard.
+    xids: tuple[Whole, ...] | None = None
+
+    @property
+    def disturbance(self) -> GpuDisturbance | None:
+        """The kind of disturbance that makes times taken meanwhile worthless, or None.
+
+        Processes that only are there (a window system, an idle notebook) disturb nothing. Where other processes can't
+        be seen, a GPU that was busy before this process came is taken to be shared.
+        """
+        if self.throttled:
+            return GpuDisturbance.THROTTLED
+        if self.ecc_uncorrected:
+            return GpuDisturbance.FAULTY
+        if self.foreign if self.foreign_active is None else self.foreign_active:
+            return GpuDisturbance.SHARED
+        unseen = {"own-hidden", "no-list"} & set(self.blind)
+        return GpuDisturbance.BUSY_BEFORE if unseen and (self.busy_before_percent or 0) >= BUSY_PERCENT else None
 
     @property
     def disturbed(self) -> str | None:
-        """The disturbance that makes times taken meanwhile worthless, or None."""
-        if self.throttled:
-            return f"the GPU was throttled ({', '.join(self.throttled)})"
-        return "another process was on the GPU" if self.foreign else None
+        """The disturbance in words, or None."""
+        words = {
+            GpuDisturbance.THROTTLED: f"the GPU was throttled ({', '.join(self.throttled or ())})",
+            GpuDisturbance.FAULTY: "the GPU's memory had errors that could not be corrected",
+            GpuDisturbance.SHARED: "another process was on the GPU",
+            GpuDisturbance.BUSY_BEFORE: "the GPU was busy before, and whose work that is can't be seen here",
+        }
+        return None if self.disturbance is None else words[self.disturbance]
 
 
 class Timing(Value):
@@ -110,6 +182,8 @@ class Timing(Value):
     #: How many examples one step goes through; None where that says nothing.
     examples: Annotated[Whole, Field(ge=1)] | None = None
     gpu: GpuWatch | None = None
+    host_s: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
+    held: bool | None = None
 
     @property
     def disturbed(self) -> str | None:
@@ -151,7 +225,7 @@ class Observation(Value):
     expected: str | None = None
 
 
-class PlannedCase(Value):
+class PlannedCase(CostOfCase):
     """A case as the catalogue describes it."""
 
     id: Annotated[str, Field(pattern=r"^[!-~]+$")]
@@ -167,6 +241,7 @@ class PlannedCase(Value):
     dataset: str | None
     target: Number | None
     gpu_only: bool
+    timed_by: Literal["device", "elapsed"] = "elapsed"
     #: Packages it needs that are not installed where it would be measured.
     lacks: tuple[str, ...]
     #: Whether its data set has to be downloaded first.
@@ -187,7 +262,7 @@ class Outcome(Value):
     reason: str | None = None
 
 
-class CaseResult(Value):
+class CaseResult(TimeOfCase):
     """A case and everything that was measured of it; `outcomes` has one entry a gate of the case."""
 
     case: PlannedCase
@@ -195,6 +270,8 @@ class CaseResult(Value):
     timings: tuple[Timing, ...] = ()
     curves: tuple[Curve, ...] = ()
     observations: tuple[Observation, ...] = ()
+    #: What a step launches; None if it was not looked at.
+    kernels: LaunchedKernels | None = None
 
     @property
     def undisturbed(self) -> tuple[Timing, ...]:
@@ -224,6 +301,18 @@ class GpuFacts(Value):
     sm_clock_mhz_max: int | None
     memory_clock_mhz_max: int | None
     memory_total_bytes: Bytes | None
+    #: As the kernel writes it, such as "0000:3b:00.0".
+    pci_address: str | None = None
+    #: The cores on the GPU's NUMA node.
+    cores: tuple[Count, ...] | None = None
+    #: True if persistence mode is on.
+    persistence: bool | None = None
+    #: NVML's number: 0 for any processes, 2 for none, 3 for one.
+    compute_mode: int | None = None
+    #: The clock that application clocks set; the driver does not tell of locked ones.
+    sm_clock_mhz_set: int | None = None
+    #: True if it is a part of a GPU that other virtual machines use as well.
+    vgpu: bool | None = None
 
 
 class Gpu(Value):
@@ -235,6 +324,7 @@ class Gpu(Value):
     memory_total_bytes: Bytes
     driver: str | None
     nvml: GpuFacts | None
+    l2_bytes: Bytes | None = None
 
 
 class EnvironmentInfo(Value):
@@ -255,6 +345,8 @@ class EnvironmentInfo(Value):
     gpu: Gpu | None
     flags: dict[str, bool]
     variables: dict[str, str]
+    #: The precisions that torch's libraries use for float32, such as "tf32", by library and operation.
+    precisions: dict[str, str] = Field(default_factory=dict)
     #: The container image that it is; None where it is none, or nothing tells.
     image: ImageInfo | None = None
 
@@ -286,6 +378,8 @@ class RunOptions(Value):
     environment: str = "."
     #: The kinds that the implementation supports by --supports, as lists of words by name; None if it was not given.
     supports: dict[str, tuple[str, ...]] | None = None
+    #: Seconds given for the measuring by --budget; None for no limit.
+    budget_s: Annotated[float, Field(gt=0, lt=1e7)] | None = None
 
 
 class RunKind(str, Enum):
@@ -295,7 +389,7 @@ class RunKind(str, Enum):
     SIDE = "side"
 
 
-class Run(Versioned):
+class Run(Versioned, Timetable):
     """All samples of one environment.
 
     History of the schema: 1, in 0.1.0, is the first. 2, in 0.2.0, tells what a case needs beyond torch, and lets a
@@ -328,7 +422,7 @@ class Run(Versioned):
     finished: bool
     #: Cases of the profile that only a GPU has, and that a CPU's run does without.
     left_out: Annotated[int, Field(ge=0)] = 0
-    #: Why a run that is not finished ended, such as "interrupted".
+    #: Why a run that is not finished ended, such as "interrupted"; "budget" in one that is, but for open cases.
     ended_by: str | None = None
     options: RunOptions
     device: Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]+)$")]

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Sequence
 from statistics import median, quantiles
 
 from bnsuite.judge.gates import GATES
+from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.schema import CaseResult, Run, Timing
 from bnsuite.report import units
 from bnsuite.report.tabular import NOTHING
 
+#: The words for a step that the host launches more slowly than a GPU works on it.
+LAUNCH_BOUND = "launch-bound"
 #: Verdicts whose change is shown in a comparison; that of an undecided one would say too much.
 SETTLED = frozenset({Verdict.PASS, Verdict.REGRESSED, Verdict.IMPROVED})
 
@@ -54,6 +57,8 @@ def against_environment(findings: list[Finding]) -> str:
     for one in findings:
         if one.gate == "timing" and None not in (one.change, one.low, one.high):
             parts.append(f"{change(one)} ({units.change(one.low or 0.0)} to {units.change(one.high or 0.0)})")
+        elif one.reason.code is ReasonCode.KERNELS_CHANGED:
+            parts.append(change(one))
         elif one.gate != "timing" and (one.change or one.gate == "convergence"):
             settled = one.gate == "memory" or one.verdict in SETTLED
             parts.append(change(one) if settled else "")
@@ -72,6 +77,8 @@ def change(finding: Finding) -> str:
         gate = GATES.get(finding.gate)
         label = gate.label_of(finding.evidence) if gate is not None else finding.gate
         return f"{label} {units.change(finding.change)}".lstrip()
+    if finding.reason.code is ReasonCode.KERNELS_CHANGED:
+        return "other kernels"
     return "loss identical" if (finding.gate, finding.verdict) == ("convergence", Verdict.PASS) else ""
 
 

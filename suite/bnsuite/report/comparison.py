@@ -8,7 +8,7 @@ from typing import Any
 from bnsuite.judge.verdict import Finding, worst
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import EnvironmentInfo, Run
-from bnsuite.report import cells, tabular, text
+from bnsuite.report import cells, kernels, tabular, text
 from bnsuite.report.screen import Screen
 from bnsuite.report.tabular import NOTHING
 
@@ -37,7 +37,7 @@ def heading(a: Run, b: Run, times: InterleavedTimes) -> Iterator[str]:
     yield f"A, trusted: {text.clipped(times.a)}"
     injected = "".join(f", with {name} = {amount:g} injected" for name, amount in times.injected.items())
     yield f"B, judged: {text.clipped(times.b)}{text.clipped(replaced)}{injected}"
-    apart = list(differences(a.environment, b.environment))
+    apart = [*differences(a.environment, b.environment), *kernels.changes(a, b)]
     yield f"differs: {text.listed(apart, 40, between='; ') if apart else 'nothing that bnsuite knows of'}"
 
 

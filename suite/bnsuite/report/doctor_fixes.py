@@ -31,8 +31,6 @@ FIXES = {
     "writable-scratch": "make it writable for this user, or set TMPDIR to another folder",
     "install-driver": "install or load NVIDIA's driver; in a container: docker run --gpus all",
     "reload-driver": "the driver was updated beneath a loaded module; reboot, or unload and load the nvidia modules",
-    "restart-container": "restart the container, whose host took the GPUs away (systemctl daemon-reload); on the host "
-    "sudo nvidia-ctk system create-dev-char-symlinks --create-all prevents it",
     "no-gpu": "choose --device cpu, or a machine with a GPU",
     "name-gpu": "name one that is there by --device cuda:N or CUDA_VISIBLE_DEVICES; `nvidia-smi -L` lists them",
     "allow-compute": "sudo nvidia-smi -c DEFAULT",
@@ -46,6 +44,7 @@ FIXES = {
     "persistence-mode": "sudo nvidia-smi -pm 1 (back: -pm 0), or start nvidia-persistenced",
     "lock-clocks": "sudo nvidia-smi -lgc MHZ,MHZ with a clock it can hold (back: sudo nvidia-smi -rgc)",
     "cool-gpu": "cool it, or check its power supply; nvidia-smi -q -d PERFORMANCE,TEMPERATURE shows more",
+    "restart-container": "start the container again: its host has taken the GPU from it (systemctl daemon-reload)",
     "reset-gpu": "end all work on it, then sudo nvidia-smi --gpu-reset -i N",
     "replace-gpu": "watch it: nvidia-smi -q -d ECC,ROW_REMAPPER; if the numbers grow, have it replaced",
     "end-gpu-processes": "end them; `nvidia-smi` names them",

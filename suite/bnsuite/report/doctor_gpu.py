@@ -56,7 +56,8 @@ def _rows(data: Data) -> str:
 
 def _gpu_processes(data: Data) -> str:
     if not data["count"]:
-        return "no other process on the GPU"
+        drawing = f", but for {units.count(data['drawing'], 'window system')}" if data.get("drawing") else ""
+        return f"no other process on the GPU{drawing}"
     ids = f" (process {listed(data['ids'])})" if data["ids"] else ""
     return f"{units.count(data['count'], 'other process', 'other processes')} on the GPU{ids}"
 

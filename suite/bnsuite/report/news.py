@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bnsuite.judge.budget import OPEN
 from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import DECIDED_WELL, WORST_FIRST, Finding, Verdict
 from bnsuite.report import cells, commands, text, units
 from bnsuite.report.judged import Report
-from bnsuite.report.reasons import sentence
+from bnsuite.report.reasons import kernels_too, sentence
 
 #: Causes by which all times of a machine have no baseline: it is new here.
 _NEW_MACHINE = frozenset({"no-timing", "no-timing-of-machine"})
@@ -79,9 +80,19 @@ def items(report: Report) -> list[Item]:
     groups: dict[tuple[Verdict, str, str], list[Finding]] = {}
     for finding in report.judgement.findings:
         if finding.verdict is not Verdict.PASS:
-            groups.setdefault((finding.verdict, finding.gate, _kind(finding)), []).append(finding)
+            gate = "" if is_left_over(finding) else finding.gate
+            groups.setdefault((finding.verdict, gate, _kind(finding)), []).append(finding)
     ordered = sorted(groups.values(), key=lambda one: (WORST_FIRST.index(one[0].verdict), -_largest(one)))
     return [_item(report, findings) for findings in ordered]
+
+
+def is_left_over(finding: Finding) -> bool:
+    """Returns if the budget had no time for a case, or not enough; a slowdown that it left unconfirmed is news."""
+    return finding.verdict is Verdict.INCONCLUSIVE and finding.reason.code in OPEN and _by_budget(finding)
+
+
+def _by_budget(finding: Finding) -> bool:
+    return finding.reason.data.get("by", "budget") == "budget" and finding.change is None
 
 
 def _largest(findings: list[Finding]) -> float:
@@ -92,10 +103,12 @@ def _largest(findings: list[Finding]) -> float:
 def _kind(finding: Finding) -> str:
     """Returns what findings of one item have in common: the reason in words, or its code where numbers differ."""
     code, data = finding.reason.code, finding.reason.data
+    if is_left_over(finding):
+        return "left over"
     if code is ReasonCode.DISTURBED:
         return f"{code.value} {data.get('kind')} {data.get('by')}"
     if code in _SHARED:
-        return f"{code.value} {bool(data.get('flagged'))}"
+        return f"{code.value} {bool(data.get('flagged'))}{kernels_too(finding.reason)}"
     return _reason(finding)
 
 
@@ -106,9 +119,11 @@ def _reason(finding: Finding) -> str:
 
 def _item(report: Report, findings: list[Finding]) -> Item:
     first = findings[0]
+    if is_left_over(first):
+        return _left_over(report, findings)
     cases = tuple(one.case for one in findings)
     reasons = dict.fromkeys(map(_reason, findings))
-    reason = next(iter(reasons)) if len(reasons) == 1 else _shared(findings)
+    reason = next(iter(reasons)) if len(reasons) == 1 else _shared(findings) + kernels_too(first.reason)
     return Item(
         verdict=first.verdict,
         gate=text.one_line(first.gate),
@@ -116,6 +131,24 @@ def _item(report: Report, findings: list[Finding]) -> Item:
         reason=reason,
         command=commands.settle(report, first, cases),
         findings=tuple(findings),
+    )
+
+
+def _left_over(report: Report, findings: list[Finding]) -> Item:
+    """Returns one item of all that the budget had no time for, or not enough, whichever gates would have judged it."""
+    by_case = {one.case: one for one in findings}
+    part = [case for case, one in by_case.items() if one.reason.code is not ReasonCode.BUDGET_ENDED]
+    gates = dict.fromkeys(text.one_line(one.gate) for one in findings)
+    some = f"; {len(part)} of them in part" if 0 < len(part) < len(by_case) else ""
+    alone = len(by_case) == 1
+    reason = _reason(findings[0]) if alone else f"the budget ended before they were measured{some}"
+    return Item(
+        verdict=Verdict.INCONCLUSIVE,
+        gate=", ".join(gates),
+        places=tuple(Place(_name(case), "") for case in by_case),
+        reason=reason,
+        command=commands.measure(report, list(by_case)),
+        findings=tuple(by_case.values()),
     )
 
 
@@ -153,12 +186,13 @@ def new_machine(report: Report, item: Item) -> str:
 
 
 def _decided(findings: Iterable[Finding]) -> str:
-    """Returns what was judged, such as "236 checks, memory, training curves and ratios were"."""
+    """Returns what was judged, such as "236 checks, memory, kernels, training curves and ratios were"."""
     settled = [one for one in findings if one.verdict in {*DECIDED_WELL, Verdict.REGRESSED}]
     checks = sum(cells.is_counted(one) for one in settled)
     gates = {one.gate for one in settled}
     parts = [units.count(checks, "check")] if checks else []
     parts += ["memory"] if "memory" in gates else []
+    parts += ["kernels"] if "kernels" in gates else []
     parts += ["training curves"] if "convergence" in gates else []
     parts += ["ratios"] if "timing" in gates else []
     if not parts:

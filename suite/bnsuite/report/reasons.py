@@ -6,12 +6,12 @@ Data may come from a damaged or hostile file: whatever does not fit is shown as 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bnsuite.judge.reason import Reason, ReasonCode
 from bnsuite.judge.verdict import Finding
-from bnsuite.report import text, units
+from bnsuite.report import kernels, text, units
 from bnsuite.report.text import clipped, listed
 
 Data = Mapping[str, Any]
@@ -34,9 +34,21 @@ def sentence(reason: Reason) -> str:
 
 def _words(code: ReasonCode, data: Data) -> str:
     try:
-        return _WORDS[code](data)
+        return _WORDS[code](data) + _kernels_too(data)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return f"{code.value} {json.dumps(data)}"
+
+
+def kernels_too(reason: Reason) -> str:
+    """Returns the change of what a case launches that stands in the reason of its time; empty where there is none."""
+    try:
+        return _kernels_too(reason.data)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return ""
+
+
+def _kernels_too(data: Data) -> str:
+    return f"; it {kernels.words(data['kernels'])}" if "kernels" in data else ""
 
 
 def _inner(data: Data, name: str = "reason") -> str:
@@ -94,6 +106,14 @@ _DISTURBANCES: dict[str, tuple[str, str]] = {
     ),
     "gpu-throttled": ("the GPU was throttled ({by})", "cool it, or lock its clocks"),
     "gpu-shared": ("another process was on the GPU", "end it; `nvidia-smi` names it"),
+    "gpu-faulty": (
+        "the GPU's memory had errors that could not be corrected",
+        "reset it with `nvidia-smi -r`; if they come back, have it replaced",
+    ),
+    "gpu-busy-before": (
+        "the GPU was busy before, and whose work that is can't be seen here",
+        "see `nvidia-smi` on the host, or start the container with --pid=host",
+    ),
     "other": ("{by}", "end the cause, or give bnsuite cores of its own"),
 }
 
@@ -116,9 +136,39 @@ def _slower(data: Data) -> str:
     if not data["beyond_controls"]:
         parts[0] += f", but by less than twice the drift of the controls: {_ELSEWHERE}"
     parts.append(_since(data))
+    parts += _gpu(data)
     if "confirm" in data:
         parts.append(_advice(data["confirm"]))
     return "; ".join(parts)
+
+
+#: Why other processes may have been on the GPU unseen.
+BLIND_SPOTS = {
+    "own-hidden": "the driver does not list even this process (a PID namespace; --pid=host ends it)",
+    "no-list": "the driver lists no processes here",
+    "mig": "other MIG slices share the board's power and clocks",
+    "vgpu": "other virtual machines share the GPU",
+    "mps": "the clients of MPS are one process",
+}
+
+
+def _gpu(data: Data) -> list[str]:
+    """Returns what there is to say of the GPU: a lower clock, a power cap, and what could not be looked for."""
+    seen = data.get("gpu") or {}
+    parts = []
+    if "clock" in seen:
+        lower = 100 * -seen["clock"]
+        parts.append(f"the median SM clock was {lower:.0f} % lower, which explains it: `nvidia-smi -lgc` locks it")
+    if "capped" in seen:
+        parts.append(f"the power cap held the clocks for {_percent(seen['capped'])} of the time")
+    if "blind" in seen:
+        parts.append(blind(seen["blind"]))
+    return parts
+
+
+def blind(spots: Sequence[str]) -> str:
+    """Returns the blind spots of the look for other processes, as "could not look: ..."."""
+    return f"could not look for other processes: {listed([BLIND_SPOTS.get(one, clipped(one)) for one in spots])}"
 
 
 def _since(data: Data) -> str:
@@ -146,13 +196,14 @@ def _launches(number: int) -> str:
 def _slowdown_confirmed(data: Data) -> str:
     shown = f"{_change(data)}, in {_launches(data['launches'])} and again in {data['confirming']} fresh ones"
     controls = [units.change(change) for change in data["controls"].values()]
-    return f"{shown}; the controls changed by {listed(controls)}" if controls else shown
+    shown = f"{shown}; the controls changed by {listed(controls)}" if controls else shown
+    return "; ".join([shown, *_gpu(data)])
 
 
 def _time_undecided(data: Data) -> str:
     after = f" after {_launches(data['confirming'])} of its own" if data["confirming"] else ""
     kind = f"a slowdown that is not confirmed{after}" if data["flagged"] else "neither slower nor within the margin"
-    return f"{_change(data)}: {kind}; {_needs(data)}"
+    return "; ".join([f"{_change(data)}: {kind}", _needs(data), *_gpu(data)])
 
 
 def _needs(data: Data) -> str:
@@ -233,6 +284,19 @@ def _peak_above(data: Data) -> str:
     return f"the peak is {more} above the {units.nbytes(data['baseline'])} of the baseline"
 
 
+def _kernels_same(data: Data) -> str:
+    backend = f"; batch norm {data['batch_norm']}" if data["batch_norm"] else ""
+    return f"launches the same {units.count(data['launched'], str(data['of']).removesuffix('s'))}{backend}"
+
+
+def _kernels_changed(data: Data) -> str:
+    told = kernels.words(data["change"])
+    if not data["causes"]:
+        return f"{told}, though nothing that chooses {data['change']['of']} is known to differ"
+    known = f"{told}; known to differ: {listed(data['causes'], between='; ')}"
+    return f"{known}; if the times are right, `bnsuite accept` takes it over" if data["acceptable"] else known
+
+
 _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.TEXT: _text,
     ReasonCode.RUN_ENDED: lambda _: "not measured: the run ended before",
@@ -253,8 +317,8 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.SLOWER: _slower,
     ReasonCode.FASTER: lambda data: f"faster by {_percent(-data['change'])}; {_since(data)}",
     ReasonCode.WITHIN_LIMIT: lambda data: f"within {_percent(data['limit'])} of the baseline",
-    ReasonCode.NOT_WITHIN_LIMIT: lambda data: (
-        f"not shown to be within {_percent(data['limit'])} of the baseline; {_since(data)}"
+    ReasonCode.NOT_WITHIN_LIMIT: lambda data: "; ".join(
+        [f"not shown to be within {_percent(data['limit'])} of the baseline", _since(data), *_gpu(data)]
     ),
     ReasonCode.CONTROLS_CHANGED: lambda data: f"the controls changed as much: {_ELSEWHERE}; {_since(data)}",
     ReasonCode.RATIO_ABOVE: lambda data: f"{_ratio(data)}; {_rule(data)}",
@@ -267,6 +331,7 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.ENDED_AFTER_LAUNCHES: lambda data: (
         f"the {data['by']} ended after {_launches(data['launches'])}; {_inner(data)}"
     ),
+    ReasonCode.FEW_TO_JUDGE: lambda _: "too few to judge it",
     ReasonCode.BUDGET_ENDED: lambda _: "the budget ended before it was measured",
     ReasonCode.BUDGET_ENDED_AFTER_SEEDS: lambda data: (
         f"the budget ended after {data['seeds']} of {_seeds(data['of'])}; {_inner(data)}"
@@ -281,6 +346,8 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
         f"{units.nbytes(data['used'])} are in use on the GPU, {units.nbytes(data['baseline'])} in the baseline"
     ),
     ReasonCode.PEAKS_DIFFER: lambda data: f"launches disagree: peaks of {data['low']} to {data['high']} bytes",
+    ReasonCode.KERNELS_SAME: _kernels_same,
+    ReasonCode.KERNELS_CHANGED: _kernels_changed,
     ReasonCode.CURVES_EQUAL: lambda data: f"curves equal to the last bit, {_seeds(data['seeds'])}",
     ReasonCode.NO_COMMON_SEED: lambda _: "the baseline has none of the seeds of this run",
     ReasonCode.FEW_SEEDS: lambda data: (

@@ -6,6 +6,7 @@ from collections import Counter
 
 from bnsuite.judge.gates import GATES
 from bnsuite.judge.verdict import DECIDED_WELL, NOT_MEASURED, WORST_FIRST, ExitStatus, Finding
+from bnsuite.record.durations import cut_short
 from bnsuite.record.schema import Run
 from bnsuite.report import text, units
 
@@ -24,6 +25,8 @@ def last_line(run: Run, findings: list[Finding], status: ExitStatus) -> str:
     head = _head(run, findings, status)
     if not run.finished:
         head += f" ({text.clipped(text.one_line(run.ended_by or 'the run did not come to its end'), text.MAX_REASON)})"
+    if cut_short(run):
+        head += " (the budget ended before all was measured)"
     without = f" ({run.left_out} more need a GPU)" if run.left_out else ""
     cases = units.count(len(run.cases), "case")
     took = units.duration(run.wall_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bnsuite.judge.host_time import launch_bound
 from bnsuite.judge.timing import share_of_limit
 from bnsuite.judge.verdict import Finding, worst
 from bnsuite.record.schema import CaseResult, Run
@@ -62,4 +63,6 @@ def _rows(run: Run, findings: list[Finding]) -> list[list[str]]:
 def _share_of_copy(result: CaseResult | None) -> str:
     """Returns the share of a copy's bandwidth, where a case declares what it must move."""
     share = share_of_limit(result) if result else None
-    return NOTHING if share is None else f"{100 * share:.0f} %"
+    if share is None:
+        return cells.LAUNCH_BOUND if result and launch_bound(result) else NOTHING
+    return f"{100 * share:.0f} %"

@@ -10,14 +10,14 @@ from bnsuite.judge.gates import GATES
 from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import DECIDED_WELL, WORST_FIRST, Finding, Verdict
 from bnsuite.record.schema import Run
-from bnsuite.report import cells, units
+from bnsuite.report import cells, planning, units
 
 #: Kinds of timed cases, and what they are called.
 _KINDS = {"layer": "layers", "ratio": "ratios", "workload": "workloads", "training": "trainings"}
 
 
 def lines(run: Run, findings: Iterable[Finding]) -> list[tuple[str, str]]:
-    """Returns a line per gate of checks and per kind of timed case: its name, and what was found."""
+    """Returns a line per gate of checks and per kind of timed case: its name, and what was found; then the time."""
     kinds = {result.id: result.case.kind for result in run.cases}
     checks: dict[str, list[Finding]] = {name: [] for name, gate in GATES.items() if gate.counted}
     timed: dict[str, list[Finding]] = {kind: [] for kind in _KINDS}
@@ -28,6 +28,7 @@ def lines(run: Run, findings: Iterable[Finding]) -> list[tuple[str, str]]:
     return [
         *((gate, _checks(some)) for gate, some in checks.items() if some),
         *((_KINDS[kind], _kind(kind, some)) for kind, some in timed.items() if some),
+        *(("time", line) for line in [planning.after(run)] if line),
     ]
 
 
@@ -69,6 +70,16 @@ def _memory(findings: Sequence[Finding]) -> str:
     return f"memory of {_of(len(passed), len(findings))} within the margin{_others(findings)}"
 
 
+def _kernels(findings: Sequence[Finding]) -> str:
+    same = [one for one in findings if one.reason.code is ReasonCode.KERNELS_SAME]
+    if len(same) == len(findings):
+        return "kernels unchanged"
+    changed = [one for one in findings if one.reason.code is ReasonCode.KERNELS_CHANGED]
+    if not same and not changed:
+        return f"kernels of {len(findings)}{_others(findings)}"
+    return f"kernels of {_of(len(same), len(findings))} unchanged{_others(findings)}"
+
+
 def _curves(findings: Sequence[Finding]) -> str:
     same = [one for one in findings if one.reason.code is ReasonCode.CURVES_EQUAL]
     if len(same) == len(findings):
@@ -85,6 +96,7 @@ def _curves(findings: Sequence[Finding]) -> str:
 _GATES: dict[str, Callable[[Sequence[Finding]], str]] = {
     "timing": _times,
     "memory": _memory,
+    "kernels": _kernels,
     "convergence": _curves,
 }
 

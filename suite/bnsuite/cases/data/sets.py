@@ -127,6 +127,22 @@ SETS: dict[str, Callable[[Path], Arrays]] = {
 }
 
 
+#: The examples that each set trains on (a test makes the sets and counts).
+TRAINED_ON = {
+    "synthetic": 800,
+    "regression": 2_000,
+    "digits": 1_437,
+    "digits-held-out": 1_149,
+    "mnist": 60_000,
+    "mnist-held-out": 48_000,
+    "mnist-6k": 6_000,
+    "fashion-6k": 6_000,
+    "fashion-32": 256,
+    "images-32": 64,
+    "images-224": 256,
+}
+
+
 def to_download(name: str | None, folder: Path | None = None) -> bool:
     """Returns True if the data set `name` is made of images that are not in `folder` yet."""
     if name is None:

@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
 from bnsuite.cases.case import Case, Step
-from bnsuite.cases.execution import Execution
+from bnsuite.cases.execution import Execution, TimedBy
 
 if TYPE_CHECKING:
     import torch
@@ -61,8 +61,11 @@ class LayerCase(Case):
 
     @property
     def gates(self) -> tuple[str, ...]:
-        # A captured step's tensors lie in a pool of its own, taken when it was captured: replayed it allocates nothing.
-        return ("timing",) if self.execution is Execution.GRAPH else ("timing", "memory")
+        return ("timing", "memory", "kernels")
+
+    @property
+    def timed_by(self) -> TimedBy:
+        return TimedBy.DEVICE
 
     @property
     def pluggable(self) -> bool:

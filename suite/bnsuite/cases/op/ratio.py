@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from bnsuite.cases.case import Case, Step
 from bnsuite.cases.defects import threads
-from bnsuite.cases.execution import Execution
+from bnsuite.cases.execution import Execution, TimedBy
 from bnsuite.cases.op.case import LayerCase
 from bnsuite.cases.op.matrix import COMMON, EDGES, RESNET_SHAPES, TALL
 
@@ -46,6 +46,10 @@ class RatioCase(Case):
     @property
     def labels(self) -> dict[str, str]:
         return {"comparison": self.comparison, **self.numerator.labels}
+
+    @property
+    def timed_by(self) -> TimedBy:
+        return TimedBy.DEVICE
 
     @property
     def nbytes(self) -> None:

@@ -49,7 +49,7 @@ class TrainCase(Case):
 
     @property
     def gates(self) -> tuple[str, ...]:
-        return ("timing", "memory", "convergence") if self.timed else ("convergence",)
+        return ("timing", "memory", "kernels", "convergence") if self.timed else ("convergence",)
 
     @property
     def id(self) -> str:
@@ -79,6 +79,17 @@ class TrainCase(Case):
     @property
     def rounds(self) -> int:
         return min(LONG_EPOCHS, self.epochs) if self.long else self.epochs
+
+    @property
+    def steps(self) -> dict[str, int]:
+        from bnsuite.cases.data import TRAINED_ON
+
+        if self.data not in TRAINED_ON:
+            return {}
+        epoch = -(-TRAINED_ON[self.data] // self.batch)
+        # A launch warms up a short training for three epochs at least.
+        timed = {"timing": epoch * (self.rounds + (0 if self.long else 3))} if self.timed else {}
+        return {"epoch": epoch, "convergence": epoch * self.epochs, **timed}
 
     def examples(self, step: Step) -> int:
         assert isinstance(step, Training)

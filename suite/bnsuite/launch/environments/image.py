@@ -46,7 +46,7 @@ SHM_BYTES = 1 << 30
 MAX_PROCESSES = 4096
 
 #: Variables that choose among GPUs, which have to mean the same inside.
-PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+PASSED_ON = ("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES")
 
 #: Labels of an image that name the one it was built on, by OCI's annotations.
 BASE_NAME, BASE_DIGEST = (f"org.opencontainers.image.base.{name}" for name in ("name", "digest"))
@@ -169,6 +169,7 @@ class Image(Environment):
         if os.getuid() == 0:  # nothing judged is run as root
             user = f"{_NOBODY}:{_NOBODY}"
             make_readable(options.stage)
+        on_gpu = None not in _gpu_requests(options.device)
         mounts, variables, path = _implementation(options)
         case_mounts, case_variables, case_path = _cases(options)
         python_path = os.pathsep.join([INNER, *path, *case_path, *self._path])
@@ -201,7 +202,8 @@ class Image(Environment):
             "pids_limit": MAX_PROCESSES,
             "mem_limit": limit,
             "memswap_limit": limit,
-            "cpuset_cpus": ",".join(map(str, options.cores or self._cores)),
+            # On a GPU the process takes its cores by itself: the sensors are read beside them.
+            "cpuset_cpus": ",".join(map(str, self._cores if on_gpu else options.cores or self._cores)),
             # a check of health would run beside what is timed
             "healthcheck": {"test": ["NONE"]},
             "auto_remove": True,

@@ -31,6 +31,47 @@ MAX_MOVING, MIN_LAYOUTS = 2.0, 2
 _NO_MEMORY = Memory(allocated_peak_bytes=None)
 
 
+@dataclass(frozen=True)
+class BlockRules:
+    """How long rounds and blocks are on a device, and how often a launch builds a case elsewhere in memory."""
+
+    round_s: float = ROUND_S
+    block_s: float = BLOCK_S
+    layouts: int = LAYOUTS
+    #: The most steps of a round; None for any number.
+    max_iterations: int | None = None
+    #: Seconds that a step takes besides its own: those of a host that launches it while the device waits.
+    launching_s: float = 0.0
+
+
+CPU_RULES = BlockRules()
+
+
+def rules_of(ready: ReadyAnswer) -> BlockRules:
+    """Returns the rules of the device that sent `ready`; those of a CPU where it sent none."""
+    if ready.round_s is None or ready.step_s is None:
+        return CPU_RULES
+    return BlockRules(
+        round_s=ready.round_s,
+        block_s=ready.block_s or BLOCK_S,
+        layouts=ready.layouts or LAYOUTS,
+        max_iterations=ready.max_iterations,
+        launching_s=max(0.0, (ready.wall_s or 0.0) - ready.step_s),
+    )
+
+
+def stricter(one: BlockRules, other: BlockRules) -> BlockRules:
+    """Returns rules that both sides can keep."""
+    limits = [limit for limit in (one.max_iterations, other.max_iterations) if limit is not None]
+    return BlockRules(
+        round_s=max(one.round_s, other.round_s),
+        block_s=max(one.block_s, other.block_s),
+        layouts=min(one.layouts, other.layouts),
+        max_iterations=min(limits, default=None),
+        launching_s=max(one.launching_s, other.launching_s),
+    )
+
+
 class SideError(Exception):
     """One side did not do what it was asked: `place` is 0 for A, 1 for B."""
 
@@ -53,10 +94,14 @@ class SideSamples:
 
     step_s: float = 0.0
     cold: bool = False
+    rules: BlockRules = CPU_RULES
     examples: int | None = None
     #: Seconds a step, the rounds of each block.
     blocks: list[tuple[float, ...]] = field(default_factory=list)
     shares: list[float | None] = field(default_factory=list)
+    #: The host's seconds to launch a step, by block and round, and if the blocks are without them; none on a CPU.
+    host_blocks: list[tuple[float, ...]] = field(default_factory=list)
+    held: bool | None = None
     memory: Memory = _NO_MEMORY
     gpu: GpuWatch | None = None
 
@@ -80,6 +125,8 @@ class SideSamples:
             confirms=confirms,
             examples=self.examples,
             gpu=self.gpu,
+            host_s=tuple(sample for block in self.host_blocks for sample in block) or None,
+            held=self.held,
         )
 
 
@@ -94,18 +141,20 @@ class BlockPlan:
     pairs: tuple[int, ...]
 
 
-def plan_blocks(step_s: float, case_s: float, move_s: float, *, cold: bool) -> BlockPlan:
+def plan_blocks(step_s: float, case_s: float, move_s: float, *, cold: bool, rules: BlockRules = CPU_RULES) -> BlockPlan:
     """Returns the plan that fills about `case_s` seconds with steps that take `step_s`.
 
     A new layout costs `move_s` on top. The caches are emptied before each round of a `cold` case: its rounds are of one
     step, and there is no warm one.
     """
-    iterations = 1 if cold else max(1, round(ROUND_S / step_s))
+    iterations = 1 if cold else max(1, round(rules.round_s / step_s))
+    iterations = min(iterations, rules.max_iterations or iterations)
     round_s = iterations * step_s
-    rounds = max(1, min(MAX_ROUNDS, int(BLOCK_S / round_s)))
-    warm = iterations if round_s < BLOCK_S and not cold else 0
-    quads = max(1, round(case_s / (4 * (rounds * iterations + warm) * step_s)))  # A B B A, or B A A B
-    layouts = min(LAYOUTS, quads, max(MIN_LAYOUTS, int(MAX_MOVING * case_s / move_s)))
+    rounds = max(1, min(MAX_ROUNDS, int(rules.block_s / round_s)))
+    warm = iterations if round_s < rules.block_s and not cold else 0
+    wall_s = step_s + rules.launching_s
+    quads = max(1, round(case_s / (4 * (rounds * iterations + warm) * wall_s)))  # A B B A, or B A A B
+    layouts = min(rules.layouts, quads, max(MIN_LAYOUTS, int(MAX_MOVING * case_s / move_s)))
     pairs = tuple(2 * (quads // layouts + (number < quads % layouts)) for number in range(layouts))
     return BlockPlan(rounds, iterations, warm, pairs)
 
@@ -142,7 +191,8 @@ class InterleavedCase:
             self._make_ready(place)
         cold = any(side.cold for side in self.sides)
         move_s = self._move()
-        plan = plan_blocks(max(side.step_s for side in self.sides), case_s, move_s, cold=cold)
+        rules = stricter(*(side.rules for side in self.sides))
+        plan = plan_blocks(max(side.step_s for side in self.sides), case_s, move_s, cold=cold, rules=rules)
         for layout, pairs in enumerate(plan.pairs):
             if layout:
                 self._move()
@@ -150,7 +200,9 @@ class InterleavedCase:
         for place in self._places:
             if memory:
                 self.sides[place].memory = self._ask(place, {"do": "measure_memory"}, MemoryAnswer).memory
-            self.sides[place].gpu = _without_partner(self._ask(place, {"do": "release"}, DoneAnswer).gpu)
+            self.sides[place].gpu = self._ask(place, {"do": "release"}, DoneAnswer).gpu
+        a, b = self.sides
+        a.gpu, b.gpu = _without_partner(a.gpu, b.gpu), _without_partner(b.gpu, a.gpu)
         return plan
 
     def launch(self, plan: BlockPlan, *, confirms: bool) -> PairedLaunch:
@@ -167,6 +219,10 @@ class InterleavedCase:
             rounds=plan.rounds,
             confirms=confirms,
             disturbed=next((why for side in self.sides if side.gpu and (why := side.gpu.disturbed)), None),
+            sm_clocks_mhz=_clocks(a.gpu, b.gpu),
+            blind=tuple(sorted({spot for side in self.sides if side.gpu for spot in side.gpu.blind})),
+            a_host_rounds_s=tuple(a.host_blocks),
+            b_host_rounds_s=tuple(b.host_blocks),
         )
 
     def _make_ready(self, place: int) -> None:
@@ -176,6 +232,7 @@ class InterleavedCase:
             raise SkippedError(place, ready.skipped or "no reason given")
         side = self.sides[place]
         side.step_s, side.cold, side.examples = ready.step_s, ready.cold, ready.examples
+        side.rules = rules_of(ready)
 
     def _move(self) -> float:
         """Has both sides build the case elsewhere; returns the seconds that this took."""
@@ -201,6 +258,9 @@ class InterleavedCase:
                 side = self.sides[place]
                 side.blocks.append(block.samples_s)
                 side.shares.append(block.cpu_share)
+                if block.host_s is not None:
+                    side.host_blocks.append(block.host_s)
+                    side.held = bool(block.held) and side.held is not False
             self._order.append((first == 0, layout))
 
     def _ask(self, place: int, request: dict[str, Any], kind: type[T]) -> T:
@@ -210,8 +270,27 @@ class InterleavedCase:
             raise SideError(place, str(error)) from error
 
 
-def _without_partner(watch: GpuWatch | None) -> GpuWatch | None:
-    """Returns what a GPU went through, without the process of the other side among the foreign ones."""
-    if watch is None or not watch.foreign:
-        return watch
-    return watch.model_copy(update={"foreign": watch.foreign - 1})
+def _without_partner(watch: GpuWatch | None, partner: GpuWatch | None) -> GpuWatch | None:
+    """Returns what a GPU went through, without the process of the other side among the foreign ones.
+
+    That one is known by its id where it found itself in the driver's list. What kept the GPU busy before may have been
+    the other side as well, and is left out.
+    """
+    if watch is None:
+        return None
+    update: dict[str, Any] = {"busy_before_percent": None, "used_before_bytes": None}
+    if watch.foreign:
+        update["foreign"] = watch.foreign - 1
+    its = partner.own_id if partner is not None else None
+    if its is not None and its in watch.foreign_ids:
+        rest = tuple(one for one in watch.foreign_ids if one != its)
+        update |= {"foreign_ids": rest, "foreign_active": len(rest)}
+    elif watch.foreign_active and (its is None or not watch.foreign_ids):
+        update["foreign_active"] = watch.foreign_active - 1  # one of those that worked is the other side, whichever
+    return watch.model_copy(update=update)
+
+
+def _clocks(a: GpuWatch | None, b: GpuWatch | None) -> tuple[float, float] | None:
+    """Returns the median SM clocks of both sides under load, if both are known."""
+    found = [None if one is None else one.sm_clock_mhz_median for one in (a, b)]
+    return None if None in found else (found[0], found[1])  # type: ignore[return-value]  # neither is None

@@ -44,6 +44,8 @@ HEAP_BYTES, HEAP_TIMES = 128 << 20, 3
 
 #: The ids of the controls, and their names beside a case.
 CONTROLS = {"control/copy": "copy", "control/linear": "linear"}
+#: Those that a GPU has besides: the clock of its arithmetic units, and the host that launches its work.
+GPU_CONTROLS = {"control/compute": "compute", "control/launch": "launch"}
 
 
 class LostLaunchError(NotMeasuredError):
@@ -85,6 +87,7 @@ class InterleavedLaunches:
         self._peaks: Counter[str] = Counter()
         self._start_s = 0.0
         self._cores = pair.a.session.timed_cores
+        self._controls = CONTROLS if pair.b.device == "cpu" else {**CONTROLS, **GPU_CONTROLS}
         libcs = [side.run.environment.libc for side in pair.sides]
         self._huge_pages = all(map(isolation.takes_huge_pages, libcs))
         self.times = InterleavedTimes(
@@ -122,7 +125,7 @@ class InterleavedLaunches:
     @property
     def _overhead_s(self) -> float:
         """Seconds of a launch before its first case: the start of both processes, and the controls."""
-        return self._start_s + sum(self._seconds.get(name, CONTROL_S) for name in CONTROLS)
+        return self._start_s + sum(self._seconds.get(name, CONTROL_S) for name in self._controls)
 
     def _expected_s(self, name: str) -> float:
         return self._seconds.get(name, USUAL_S)
@@ -207,7 +210,7 @@ class InterleavedLaunches:
     def _time_cases(self, names: Collection[str], confirming: Collection[str], processes: _Processes) -> None:
         """Times the controls, then the cases `names` in this order, as far as there is time."""
         controls: tuple[Samples, Samples] = ({}, {})
-        for name, control in CONTROLS.items():
+        for name, control in self._controls.items():
             case = self._time(name, processes, CONTROL_S)
             for place, side in enumerate(case.sides if case is not None else ()):
                 controls[place][control] = side.rounds_s

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+#: NVML's number of the compute mode in which a GPU takes one process at a time.
+EXCLUSIVE_PROCESS = 3
+
+
 @dataclass(frozen=True)
 class PreparedPair:
     """Both sides, ready to be measured."""
@@ -111,9 +115,7 @@ class PairedSession:
         b = self._b.prepare(_is_comparable)  # an implementation has a part in some cases only
         ids = {result.id for result in b.run.cases}
         pair = PreparedPair(self._a.prepare(lambda case: case.id in ids), b, self._progress)
-        if pair.a.device != b.device:
-            devices = ", ".join(f"{side.environment.name} has {side.device}" for side in pair.sides)
-            raise InputError(f"the environments chose different devices ({devices}); name one with --device")
+        _require_one_device(pair)
         for side, name, injected in zip(pair.sides, SIDES, ({}, self._injected), strict=True):
             side.recorder.is_side(name, injected)
         self._warn_of_differences(pair)
@@ -134,6 +136,36 @@ class PairedSession:
             )
         if isolation.kernel_refuses_huge_pages() and pair.b.device == "cpu":
             self.warn(f"this kernel gives no huge pages, so times vary more: echo madvise > {isolation.THP}")
+
+
+def _require_one_device(pair: PreparedPair) -> None:
+    """Raises InputError unless both sides measure the same device, and may do so together.
+
+    A GPU is known by its UUID: the number of "cuda:1" depends on what each side is shown, and in which order.
+    """
+    a, b = pair.sides
+    uuids = [_uuid(side) for side in pair.sides]
+    same = uuids[0] == uuids[1] if None not in uuids else a.device == b.device
+    if not same:
+        shown = [
+            f"{side.device} ({uuid})" if uuid else side.device for side, uuid in zip(pair.sides, uuids, strict=True)
+        ]
+        devices = f"{a.environment.name} has {shown[0]}, {b.environment.name} has {shown[1]}"
+        on_gpus = None not in uuids
+        fix = "show both the same, CUDA_VISIBLE_DEVICES=GPU-..." if on_gpus else "name one with --device"
+        raise InputError(f"the environments chose different devices ({devices}); {fix}")
+    gpu = b.run.environment.gpu
+    if gpu is not None and gpu.nvml is not None and gpu.nvml.compute_mode == EXCLUSIVE_PROCESS:
+        raise InputError(
+            f"{b.device} is in exclusive-process mode, which lets one process on it, and a comparison needs two; "
+            f"end that mode with `sudo nvidia-smi -i {gpu.nvml.uuid} -c DEFAULT`"
+        )
+
+
+def _uuid(side: PreparedSession) -> str | None:
+    """Returns the UUID of the GPU that a side measures; None on a CPU, and where the driver does not say."""
+    gpu = side.run.environment.gpu
+    return gpu.nvml.uuid if gpu is not None and gpu.nvml is not None else None
 
 
 def _is_comparable(case: PlannedCase) -> bool:

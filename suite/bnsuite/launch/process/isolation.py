@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -149,9 +149,18 @@ def _cpu_quota() -> float | None:
         return None
 
 
-def timed_cores(threads: int, given: list[int]) -> list[int]:
-    """Returns the last `threads` of the cores given, if one is left for the coordinator; else none."""
-    return given[-threads:] if len(given) > threads else []
+def timed_cores(
+    threads: int, given: list[int], *, on_gpu: bool = False, near: Collection[int] | None = None
+) -> list[int]:
+    """Returns the last `threads` of the cores given, if one is left for the coordinator; else none.
+
+    A process that is measured `on_gpu` gets one more, if there is one: the backward pass has a thread of its own, which
+    launches its kernels. Cores `near` that GPU, on its NUMA node, are taken first.
+    """
+    wanted = threads + 1 if on_gpu and len(given) > threads + 1 else threads
+    near = near or ()
+    ordered = sorted(given, key=lambda core: core in near)
+    return sorted(ordered[-wanted:]) if len(given) > wanted else []
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing_extensions import Self
 from bnsuite.launch.process.child import ChildError
 from bnsuite.record.details import Detail
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.schema import (
     Count,
     Curve,
@@ -99,6 +100,8 @@ class GpuCondition(Value):
     used_bytes: Count | None = None
     total_bytes: Count | None = None
     trouble: Reason | None
+    #: Those of the processes that only draw, as a window system does.
+    drawing: tuple[Count, ...] | None = None
 
 
 class GpuAnswer(Value):
@@ -176,16 +179,36 @@ class TimedCaseAnswer(Value):
         return self
 
 
+class KernelsAnswer(Value):
+    """Answer to "kernels": what a step launches, or why that can't be seen."""
+
+    kernels: LaunchedKernels | None
+    skipped: Reason | None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.kernels is None) == (self.skipped is None):
+            raise ValueError("a step launches something, or there is a reason why that is not known")
+        return self
+
+
 class ReadyAnswer(Value):
     """Answer to "build": about how many seconds a step of the case takes, or why there is nothing to be timed.
 
-    Before each round of a cold case the caches are emptied, so that its rounds are of one step.
+    Before each round of a cold case the caches are emptied, so that its rounds are of one step. A device with a queue
+    of its own also says what a step takes with the host's part, and how its blocks must be.
     """
 
     step_s: Seconds | None
     cold: bool
     examples: Annotated[Whole, Field(ge=1)] | None
     skipped: Reason | None
+    wall_s: Seconds | None = None
+    #: The most steps of a round; None for any number.
+    max_iterations: Annotated[Whole, Field(ge=1)] | None = None
+    round_s: Seconds | None = None
+    block_s: Seconds | None = None
+    layouts: Annotated[Whole, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _either(self) -> Self:
@@ -199,10 +222,15 @@ class MoveAnswer(Value):
 
 
 class BlockAnswer(Value):
-    """Answer to "time_block": seconds a step, a value a round, and processor time over wall time (None on a GPU)."""
+    """Answer to "time_block": seconds a step, a value a round, and processor time over wall time (None on a GPU).
+
+    On a GPU also the host's seconds to launch a step, and if the samples are without them.
+    """
 
     samples_s: tuple[Seconds, ...] = Field(min_length=1)
     cpu_share: Annotated[Number, Field(ge=0)] | None
+    host_s: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
+    held: bool | None = None
 
 
 class MemoryAnswer(Value):

@@ -27,20 +27,27 @@ class Job:
     timeout_s: float
     #: The name of `timeout_s`, for the reason of a request that takes longer.
     limit: str = TIMEOUT
+    #: Jobs with the same name here come one after another, beside others.
+    turn: str = ""
 
 
 class _Jobs:
     """The jobs that are left, shared by the threads that speak to the workers."""
 
     def __init__(self, jobs: list[Job]) -> None:
-        self._jobs, self._failed, self._lock = list(reversed(jobs)), set[str](), threading.Lock()
+        self._jobs, self._failed, self._lock = list(jobs), set[str](), threading.Lock()
+        self._turns: set[str] = set()
 
-    def take(self) -> Job | None:
+    def take(self, before: Job | None = None) -> Job | None:
+        """Returns the next job, `before` being over; None if there is none that may begin."""
         with self._lock:
-            while self._jobs:
-                job = self._jobs.pop()
-                if job.case not in self._failed:
-                    return job
+            if before is not None:
+                self._turns.discard(before.turn)
+            self._jobs = [job for job in self._jobs if job.case not in self._failed]
+            for place, job in enumerate(self._jobs):
+                if not job.turn or job.turn not in self._turns:
+                    self._turns.add(job.turn)
+                    return self._jobs.pop(place)
             return None
 
     def drop(self, name: str) -> bool:
@@ -62,6 +69,8 @@ class Result(Generic[T]):
     job: Job
     answer: T | None
     reason: str = ""
+    #: Seconds until the answer; None if its process was started for it.
+    took_s: float | None = None
 
 
 def ask_all(
@@ -76,10 +85,13 @@ def ask_all(
     results: queue.SimpleQueue[Result[T] | None] = queue.SimpleQueue()
 
     def work(worker: Worker) -> None:
+        job = None
         try:
-            while job := waiting.take():
+            while job := waiting.take(job):
+                began, running = monotonic(), worker.running
                 try:
-                    results.put(Result(job, worker.ask(job.request, kind, job.timeout_s, job.limit)))
+                    answer = worker.ask(job.request, kind, job.timeout_s, job.limit)
+                    results.put(Result(job, answer, took_s=monotonic() - began if running else None))
                 except (ChildError, RequestFailedError) as error:
                     if waiting.drop(job.case):
                         results.put(Result(job, None, f"{job.label}{error}"))

@@ -98,7 +98,7 @@ class Listener:
         return message
 
     def drain(self, timeout_s: float) -> None:
-        """Reads what is left, to the end of the stream or for `timeout_s`: the noise in it may say why a process ended."""
+        """Reads what is left, to the end of the stream or for `timeout_s`; its noise may say why a process ended."""
         deadline = monotonic() + timeout_s
         with contextlib.suppress(ChildError):
             while self.receive(max(0.0, deadline - monotonic())) is not None:

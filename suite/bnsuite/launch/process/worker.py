@@ -71,6 +71,11 @@ class Worker:
                 self._process.kill()
 
     @property
+    def running(self) -> bool:
+        """True if the next request needs no new process."""
+        return self._process is not None
+
+    @property
     def closed(self) -> bool:
         """True once it was ended for good."""
         return self._closed

@@ -1,7 +1,20 @@
 """The devices that steps run on: one interface, one module per kind of device, and the choice among them."""
 
-from bnsuite.measure.devices.cuda import VARIABLES, torch_facts
-from bnsuite.measure.devices.device import Device, DeviceError, Telemetry
-from bnsuite.measure.devices.registry import NAMES, get, resolve
+from bnsuite.measure.devices.cuda import VARIABLE_FAMILIES, VARIABLES, torch_facts, why_refused
+from bnsuite.measure.devices.device import Device, DeviceError, Telemetry, at_work
+from bnsuite.measure.devices.registry import KINDS, NAMES, get, resolve
 
-__all__ = ["NAMES", "VARIABLES", "Device", "DeviceError", "Telemetry", "get", "resolve", "torch_facts"]
+__all__ = [
+    "KINDS",
+    "NAMES",
+    "VARIABLES",
+    "VARIABLE_FAMILIES",
+    "Device",
+    "DeviceError",
+    "Telemetry",
+    "at_work",
+    "get",
+    "resolve",
+    "torch_facts",
+    "why_refused",
+]

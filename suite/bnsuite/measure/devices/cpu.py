@@ -10,7 +10,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import allocations
+from bnsuite.measure.devices import profiled
 from bnsuite.measure.devices.device import Device, Telemetry, rss_peak_bytes
+from bnsuite.measure.devices.profiled import LaunchedKernels
 
 if TYPE_CHECKING:
     from bnsuite.cases import Step
@@ -40,6 +42,11 @@ class Cpu(Device):
 
     def memory(self, step: Step) -> dict[str, int | None]:
         return {"allocated_peak_bytes": allocations.settled_peak(step), "rss_peak_bytes": rss_peak_bytes()}
+
+    def launched(self, step: Step) -> LaunchedKernels:
+        events = profiled.events_of(step)
+        found = profiled.operators(events, profiled.role_in_torch)
+        return LaunchedKernels(of="operators", launched=found, batch_norm=profiled.batch_norm_backend(events))
 
     def reset_peak(self) -> None:
         gc.collect()

@@ -23,6 +23,26 @@ UNAVAILABLE = (
 )
 
 
+#: Errors of a sick driver, with the cause and the fix that NVIDIA's documentation and users name.
+FIXES = {
+    "NVML_ERROR_GPU_IS_LOST": (
+        "it has fallen off the bus (Xid 79 in `dmesg`): check power, heat and seating, then reset it with "
+        "`nvidia-smi -r` or reboot"
+    ),
+    "NVML_ERROR_RESET_REQUIRED": "reset it with `nvidia-smi -r`, or reboot",
+    # systemd reloads the control group of a running container and takes the devices away: NVIDIA/nvidia-docker#1730
+    "NVML_ERROR_UNKNOWN": (
+        "in a container: its host has reloaded systemd and taken the GPU from its control group; start the container "
+        "again, and keep it from coming back with CDI devices or Docker's cgroupfs driver"
+    ),
+    "NVML_ERROR_LIB_RM_VERSION_MISMATCH": (
+        "the driver was updated and its kernel module was not loaded again: reboot, or end all that uses a GPU and "
+        "`rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia`; start containers again as well"
+    ),
+    "NVML_ERROR_DRIVER_NOT_LOADED": "load it (`modprobe nvidia`), or install one",
+}
+
+
 class NvmlError(Exception):
     """NVML can't answer: the binding or the driver is missing, or a call failed."""
 
@@ -42,8 +62,14 @@ def _initialised(_process: int) -> Any:
     try:
         binding.nvmlInit()
     except binding.NVMLError as error:
-        raise NvmlError(f"NVML: {error}") from error
+        raise NvmlError(described(binding, error)) from error
     return binding
+
+
+def described(binding: Any, error: Any) -> str:
+    """The error in one line, with its cause and fix where they are known."""
+    fix = next((fix for code, fix in FIXES.items() if error.value == getattr(binding, code, None)), None)
+    return f"NVML: {error}" + (f"; {fix}" if fix else "")
 
 
 def _binding() -> Any:
@@ -74,7 +100,7 @@ def call(names: str | tuple[str, ...], *arguments: Any) -> Any:
             continue
         except binding.NVMLError as error:
             unavailable = error.value in {getattr(binding, code, None) for code in UNAVAILABLE}
-            raise (UnavailableError if unavailable else NvmlError)(f"NVML: {error}") from error
+            raise (UnavailableError if unavailable else NvmlError)(described(binding, error)) from error
         except UnicodeDecodeError as error:
             raise NvmlError(f"NVML: {name} returns no text") from error
     raise UnavailableError("NVML: Function Not Found")
@@ -84,6 +110,12 @@ def text(names: str, *arguments: Any) -> str:
     """The answer of a function as text: some versions of the binding return bytes."""
     value = call(names, *arguments)
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def is_unavailable(code: int) -> bool:
+    """True if a return code means that this driver does not offer or permit something."""
+    binding = library()
+    return code in {getattr(binding, name, None) for name in UNAVAILABLE}
 
 
 class Queries:
@@ -98,5 +130,9 @@ class Queries:
         except UnavailableError:
             return None
         except NvmlError as error:
-            self.trouble = self.trouble or str(error)
+            self.complain(str(error))
             return None
+
+    def complain(self, trouble: str) -> None:
+        """Keeps the trouble, if it is the first."""
+        self.trouble = self.trouble or trouble

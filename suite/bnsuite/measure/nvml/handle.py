@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bnsuite.measure.nvml.binding import NvmlError, call, text
+from bnsuite.measure.nvml.binding import NvmlError, UnavailableError, call, text
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,20 @@ def _handle(own: Any) -> Handle:
 
 
 def _boards() -> list[Handle]:
-    """The GPUs in the order of their PCI addresses, without those that this process may not use."""
-    found = []
+    """The GPUs in the order of their PCI addresses, without those that this process may not use, or that are lost.
+
+    Raises NvmlError if none is left because of an error.
+    """
+    found, troubles = [], []
     for index in range(call("nvmlDeviceGetCount")):
         try:
             found.append(_handle(call("nvmlDeviceGetHandleByIndex", index)))
-        except NvmlError:
+        except UnavailableError:  # it is another container's
             continue
+        except NvmlError as error:
+            troubles.append(error)
+    if troubles and not found:
+        raise troubles[0]
     return found
 
 

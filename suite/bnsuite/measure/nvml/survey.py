@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnsuite.measure.nvml.binding import NvmlError, Queries, text
+from bnsuite.measure.nvml.company import MPS_LISTS
 from bnsuite.measure.nvml.handle import Handle, find, slices_of
 from bnsuite.measure.nvml.state import describe, driver_version, health
-
-#: Processes that use the GPU through MPS.
-MPS_LISTS = tuple(f"nvmlDeviceGetMPSComputeRunningProcesses{version}" for version in ("_v3", "_v2"))
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,8 @@ class GpuCondition:
     used_bytes: int | None
     total_bytes: int | None
     trouble: str | None
+    #: Those of the processes that only draw.
+    drawing: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ def _condition(gpu: Handle, index: int) -> GpuCondition:
         used_bytes=now.used_bytes,
         total_bytes=facts.memory_total_bytes if facts else None,
         trouble=queries.trouble or now.trouble,
+        drawing=None if now.processes is None else tuple(one.id for one in now.processes if not one.computes),
     )
 
 

@@ -1,35 +1,57 @@
-"""A watch over a GPU while something is measured on it: clocks, heat, energy, errors, memory and processes."""
+"""A watch over a GPU while something is measured on it: clocks, heat, power, energy, errors, memory and processes."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from statistics import median
 from threading import Event, Lock, Thread
-from time import thread_time
+from time import perf_counter, thread_time, time_ns
 from typing import TypeVar
 
+from bnsuite.measure.cores import leave_timed
+from bnsuite.measure.nvml import company
 from bnsuite.measure.nvml.binding import NvmlError, Queries
+from bnsuite.measure.nvml.company import Before, Company, Seen
+from bnsuite.measure.nvml.counters import held_s
 from bnsuite.measure.nvml.handle import Handle, everything, find
-from bnsuite.measure.nvml.state import Health, health, processes
+from bnsuite.measure.nvml.state import Health, glance, health, processes, utilization
+from bnsuite.measure.nvml.xid import XidListener
 
 Number = TypeVar("Number", int, float)
 
 #: Reasons for lower clocks that spoil a measurement; a power cap and an idle GPU are normal.
 THROTTLING = ("hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
+#: The counters that show each of them, all of which must be there; where they are, samples decide nothing.
+COUNTED_BY = {
+    "hw_slowdown": (("hw_thermal_slowdown", "hw_power_brake_slowdown"),),
+    "sw_thermal_slowdown": (("sw_thermal_slowdown",), ("thermal",)),
+    "hw_thermal_slowdown": (("hw_thermal_slowdown",), ("thermal",)),
+    "hw_power_brake_slowdown": (("hw_power_brake_slowdown",),),
+}
+#: Counters of reasons that spoil a measurement, and the share of its time from which they do: a change of the clocks
+#: alone may count a moment as a slowdown.
+THROTTLING_COUNTERS = ("thermal", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
+MIN_HELD_SHARE = 0.01
 
 #: The time that a driver has for an answer.
 ANSWER_S = 5.0
+#: The period of the full look, for counters and processes, between the glances at clock and power.
+FULL_LOOK_S = 1.0
+#: The driver has a process's share of the GPU for every second or less: one from so long before is of the measurement.
+LOOK_BACK_S = 1.0
 
 
 @dataclass(frozen=True)
 class GpuWatch:
     """The summary of a watch; None where the driver couldn't say.
 
-    `foreign` counts all listed processes but this one; None where not even this one is listed, as in some containers.
-    Clocks are those of a busy GPU, if a sample found it busy. Bytes are maxima over the samples. `ecc_errors` counts
-    new errors, corrected or not. `sampling_s` is the thread time that all samples took.
+    `foreign` counts all listed processes but this one, `foreign_active` those of them that worked; None where not even
+    this one is listed, as in some containers. Clocks are those of a busy GPU, if a sample found it busy, and the median
+    is of samples during the work alone. Bytes are maxima over the samples. `throttled` follows from `throttle_s`, and
+    for the reasons in `sampled_reasons`, which nobody counts, from samples. `sampling_s` is the thread time that all
+    samples took. The other fields are explained in the record of this name.
     """
 
     throttled: tuple[str, ...] | None
@@ -46,6 +68,25 @@ class GpuWatch:
     samples: int
     sampling_s: float
     trouble: str | None
+    throttle_s: dict[str, float] | None = None
+    sampled_reasons: tuple[str, ...] = ()
+    sm_clock_mhz_median: float | None = None
+    clock_samples: int = 0
+    power_averaged: bool | None = None
+    window_s: float | None = None
+    idle_w: float | None = None
+    foreign_active: int | None = None
+    foreign_ids: tuple[int, ...] = ()
+    own_id: int | None = None
+    blind: tuple[str, ...] = ()
+    busy_before_percent: int | None = None
+    used_before_bytes: int | None = None
+    ecc_uncorrected: int | None = None
+    rows_remapped: int | None = None
+    remap_pending: bool | None = None
+    remap_failed: bool | None = None
+    pages_retired: int | None = None
+    xids: tuple[int, ...] | None = None
 
 
 class Watch:
@@ -56,24 +97,41 @@ class Watch:
         self._tally = _Tally(trouble=trouble)
         self._stop = Event()
         self._thread: Thread | None = None
-        self.sample()
+        self._began_us = time_ns() // 1000
+        #: Whether the measured work is running: the thread samples while it is.
+        self.working = True
+        self._look()
         if period_s is not None and gpu is not None:
-            arguments = (gpu, self._tally, self._stop, period_s)
-            self._thread = Thread(target=_keep_sampling, args=arguments, name="bnsuite-nvml", daemon=True)
+            self._thread = Thread(target=self._keep_sampling, args=(gpu, period_s), name="bnsuite-nvml", daemon=True)
             try:
                 self._thread.start()
             except RuntimeError as error:  # no more threads
                 self._thread, self._tally.trouble = None, str(error)
 
     def sample(self) -> None:
-        """Reads the sensors once more, between two rounds say."""
+        """Reads the sensors once more, while the GPU works."""
+        self._look(during=True)
+
+    def _look(self, *, during: bool = False) -> None:
         if self._gpu is not None:
-            self._tally.sample(self._gpu)
+            self._tally.sample(self._gpu, health, during=during)
+
+    def _keep_sampling(self, gpu: Handle, period_s: float) -> None:
+        """Samples until the end, or until something is wrong with the GPU, which more calls won't fix."""
+        leave_timed()
+        full_s = perf_counter() + FULL_LOOK_S
+        while self._tally.trouble is None and not self._stop.wait(period_s):
+            if not self.working:
+                continue
+            look = glance
+            if perf_counter() >= full_s:
+                look, full_s = health, perf_counter() + FULL_LOOK_S
+            self._tally.sample(gpu, look, during=True)
 
     def stop(self) -> GpuWatch:
         """Reads the sensors for the last time and returns the summary."""
         if self.end_thread():
-            self.sample()
+            self._look()
         else:
             self._tally.trouble = no_answer()
         return self._summary()
@@ -91,29 +149,63 @@ class Watch:
         return True
 
     def _summary(self) -> GpuWatch:
-        tally = self._tally
-        foreign, own_bytes = (None, None) if self._gpu is None else self._presence.count(tally, self._gpu)
+        tally, gpu = self._tally, self._gpu
+        with_others, before, xids = Company(None, None, (), None, None, ()), None, None
+        blind: tuple[str, ...] = ()
+        if gpu is not None:
+            # A driver that hangs or a GPU that is lost is asked no more.
+            silent = tally.trouble is not None
+            since_us = self._began_us - int(LOOK_BACK_S * 1e6)
+            with_others = self._presence.company(tally.seen, gpu, None if silent else utilization(gpu, since_us))
+            before = self._presence.before(gpu)
+            blind = (*with_others.blind, *self._presence.blind_spots(gpu))
+            xids = self._presence.xids(gpu) if not silent else None
         clocks = tally.busy_clocks or tally.clocks
+        held, throttled, sampled = _throttling(tally)
+        last = tally.last.counters if tally.last is not None else None
         return GpuWatch(
-            throttled=None if tally.reasons is None else tuple(word for word in THROTTLING if word in tally.reasons),
+            throttled=throttled,
             reasons=None if tally.reasons is None else tuple(sorted(tally.reasons)),
-            foreign=foreign,
+            foreign=with_others.foreign,
             sm_clock_mhz_min=min(clocks, default=None),
             sm_clock_mhz_max=max(clocks, default=None),
             temperature_c_max=tally.temperature_c,
             power_w_max=tally.power_w,
-            energy_j=_increase(tally, lambda health: health.energy_j),
-            ecc_errors=_increase(tally, _ecc_errors),
+            energy_j=tally.growth(lambda health: health.energy_j),
+            ecc_errors=tally.growth(_ecc_errors),
             used_bytes=tally.used_bytes,
-            own_bytes=own_bytes,
+            own_bytes=with_others.own_bytes,
             samples=tally.samples,
             sampling_s=tally.sampling_s,
             trouble=tally.trouble,
+            throttle_s=held,
+            sampled_reasons=sampled,
+            sm_clock_mhz_median=median(tally.clocks_at_work) if tally.clocks_at_work else None,
+            clock_samples=len(tally.clocks_at_work),
+            power_averaged=tally.averaged,
+            window_s=tally.window_s,
+            idle_w=before.idle_w if before is not None else None,
+            foreign_active=with_others.active,
+            foreign_ids=with_others.active_ids,
+            own_id=with_others.own_id,
+            blind=blind,
+            busy_before_percent=before.busy_percent if before is not None else None,
+            used_before_bytes=before.used_bytes if before is not None else None,
+            ecc_uncorrected=tally.growth(lambda health: health.ecc_uncorrected),
+            rows_remapped=tally.growth(
+                lambda health: _sum(health.counters.rows_corrected, health.counters.rows_uncorrected)
+            ),
+            remap_pending=None if last is None or last.remap_pending is None else bool(last.remap_pending),
+            remap_failed=None if last is None or last.remap_failed is None else bool(last.remap_failed),
+            pages_retired=tally.growth(
+                lambda health: _sum(health.counters.pages_corrected, health.counters.pages_uncorrected)
+            ),
+            xids=xids,
         )
 
 
 class Presence:
-    """The processes that were on the GPUs before this one; it starts watches. Nothing of it raises.
+    """The state of the GPUs before this process came; it starts watches. Nothing of it raises.
 
     Make it before this process touches a GPU: the process that has come by the first stop is then known to be this
     one, even in a container, where NVML may list processes by the host's ids.
@@ -125,12 +217,24 @@ class Presence:
         self._key: tuple[str | None, int] | None = None
         self._gpu: Handle | None = None
         self._trouble = ""
-        self._before: dict[str, frozenset[int]] = {}
+        self._before: dict[str, Before] = {}
+        self._blind: dict[str, tuple[str, ...]] = {}
+        self._xids: dict[str, XidListener] = {}
         with suppress(NvmlError):
             for gpu in everything():
+                self._before[gpu.uuid] = company.look_before(gpu)
+
+    def arrived(self) -> None:
+        """Tells that this process has just come to its GPU: the one that is new there is this one."""
+        with suppress(NvmlError):
+            for gpu in everything():
+                known = self._before.get(gpu.uuid)
                 present = processes(gpu, Queries())
-                if present is not None:
-                    self._before[gpu.uuid] = frozenset(process.id for process in present)
+                if known is None or known.ids is None or present is None or self._own_id is not None:
+                    continue
+                came = {process.id for process in present} - known.ids
+                if len(came) == 1:
+                    (self._own_id,) = came
 
     def watch(self, uuid: str | None, index: int = 0, *, period_s: float | None = None) -> Watch:
         """A new watch over torch's cuda:`index`, whose UUID is `uuid` if torch says; the one before it ends.
@@ -142,92 +246,148 @@ class Presence:
         if self._gpu is None or self._key != (uuid, index):
             self._key = uuid, index
             self._gpu, self._trouble = find(uuid, index)
+        if self._gpu is not None:
+            self.xids(self._gpu)  # those of before are no matter of this watch
         self._last = Watch(self, self._gpu, self._trouble or None, period_s)
         return self._last
 
-    def count(self, tally: _Tally, gpu: Handle) -> tuple[int | None, int | None]:
-        """The number of processes on `gpu` that are not this one, and the most memory that this one held."""
-        if not tally.processes:
-            return None, None
-        new = tally.present - self._before.get(gpu.uuid, tally.present)
-        if os.getpid() in tally.processes:
-            self._own_id = os.getpid()
-        elif self._own_id is None and len(new) == 1:
-            (self._own_id,) = new
-        if self._own_id in tally.processes:
-            return len(tally.processes) - 1, tally.processes[self._own_id]
-        # Of several that came at once one is this one, whichever; if none came, NVML doesn't show it.
-        return len(tally.processes) - (self._own_id is None and bool(new)), None
+    def company(self, seen: Seen, gpu: Handle, used: dict[int, int] | None) -> Company:
+        """The processes on `gpu` beside this one, by what a watch has seen."""
+        found = company.company(seen, self.before(gpu), self._own_id, used)
+        self._own_id = found.own_id if found.own_id is not None else self._own_id
+        return found
+
+    def before(self, gpu: Handle) -> Before | None:
+        """The GPU as it was before this process came."""
+        return self._before.get(gpu.uuid)
+
+    def blind_spots(self, gpu: Handle) -> tuple[str, ...]:
+        """Why others on the same board may go unseen, asked for once per GPU."""
+        if gpu.uuid not in self._blind:
+            self._blind[gpu.uuid] = company.blind_spots(gpu)
+        return self._blind[gpu.uuid]
+
+    def xids(self, gpu: Handle) -> tuple[int, ...] | None:
+        """The Xid events since the last call; None where the driver lets nobody hear them."""
+        if gpu.uuid not in self._xids:
+            self._xids[gpu.uuid] = XidListener(gpu.board)
+        return self._xids[gpu.uuid].read()
 
 
 def no_answer() -> str:
     """The trouble with a driver that hangs."""
-    return f"NVML: no answer for {ANSWER_S:g} s"
+    return f"NVML: no answer for {ANSWER_S:g} s; the driver hangs: see `dmesg`, and reboot if it goes on"
 
 
 @dataclass
 class _Tally:
-    """The aggregate of all samples, none of which is kept."""
+    """The aggregate of all samples, of which only clocks are kept."""
 
     trouble: str | None = None
     first: Health | None = None
     last: Health | None = None
+    #: All reasons, and those that were seen while the GPU worked.
     reasons: set[str] | None = None
+    reasons_at_work: set[str] = field(default_factory=set)
     clocks: tuple[int, ...] = ()
     busy_clocks: tuple[int, ...] = ()
+    clocks_at_work: list[int] = field(default_factory=list)
     temperature_c: int | None = None
     power_w: float | None = None
+    averaged: bool | None = None
     used_bytes: int | None = None
-    processes: dict[int, int | None] = field(default_factory=dict)
+    held: dict[int, int | None] = field(default_factory=dict)
+    computing: set[int] = field(default_factory=set)
     present: frozenset[int] = frozenset()
     samples: int = 0
     sampling_s: float = 0.0
+    began_s: float | None = None
+    ended_s: float = 0.0
     lock: Lock = field(default_factory=Lock)
 
-    def sample(self, gpu: Handle) -> None:
+    @property
+    def window_s(self) -> float | None:
+        """Seconds from the first full look to the last, over which counters grew."""
+        return None if self.began_s is None else self.ended_s - self.began_s
+
+    @property
+    def seen(self) -> Seen:
+        """The processes of all samples."""
+        first = self.first.processes if self.first is not None else None
+        last = self.last.processes if self.last is not None else None
+        return Seen(
+            held=self.held,
+            first=first or (),
+            last=self.present,
+            computing=frozenset(self.computing),
+            listed=(first, last) != (None, None),
+        )
+
+    def sample(self, gpu: Handle, look: Callable[[Handle], Health], *, during: bool) -> None:
+        """Adds what `look` finds; `during` the work, or before or after it."""
         begin_s = thread_time()
-        now = health(gpu)
+        now = look(gpu)
         with self.lock:
-            self._add(now)
+            self._add(now, full=look is health, during=during)
             self.sampling_s += thread_time() - begin_s
 
-    def _add(self, now: Health) -> None:
+    def _add(self, now: Health, *, full: bool, during: bool) -> None:
         self.samples += 1
         self.trouble = self.trouble or now.trouble
-        self.first, self.last = self.first or now, now
+        if full:
+            self.first, self.last = self.first or now, now
+            self.ended_s = perf_counter()
+            self.began_s = self.ended_s if self.began_s is None else self.began_s
+        busy = "gpu_idle" not in (now.reasons or ())
         if now.reasons is not None:
             self.reasons = (self.reasons or set()).union(now.reasons)
+            if busy:
+                self.reasons_at_work.update(now.reasons)
         if now.sm_clock_mhz is not None:
             self.clocks = _range((*self.clocks, now.sm_clock_mhz))
-            if "gpu_idle" not in (now.reasons or ()):
+            if busy:
                 self.busy_clocks = _range((*self.busy_clocks, now.sm_clock_mhz))
+            if busy and during:
+                self.clocks_at_work.append(now.sm_clock_mhz)
         self.temperature_c = _max(self.temperature_c, now.temperature_c)
         self.power_w = _max(self.power_w, now.power_w)
+        self.averaged = now.averaged if now.averaged is not None else self.averaged
         self.used_bytes = _max(self.used_bytes, now.used_bytes)
         if now.processes is not None:
             self.present = frozenset(process.id for process in now.processes)
+            self.computing.update(process.id for process in now.processes if process.computes)
             for process in now.processes:
-                self.processes[process.id] = _max(self.processes.get(process.id), process.used_bytes)
+                self.held[process.id] = _max(self.held.get(process.id), process.used_bytes)
+
+    def growth(self, count: Callable[[Health], Number | None]) -> Number | None:
+        """The growth of a counter, or None where it can't be read or began again (the driver was reloaded)."""
+        if self.first is None or self.last is None:
+            return None
+        before, after = count(self.first), count(self.last)
+        return None if before is None or after is None or after < before else after - before
 
 
-def _keep_sampling(gpu: Handle, tally: _Tally, stop: Event, period_s: float) -> None:
-    """Samples until `stop` is set, or until something is wrong with the GPU, which more calls won't fix."""
-    while tally.trouble is None and not stop.wait(period_s):
-        tally.sample(gpu)
-
-
-def _increase(tally: _Tally, count: Callable[[Health], Number | None]) -> Number | None:
-    """The growth of a counter, or None where it can't be read or started again (the driver was reloaded)."""
-    if tally.first is None or tally.last is None:
-        return None
-    before, after = count(tally.first), count(tally.last)
-    return None if before is None or after is None or after < before else after - before
+def _throttling(tally: _Tally) -> tuple[dict[str, float] | None, tuple[str, ...] | None, tuple[str, ...]]:
+    """Seconds by counted reason, the reasons that spoil a measurement, and those that samples had to tell."""
+    held = None
+    if tally.first is not None and tally.last is not None:
+        held = held_s(tally.first.counters, tally.last.counters)
+    counted = held or {}
+    sampled = tuple(word for word in THROTTLING if not any(set(names) <= counted.keys() for names in COUNTED_BY[word]))
+    if held is None and tally.reasons is None:
+        return None, None, ()
+    least_s = MIN_HELD_SHARE * (tally.window_s or 0.0)
+    grew = [word for word in THROTTLING_COUNTERS if counted.get(word, 0.0) > least_s]
+    seen = [word for word in sampled if word in tally.reasons_at_work]
+    return held, tuple(dict.fromkeys((*seen, *grew))), sampled
 
 
 def _ecc_errors(health: Health) -> int | None:
-    if health.ecc_corrected is None or health.ecc_uncorrected is None:
-        return None
-    return health.ecc_corrected + health.ecc_uncorrected
+    return _sum(health.ecc_corrected, health.ecc_uncorrected)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 def _range(values: tuple[int, ...]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from bnsuite.judge.gates import GATES
 from bnsuite.judge.verdict import WORST_FIRST, Finding, Judgement, Verdict
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import CaseResult, Run
-from bnsuite.report import cells, commands, comparison, table, text
+from bnsuite.report import cells, commands, comparison, kernels, table, text
 from bnsuite.report.judged import ComparisonReport, Report
 from bnsuite.report.summary import last_line
 
@@ -82,7 +82,8 @@ class Subject:
             return None
         a, b = (one.options.implementation or "torch's own" for one in (self.trusted, self.run))
         layer = [] if a == b else [f"batch norm {a} → {b}"]
-        return [*layer, *comparison.differences(self.trusted.environment, self.run.environment)]
+        apart = comparison.differences(self.trusted.environment, self.run.environment)
+        return [*layer, *apart, *kernels.changes(self.trusted, self.run)]
 
     @property
     def started(self) -> datetime | None:

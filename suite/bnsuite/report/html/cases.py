@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bnsuite.judge.host_time import launch_bound
 from bnsuite.judge.interleaved import GATE as TIMING
 from bnsuite.judge.timing import share_of_limit
 from bnsuite.judge.verdict import WORST_FIRST, EvidenceValue, Finding, Verdict, worst
 from bnsuite.record.interleaved import PairedCase
 from bnsuite.record.pins import Pin
 from bnsuite.record.schema import CaseResult, Curve
-from bnsuite.report import cells, text, units
+from bnsuite.report import cells, kernels, text, units
 from bnsuite.report.html import checks, launches, news
 from bnsuite.report.html.budget import MAX_OBSERVATIONS, Budget
 from bnsuite.report.html.checks import Observations
@@ -140,6 +141,7 @@ class _Case:
             ("reported in", text.listed(case.threads)),
             ("labels", text.listed(labels)),
             ("needs", text.listed(case.lacks)),
+            ("launches", kernels.listed(self.result.kernels) if self.result.kernels is not None else ""),
         ]
         return tuple((name, text.clipped(value, text.MAX_SENTENCE)) for name, value in facts if value)
 
@@ -152,18 +154,25 @@ def _maker(page: Page) -> Callable[[_Case], Row]:
     return lambda case: _run_row(page, case)
 
 
+def _share(result: CaseResult | None) -> Cell:
+    """Returns the share of a copy's bandwidth; a step whose launch takes longer than its work has none."""
+    share = share_of_limit(result) if result is not None else None
+    if share is None:
+        return Cell(cells.LAUNCH_BOUND if result is not None and launch_bound(result) else NOTHING)
+    return Cell(f"{100 * share:.0f} %", share)
+
+
 def _run_row(page: Page, case: _Case) -> Row:
     report, result = page.report, case.result
     assert not isinstance(report, ComparisonReport)
     reference = report.reference
     middle, spread = _time(result)
-    share = share_of_limit(result) if result is not None else None
     shown = (
         case.verdict,
         _change(case, cells.against_baseline),
         middle,
         spread,
-        Cell(NOTHING) if share is None else Cell(f"{100 * share:.0f} %", share),
+        _share(result),
         _memory(result),
     )
     if result is None:

@@ -10,7 +10,7 @@ from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.lines import torch_of
 from bnsuite.record.reference import Cause, Reference
 from bnsuite.record.schema import Run
-from bnsuite.report import text
+from bnsuite.report import kernels, text
 
 NONE = "none"
 
@@ -62,7 +62,11 @@ def of_comparison(a: Run, b: Run, times: InterleavedTimes) -> list[Fact]:
     """Returns all recorded facts of two compared environments; those that people ask for come first."""
     fault = ", ".join(f"{name} = {amount:g}" for name, amount in times.injected.items())
     extra_a, extra_b = times.variables.get("a", {}), times.variables.get("b", {})
-    return _facts(
+    apart = list(kernels.changes(a, b))
+    launched = (
+        [Fact("kernels", "as it was", text.listed(apart, between="; ", letters=text.MAX_REASON))] if apart else []
+    )
+    return launched + _facts(
         {"environment": times.a, **_recorded(a), "setting": extra_a, "injected": ""},
         {"environment": times.b, **_recorded(b), "setting": extra_b, "injected": fault},
     )

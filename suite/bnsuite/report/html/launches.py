@@ -157,7 +157,11 @@ def gpu_cells(gpu: GpuWatch | None) -> list[str]:
     if gpu is None:
         return [NOTHING] * len(_GPU_HEADERS)
     clocks = NOTHING if gpu.sm_clock_mhz_min is None else f"{gpu.sm_clock_mhz_min} to {gpu.sm_clock_mhz_max} MHz"
-    held = [one for one in gpu.reasons or () if one != "gpu_idle"]
+    if gpu.sm_clock_mhz_median is not None:
+        clocks += f", median under load {gpu.sm_clock_mhz_median:.0f}"
+    counted = {name: seconds for name, seconds in (gpu.throttle_s or {}).items() if seconds > 0}
+    seen = [one for one in gpu.reasons or () if one != "gpu_idle" and one not in counted]
+    held = [*(f"{name} for {units.seconds(seconds)}" for name, seconds in sorted(counted.items())), *seen]
     return [
         clocks,
         NOTHING if gpu.temperature_c_max is None else f"{gpu.temperature_c_max} °C",

@@ -72,6 +72,8 @@ def _doing(one: news.Item) -> str:
     command = one.command or ""
     if command.startswith("bnsuite accept"):
         return "Accept it"
+    if news.is_left_over(one.findings[0]):
+        return "Measure it without the budget"
     if one.verdict is Verdict.INCONCLUSIVE:
         return f"Settle it with more {'seeds' if one.gate == 'convergence' else 'launches'}"
     if "confirm" in one.findings[0].reason.data:

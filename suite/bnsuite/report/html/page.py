@@ -14,7 +14,7 @@ from markupsafe import Markup
 from bnsuite import __version__
 from bnsuite.judge.sensitivity import by_case
 from bnsuite.record.pictures import Picture
-from bnsuite.report import diagnosis, doctor, findings_json, gpu, table, units
+from bnsuite.report import diagnosis, doctor, findings_json, gpu, planning, table, units
 from bnsuite.report.html import cases, environments, marks, news
 from bnsuite.report.html import forest as plot
 from bnsuite.report.html.budget import Budget, budget
@@ -69,7 +69,7 @@ def _of_run(report: RunReport, places: dict[str, str]) -> dict[str, Any]:
         "kind": "run",
         "title": "run",
         "what": [table.heading(run), f"measured {run.started}, compared with {clipped(report.judgement.reference)}"],
-        "notes": [*environments.unusual(run), *filter(None, [gpu.line(run)])],
+        "notes": [*environments.unusual(run), *filter(None, [gpu.line(run), planning.after(run)])],
         "sides": ("baseline", "this run"),
         "facts": known,
         "fact_notes": environments.absences(reference) if reference is not None else [],
