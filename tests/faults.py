@@ -267,6 +267,24 @@ class ExpandedGradientFails(_HookedGradient):
         return dy
 
 
+class _ContiguousGradient(torch.autograd.Function):
+    """The identity, whose gradient is contiguous."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(_: Any, dy: Tensor) -> Tensor:
+        return dy.contiguous()
+
+
+@fault("strides", "numerics", "the gradient is contiguous, whatever the input is", "numerics/strides and format")
+class ContiguousGradient(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(_ContiguousGradient.apply(x))  # type: ignore[no-untyped-call]
+
+
 @fault("strides", "numerics", "the output is contiguous, whatever the input is", "numerics/strides and format")
 class AlwaysContiguous(Faithful):
     def forward(self, x: Tensor) -> Tensor:

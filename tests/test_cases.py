@@ -114,7 +114,7 @@ def test_every_case_builds_a_step_that_returns_nothing(case: Case, monkeypatch: 
     if case.dataset and to_download(case.dataset, IMAGES):
         pytest.skip("MNIST and Fashion-MNIST are not in the folder that BNSUITE_DATA names")
     monkeypatch.setenv("BNSUITE_DATA", str(IMAGES))
-    step = case.smoke_step(case.build("cpu"))
+    step = case.smoke_step(case.build("cuda:0" if case.gpu_only else "cpu"))
     assert step() is None
     if not case.long:
         assert step() is None

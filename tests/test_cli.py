@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["bench"], "'bench' is not a verb; choose from run, list, ab, bisect, check, accept, show"),
+        (["bench"], "'bench' is not a verb; choose from run, list, ab, bisect, check, accept, calibrate, show"),
         (["--devise", "cpu"], "no such option '--devise'; did you mean '--device'?; see `bnsuite run --help`"),
         (["show", "--strict"], "no such option '--strict'; see `bnsuite show --help`"),
         (["--device", "gpu"], "--device gpu: no such device; choose auto, cpu, cuda or cuda:N"),

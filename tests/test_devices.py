@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +46,46 @@ def test_no_gpu_is_refused_and_never_replaced(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(devices.DeviceError, match="this torch is built without CUDA"):
         devices.resolve("cuda")
+
+
+OLD = (
+    "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update your GPU "
+    "driver by downloading and installing a new version (Triggered internally at /c10/cuda/CUDAFunctions.cpp:119.)"
+)
+
+
+@pytest.mark.parametrize(
+    ("warning", "driver", "expected"),
+    [
+        (
+            OLD,
+            "470.1",
+            r"the NVIDIA driver 470\.1, which offers CUDA 11\.4, is too old for this torch, built for CUDA ",
+        ),
+        (OLD, None, r"the NVIDIA driver, which offers CUDA 11\.4, is too old for this torch"),
+        (
+            "CUDA initialization: CUDA unknown error - it may be due to an incorrectly set up environment (Triggered",
+            "1",
+            None,
+        ),
+    ],
+)
+def test_what_torch_warns_of_is_the_reason(
+    monkeypatch: pytest.MonkeyPatch, warning: str, driver: str | None, expected: str | None
+) -> None:
+    """torch only warns that a driver is too old or does not start, and finds no GPU: the warning is not lost."""
+
+    def is_available() -> bool:
+        warnings.warn(warning, stacklevel=2)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(cuda.nvml, "driver_version", lambda: (driver, "NVML: not found"))
+    cuda._complaints.cache_clear()
+    with pytest.raises(devices.DeviceError, match=expected or "CUDA does not start: CUDA unknown error - it may be"):
+        devices.resolve("cuda")
+    cuda._complaints.cache_clear()
 
 
 def test_a_gpu_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,3 +103,13 @@ def test_a_case_that_was_not_asked_for_is_not_missing() -> None:
     only_full = {name: one.model_copy(update={"profiles": ("full",)}) for name, one in REFERENCE.convergence.items()}
     quick = judge(make_run(RUN.cases[1]), Reference(name="b", convergence=only_full))
     assert not any(one.verdict is Verdict.MISSING for one in quick)
+
+
+def test_a_rehearsal_is_judged_by_nothing() -> None:
+    """Numbers that no GPU has made are INVALID, whatever they would be; a case that failed has failed."""
+    run = make_run(*RUN.cases, result("op/b", outcomes={"timing": Outcome(status=Status.FAILED, reason="it raised")}))
+    environment = run.environment.model_copy(update={"rehearsal": True})
+    rehearsed = run.model_copy(update={"environment": environment})
+    findings = judge(rehearsed, REFERENCE)
+    assert [one.verdict for one in findings] == [Verdict.INVALID] * 3 + [Verdict.FAILED]
+    assert {words(one) for one in findings[:3]} == {"rehearsed on a CUDA that is a name: the numbers are no GPU's"}

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from bnsuite.launch.environments import EnvironmentUnavailableError, Here
+from bnsuite.launch.prepared import GpuLostError
+from bnsuite.launch.process.messages import CheckAnswer
 from bnsuite.launch.progress import Progress, ProgressCounter
 from bnsuite.launch.session import Session
 from bnsuite.record.errors import InputError
 from bnsuite.record.schema import Status
-from fake_environment import OPTIONS, DeathError, FakeEnvironment, session
+from fake_environment import OPTIONS, DeathError, FakeEnvironment, Reply, replies, session
 
 
 def dies(_: dict[str, Any]) -> dict[str, Any]:
@@ -114,3 +116,59 @@ def test_outcomes_are_pending_before_anything_is_measured(tmp_path: Path) -> Non
         assert not (tmp_path / "o").exists()
         prepared.begin()
     assert {outcome.status for case in prepared.run.cases for outcome in case.outcomes.values()} == {Status.PENDING}
+
+
+def on_gpu(**more: Reply) -> FakeEnvironment:
+    """An environment whose device is a GPU."""
+    info = replies()["environment"]({})
+    return FakeEnvironment(environment=lambda _: {**info, "device": "cuda:0"}, **more)
+
+
+def sticky(_: dict[str, Any]) -> dict[str, Any]:
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_a_lost_gpu_ends_the_measuring(tmp_path: Path) -> None:
+    """A fresh process can't compute on it either: one line says what CUDA said, and how many cases are left."""
+    gone = {"trouble": "AcceleratorError: CUDA error: unknown error"}
+    with session(on_gpu(check=sticky, probe=lambda _: gone), tmp_path / "o") as one:
+        prepared = one.prepare()
+        prepared.begin()
+        with pytest.raises(GpuLostError, match=r"the GPU was lost \(cuda:0\): Acc.* unknown") as told:
+            prepared.run_checks()
+    assert "; 3 cases not measured; " in str(told.value)
+    statuses = [outcome.status for case in prepared.run.cases for outcome in case.outcomes.values()]
+    assert statuses.count(Status.FAILED) == 1
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_a_gpu_that_works_again_is_measured_on(tmp_path: Path, device: str) -> None:
+    """The error was of one process: the check has failed, and the rest is measured. A CPU is not asked."""
+    asked = []
+
+    def probe(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request["device"])
+        return {"trouble": None}
+
+    made = FakeEnvironment(check=sticky) if device == "cpu" else on_gpu(check=sticky, probe=probe)
+    with session(made, tmp_path / "o") as one:
+        prepared = one.prepare()
+        prepared.begin()
+        prepared.run_checks()
+        prepared.run_trainings()
+    by_id = {case.id: case for case in prepared.run.cases}
+    assert by_id["numerics/d"].outcomes["numerics"].status is Status.FAILED
+    assert len(by_id["train/c"].curves) == 2
+    assert asked == ([] if device == "cpu" else ["cuda:0"])
+
+
+def test_a_process_that_is_unfit_is_replaced(tmp_path: Path) -> None:
+    """Its answer counts, and the next request goes to a fresh one."""
+    seen = {"observations": [{"what": "error", "value": 0.0, "limit": 1.0}], "skipped": None}
+    environment = FakeEnvironment(check=lambda _: {**seen, "unfit": "RuntimeError: CUDA error: invalid argument"})
+    with session(environment, tmp_path / "o") as one:
+        worker = one.worker("check")
+        for _ in range(2):
+            answer = worker.ask({"do": "check"}, CheckAnswer, 5.0)
+            assert answer.observations
+            assert worker._process is None

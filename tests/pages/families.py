@@ -29,7 +29,8 @@ public reports that each family covers.
 RATIOS = """## Ratios
 
 A ratio times two variants alternately in one process. It passes if the time of the first is shown to be at most the
-bound times the time of the second.
+bound times the time of the second. The bounds of GPUs are guesses, but for that of an implementation: there
+`bnsuite calibrate` measures them ([The first hour on a new GPU](../how-to/new-gpu.md)).
 """
 
 LAYERS = """## Layers

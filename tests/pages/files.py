@@ -16,6 +16,7 @@ from bnsuite.judge.bisect import BisectAnswer
 from bnsuite.judge.reason import ReasonCode
 from bnsuite.judge.verdict import Judgement
 from bnsuite.record.baselines import CurveLine, TimingFile
+from bnsuite.record.calibration import Calibration
 from bnsuite.record.details import DetailLine
 from bnsuite.record.host import HostReport
 from bnsuite.record.interleaved import InterleavedTimes
@@ -43,6 +44,7 @@ FILES: tuple[tuple[str, str, type[Versioned]], ...] = (
     ("baselines/memory/DEVICE.jsonl", "accepted peaks of memory, one line per case", MemoryLine),
     ("baselines/kernels/DEVICE.jsonl", "what steps were accepted to launch, one line per case", KernelLine),
     ("baselines/checks/DEVICE.jsonl", "accepted observations of checks, one line per case", CheckLine),
+    ("baselines/calibration/MODEL.json", "limits that were measured on one model of GPU", Calibration),
     ("baselines/convergence/WORKLOAD.jsonl", "accepted curves, one line per seed", CurveLine),
     ("baselines/pins.json", "known deviations of torch, each with its reason", Pins),
 )

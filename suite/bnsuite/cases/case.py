@@ -80,6 +80,11 @@ class Case(ABC):
         return False
 
     @property
+    def to_calibrate(self) -> tuple[str, ...]:
+        """What a GPU is judged by only once it is calibrated: patterns of names of observations, or "ratio"."""
+        return ()
+
+    @property
     def execution(self) -> Execution:
         """The way its built step is executed, which the measuring side applies."""
         return Execution.EAGER
@@ -143,5 +148,6 @@ class Case(ABC):
             "threads": [],
             "bounds": {},
             "limit_s": None,
+            "to_calibrate": list(self.to_calibrate),
             "steps": self.steps,
         }

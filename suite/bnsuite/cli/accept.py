@@ -34,14 +34,14 @@ def command(*, runs: tuple[Path, ...], baselines: Path, only: str | None, dry_ru
     if exists(baselines) and not baselines.is_dir():
         raise InputError(f"{baselines}: is a file; name a folder with --baselines")
     if not dry_run:
-        _require_kept(baselines)
+        require_kept(baselines)
     where = runs or (options.last_run(),)
     loaded = [load_run(one) for one in where]
     with locked(baselines):
         return _accept(where, loaded, baselines, only, dry_run=dry_run)
 
 
-def _require_kept(baselines: Path) -> None:
+def require_kept(baselines: Path) -> None:
     """Raise InputError for the baselines of the image that this runs in: what is written there ends with the container.
 
     A folder that is mounted is kept, wherever it is.

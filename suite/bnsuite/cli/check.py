@@ -74,10 +74,11 @@ def command(
 def _reference(run: Run, baselines: Path, against: Path | None) -> Reference:
     """The baselines, or the run that was named."""
     from bnsuite.cli.verdicts import reference_for
-    from bnsuite.record import pins, store
+    from bnsuite.record import calibration, pins, store
     from bnsuite.record.key import machine_key
     from bnsuite.record.reference import from_run
 
     if against is None:
         return reference_for(run, baselines)
-    return from_run(store.load_run(against), str(against), machine_key(run), pins.read(baselines))
+    known, calibrated = pins.read(baselines), calibration.judging(baselines, run)
+    return from_run(store.load_run(against), str(against), machine_key(run), known, calibrated)

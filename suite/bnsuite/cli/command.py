@@ -23,6 +23,7 @@ VERBS = {
     "bisect": "bisect",
     "check": "check",
     "accept": "accept",
+    "calibrate": "calibrate",
     "show": "show",
     "report": "report",
     "export": "export",

@@ -4,13 +4,17 @@ A number with a limit is wrong above it. Below it, it is wrong where it is 3 tim
 third of the limit, so that drift shows before it does damage. A word is wrong if it is not the expected one. An
 observation with neither is compared with the baseline alone: a word to the letter, a number within 5 %. An accepted
 observation that a run lacks is missing. A known deviation is pinned, with its reason, in the baselines.
+
+Some limits were found on CPUs. On a GPU a number below such a limit is right. One above it has no verdict until it is
+known how large it is there: by a calibration, or from an accepted run, of which it may be 3 times.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from glob import escape
 
@@ -18,7 +22,8 @@ from bnsuite.judge.gate import Accepted, Gate
 from bnsuite.judge.outcomes import not_measured, without_reference
 from bnsuite.judge.reason import Reason, ReasonCode, Record, first_of, reason
 from bnsuite.judge.verdict import EvidenceValue, Finding, Verdict
-from bnsuite.record.lines import CHECKS, CheckLine
+from bnsuite.record.calibration import CalibratedLimit
+from bnsuite.record.lines import CHECKS, CheckLine, kind_of_device
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference
 from bnsuite.record.schema import CHECK_GATES, CaseResult, Observation, Run, Status
@@ -32,6 +37,8 @@ DRIFT_FLOOR = 1 / 3
 MARGIN = 0.05
 #: The value that a pin gives an accepted observation which a run may lack.
 NOT_SEEN = "not seen"
+#: A number this large stands for one that is not finite (see ``cases/checks/case.py``): wrong on every device.
+NOT_FINITE = 1e30
 #: Reasons named of one case; the rest is counted.
 MAX_NAMED = 3
 
@@ -55,7 +62,46 @@ class _Sorted:
     gone: list[str] = field(default_factory=list)
     #: Names of observations that only a baseline could judge, and that it has not.
     unknown: list[str] = field(default_factory=list)
+    #: Numbers above a limit that was found on CPUs, on a GPU of which they are not known.
+    uncalibrated: list[Record] = field(default_factory=list)
     better: list[Record] = field(default_factory=list)
+    #: Numbers as shares of their limits.
+    shares: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Calibrated:
+    """The limits of a case on the device that it was measured on."""
+
+    #: Patterns of the observations whose limits were found on CPUs; none on a CPU.
+    patterns: tuple[str, ...]
+    limits: Mapping[str, CalibratedLimit]
+
+    def settle(self, one: Observation, accepted: float | str | None) -> Observation | None:
+        """Returns `one` with the limit that judges it here; None for a number that only a calibration can judge."""
+        if one.limit is None or not is_from_cpu(one, self.patterns):
+            return one
+        if (known := self.limits.get(one.what)) is not None:
+            return one.model_copy(update={"limit": known.limit})
+        if isinstance(one.value, str) or one.value <= one.limit or one.value >= NOT_FINITE:
+            return one
+        if isinstance(accepted, str | None):
+            return None
+        return one.model_copy(update={"limit": max(one.limit, DRIFT * accepted)})
+
+
+def is_from_cpu(one: Observation, patterns: Sequence[str]) -> bool:
+    """Returns True if an observation has a limit that was found on CPUs; `patterns` are those of its case."""
+    return one.limit is not None and any(fnmatchcase(one.what, pattern) for pattern in patterns)
+
+
+def _calibrated(run: Run, result: CaseResult, reference: Reference) -> _Calibrated:
+    """Returns the limits of a case of `run`; those of a CPU are the shipped ones."""
+    known = reference.calibration
+    return _Calibrated(
+        patterns=result.case.to_calibrate if kind_of_device(run) != "cpu" else (),
+        limits=known.limits_of(result.id, result.case.version) if known is not None else {},
+    )
 
 
 def judge_numerics(run: Run, reference: Reference) -> list[Finding]:
@@ -116,22 +162,25 @@ def _judge_case(run: Run, result: CaseResult, reference: Reference, stored: Chec
         stored = None
     found = _Sorted()
     pin_of = partial(_pin_of, run, result, reference)
+    limits = _calibrated(run, result, reference)
     for one in result.observations:
-        _sort(one, stored, pin_of, found)
+        _sort(one, stored, pin_of, limits, found)
     if stored is not None and run.options.implementation is None:  # another layer may have fewer parts
         _sort_gone(stored, result, pin_of, found)
-    verdict, why = _verdict(result, gate, found, reference)
-    numbers = [one.value / one.limit for one in result.observations if one.limit and not isinstance(one.value, str)]
+    verdict, why = _verdict(run, result, gate, found, reference)
     evidence: dict[str, EvidenceValue] = {
         "observations": len(result.observations),
         "pinned": len(found.pinned),
     }
-    if numbers:
-        evidence["nearest_to_a_limit"] = min(max(numbers), sys.float_info.max)  # a limit may be as small as it likes
+    if found.shares:
+        evidence["nearest_to_a_limit"] = min(
+            max(found.shares), sys.float_info.max
+        )  # a limit may be as small as it likes
     return Finding(case=result.id, gate=gate, verdict=verdict, reason=why, evidence=evidence)
 
 
-def _verdict(result: CaseResult, gate: str, found: _Sorted, reference: Reference) -> tuple[Verdict, Reason]:
+def _verdict(run: Run, result: CaseResult, gate: str, found: _Sorted, reference: Reference) -> tuple[Verdict, Reason]:
+    has_calibration = None if kind_of_device(run) == "cpu" else reference.calibration is not None
     if found.wrong:
         named, more = first_of(found.wrong, MAX_NAMED)
         why = reason(
@@ -146,9 +195,15 @@ def _verdict(result: CaseResult, gate: str, found: _Sorted, reference: Reference
         return Verdict.MISSING, _names(
             ReasonCode.OBSERVATIONS_GONE, found.gone, reference=reference.name, acceptable=reference.acceptable
         )
+    if found.uncalibrated:
+        named, more = first_of(found.uncalibrated, MAX_NAMED)
+        why = reason(ReasonCode.LIMITS_NOT_CALIBRATED, deviations=[*named], more=more, calibrated=bool(has_calibration))
+        return Verdict.NO_BASELINE, why
     if found.unknown:
         absent = without_reference(result, gate, reference).reason
-        return Verdict.NO_BASELINE, _names(ReasonCode.OBSERVATIONS_UNKNOWN, found.unknown, reason=absent)
+        return Verdict.NO_BASELINE, _names(
+            ReasonCode.OBSERVATIONS_UNKNOWN, found.unknown, reason=absent, calibrated=has_calibration
+        )
     if found.better:
         named, more = first_of(found.better, MAX_NAMED)
         return Verdict.IMPROVED, reason(ReasonCode.BETTER_THAN_ACCEPTED, deviations=[*named], more=more)
@@ -156,7 +211,7 @@ def _verdict(result: CaseResult, gate: str, found: _Sorted, reference: Reference
     return Verdict.PASS, reason(ReasonCode.AS_EXPECTED, pinned=[*named], more=more)
 
 
-def _names(code: ReasonCode, names: Sequence[str], **data: str | bool | Reason) -> Reason:
+def _names(code: ReasonCode, names: Sequence[str], **data: str | bool | Reason | None) -> Reason:
     named, more = first_of(names, MAX_NAMED)
     return reason(code, names=[*named], more=more, **data)
 
@@ -170,12 +225,22 @@ def _pinned(name: str, pin: Pin) -> Record:
     return {"what": name, "shared_with" if isinstance(pin, SharedDeviation) else "reason": pin.reason}
 
 
-def _sort(one: Observation, stored: CheckLine | None, pin_of: PinOf, into: _Sorted) -> None:
+def _sort(one: Observation, stored: CheckLine | None, pin_of: PinOf, limits: _Calibrated, into: _Sorted) -> None:
     """Sorts an observation; `pin_of` is called for wrong ones alone, which are few of many."""
     accepted = stored.observed.get(one.what) if stored else None
     if one.expected is None and one.limit is None and accepted is None:
         into.unknown.append(one.what)
         return
+    settled = limits.settle(one, accepted)
+    if settled is None and (pin := pin_of(one)):
+        into.pinned.append(_pinned(one.what, pin))
+        return
+    if settled is None:
+        into.uncalibrated.append({"what": one.what, "value": one.value, "limit": one.limit})
+        return
+    one = settled
+    if one.limit and not isinstance(one.value, str):
+        into.shares.append(one.value / one.limit)
     wrong = _wrong(one, accepted)
     if wrong and (pin := pin_of(one)):
         into.pinned.append(_pinned(one.what, pin))

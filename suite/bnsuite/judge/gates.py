@@ -38,7 +38,16 @@ def judge(run: Run, reference: Reference, instead: Mapping[str, Judge] | None = 
         findings = [budget.of_run(run, finding) for finding in findings]
     order = {result.id: place for place, result in enumerate(run.cases)}
     findings.sort(key=lambda finding: order[finding.case])
-    return kernels.explain(findings) + _missing(run, reference)
+    findings = kernels.explain(findings) + _missing(run, reference)
+    return list(map(_of_rehearsal, findings)) if run.environment.rehearsal else findings
+
+
+def _of_rehearsal(finding: Finding) -> Finding:
+    """Returns a finding of numbers that no GPU has made as INVALID; what was not measured stays what it is."""
+    if finding.verdict in {Verdict.FAILED, Verdict.MISSING, Verdict.SKIPPED, Verdict.INVALID}:
+        return finding
+    why = reason(ReasonCode.REHEARSED, reason=finding.reason)
+    return finding.model_copy(update={"verdict": Verdict.INVALID, "reason": why})
 
 
 def _missing(run: Run, reference: Reference) -> list[Finding]:

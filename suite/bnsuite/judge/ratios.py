@@ -1,7 +1,8 @@
-"""The timing gate of a ratio: one step's time over another's, in the same process, against a fixed bound.
+"""The timing gate of a ratio: one step's time over another's, in the same process, against a bound.
 
-It needs no baseline: what disturbs one side disturbs the other. The value of a launch is the median over blocks of the
-logarithm of the ratio.
+It needs no baseline: what disturbs one side disturbs the other. On a CPU the bound is the shipped one. On a GPU it is
+that of the calibration: without one a ratio has no verdict there, except of what is asked of an implementation. The
+value of a launch is the median over blocks of the logarithm of the ratio.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from statistics import fmean, median, stdev
 
 from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.statistics import Estimate, moderate
-from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.judge.verdict import EvidenceValue, Finding, Verdict
+from bnsuite.record.calibration import RATIO
 from bnsuite.record.lines import kind_of_device
+from bnsuite.record.reference import Reference
 from bnsuite.record.schema import CaseResult, Run, Timing
 
 GATE = "timing"
@@ -31,11 +34,26 @@ LEVEL = 0.90
 USUAL_DEVIATION, PRIOR_LAUNCHES = 0.026, 2
 
 
-def judge(run: Run, result: CaseResult) -> Finding:
+def judge(run: Run, result: CaseResult, reference: Reference) -> Finding:
     """Returns the finding of a ratio that was timed undisturbed in enough launches."""
-    bound = result.case.bounds[kind_of_device(run)]
-    ratio = _ratio([_value(one) for one in result.undisturbed])
+    ratio = _ratio([value(one) for one in result.undisturbed])
     low, high = ratio.interval(LEVEL)
+    bound = _bound(run, result, reference)
+    if bound is None:
+        shipped = assumed(run, result)
+        why = reason(
+            ReasonCode.RATIO_NOT_CALIBRATED,
+            ratio=exp(ratio.mean),
+            assumed=shipped,
+            calibrated=reference.calibration is not None,
+        )
+        numbers: dict[str, EvidenceValue] = {
+            "ratio": exp(ratio.mean),
+            "low": exp(low),
+            "high": exp(high),
+            "assumed": shipped,
+        }
+        return Finding(case=result.id, gate=GATE, verdict=Verdict.NO_BASELINE, reason=why, evidence=numbers)
     above = Estimate(ratio.mean - log(bound), ratio.error, ratio.freedom)
     measured = {"ratio": exp(ratio.mean), "bound": bound}
     if above.mean > 0 and above.p_two_sided() / 2 < ALPHA and _holds_when_repeated(result, bound):
@@ -54,21 +72,45 @@ def judge(run: Run, result: CaseResult) -> Finding:
     )
 
 
-def _value(timing: Timing) -> float:
+def assumed(run: Run, result: CaseResult) -> float:
+    """Returns the bound that is shipped for the kind of device that `run` was measured on."""
+    return result.case.bounds[kind_of_device(run)]
+
+
+def _bound(run: Run, result: CaseResult, reference: Reference) -> float | None:
+    """Returns the bound of a ratio on the device of `run`; None if it is to be calibrated there first."""
+    if kind_of_device(run) == "cpu" or RATIO not in result.case.to_calibrate:
+        return assumed(run, result)
+    calibration = reference.calibration
+    known = None if calibration is None else calibration.ratio(result.id, result.case.version)
+    return None if known is None else known.bound
+
+
+def value(timing: Timing) -> float:
+    """Returns the logarithm of the ratio in one launch."""
     pairs = zip(timing.samples_s, timing.controls_s[PARTNER], strict=True)
     return median(log(this / than) for this, than in pairs)
 
 
 def _ratio(values: list[float]) -> Estimate:
     """Returns the mean, with a moderated error."""
-    variance = stdev(values) ** 2 if len(values) > 1 else 0.0
-    variance, freedom = moderate(variance, len(values) - 1, USUAL_DEVIATION, PRIOR_LAUNCHES)
+    variance, freedom = _moderated(values)
     return Estimate(fmean(values), sqrt(variance) / sqrt(len(values)), freedom)
+
+
+def usual_spread(values: list[float]) -> float:
+    """Returns the deviation from launch to launch (log scale), moderated: a few launches may agree by chance."""
+    return sqrt(_moderated(values)[0])
+
+
+def _moderated(values: list[float]) -> tuple[float, float]:
+    variance = stdev(values) ** 2 if len(values) > 1 else 0.0
+    return moderate(variance, len(values) - 1, USUAL_DEVIATION, PRIOR_LAUNCHES)
 
 
 def _holds_when_repeated(result: CaseResult, bound: float) -> bool:
     """Returns if the launches made to confirm are beyond the bound too; True if there are none."""
     if not any(one.confirms for one in result.timings):
         return True
-    fresh = [_value(one) for one in result.undisturbed if one.confirms]
+    fresh = [value(one) for one in result.undisturbed if one.confirms]
     return bool(fresh) and fmean(fresh) > log(bound)

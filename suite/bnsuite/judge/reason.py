@@ -23,6 +23,9 @@ class ReasonCode(str, Enum):
     RUN_ENDED = "run-ended"
     NOT_MEASURED = "not-measured"
 
+    #: `reason` that the finding would have if the numbers were a GPU's.
+    REHEARSED = "rehearsed"
+
     # The reference has nothing to compare with.
     #: `reference`; `acceptable` if `bnsuite accept` can add it.
     NOT_IN_REFERENCE = "not-in-reference"
@@ -64,6 +67,8 @@ class ReasonCode(str, Enum):
     RATIO_ABOVE = "ratio-above"
     RATIO_BELOW = "ratio-below"
     RATIO_UNDECIDED = "ratio-undecided"
+    #: `ratio`, `assumed` (the bound that is shipped, which nobody measured), `calibrated` if other cases are.
+    RATIO_NOT_CALIBRATED = "ratio-not-calibrated"
 
     # Time of two environments, interleaved: `change`, `low`, `high` (relative), `launches`.
     #: Also `confirming` (launches), `controls`, `gpu`.
@@ -122,7 +127,10 @@ class ReasonCode(str, Enum):
     BETTER_THAN_ACCEPTED = "better-than-accepted"
     #: `names`, `reference`, `acceptable`.
     OBSERVATIONS_GONE = "observations-gone"
+    #: `names`, `reason`; on a GPU `calibrated` if that was, and null on a CPU.
     OBSERVATIONS_UNKNOWN = "observations-unknown"
+    #: `deviations` from limits that were found on CPUs, `calibrated` if the GPU was, by other cases.
+    LIMITS_NOT_CALIBRATED = "limits-not-calibrated"
     #: `pinned`: `what`, and the pin's `reason` or the environment it is `shared_with`.
     AS_EXPECTED = "as-expected"
     #: `reason`, and the reasons of the `pins`.

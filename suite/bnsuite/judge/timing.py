@@ -106,7 +106,7 @@ def judge(run: Run, reference: Reference) -> list[Finding]:
             findings[result.id] = finding(result, GATE, Verdict.FAILED, impossible)
             continue
         if result.case.kind == "ratio" and len(result.undisturbed) >= _enough(run):
-            findings[result.id] = _unless_it_failed(result, ratios.judge(run, result))
+            findings[result.id] = _unless_it_failed(result, ratios.judge(run, result, reference))
             continue
         stored = reference.timing.get(result.id)
         comparison = None

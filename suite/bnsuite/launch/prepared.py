@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cached_property
@@ -16,6 +17,7 @@ from bnsuite.launch.process.messages import (
     CheckAnswer,
     DiagnosisAnswer,
     KernelsAnswer,
+    ProbeAnswer,
     TrainingAnswer,
     shorten,
 )
@@ -26,13 +28,29 @@ from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.durations import launches_of, seeds_of
 from bnsuite.record.errors import InputError, NotMeasuredError
 from bnsuite.record.files import make_folder
-from bnsuite.record.schema import CHECK_GATES, PlannedCase, Run
+from bnsuite.record.schema import CHECK_GATES, PlannedCase, Run, Status
 
 if TYPE_CHECKING:
     from bnsuite.launch.session import Session
     from bnsuite.record.recorder import Recorder
 
 T = TypeVar("T")
+
+#: The most that a fresh process may take to compute a number on the GPU.
+PROBE_S = 120.0
+#: Reasons of failures that a GPU may have caused, or its driver: its errors by name, and processes that ended or hung.
+_OF_GPU = re.compile(r"CUDA|cuDNN|CUDNN|CUBLAS|NCCL|NVML|NVIDIA|--device|process|no answer|no result")
+
+
+class GpuLostError(NotMeasuredError):
+    """The GPU computes nothing any more, not even for a fresh process; the message says how many cases were left."""
+
+    def __init__(self, device: str, trouble: str, left: int) -> None:
+        cases = f"; {left} case{'' if left == 1 else 's'} not measured" if left else ""
+        super().__init__(
+            f"the GPU was lost ({device}): {shorten(trouble)}{cases}; look for Xid errors in `dmesg`, reset the GPU "
+            "(`nvidia-smi --gpu-reset`) or restart the host or container, and measure again"
+        )
 
 
 class PreparedSession:
@@ -206,9 +224,28 @@ class PreparedSession:
                 self.recorder.end(ended_by)
 
     def fail(self, name: str, gate: str, reason: str) -> None:
-        """Records that the measurement for `gate` of a case failed, and keeps the logs."""
+        """Records that the measurement for `gate` of a case failed, and keeps the logs.
+
+        Raises GpuLostError if it looks like the GPU's fault, and a fresh process can't compute on the GPU either: no
+        other case can be measured then.
+        """
         self.session.keep_logs()
         self.recorder.fail(name, gate, reason)
+        if self.device != "cpu" and _OF_GPU.search(reason):
+            self._require_gpu()
+
+    def _require_gpu(self) -> None:
+        worker = self.session.worker("probe")
+        try:
+            trouble = worker.ask({"do": "probe", "device": self.device}, ProbeAnswer, PROBE_S, "the limit").trouble
+        except NotMeasuredError as error:
+            trouble = str(error)
+        finally:
+            worker.end()
+        if trouble is not None:
+            cases = self.recorder.run.cases
+            open_ = sum(any(one.status is Status.PENDING for one in case.outcomes.values()) for case in cases)
+            raise GpuLostError(self.device, trouble, open_)
 
     def _results(
         self, jobs: list[Job], stem: str, kind: type[T], cores: list[list[int]], deadline: float | None

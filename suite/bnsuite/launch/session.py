@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 #: The most that is copied of one log, from its end.
 MAX_LOG_COPY_BYTES = 4 << 20
+#: Said of a run on a CUDA that is a name, when it begins and at its end.
+REHEARSAL = (
+    "REHEARSAL: torch's CUDA is a name here; this run proves nothing about kernels, numerics, memory or times of a GPU"
+)
 #: The extra of this package that brings another one.
 EXTRAS = {"keras": "keras", "onnx": "onnx", "onnxruntime": "onnx", "onnxscript": "onnx"}
 
@@ -130,6 +134,9 @@ class Session:
         if info.image is not None and info.image.gpus == "cdi":
             name = self.environment.name
             self.warnings.append(f"{name}: the engine refused the request of --gpus and gave it the GPUs by CDI")
+        if info.rehearsal:
+            self.warnings.append(REHEARSAL)
+            self._notify(REHEARSAL)
         if device != "cpu":
             self.timed_cores = isolation.timed_cores(options.threads, self.cores, on_gpu=True, near=_cores_near(info))
         chosen = [case for case in plan if device != "cpu" or not case.gpu_only]

@@ -1,13 +1,36 @@
-"""One check run in this process: its observations, or the reason why there are none."""
+"""One check run in this process, or in a child of it that may die: its observations, or why there are none."""
 
 from __future__ import annotations
 
-from bnsuite.cases import CheckCase, CheckNotApplicableError, Observation, Subject, implementation, skips
+from bnsuite.cases import CheckCase, CheckNotApplicableError, Observation, Subject, gpu_errors, implementation, skips
+from bnsuite.measure import check_child
+from bnsuite.measure.devices import Device
 
 Outcome = tuple[list[Observation], str | None]
 
 
+def run_on(case: CheckCase, device: Device) -> tuple[Outcome, str | None]:
+    """Returns the outcome of a check on a device, and why this process must make no other one after it, or None.
+
+    An error that the device reports late belongs to this check: it is raised, unless the check has found a fault.
+    """
+    gpu_errors.forget()
+    device.exact()
+    outcome = run(case, device.name)
+    try:
+        return outcome, device.unfit()
+    except Exception as error:
+        if not any(map(_is_wrong, outcome[0])):
+            raise
+        return outcome, gpu_errors.one_line(error)
+
+
 def run(case: CheckCase, device: str) -> Outcome:
+    """Returns the observations of a check, from a child process if the check may end its process, as :func:`look`."""
+    return look(case, device) if case.child_s is None else check_child.look(case, device, case.child_s)
+
+
+def look(case: CheckCase, device: str) -> Outcome:
     """Returns the observations of a check, or why it is skipped; raises what it raises otherwise.
 
     Under an implementation, a check that seems to find a fault is run once more to see if it used a kind of input that

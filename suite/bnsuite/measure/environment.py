@@ -51,6 +51,7 @@ def describe(device: devices.Device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         **devices.torch_facts(),
         **device.describe(),
+        "rehearsal": devices.is_rehearsed(),
         "variables": {name: os.environ[name] for name in sorted(os.environ) if _is_setting(name)},
         "image": _image(),
     }

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bnsuite.cases import Case, CatalogueError, RatioCase, catalogue, skips, user_files
+from bnsuite.cases import Case, CatalogueError, RatioCase, catalogue, gpu_errors, skips, user_files
 from bnsuite.cases.case import PROFILES
 from bnsuite.measure import cores, devices
 from bnsuite.measure.channel import Channel
@@ -174,13 +174,6 @@ def _send(item: pytest.Item, message: dict[str, Any]) -> None:
         channel.send(message)
 
 
-def _message(call: pytest.CallInfo[None]) -> str:
-    """The first line of the exception's message."""
-    text = str(call.excinfo.value).strip().splitlines() if call.excinfo else []
-    return text[0] if text else ""
-
-
 def _reason(call: pytest.CallInfo[None]) -> str:
     """The exception in one line, for the reader of a verdict."""
-    name = type(call.excinfo.value).__name__ if call.excinfo else "unknown"
-    return f"{name}: {message}" if (message := _message(call)) else name
+    return gpu_errors.one_line(call.excinfo.value) if call.excinfo else "unknown"

@@ -6,6 +6,7 @@ standard library only, and imports torch when a request first needs it. Output o
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -58,6 +59,20 @@ def _environment(request: Request) -> Answer:
     except RuntimeError as error:  # a GPU that is busy, lost or in exclusive use says so when it is first touched
         refused = f"--device {request['device']}: {devices.why_refused(request['device'], error)}"
     return {"refused": refused, "device": None, "environment": None}
+
+
+def _probe(request: Request) -> Answer:
+    """Whether a fresh process, this one, can compute on a device at all: why not, or None."""
+    from bnsuite.cases import gpu_errors
+    from bnsuite.measure import devices
+
+    device = devices.get(request["device"])
+    try:
+        device.use(watched=False)
+        device.probe()
+    except Exception as error:  # noqa: BLE001  # whatever it is: the device computes nothing
+        return {"trouble": gpu_errors.one_line(error)}
+    return {"trouble": None}
 
 
 def _gpu(request: Request) -> Answer:
@@ -115,9 +130,10 @@ def _check(request: Request) -> Answer:
 
     case = catalogue.case(request["case"])
     assert isinstance(case, CheckCase)
-    devices.get(request["device"]).use(watched=False)
-    observations, skipped = check.run(case, request["device"])
-    return {"observations": [asdict(one) for one in observations], "skipped": skipped}
+    device = devices.get(request["device"])
+    device.use(watched=False)
+    (observations, skipped), unfit = check.run_on(case, device)
+    return {"observations": [asdict(one) for one in observations], "skipped": skipped, "unfit": unfit}
 
 
 def _diagnose(request: Request) -> Answer:
@@ -127,7 +143,9 @@ def _diagnose(request: Request) -> Answer:
 
     name = implementation.named()
     assert name is not None, "a request for processes of an implementation"
-    devices.get(request["device"]).use(watched=False)
+    device = devices.get(request["device"])
+    device.use(watched=False)
+    device.exact()
     return {"diagnosis": asdict(diagnosis.diagnose(name, request["device"]))}
 
 
@@ -255,6 +273,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "environment": _environment,
     "gpu": _gpu,
     "kernel": _kernel,
+    "probe": _probe,
     "start": _start,
     "stage": _stage,
     "check": _check,
@@ -271,6 +290,17 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
 }
 
 
+def _in_one_line(error: Exception) -> str:
+    """An exception in one line; errors of a GPU are told from others only where torch was imported."""
+    if "torch" in sys.modules:
+        from bnsuite.cases import gpu_errors
+
+        with contextlib.suppress(Exception):  # a torch that is broken has no errors of a GPU
+            return gpu_errors.one_line(error)
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
 def main() -> None:
     """Answers requests until stdin ends."""
     cores.take()
@@ -282,8 +312,7 @@ def main() -> None:
             answer = answers.line({"done": ANSWERS[request["do"]](request)})
         except Exception as error:  # noqa: BLE001  # any exception of the measured code is an answer
             traceback.print_exc()
-            text = str(error).strip().splitlines()
-            answer = answers.line({"failed": f"{type(error).__name__}: {text[0]}" if text else type(error).__name__})
+            answer = answers.line({"failed": _in_one_line(error)})
         answers.write(answer)
 
 

@@ -101,6 +101,11 @@ def _key(runs: list[Run]) -> MachineKey:
     for run in runs:
         if not run.finished:
             raise InputError(f"the run of {run.started} did not come to its end; accept finished runs only")
+        if run.environment.rehearsal:
+            raise InputError(
+                f"the run of {run.started} was rehearsed on a CUDA that is a name: it holds no measurement of a GPU; "
+                "measure on a GPU"
+            )
         apart = differences(machine_key(run), key)
         if apart:
             raise InputError(f"the runs are of different machines ({'; '.join(apart)}); accept one machine's at a time")
@@ -112,6 +117,11 @@ def _key(runs: list[Run]) -> MachineKey:
                 f"the run of {run.started} measured {run.options.implementation}; baselines are of torch's own layers"
             )
     return key
+
+
+def require_acceptable(runs: list[Run]) -> None:
+    """Raises InputError unless all of `runs` can be accepted, together: finished, of one machine, of torch's layers."""
+    _key(runs)
 
 
 def _without(run: Run, cases: Collection[str]) -> Run:

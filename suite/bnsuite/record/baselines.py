@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bnsuite.record import pins
+from bnsuite.record import calibration, pins
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import read_lines, read_text
 from bnsuite.record.key import MachineKey, differences, machine_key
@@ -93,6 +93,7 @@ def load(folder: Path, run: Run) -> Reference:
         pins=pins.read(folder),
         absent=absent,
         nearest=nearest,
+        calibration=calibration.judging(folder, run),
         recorded=timing.origin.model_dump(mode="json", include={"python", "packages", "cuda", "cudnn"})
         if timing
         else {},

@@ -1,8 +1,10 @@
-"""Known deviations that pass, each with its reason: ``pins.json`` in the baselines, written by hand."""
+"""Known deviations that pass, each with its reason: ``pins.json`` in the baselines, one line per pin."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -80,3 +82,9 @@ def read(baselines: Path) -> tuple[Pin, ...]:
     ours = [OURS, *(Path(one) / PINS_FILE for one in filter(None, [os.environ.get("BNSUITE_BASELINES")]))]
     path = next((one for one in (baselines / PINS_FILE, *ours) if one.exists()), None)
     return parse(Pins, read_text(path, "list of pins"), path, hint=HINT).pins if path is not None else ()
+
+
+def text(pins: Sequence[Pin]) -> str:
+    """Returns the text of the file."""
+    lines = ",\n".join(f"  {json.dumps(pin.model_dump(), ensure_ascii=False)}" for pin in pins)
+    return f'{{\n "schema": {Pins.SCHEMA},\n "pins": [\n{lines}\n ]\n}}\n'

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
+from bnsuite.record.calibration import Calibration
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import LINES, Line, kind_of_device
 from bnsuite.record.pins import Pin
@@ -109,6 +110,8 @@ class Reference:
     absent_cases: Mapping[tuple[str, str], Absence] = field(default_factory=dict)
     #: Times of the machine that is most like this one, by case id, where it has none of this one. They judge nothing.
     nearest: Mapping[str, TimingReference] = field(default_factory=dict)
+    #: What was measured of this model of GPU; None for a CPU, and for a GPU that was not calibrated.
+    calibration: Calibration | None = None
 
     def absence(self, gate: str, case: str) -> Absence | None:
         """Returns the cause of having nothing of `case` for `gate`; None if it is simply not in it."""
@@ -128,8 +131,13 @@ def has_timing(result: CaseResult) -> bool:
     return measured and bool(result.undisturbed) and result.case.kind != "ratio"
 
 
-def from_run(run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = ()) -> Reference:
-    """Returns another run as the reference for one measured on the machine `key`; known deviations stay known."""
+def from_run(
+    run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = (), calibration: Calibration | None = None
+) -> Reference:
+    """Returns another run as the reference for one measured on the machine `key`; known deviations stay known.
+
+    So does the `calibration` of the judged GPU.
+    """
     apart = tuple(differences(machine_key(run), key))
     device = kind_of_device(run)
     fitting = {kind: device == key.device if kind.portable else not apart for kind in LINES.values()}
@@ -141,6 +149,7 @@ def from_run(run: Run, name: str, key: MachineKey, pins: tuple[Pin, ...] = ()) -
         convergence={one.id: curve_reference(one, run) for one in run.cases if one.curves},
         lines={kind.name: kind.of_run(run) for kind, fits in fitting.items() if fits},
         pins=pins,
+        calibration=calibration,
         acceptable=False,
         recorded=run.environment.model_dump(mode="json"),
         absent={

@@ -253,6 +253,8 @@ class PlannedCase(CostOfCase):
     bounds: dict[str, Number]
     #: Seconds after which looking at it counts as hanging, whatever --timeout says; None for what is no check.
     limit_s: Annotated[float, Field(gt=0, lt=1e7)] | None
+    #: What a GPU is judged by only once it is calibrated: patterns of names of observations, or "ratio".
+    to_calibrate: tuple[str, ...] = ()
 
 
 class Outcome(Value):
@@ -349,6 +351,10 @@ class EnvironmentInfo(Value):
     precisions: dict[str, str] = Field(default_factory=dict)
     #: The container image that it is; None where it is none, or nothing tells.
     image: ImageInfo | None = None
+    #: If TF32 is used by checks, where it never is, and by what is timed, where it is torch's default; None on a CPU.
+    tf32: dict[str, bool] | None = None
+    #: Measured on a CUDA that is a name, by the project's own tests: it says nothing about a GPU.
+    rehearsal: bool = False
 
 
 class Isolation(Value):

@@ -70,6 +70,8 @@ def change(finding: Finding) -> str:
     ratio, bound = finding.evidence.get("ratio"), finding.evidence.get("bound")
     if isinstance(ratio, int | float) and isinstance(bound, int | float):
         return f"{ratio:.2f} × partner (≤ {bound:g})"
+    if isinstance(ratio, int | float) and finding.verdict is Verdict.NO_BASELINE:
+        return f"{ratio:.2f} × partner (not calibrated)"
     nearest = finding.evidence.get("nearest_machine_s")
     if isinstance(nearest, float) and finding.verdict is Verdict.NO_BASELINE:
         return f"{units.seconds(nearest)} on the nearest machine"

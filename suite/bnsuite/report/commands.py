@@ -34,17 +34,40 @@ def measure(report: Report, cases: Sequence[str], *, full: bool = False) -> str 
 
 def settle(report: Report, finding: Finding, cases: Sequence[str]) -> str | None:
     """Returns the command that settles a finding of `cases` or shows more of it; None where no command does."""
-    code, data = finding.reason.code, finding.reason.data
     if finding.verdict is Verdict.NO_BASELINE:
-        acceptable = code is ReasonCode.OTHER_VERSION or bool(data.get("acceptable"))
-        return accept(report, finding.gate) if acceptable else None
+        return _baseline(report, finding)
     if finding.verdict is Verdict.IMPROVED:
         return accept(report)
     if finding.verdict in {Verdict.SKIPPED, Verdict.MISSING, Verdict.PASS}:
         return None
-    if isinstance(advice := data.get("confirm"), dict):
+    if isinstance(advice := finding.reason.data.get("confirm"), dict):
         return _confirm(report, advice, cases)
     return measure(report, cases, full=finding.verdict is Verdict.INCONCLUSIVE)
+
+
+def _baseline(report: Report, finding: Finding) -> str | None:
+    """Returns the command that makes a baseline for a finding that has none."""
+    code, data = finding.reason.code, finding.reason.data
+    if is_to_calibrate(finding):
+        return calibrate(report)
+    if data.get("calibrated"):  # the GPU is, and a check that no limit can judge is accepted
+        return accept(report, "checks")
+    acceptable = code is ReasonCode.OTHER_VERSION or bool(data.get("acceptable"))
+    return accept(report, finding.gate) if acceptable else None
+
+
+def is_to_calibrate(finding: Finding) -> bool:
+    """Returns True for a finding on a GPU that a calibration gives a verdict, or begins to."""
+    if finding.verdict is not Verdict.NO_BASELINE:
+        return False
+    code = finding.reason.code
+    limits = code in {ReasonCode.RATIO_NOT_CALIBRATED, ReasonCode.LIMITS_NOT_CALIBRATED}
+    return limits or (code is ReasonCode.OBSERVATIONS_UNKNOWN and finding.reason.data.get("calibrated") is False)
+
+
+def calibrate(report: Report) -> str | None:
+    """Returns the command that calibrates a GPU by its run; None for what no GPU can be calibrated by."""
+    return _of_run(report, "calibrate")
 
 
 def accept(report: Report, gate: str = "") -> str | None:
@@ -52,13 +75,17 @@ def accept(report: Report, gate: str = "") -> str | None:
 
     None for a comparison, whose times are interleaved.
     """
+    return _of_run(report, "accept", *(["--only", gate] if gate in WHAT else []))
+
+
+def _of_run(report: Report, verb: str, *options: str) -> str | None:
+    """Returns the command of a verb that takes a run of torch's own layers; None for another one."""
     if isinstance(report, ComparisonReport) or report.run.options.implementation is not None:
         return None
     folder = os.fspath(report.folder) if report.folder is not None else ""
     if not folder.isprintable() or folder.startswith("-"):
         return None
-    only = ["--only", gate] if gate in WHAT else []
-    return shlex.join(["bnsuite", "accept", *([folder] if folder else []), *only])
+    return shlex.join(["bnsuite", verb, *([folder] if folder else []), *options])
 
 
 def _confirm(report: Report, advice: Mapping[str, object], cases: Sequence[str]) -> str | None:

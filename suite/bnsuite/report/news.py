@@ -18,12 +18,15 @@ from bnsuite.report.reasons import kernels_too, sentence
 
 #: Causes by which all times of a machine have no baseline: it is new here.
 _NEW_MACHINE = frozenset({"no-timing", "no-timing-of-machine"})
+#: What an item calls the gates of checks together, and what it says of those that a new kind of GPU has no numbers of.
+CHECKS, NEW_GPU = "checks", "they have no baseline on this kind of GPU"
 #: Reasons whose numbers differ from case to case: the words for several of them.
 _SHARED: dict[ReasonCode, str] = {
     ReasonCode.METRICS_UNDECIDED: "too few seeds to settle every metric; more can: --profile full",
     ReasonCode.TIME_UNDECIDED: "neither slower nor within the margin; more launches would decide",
     ReasonCode.NOT_WITHIN_LIMIT: "not shown to be within the limits of the baseline",
     ReasonCode.CONTROLS_CHANGED: "the controls changed as much: the machine is in another state",
+    ReasonCode.RATIO_NOT_CALIBRATED: "no limits are calibrated on this kind of GPU",
     ReasonCode.RATIO_UNDECIDED: "not shown to be below their limits",
     ReasonCode.SLOWDOWN_CONFIRMED: "slower, and again in fresh launches",
     ReasonCode.FASTER: "faster than the baseline",
@@ -80,10 +83,24 @@ def items(report: Report) -> list[Item]:
     groups: dict[tuple[Verdict, str, str], list[Finding]] = {}
     for finding in report.judgement.findings:
         if finding.verdict is not Verdict.PASS:
-            gate = "" if is_left_over(finding) else finding.gate
-            groups.setdefault((finding.verdict, gate, _kind(finding)), []).append(finding)
+            groups.setdefault((finding.verdict, _gate(finding), _kind(finding)), []).append(finding)
     ordered = sorted(groups.values(), key=lambda one: (WORST_FIRST.index(one[0].verdict), -_largest(one)))
     return [_item(report, findings) for findings in ordered]
+
+
+def _is_new_gpu(finding: Finding) -> bool:
+    """Returns True for a check on a GPU that nothing was accepted or calibrated for."""
+    return cells.is_counted(finding) and (
+        commands.is_to_calibrate(finding)
+        or (finding.verdict is Verdict.NO_BASELINE and finding.reason.data.get("calibrated") is not None)
+    )
+
+
+def _gate(finding: Finding) -> str:
+    """Returns what findings of one item have in common: one of what the budget left, and of checks on a new GPU."""
+    if is_left_over(finding):
+        return ""
+    return CHECKS if _is_new_gpu(finding) else finding.gate
 
 
 def is_left_over(finding: Finding) -> bool:
@@ -103,6 +120,8 @@ def _largest(findings: list[Finding]) -> float:
 def _kind(finding: Finding) -> str:
     """Returns what findings of one item have in common: the reason in words, or its code where numbers differ."""
     code, data = finding.reason.code, finding.reason.data
+    if _is_new_gpu(finding):
+        return f"{NEW_GPU} {commands.is_to_calibrate(finding)}"
     if is_left_over(finding):
         return "left over"
     if code is ReasonCode.DISTURBED:
@@ -126,7 +145,7 @@ def _item(report: Report, findings: list[Finding]) -> Item:
     reason = next(iter(reasons)) if len(reasons) == 1 else _shared(findings) + kernels_too(first.reason)
     return Item(
         verdict=first.verdict,
-        gate=text.one_line(first.gate),
+        gate=text.one_line(_gate(first)),
         places=tuple(Place(_name(one.case), _number(one, reason)) for one in findings),
         reason=reason,
         command=commands.settle(report, first, cases),
@@ -159,6 +178,8 @@ def _name(case: str) -> str:
 def _shared(findings: list[Finding]) -> str:
     """Returns the words for findings whose reasons differ in their numbers."""
     first = findings[0].reason
+    if _is_new_gpu(findings[0]):
+        return NEW_GPU
     if first.code is ReasonCode.TIME_UNDECIDED and first.data.get("flagged"):
         return "slowdowns that are not confirmed; more launches would decide"
     if first.code in _SHARED:

@@ -246,6 +246,16 @@ def _deviations(data: Data) -> str:
     return listed([_deviation(one) for one in data["deviations"]], more=data["more"], letters=text.MAX_SENTENCE)
 
 
+def _beyond_cpus(data: Data) -> str:
+    return f"{clipped(data['what'])} is {_value(data['value'])}, and up to {data['limit']:g} on CPUs"
+
+
+def _not_calibrated(data: Data) -> str:
+    """Returns why a GPU is not judged by a limit."""
+    what = "it was not measured when this GPU was calibrated" if data["calibrated"] else "this GPU is not calibrated"
+    return f"{what} (`bnsuite calibrate`)"
+
+
 def _gone(data: Data) -> str:
     fix = "; if that is meant, `bnsuite accept` takes it out" if data["acceptable"] else ""
     return f"in {data['reference']}, but not observed: {listed(data['names'], more=data['more'])}{fix}"
@@ -316,6 +326,7 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.FASTER_THAN_COPY: _faster_than_copy,
     ReasonCode.SLOWER: _slower,
     ReasonCode.FASTER: lambda data: f"faster by {_percent(-data['change'])}; {_since(data)}",
+    ReasonCode.REHEARSED: lambda _: "rehearsed on a CUDA that is a name: the numbers are no GPU's",
     ReasonCode.WITHIN_LIMIT: lambda data: f"within {_percent(data['limit'])} of the baseline",
     ReasonCode.NOT_WITHIN_LIMIT: lambda data: "; ".join(
         [f"not shown to be within {_percent(data['limit'])} of the baseline", _since(data), *_gpu(data)]
@@ -323,6 +334,9 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.CONTROLS_CHANGED: lambda data: f"the controls changed as much: {_ELSEWHERE}; {_since(data)}",
     ReasonCode.RATIO_ABOVE: lambda data: f"{_ratio(data)}; {_rule(data)}",
     ReasonCode.RATIO_BELOW: _ratio,
+    ReasonCode.RATIO_NOT_CALIBRATED: lambda data: (
+        f"takes {data['ratio']:.2f} times as long; {_not_calibrated(data)}, {data['assumed']:g} times is assumed"
+    ),
     ReasonCode.RATIO_UNDECIDED: lambda data: f"{_ratio(data)}: not shown to be below it",
     ReasonCode.SLOWDOWN_CONFIRMED: _slowdown_confirmed,
     ReasonCode.TIME_COMPARED: lambda data: f"{_change(data)}, in {_launches(data['launches'])}",
@@ -366,6 +380,10 @@ _WORDS: dict[ReasonCode, Callable[[Data], str]] = {
     ReasonCode.DEVIATIONS: lambda data: f"{_deviations(data)}; {_rule(data)}",
     ReasonCode.BETTER_THAN_ACCEPTED: lambda data: f"{_deviations(data)}; to be acknowledged with `bnsuite accept`",
     ReasonCode.OBSERVATIONS_GONE: _gone,
+    ReasonCode.LIMITS_NOT_CALIBRATED: lambda data: (
+        f"{listed([_beyond_cpus(one) for one in data['deviations']], more=data['more'], letters=text.MAX_SENTENCE)}; "
+        f"{_not_calibrated(data)}"
+    ),
     ReasonCode.OBSERVATIONS_UNKNOWN: lambda data: (
         f"only a baseline can judge {listed(data['names'], more=data['more'])}: {_inner(data)}"
     ),

@@ -90,8 +90,15 @@ class CheckCase(Case):
     torch_only: bool = False
     #: Seconds after which it counts as hanging.
     limit_s: float = 60.0
+    #: It may end the process that it runs in, so that it has one of its own, and so many seconds there; how that ended
+    #: is then an observation, "outcome". None for a check that runs in the worker.
+    child_s: float | None = None
     needs: tuple[str, ...] = ()
     quick: bool = False
+    #: Patterns of the names of observations whose limits were found on CPUs, and say little of a GPU's kernels: there
+    #: they judge once `bnsuite calibrate` has measured them. A limit that follows from arithmetic, from a promise or
+    #: from the same device's own two-pass computation holds everywhere, and is not among them.
+    from_cpu: tuple[str, ...] = ()
 
     kind: ClassVar[str] = "check"
 
@@ -118,6 +125,10 @@ class CheckCase(Case):
     @property
     def packages(self) -> tuple[str, ...]:
         return self.needs
+
+    @property
+    def to_calibrate(self) -> tuple[str, ...]:
+        return self.from_cpu
 
     def build(self, device: str, seed: int = 0) -> Step:  # noqa: ARG002  # every check fixes its own seeds
         def step() -> None:

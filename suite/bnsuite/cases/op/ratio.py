@@ -22,13 +22,14 @@ class RatioCase(Case):
     comparison: str
     numerator: LayerCase
     denominator: LayerCase
-    #: The most the ratio may be, by kind of device.
+    #: The most the ratio may be, by kind of device; on a GPU a guess, until `bnsuite calibrate` measures the ratio.
     bounds: Mapping[str, float] = field(hash=False)
     #: The property that the bound states.
     rule: str
     #: Ids of the defects that it would show (see ``docs/defects.md``).
     rows: tuple[str, ...] = ()
-    #: It compares a user's implementation with torch's layer, so that it needs one.
+    #: It compares a user's implementation with torch's layer, so that it needs one. Its bound is what is asked of the
+    #: implementation on every device; all other bounds of GPUs were taken from thought.
     of_implementation: bool = False
     quick: bool = False
 
@@ -49,7 +50,7 @@ class RatioCase(Case):
 
     @property
     def timed_by(self) -> TimedBy:
-        return TimedBy.DEVICE
+        return TimedBy.DEVICE if self.ranks == 1 else TimedBy.ELAPSED
 
     @property
     def nbytes(self) -> None:
@@ -58,6 +59,10 @@ class RatioCase(Case):
     @property
     def pluggable(self) -> bool:
         return self.numerator.pluggable
+
+    @property
+    def to_calibrate(self) -> tuple[str, ...]:
+        return () if self.of_implementation else ("ratio",)
 
     def build(self, device: str, seed: int = 0) -> Step:
         """Allocate both, on tensors of their own of the same numbers where shapes are; one step of each is returned."""

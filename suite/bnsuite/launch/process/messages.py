@@ -131,11 +131,19 @@ class KernelAnswer(Value):
     fix: Reason | None
 
 
+class ProbeAnswer(Value):
+    """Answer to "probe": why a fresh process can't compute on the device, or None."""
+
+    trouble: Reason | None
+
+
 class CheckAnswer(Value):
     """Answer to "check": observations, or why there are none."""
 
     observations: tuple[Observation, ...]
     skipped: Reason | None
+    #: Why the process that answers is to answer no other request, if it is.
+    unfit: Reason | None = None
 
     @model_validator(mode="after")
     def _either(self) -> Self:

@@ -50,7 +50,8 @@ class Worker:
 
         Raises RequestFailedError if it raised in the worker, ChildError if the worker died, hung or answered
         nonsense, or can't be started again, and InputError if its environment can't start even the first. In any case
-        the process is ended: after an error its GPU context may be worth nothing.
+        the process is ended: after an error its GPU context may be worth nothing. So it is after an answer that calls
+        it unfit.
         """
         try:
             process = self._process
@@ -58,10 +59,13 @@ class Worker:
                 process = self._start()
                 if self.options.torch_first:
                     self._exchange(process, {"do": "start"}, StartAnswer, START_UP_S, f"{START_UP} torch")
-            return self._exchange(process, request, kind, timeout_s, limit)
+            answer = self._exchange(process, request, kind, timeout_s, limit)
         except NotMeasuredError:
             self.end()
             raise
+        if getattr(answer, "unfit", None) is not None:
+            self.end()
+        return answer
 
     def close(self) -> None:
         """Ends the process for good, from whichever thread; a request under way raises ChildError."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -10,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases import allocations, data
+from bnsuite.cases import allocations, data, gpu_errors, precision
 from bnsuite.cases.execution import TimedBy
 from bnsuite.measure import nvml
 from bnsuite.measure.clock import Rounds
@@ -183,6 +185,17 @@ class Cuda(Device):
 
         torch.cuda.synchronize(self.name)
 
+    def exact(self) -> None:
+        precision.exact_products()
+
+    def unfit(self) -> str | None:
+        import torch
+
+        self.wait()
+        if torch.cuda.current_stream() != torch.cuda.default_stream():
+            return "a capture failed, and the process is still in its stream"
+        return gpu_errors.caught()
+
     def time_rounds(
         self,
         step: Step,
@@ -276,6 +289,7 @@ class Cuda(Device):
         facts = nvml.describe(self.uuid, self._index)
         return {
             "cudnn": torch.backends.cudnn.version(),
+            "tf32": {"checks": False, "timing": torch.backends.cudnn.allow_tf32},
             "gpu": {
                 "name": properties.name,
                 "count": torch.cuda.device_count(),
@@ -318,12 +332,29 @@ class Cuda(Device):
         return Captured(graph, step, peak)
 
 
+@cache
+def _complaints() -> list[str]:
+    """What torch warned of when it was first asked for a GPU: it says so once in a process."""
+    return []
+
+
 def is_available() -> bool:
     """True if torch finds a GPU that it can use."""
     import torch
 
     presence()
-    return torch.cuda.is_available()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = torch.cuda.is_available()
+    _complaints().extend(str(one.message) for one in told)
+    return found
+
+
+def is_rehearsed() -> bool:
+    """True if torch's CUDA is no more than a name, which the tests give it on a machine without a GPU."""
+    import torch
+
+    return bool(getattr(torch.cuda, "REHEARSAL", False))
 
 
 def find(asked: str) -> str:
@@ -376,6 +407,12 @@ def torch_facts() -> dict[str, Any]:
     }
 
 
+def _in_short(complaint: str) -> str:
+    """The beginning of a warning of torch's in one line, without the place in its source."""
+    line = " ".join(complaint.split()).partition(" (Triggered internally")[0]
+    return line.removeprefix("CUDA initialization: ")[:300]
+
+
 def _float32_matmul() -> dict[str, str]:
     """The precision by its older name; newer releases refuse it where precisions by operation overrule it."""
     import torch
@@ -401,6 +438,11 @@ def why_refused(name: str, error: BaseException) -> str:
     line, _, fix = explained(error)
     index = name.partition(":")[2]
     why = nvml.hindrance(int(index) if index.isdigit() else 0, torch.version.cuda)
+    if why is None and gpu_errors.BUSY.search(str(error)):
+        why = (
+            "it is in exclusive mode and another process has it, or in prohibited mode: end that process (`nvidia-smi` "
+            "lists it), or let several use it with `sudo nvidia-smi -c DEFAULT`"
+        )
     return f"{line}; {why or fix}"
 
 
@@ -409,11 +451,21 @@ def in_container() -> bool:
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
 
 
-def _why_unavailable(built_for: str | None) -> str:
+def _why_unavailable(built_for: str | None) -> str:  # noqa: PLR0911  # one reason after another
     if built_for is None:
         return "this torch is built without CUDA; install a CUDA build, or use --device cpu"
     driver, trouble = nvml.driver_version()
+    complaint = " ".join(_complaints())
+    if "too old" in complaint:
+        found = re.search(r"found version (\d+)", complaint)
+        offers = f", which offers CUDA {int(found[1]) // 1000}.{int(found[1]) % 1000 // 10}," if found else ""
+        return (
+            f"the NVIDIA driver{f' {driver}' if driver else ''}{offers} is too old for this torch, built for CUDA "
+            f"{built_for}; install a newer driver (on the host, if this is a container), or a torch for an older CUDA"
+        )
     if driver is not None:
+        if complaint:
+            return f"the NVIDIA driver {driver} answers, but CUDA does not start: {_in_short(complaint)}"
         why = nvml.hindrance(0, built_for) or "is CUDA_VISIBLE_DEVICES set, or the driver too old?"
         return f"the NVIDIA driver {driver} answers, but torch (built for CUDA {built_for}) finds no usable GPU; {why}"
     if ";" in trouble:  # the driver is there and sick, and its trouble comes with a fix

@@ -82,6 +82,24 @@ class Device(ABC):
     def wait(self) -> None:
         """Return when all launched work is done."""
 
+    def exact(self) -> None:  # noqa: B027  # most devices have one precision
+        """Have this process compute what it compares in the precision of its numbers. Times are taken without it."""
+
+    def unfit(self) -> str | None:
+        """Why this process must not measure more on the device, in one line; None if it may.
+
+        Raises what the device raises for work that was launched before.
+        """
+        return None
+
+    def probe(self) -> None:
+        """Compute a number on the device; raises what the device raises, and DeviceError for a wrong one."""
+        import torch
+
+        found = torch.ones(1, device=self.name).add_(1.0).item()
+        if found != 2.0:
+            raise DeviceError(f"{self.name}: one and one are {found:g} there")
+
     @abstractmethod
     def empty_caches(self) -> None:
         """Return unused memory of torch's allocator to the device, for other processes to use."""

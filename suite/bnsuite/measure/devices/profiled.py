@@ -115,7 +115,7 @@ def events_of(step: Step, device: str | None = None) -> list[Event]:
 
 
 def _event(one: Any) -> Event:
-    from torch.autograd import DeviceType
+    from torch._C._autograd import DeviceType
 
     annotation = getattr(one, "is_user_annotation", bool)  # a torch too old to say has none on the device
     start_ns = one.start_ns()

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import compare, layer_step, randomize_state, reference_step, state_of
 from bnsuite.cases.checks.material.states import STATISTICS
@@ -63,6 +64,7 @@ def _step(
             with _autocast(subject, half):
                 seen = _backward_outside(layer, x, dy)
         except Exception as error:  # noqa: BLE001  # whatever it raises is what is looked at
+            gpu_errors.note(error)
             yield Observation(f"{what}/outcome", type(error).__name__, expected="returned")
             continue
         yield Observation(f"{what}/outcome", "returned", expected="returned")
@@ -147,6 +149,7 @@ def _block(subject: Subject, *, shape: tuple[int, ...], half: str) -> Iterator[O
                 loss = net(subject.randn(*shape)).float().square().mean()
             loss.backward()
         except Exception as error:  # noqa: BLE001  # whatever it raises is what is looked at
+            gpu_errors.note(error)
             yield Observation(f"{what}/outcome", type(error).__name__, expected="returned")
             continue
         yield Observation(f"{what}/outcome", "returned", expected="returned")

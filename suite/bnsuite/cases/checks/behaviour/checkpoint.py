@@ -9,6 +9,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import precision
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state
 from bnsuite.cases.checks.material.states import STATISTICS
@@ -126,7 +127,7 @@ def _results(made: CheckpointedNet, variant: str, subject: Subject, *, backward:
     torch.manual_seed(1)
     for parameter in made.net.parameters():
         parameter.grad = None
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True):
+    with precision.cudnn(enabled=True, deterministic=True):
         y = _call(made.net, variant, x)
         results = {"y": y.detach()}
         if backward:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import gpu_errors, precision
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
@@ -92,7 +94,7 @@ class CapturedStep:
         if not self.waits:
             self._graph = torch.cuda.CUDAGraph()
             # captured work does not run yet: the state stays as it is
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local" if grouped else "global"):
+            with _captured(self._graph, capture_error_mode="thread_local" if grouped else "global"):
                 self._y, self._leaf = self._step()
 
     def _step(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,6 +125,19 @@ class CapturedStep:
             running_mean=kept("running_mean"),
             running_var=kept("running_var"),
         )
+
+
+@contextmanager
+def _captured(graph: Any, **options: Any) -> Iterator[None]:
+    """``torch.cuda.graph``, which by itself stays in the stream of a capture that fails."""
+    import torch
+
+    before = torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph, **options):
+            yield
+    finally:
+        torch.cuda.set_stream(before)
 
 
 def _waits_for_device(step: Callable[[], Any]) -> bool:
@@ -158,7 +173,7 @@ def _replays(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     for name, options in OPTIONS.items():
         of = replace(setting, options=options)
         layer = randomize_state(subject.batch_norm(of.dimensions, of.shape[1], **options)).train(of.training)
-        with torch.cuda.device(subject.device), torch.backends.cudnn.flags(enabled=of.cudnn):
+        with torch.cuda.device(subject.device), precision.cudnn(enabled=of.cudnn):
             found = list(_compared(subject, layer, of))
         yield from (replace(one, what=f"{name}/{one.what}") for one in found)
 
@@ -168,6 +183,7 @@ def _compared(subject: Subject, layer: nn.Module, of: Setting, *, grouped: bool 
     try:
         captured = CapturedStep(layer, *of.tensors(subject, 0), grouped=grouped)
     except RuntimeError as error:
+        gpu_errors.note(error)
         yield Observation("capture", type(error).__name__, expected="captured")
         return
     yield Observation("capture", "waits for the device" if captured.waits else "captured", expected="captured")

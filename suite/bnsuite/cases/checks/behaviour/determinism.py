@@ -14,6 +14,7 @@ from hashlib import sha256
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import precision
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state
 
@@ -91,9 +92,7 @@ def _same(first: dict[str, str], other: dict[str, str]) -> Iterator[Observation]
 
 def _repeated(subject: Subject, *, norm: Norm, repeats: int = 20, cudnn: bool = True) -> Iterator[Observation]:
     """The same step of equal layers, again and again."""
-    import torch
-
-    with torch.backends.cudnn.flags(enabled=cudnn):
+    with precision.cudnn(enabled=cudnn):
         first, *others = (_anew(subject, norm) for _ in range(repeats))
     yield from _same(first, next((one for one in others if one != first), first))
 
@@ -284,6 +283,8 @@ ALL = (*STEPS, Norm("batch_norm", (70001, 3)), Norm("batch_norm", (2, 1, 301, 30
 SMALL = ((24, 14), (24, 14, 33), (24, 14, 9, 7), (24, 14, 3, 4, 5))
 OTHERS = ("layer_norm", "group_norm", "instance_norm")
 
+#: A GPU may take another kernel for another number of samples, or for fewer gradients.
+FROM_CPU = {"batch": ("*",), "subset": ("*, d*",)}
 RULES = {
     "repeat": "the same step gives the same bits again",
     "training": "the same training gives the same bits again",
@@ -343,5 +344,6 @@ def cases() -> Iterator[BehaviourCase]:
                 torch_only=any(other in name for other in OTHERS),
                 gpu_only=gpu_only,
                 limit_s=240.0 if first == "processes" else 60.0,
+                from_cpu=FROM_CPU.get(first, ()),
                 quick=not gpu_only and "24x14x9x7/" in name and "bfloat16" not in name,
             )

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state, step_against_float64
 from bnsuite.cases.checks.material.states import BUFFERS, snapshot
@@ -149,7 +150,8 @@ def _folded(subject: Subject, *, dimensions: int, transpose: bool, groups: int) 
         options = {"affine": affine, "bias": bias, "transpose": transpose}
         try:
             found = list(_fold(subject, dimensions, groups=groups, var=var, **options))
-        except RuntimeError:
+        except RuntimeError as error:
+            gpu_errors.note(error)
             yield Observation(f"{prefix}outcome", "RuntimeError", expected="folded")
             continue
         yield Observation(f"{prefix}outcome", "folded", expected="folded")

@@ -171,4 +171,5 @@ def cases() -> Iterator[BehaviourCase]:
                 name=f"batch_norm{dimensions}d/{name}/resident",
                 observe=partial(_growth, dimensions=dimensions, walk=walk, training=training),
                 rows=("M04", "M08") if "chunks" not in name else ("M04",),
+                from_cpu=("resident bytes/step",),  # the driver's own memory of this process grows with it
             )

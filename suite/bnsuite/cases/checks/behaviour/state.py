@@ -11,6 +11,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import layer_step, randomize_state, step_against_float64
 from bnsuite.cases.checks.material.outcomes import outcome_of
@@ -53,6 +54,7 @@ def load(layer: nn.Module, state: Any, *, strict: bool = True, **options: Any) -
     try:
         answer = layer.load_state_dict(state, strict=strict, **options)
     except Exception as error:  # noqa: BLE001  # an error is what is looked at
+        gpu_errors.note(error)
         return type(error).__name__
     told = [f"{word} {'+'.join(keys)}" for word, keys in zip(("missing", "unexpected"), answer, strict=True) if keys]
     return " ".join(("loaded", *told))

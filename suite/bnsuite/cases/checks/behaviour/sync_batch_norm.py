@@ -137,7 +137,7 @@ def _synchronised(subject: Subject, *, shards: Shards) -> Iterator[Observation]:
 
     seen = StepResult(
         y=_flat([answer["y"] for answer in answers]).to(x.dtype),
-        dx=_flat([answer["dx"] for answer in answers]) if shards.input_grad else sides[0].dx,
+        dx=_flat(_input_gradients(answers)) if shards.input_grad else sides[0].dx,
         dweight=total("dweight"),
         dbias=total("dbias"),
         running_mean=answers[0].get("running_mean"),
@@ -149,6 +149,14 @@ def _synchronised(subject: Subject, *, shards: Shards) -> Iterator[Observation]:
     counted = answers[0].get("num_batches_tracked")
     if counted is not None:
         yield Observation("num_batches_tracked", str(int(counted)), expected=str(shards.steps))
+
+
+def _input_gradients(answers: tuple[dict[str, Any], ...]) -> list[torch.Tensor]:
+    """Returns the gradient of each rank's shard; torch gives none to an empty one, which has none to be wrong."""
+    given = [answer["dx"] for answer in answers]
+    return [
+        answer["y"] if dx is None and not answer["y"].numel() else dx for answer, dx in zip(answers, given, strict=True)
+    ]
 
 
 def _refuse_apart(

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases import implementation
+from bnsuite.cases import gpu_errors, implementation
 from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state, step_against_float64
 from bnsuite.cases.checks.material.forks import Try, print_outcomes
@@ -202,6 +202,7 @@ def _odd(subject: Subject, *, dimensions: int, name: str, value: float) -> Itera
             layer: Any = randomize_state(subject.batch_norm(dimensions, CHANNELS, **{name: value})).train(training)
             y = layer(subject.randn(*SHAPES[dimensions]))
         except Exception as error:  # noqa: BLE001  # which one differs by version
+            gpu_errors.note(error)
             yield Observation(mode, type(error).__name__)
             continue
         tensors = {"y": y, **{one: getattr(layer, one) for one in STATISTICS}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state
 from bnsuite.cases.checks.material.states import BUFFERS, STATISTICS
@@ -113,6 +114,7 @@ def read_and_written(
     try:
         y = layer(x)
     except Exception as error:  # noqa: BLE001  # whatever a layer raises is what is looked at
+        gpu_errors.note(error)
         read = type(error).__name__
     else:
         read = source(x, y, layer, before["running_mean"], before["running_var"])

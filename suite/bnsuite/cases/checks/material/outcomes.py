@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from bnsuite.cases import gpu_errors, precision
 from bnsuite.cases.checks.case import Observation, Observe, Subject
 
 
@@ -14,6 +15,7 @@ def outcome_of(call: Callable[[], Any]) -> str:
     try:
         call()
     except Exception as error:  # noqa: BLE001  # an error is what is looked at
+        gpu_errors.note(error)
         return type(error).__name__
     return "returned"
 
@@ -34,6 +36,6 @@ def each_backend(subject: Subject, *, observers: Mapping[str, Observe]) -> Itera
 
     yield from seen("")
     if torch.device(subject.device).type == "cuda":
-        with torch.backends.cudnn.flags(enabled=False):
+        with precision.cudnn(enabled=False):
             found = list(seen("cudnn=off/"))
         yield from found

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bnsuite.cases import precision
 from bnsuite.cases.checks.case import Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state
 from bnsuite.cases.checks.material.layouts import lay
@@ -74,13 +75,9 @@ class Setting:
 
     def backend(self) -> AbstractContextManager[object]:
         """Returns a context in which the backend is the device's choice, or not cuDNN."""
-        import torch
-
-        return nullcontext() if self.cudnn else torch.backends.cudnn.flags(enabled=False)
+        return nullcontext() if self.cudnn else precision.cudnn(enabled=False)
 
 
 def cudnn_enabled(enabled: bool) -> AbstractContextManager[object]:
     """Returns a context in which cuDNN may be used, or may not."""
-    import torch
-
-    return torch.backends.cudnn.flags(enabled=enabled)
+    return precision.cudnn(enabled=enabled)

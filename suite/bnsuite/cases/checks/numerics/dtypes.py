@@ -7,6 +7,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import BOUNDLESS, NumericsCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material import other_norms
 from bnsuite.cases.checks.material.arithmetic import (
@@ -125,7 +126,8 @@ def _odd(subject: Subject, *, dtype: str, parameters: str, buffers: str) -> Iter
         x, dy = subject.randn(*shape, dtype=dtype), subject.randn(*shape, seed=1, dtype=dtype)
         try:
             layer(x).backward(dy)
-        except RuntimeError:
+        except RuntimeError as error:
+            gpu_errors.note(error)
             yield Observation(mode, "refused")
             continue
         yield Observation(mode, "taken")
@@ -188,7 +190,8 @@ def _other_norm(
     x, dy = subject.randn(*shape, dtype=dtype), subject.randn(*shape, seed=1, mean=0.1, std=0.5, dtype=dtype)
     try:
         layer(x)
-    except RuntimeError:
+    except RuntimeError as error:
+        gpu_errors.note(error)
         yield Observation("outcome", "refused")
         return
     yield Observation("outcome", "taken")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
+from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material.arithmetic import (
     StepResult,
@@ -98,7 +99,8 @@ def _overtaken(subject: Subject, *, setting: Setting) -> Iterator[Observation]:
     layer.train()(setting.x(subject, 2))
     try:
         y.backward(dy)
-    except RuntimeError:
+    except RuntimeError as error:
+        gpu_errors.note(error)
         outcome = "right or refused"
     else:
         parts = (StepResult(dx=one) for one in (x.grad, exact, rounded))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import BOUNDLESS, NumericsCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state, state_of
 from bnsuite.cases.checks.material.other_norms import Norm
@@ -101,7 +102,8 @@ def _each(subject: Subject, problem: _Problem) -> Iterator[Observation]:
         truth = next(exact)
         try:
             found = next(seen)
-        except (RuntimeError, NotImplementedError):
+        except (RuntimeError, NotImplementedError) as error:
+            gpu_errors.note(error)
             yield Observation(f"order {order}", "refused", expected="computed" if order < 3 else None)
             return
         yield Observation(f"order {order}", _off(found, truth), NEAR)
@@ -130,6 +132,7 @@ def _checked(subject: Subject, *, setting: Setting, training: bool) -> Iterator[
         try:
             check(problem.layer, problem.fresh(), **arguments)
         except (RuntimeError, NotImplementedError) as error:
+            gpu_errors.note(error)
             refused = "not implemented" in str(error) or "not supported" in str(error)
             return "refused" if refused else "wrong"
         return "right"
@@ -199,7 +202,8 @@ def _transformed(subject: Subject, *, setting: Setting, training: bool) -> Itera
         exact = transform(lambda one: problem.basic(one, *affine).tanh())(x)
         try:
             seen = transform(lambda one: problem.layer(one, *affine).tanh())(x)
-        except (RuntimeError, NotImplementedError, ValueError):
+        except (RuntimeError, NotImplementedError, ValueError) as error:
+            gpu_errors.note(error)
             yield Observation(name, "refused")
         else:
             yield from _pinned(name, "right" if _off(seen.detach(), exact.detach()) <= NEAR else "wrong")

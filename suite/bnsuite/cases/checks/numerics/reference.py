@@ -7,6 +7,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases import precision
 from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material import other_norms
 from bnsuite.cases.checks.material.arithmetic import (
@@ -206,7 +207,7 @@ def _in_block(subject: Subject, *, block: str) -> Iterator[Observation]:
         given = torch.autograd.grad(y, list(wanted.values()), subject.randn(*y.shape, seed=1).to(dtype))
         return {name: grad if name == "dx" else grad.flatten() for name, grad in zip(wanted, given, strict=True)}
 
-    with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+    with precision.cudnn(allow_tf32=False):
         seen = grads(torch.float32, composed=False)
         rounded, exact = (grads(dtype, composed=True) for dtype in (torch.float32, torch.float64))
     for name, one in seen.items():

@@ -17,6 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from bnsuite.cases import precision
 from bnsuite.cases.checks.two_ranks import RANKS, programs
 
 
@@ -54,6 +55,8 @@ def main() -> None:
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    if device != "cpu":
+        precision.exact_products()
     device = _join_group(rank, folder, device)
     (folder / f"ready-{rank}").touch()
     while True:

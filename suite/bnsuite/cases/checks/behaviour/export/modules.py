@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases import implementation
+from bnsuite.cases import gpu_errors, implementation, precision
 from bnsuite.cases.checks.behaviour.export import exporters
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material import networks
@@ -36,6 +36,7 @@ def _try(exporter: exporters.Way, layer: nn.Module, x: torch.Tensor) -> tuple[An
     try:
         return exporters.exported(exporter, layer, x), "done"
     except Exception as error:  # noqa: BLE001  # whatever refuses the layer is an outcome
+        gpu_errors.note(error)
         return None, type(error).__name__
 
 
@@ -112,6 +113,7 @@ def _stays(
     try:
         made.train(not training)
     except Exception as error:  # noqa: BLE001  # any refusal
+        gpu_errors.note(error)
         yield Observation("toggled", type(error).__name__)
         return
     x = subject.randn(*shape, seed=3)
@@ -194,7 +196,7 @@ def _frozen_script(subject: Subject, *, dimensions: int, optimized: bool) -> Ite
     x, _ = networks.batch(subject, dimensions, 4, 0, 0)
     net = networks.network(subject, dimensions, {}).eval()
     # Folding changes the weights that TF32 would round.
-    exactly = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
+    exactly = precision.cudnn(allow_tf32=False)
     with torch.no_grad(), exactly:
         frozen = exporters.exported(lambda layer, _: torch.jit.freeze(torch.jit.script(layer)), net, x)
         if optimized:

@@ -1,0 +1,593 @@
+"""The GPU paths, rehearsed on a CUDA that is a name (see ``fakecuda``): it proves nothing about kernels or times."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fakecuda
+from bnsuite.record.accept import accept
+from bnsuite.record.errors import InputError
+from bnsuite.record.interleaved import InterleavedTimes
+from bnsuite.record.schema import Run, Status
+from bnsuite.record.store import load_run
+from conftest import IMAGES, ROOT, Command, Finished
+from fakecuda import coverage
+
+Converse = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the stub of NVML, as the driver's library."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc to compile the NVML stub with")
+    folder = tmp_path_factory.mktemp("nvml")
+    library = str(folder / "libnvidia-ml.so.1")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, str(ROOT / "tests" / "nvml_stub.c")], check=True)
+    return folder
+
+
+#: Answers scripts, one a line as JSON, each with names of its own; the last line of each is an expression.
+INTERPRETER = """
+import json, os, sys, torch
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+for line in sys.stdin:
+    *lines, last = json.loads(line)
+    names = {"torch": torch}
+    try:
+        exec(chr(10).join(lines), names)
+        answer = {"done": eval(last, names)}
+    except Exception as error:
+        answer = {"failed": repr(error)}
+    print(json.dumps(answer, default=str), file=answers, flush=True)
+"""
+
+
+class Rehearsal:
+    """A child that rehearses, and answers scripts."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("w") as errors:
+            self._child = subprocess.Popen(
+                [sys.executable, "-c", INTERPRETER],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def __call__(self, script: str) -> Any:
+        """Returns what the expression in the script's last line amounts to."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(f"{json.dumps(script.strip().splitlines())}\n")
+        self._child.stdin.flush()
+        line = self._child.stdout.readline()
+        assert line, self._log.read_text()[-4000:]
+        answer = json.loads(line)
+        assert "done" in answer, answer["failed"]
+        return answer["done"]
+
+    def end(self) -> str:
+        """Ends the child; returns what it wrote to stderr."""
+        self._child.communicate()
+        return self._log.read_text()
+
+
+#: Variables that a test may set for all children.
+KEPT = {coverage.VARIABLE, "FAKE_CUDA_BYTES"}
+
+
+def _variables(nvml: Path, plays: str = "own", **more: str) -> dict[str, str]:
+    """Returns the environment of a child that rehearses, without what the shell says of GPUs."""
+    given = ("CUDA_", "NVIDIA_", "BNSUITE_", "FAKE_CUDA_")
+    kept = {name: one for name, one in os.environ.items() if not name.startswith(given) or name in KEPT}
+    base = {"OMP_NUM_THREADS": "1", "BNSUITE_DATA": str(IMAGES)}
+    return {**kept, **fakecuda.variables(nvml, plays=plays, **{**base, **more})}
+
+
+@pytest.fixture(scope="module")
+def ask(nvml: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """Runs scripts in one child that rehearses."""
+    child = Rehearsal(_variables(nvml), tmp_path_factory.mktemp("child") / "log.txt")
+    yield child
+    assert fakecuda.BANNER in child.end()
+
+
+@pytest.fixture
+def fresh(nvml: Path, tmp_path: Path) -> Iterator[Rehearsal]:
+    """The same, in a child in which nothing has happened."""
+    child = Rehearsal(_variables(nvml), tmp_path / "log.txt")
+    yield child
+    child.end()
+
+
+@pytest.fixture
+def converse(nvml: Path) -> Converse:
+    """Sends requests to a real worker process that rehearses; returns its answers."""
+
+    def run(*requests: dict[str, Any], **more: str) -> list[dict[str, Any]]:
+        done = subprocess.run(
+            [sys.executable, "-m", "bnsuite.measure.worker"],
+            input="".join(f"{json.dumps(one)}\n" for one in requests),
+            env=_variables(nvml, **more),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run
+
+
+@pytest.fixture
+def rehearse(bnsuite: Command, nvml: Path) -> Command:
+    """Runs the real command on a GPU that is a name, without the faulty cases of other tests."""
+
+    def run(*arguments: str, **more: str) -> Finished:
+        return bnsuite(*arguments, **{**_variables(nvml), "BNSUITE_CASES": "", **more})
+
+    return run
+
+
+# Where tensors are
+
+
+def test_a_tensor_on_the_wrong_device_raises(ask: Rehearsal) -> None:
+    """Forward, backward, in place and in a module; a number on the CPU may be anywhere."""
+    script = """
+def outcome(call):
+    try:
+        call()
+    except RuntimeError as error:
+        return "two devices" if "at least two devices, cuda:0 and cpu" in str(error) else str(error)
+    return "done"
+on, off = torch.ones(3, 3, device="cuda:0"), torch.ones(3, 3)
+layer = torch.nn.BatchNorm1d(3).to("cuda:0")
+half = torch.nn.BatchNorm1d(3).to("cuda:0")
+half.running_mean = torch.zeros(3)
+wrong = [lambda: on + off, lambda: on.add_(off), lambda: layer(off), lambda: half(on), lambda: layer(on).backward(off)]
+right = [lambda: on + torch.tensor(1.0), lambda: layer(on).backward(on), lambda: on.copy_(off)]
+[[outcome(call) for call in calls] for calls in (wrong, right)]
+"""
+    assert ask(script) == [["two devices"] * 5, ["done"] * 3]
+
+
+def test_devices_are_answered_as_with_a_gpu(ask: Rehearsal) -> None:
+    """Of views, parameters, gradients, copies and states; and a copy on the other device is another memory."""
+    script = """
+import copy
+x = torch.arange(6.0).view(2, 3).to("cuda")
+layer = torch.nn.Linear(3, 1, device="cuda:0")
+layer(x).sum().backward()
+y = x.cpu()
+y.zero_()
+made = [x, x.t(), x[0], x.detach(), layer.weight, layer.weight.grad, copy.deepcopy(layer).weight]
+made += [layer.state_dict()["bias"], torch.zeros_like(x), x.new_ones(2), torch.rand(2, device="cuda")]
+host = [y, copy.deepcopy(layer).cpu().weight, torch.zeros_like(x, device="cpu"), x.to("cpu")]
+places = [sorted({str(one.device) for one in some}) for some in (made, host)]
+[places, x.sum().item(), x.is_cuda, x.device.index]
+"""
+    assert ask(script) == [[["cuda:0"], ["cpu"]], 15.0, True, 0]
+
+
+def test_what_is_not_rehearsed_fails_loudly(ask: Rehearsal) -> None:
+    """A name of torch.cuda that the rehearsal does not know is no silent success."""
+    script = """
+try:
+    torch.cuda.memory_snapshot()
+except NotImplementedError as error:
+    told = str(error)
+told
+"""
+    assert ask(script).startswith("torch.cuda.memory_snapshot is not part of the rehearsal")
+
+
+def test_a_gpu_has_a_generator_of_its_own(ask: Rehearsal) -> None:
+    """What is drawn on a GPU leaves the CPU's generator alone, and follows from its own seed."""
+    script = """
+torch.manual_seed(1)
+first = torch.rand(1).item()
+torch.manual_seed(1)
+torch.rand(5, device="cuda")
+torch.nn.functional.dropout(torch.ones(9, device="cuda"))
+again = torch.rand(1).item()
+torch.cuda.manual_seed_all(3)
+drawn = [torch.rand(2, device="cuda").tolist()]
+torch.cuda.manual_seed_all(3)
+drawn.append(torch.rand(2, device="cuda").tolist())
+[first == again, drawn[0] == drawn[1]]
+"""
+    assert ask(script) == [True, True]
+
+
+# The order of things
+
+
+def test_others_are_looked_for_before_the_gpu_is_touched(fresh: Rehearsal) -> None:
+    """NVML is asked for the processes there before torch makes a context: else a partner's process is foreign."""
+    script = """
+from fakecuda import runtime
+from bnsuite.measure import devices, nvml
+from bnsuite.measure.devices import cuda
+touched = []
+class Presence(nvml.Presence):
+    def __init__(self, *arguments, **more):
+        touched.append(len(runtime.State.touched))
+        super().__init__(*arguments, **more)
+nvml.Presence = cuda.nvml.Presence = Presence
+from bnsuite.measure import worker
+worker.ANSWERS["prepare"]({"trains": False, "heap": 0, "cores": []})
+worker.ANSWERS["build"]({"case": "op/batch_norm1d/fwd-eval/f32/nc/64x128", "device": "cuda:0", "seed": 0, "fault": {}})
+worker.ANSWERS["time_block"]({"rounds": 2, "iterations": 1, "warm": 0})
+done = worker.ANSWERS["release"]({})
+[touched, runtime.State.touched[0], done["gpu"] is not None]
+"""
+    assert fresh(script) == [[0], "set_device", True]
+
+
+# Graphs
+
+
+def test_captured_steps_are_played_again(ask: Rehearsal) -> None:
+    """The quick checks of the family find torch's layers right, and one that waits for the device they find wrong."""
+    script = """
+from bnsuite.cases import catalogue
+from bnsuite.measure import check, devices
+names = ["batch_norm1d/train/float32", "batch_norm2d/waits/momentum=0.1", "batch_norm1d/callable/train"]
+device = devices.get("cuda:0")
+device.use()
+def wrong():
+    found = []
+    for name in names:
+        (seen, skipped), unfit = check.run_on(catalogue.case(f"behaviour/cuda-graphs/{name}"), device)
+        assert seen and skipped is None, skipped
+        found.append(sorted({str(one.value) for one in seen if check._is_wrong(one)}) + ([unfit] if unfit else []))
+    return found
+right = wrong()
+kind = torch.nn.modules.batchnorm._BatchNorm
+plain = kind.forward
+def forward(self, x):
+    x.sum().item()
+    return plain(self, x)
+names.pop()
+kind.forward = forward
+found = wrong()
+kind.forward = plain
+[right, found]
+"""
+    right, injected = ask(script)
+    assert right == [[], [], []]
+    assert injected == [["waits for the device"], ["waits"]]
+
+
+def test_a_failed_capture_makes_room_for_another_process(ask: Rehearsal) -> None:
+    """The check says that the capture failed, the stream is what it was, and the process is used no more."""
+    script = """
+from bnsuite.cases import catalogue
+from bnsuite.cases.checks.behaviour import cuda_graphs
+from bnsuite.measure import check, devices
+device = devices.get("cuda:0")
+device.use()
+case = catalogue.case("behaviour/cuda-graphs/batch_norm1d/eval/float32")
+kind = torch.nn.modules.batchnorm._BatchNorm
+looks, plain = cuda_graphs._waits_for_device, kind.forward
+def forward(self, x):
+    x.sum().item()
+    return plain(self, x)
+kind.forward, cuda_graphs._waits_for_device = forward, lambda step: False
+(seen, _), unfit = check.run_on(case, device)
+kind.forward, cuda_graphs._waits_for_device = plain, looks
+[sorted({str(one.value) for one in seen}), unfit, torch.cuda.current_stream() is torch.cuda.default_stream()]
+"""
+    word, unfit, restored = ask(script)
+    assert word in (["AcceleratorError"], ["RuntimeError"])
+    assert "stream is capturing" in unfit or "capture" in unfit
+    assert restored
+
+
+# Memory
+
+STEPS = """
+from bnsuite.cases import all_cases, CheckCase, RatioCase
+from bnsuite.cases.data import to_download
+from bnsuite.measure import devices
+from bnsuite.measure.timed_case import build
+from importlib.util import find_spec
+import gc, math, os, pathlib
+device = devices.get("cuda:0")
+device.use()
+found, n = {}, 0
+for case in all_cases():
+    if not case.gpu_only or isinstance(case, (CheckCase, RatioCase)) or case.execution.value == "compiled":
+        continue
+    size = math.prod(getattr(case, "shape", (1,)))
+    if not LEAST < size <= MOST or any(find_spec(name) is None for name in case.packages):
+        continue
+    if case.dataset and to_download(case.dataset, pathlib.Path(os.environ["BNSUITE_DATA"])):
+        continue
+    step = build(case, device)
+    n += 1
+    smoke = case.smoke_step(step)
+    assert smoke() is None and (case.long or smoke() is None)
+    if not case.long:
+        peaks = [device.memory(smoke)["allocated_peak_bytes"] for _ in range(3)]
+        if len(set(peaks)) > 1 or (peaks[0] <= 0 and case.execution.value != "graph"):
+            found[case.id] = peaks
+    del step, smoke
+    gc.collect()
+[n, found, torch.cuda.memory_allocated()]
+"""
+
+
+def _steps(ask: Rehearsal, least: int, most: int) -> None:
+    count, unequal, left = ask(STEPS.replace("LEAST", str(least)).replace("MOST", str(most)))
+    assert count > 5
+    assert unequal == {}
+    assert left < 1 << 27  # data sets are kept; steps are not
+
+
+def test_small_steps_for_a_gpu_are_built_and_hold_the_same_memory(ask: Rehearsal) -> None:
+    """Eager, captured, without cuDNN and cold: two steps, then three equal peaks."""
+    _steps(ask, 1, 500_000)
+
+
+@pytest.mark.slow
+def test_large_steps_for_a_gpu_are_built_and_hold_the_same_memory(ask: Rehearsal) -> None:
+    """The same of the rest, and of trainings."""
+    _steps(ask, 0, 1)
+    _steps(ask, 500_000, 1 << 40)
+
+
+# Errors
+
+CHECK = "behaviour/peak-memory/batch_norm2d/2x3x128x128/train/default"
+
+
+def _check(name: str = CHECK) -> dict[str, Any]:
+    return {"do": "check", "case": name, "device": "cuda:0"}
+
+
+def test_memory_that_runs_out_is_one_line(converse: Converse) -> None:
+    """It says how much was asked for, how much was free, and what to do."""
+    (answer,) = converse(_check(), FAKE_CUDA_BYTES=str(1 << 20))
+    assert answer["failed"].startswith("OutOfMemoryError: out of GPU memory: ")
+    assert "MiB were asked for" in answer["failed"]
+    assert "nvidia-smi" in answer["failed"]
+
+
+def test_a_gpu_that_another_process_has_is_one_line(converse: Converse) -> None:
+    """Exclusive mode: the environment is refused, with what CUDA and the driver say."""
+    (answer,) = converse({"do": "environment", "device": "cuda:0"}, FAKE_CUDA_BUSY="1")
+    assert answer["done"]["device"] is None
+    words = "--device cuda:0: CUDA error: CUDA-capable device(s) is/are busy or unavailable; "
+    assert answer["done"]["refused"].startswith(words)
+    assert len(answer["done"]["refused"]) > len(words)
+
+
+def test_a_probe_says_if_a_fresh_process_can_compute(converse: Converse, tmp_path: Path) -> None:
+    """A number from the GPU, or why there is none."""
+    probe = {"do": "probe", "device": "cuda:0"}
+    assert converse(probe) == [{"done": {"trouble": None}}]
+    (lost,) = converse(probe, FAKE_CUDA_LOST=str(tmp_path))
+    assert "CUDA error: unknown error" in lost["done"]["trouble"]
+
+
+def test_an_error_that_comes_late_is_of_the_check_that_launched_it(fresh: Rehearsal) -> None:
+    """The end of a check waits for its work: what fails then is no matter of the next one."""
+    script = """
+from fakecuda import faults
+from bnsuite.cases import catalogue
+from bnsuite.measure import check, devices
+case, device = catalogue.case("behaviour/peak-memory/batch_norm2d/2x3x128x128/eval/default"), devices.get("cuda:0")
+device.use()
+plain = device.wait
+def wait():
+    faults.break_for_good()
+    plain()
+device.wait = wait
+try:
+    check.run_on(case, device)
+except RuntimeError as error:
+    told = str(error)
+told
+"""
+    assert "an illegal memory access" in fresh(script)
+
+
+def test_numbers_are_compared_without_tf32(ask: Rehearsal) -> None:
+    """In checks, with cuDNN off inside too; what is timed has torch's default, and the environment says both."""
+    script = """
+from bnsuite.cases import precision
+from bnsuite.measure import devices, environment
+device = devices.get("cuda:0")
+device.use()
+flags = torch.backends.cudnn
+flags.allow_tf32 = True  # a check that ran here before had none
+told, timed = environment.describe(device)["tf32"], flags.allow_tf32
+device.exact()
+seen = [flags.allow_tf32, torch.backends.cuda.matmul.allow_tf32]
+flags.deterministic = True
+with precision.cudnn(enabled=False):
+    seen += [flags.allow_tf32, flags.enabled, flags.deterministic]
+flags.deterministic, flags.allow_tf32 = False, True
+[told, timed, seen, flags.enabled]
+"""
+    assert ask(script) == [{"checks": False, "timing": True}, True, [False, False, False, False, True], True]
+
+
+def _outcomes(run: Run) -> list[Status]:
+    return [outcome.status for one in run.cases for outcome in one.outcomes.values()]
+
+
+def test_a_sticky_error_costs_one_check(rehearse: Command, tmp_path: Path) -> None:
+    """The process that met it is replaced: what was measured stays, the rest is measured. No rehearsal is accepted."""
+    broken = tmp_path / "broken"
+    done = rehearse(
+        *("--device", "cuda:0", "--profile", "full", "-k", "behaviour/peak-memory/batch_norm2d/2x3", "--out", "run"),
+        FAKE_CUDA_BREAKS=f"{broken}:20",
+    )
+    assert broken.exists()
+    run = load_run(tmp_path / "run")
+    statuses = _outcomes(run)
+    assert statuses.count(Status.FAILED) == 1
+    assert statuses.count(Status.MEASURED) == len(statuses) - 1 > 3
+    assert done.status == 3
+    assert "illegal memory access" in done.out
+    assert "REHEARSAL" in done.err
+    assert "REGRESSED" not in done.out
+    assert run.finished
+    assert run.environment.rehearsal
+    with pytest.raises(InputError, match="rehearsed on a CUDA that is a name"):
+        accept([run], tmp_path / "baselines")
+
+
+@pytest.mark.slow
+def test_a_lost_gpu_ends_the_run_with_one_line(rehearse: Command, tmp_path: Path) -> None:
+    """No process can use it any more: what was measured stays, and the rest is one line, not one failure each."""
+    gone = tmp_path / "gone"
+    done = rehearse(
+        *("--device", "cuda:0", "--profile", "full", "-k", "peak-memory/batch_norm2d/8x64x20x20", "--out", "run"),
+        FAKE_CUDA_BREAKS=f"{gone}:60",
+        FAKE_CUDA_LOST=str(gone),
+    )
+    run = load_run(tmp_path / "run")
+    statuses = _outcomes(run)
+    assert statuses.count(Status.MEASURED) >= 1
+    assert statuses.count(Status.FAILED) == 1
+    assert not run.finished
+    left = statuses.count(Status.PENDING)
+    assert run.ended_by is not None
+    assert run.ended_by.startswith("the GPU was lost (cuda:0): ")
+    assert f"; {left} case{'' if left == 1 else 's'} not measured" in run.ended_by
+    assert done.status == 3
+    assert len([line for line in done.err.splitlines() if "the GPU was lost" in line]) == 1
+
+
+# From end to end
+
+CHOSEN = "op/batch_norm1d/fwd-eval/f32/nc/64x128"
+
+
+@pytest.mark.slow
+def test_a_run_on_a_gpu_comes_to_its_end(rehearse: Command, tmp_path: Path) -> None:
+    """Times, memory, checks, ratios and a training: all are measured, and none is called a GPU's."""
+    chosen = (
+        f"{CHOSEN} or large-batch or train/synthetic-mlp/bn/lr=0.1 or (cuda-graphs and waits) or ratio/eval-vs-train"
+    )
+    done = rehearse("--device", "cuda:0", "-k", chosen, "--out", "run")
+    run = load_run(tmp_path / "run")
+    assert set(_outcomes(run)) <= {Status.MEASURED, Status.SKIPPED}, done.out
+    assert run.environment.gpu is not None
+    assert run.environment.gpu.name == "NVIDIA Stub 1"
+    assert done.status == 3
+    assert "INVALID" in done.out
+
+
+@pytest.mark.slow
+def test_a_comparison_on_a_gpu_comes_to_its_end(rehearse: Command, tmp_path: Path) -> None:
+    """Both sides are measured by turns; a partner's process is no foreign one."""
+    done = rehearse(
+        "ab", ".", ".", "--device", "cuda:0", "-k", f"{CHOSEN} or data-parallel/steps/default", "--out", "ab"
+    )
+    times = InterleavedTimes.model_validate_json((tmp_path / "ab" / "interleaved.json").read_text(encoding="utf-8"))
+    assert any(one.id == CHOSEN and one.launches for one in times.cases), done.out + done.err
+    for side in ("a", "b"):
+        run = load_run(tmp_path / "ab" / side)
+        assert run.environment.rehearsal
+        assert all(not (timing.gpu and timing.gpu.foreign) for one in run.cases for timing in one.timings)
+    assert done.status == 3
+
+
+# How much of it was run
+
+#: Modules that only a GPU uses.
+MODULES = (
+    "measure/devices/cuda.py",
+    "measure/nvml/binding.py",
+    "measure/nvml/handle.py",
+    "measure/nvml/state.py",
+    "measure/nvml/watch.py",
+    "cases/checks/behaviour/cuda_graphs.py",
+    "cases/checks/numerics/large_tensor.py",
+)
+#: Words of a condition that tells a GPU from a CPU.
+WORDS = ("cuda", "gpu_only", '"cpu"', "'cpu'")
+
+
+def gpu_only_statements() -> dict[Path, dict[int, range]]:
+    """Returns the statements that no CPU runs, by module.
+
+    They are those in functions of MODULES, and of elsewhere what names torch.cuda, or stands under a condition that
+    tells the devices apart.
+    """
+    found = {}
+    for path in sorted(p for part in ("measure", "cases") for p in (coverage.SUITE / part).rglob("*.py")):
+        statements = coverage.statements(path)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        whole = str(path.relative_to(coverage.SUITE)) in MODULES
+        lines: set[int] = set()
+        for node in ast.walk(tree):
+            if whole and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lines.update(range(node.body[0].lineno, (node.end_lineno or 0) + 1))
+            elif not whole and isinstance(node, ast.If) and any(word in ast.unparse(node.test) for word in WORDS):
+                on_gpu = node.orelse if _means_cpu(ast.unparse(node.test)) else node.body
+                lines.update(line for one in on_gpu for line in range(one.lineno, (one.end_lineno or 0) + 1))
+            elif (
+                not whole
+                and isinstance(node, (ast.Expr, ast.Assign, ast.Return))
+                and "torch.cuda." in ast.unparse(node)
+            ):
+                lines.add(node.lineno)
+        chosen = {line: spans for line, spans in statements.items() if line in lines}
+        if chosen:
+            found[path] = chosen
+    return found
+
+
+def _means_cpu(test: str) -> bool:
+    return ("== 'cpu'" in test or "!= 'cuda'" in test) and " or " not in test
+
+
+@pytest.mark.slow
+def test_most_of_what_only_a_gpu_runs_is_rehearsed(
+    rehearse: Command, nvml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At least three quarters of the statements; printed by module."""
+    folder = tmp_path / "lines"
+    folder.mkdir()
+    monkeypatch.setenv(coverage.VARIABLE, str(folder))
+    monkeypatch.setenv("FAKE_CUDA_BYTES", str(8 << 30))  # tensors of more than 2^31 values are for a GPU that is there
+    checks = "behaviour/cuda-graphs/batch_norm2d/train/float32 or (cuda-graphs and waits) or (cuda-graphs and callable)"
+    checks += " or large-tensor or degenerate/operators or behaviour/validation/apart/layers or large-batch"
+    chosen = f"{CHOSEN} or ratio/eval-vs-train or train/dropout or data-parallel/steps/default or {checks}"
+    rehearse("--device", "cuda:0", "--profile", "full", "-k", chosen, "--out", "run", "--launches", "3", "--seeds", "1")
+    rehearse("ab", ".", ".", "--device", "cuda", "-k", CHOSEN, "--out", "ab")
+    child = Rehearsal(_variables(nvml), tmp_path / "log.txt")
+    child(STEPS.replace("LEAST", "1").replace("MOST", "500000"))
+    child("from bnsuite.measure import nvml\nnvml.survey(0) is not None")
+    child.end()
+    ran = coverage.read(folder)
+    total = done = 0
+    for path, statements in gpu_only_statements().items():
+        hit = sum(any((str(path), line) in ran for line in lines) for lines in statements.values())
+        total, done = total + len(statements), done + hit
+        missed = [line for line, lines in statements.items() if not any((str(path), one) in ran for one in lines)]
+        print(f"{path.relative_to(coverage.SUITE)}: {hit} of {len(statements)}; not run: {missed}")
+    print(f"GPU-only statements rehearsed: {done} of {total}, {100 * done / total:.0f} %")
+    assert done / total >= 0.75
