@@ -106,7 +106,7 @@ class Controls:
         #: Seconds per step, by control; of the launch control, seconds of the host.
         self.samples: dict[str, list[float]] = {name: [] for name in self._steps}
         for name, step in self._steps.items():
-            once = min(device.time_rounds(step, 3, by=self._by[name]).device_s)
+            once = min(device.time_rounds(step, 3).device_s)
             iterations = max(1, int(ROUND_S / max(once, 1e-9)))
             if device.holds_queue:
                 iterations = LAUNCHES if name == LAUNCH else min(iterations, MAX_QUEUED)
@@ -115,5 +115,5 @@ class Controls:
     def sample(self) -> None:
         """Times each control for a few rounds."""
         for name, step in self._steps.items():
-            timed = self._device.time_rounds(step, ROUNDS, self._iterations[name], by=self._by[name])
+            timed = self._device.time_rounds(step, ROUNDS, self._iterations[name])
             self.samples[name] += (timed.host_s if name == LAUNCH else None) or timed.device_s

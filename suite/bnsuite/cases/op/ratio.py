@@ -50,7 +50,7 @@ class RatioCase(Case):
 
     @property
     def timed_by(self) -> TimedBy:
-        return TimedBy.DEVICE if self.ranks == 1 else TimedBy.ELAPSED
+        return TimedBy.DEVICE
 
     @property
     def nbytes(self) -> None:
