@@ -7,14 +7,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?= bnsuite
 BASE_IMAGE ?=
+BASE_DIGEST = $(filter sha256:%,$(subst @, ,$(BASE_IMAGE)))
 BENCH_FLAGS ?= --device auto
+GPU_CHECK_S ?= 600
+GPU_PROOFS_S ?= 3600
+GPU_CHECK_FLAGS ?=
+KIT_PYTHON ?= 3.12
+KIT_DATA ?= $(BNSUITE_DATA)
 RUN ?= results/latest
 SCALING_DEVICE ?= cpu
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' suite/bnsuite/__init__.py)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic proofs faults gpu-check scaling defects reference docs accept lock clean
+.PHONY: help setup setup-test bench test check lint types image image-run image-test overhead bench-loops characteristic proofs faults gpu-check gpu-proofs gpu-kit scaling defects reference docs accept lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,13 +44,16 @@ lint: setup-test ## check format and rules with ruff
 types: setup-test ## check types with mypy --strict
 	$(BIN)/mypy
 
-image: ## build the image (BASE_IMAGE, IMAGE, DOCKER_FLAGS)
+# A digest is a label only if BASE_IMAGE has one: none is looked up.
+image: ## build the image (BASE_IMAGE, best with its @sha256 digest; IMAGE, DOCKER_FLAGS)
 	docker build $(DOCKER_FLAGS) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+	  $(if $(BASE_DIGEST),--label org.opencontainers.image.base.name=$(firstword $(subst @, ,$(BASE_IMAGE))) \
+	  --label org.opencontainers.image.base.digest=$(BASE_DIGEST)) \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
 image-run: ## run the image on the CPU without network, read-only; results in results/image
 	mkdir -p results/image
-	docker run --rm --network none --read-only --tmpfs /tmp --user "$$(id -u):$$(id -g)" \
+	docker run --rm --network none --read-only --tmpfs /tmp:exec --user "$$(id -u):$$(id -g)" \
 	  -v "$(CURDIR)/results/image:/results" $(IMAGE) --device cpu
 
 image-test: setup-test ## test the image
@@ -65,8 +74,14 @@ proofs: setup-test ## run the slow tests
 faults: setup-test ## inject every fault and print which check finds it
 	PYTHONPATH=tests $(BIN)/python tests/detection.py
 
-gpu-check: setup-test ## run the tests that need a GPU, and print how the clock agrees with Triton's
-	$(BIN)/pytest -s -m gpu tests/test_gpu.py
+gpu-check: setup-test ## check a GPU in ten minutes (GPU_CHECK_S; GPU_CHECK_FLAGS="--device cpu" rehearses it)
+	$(BIN)/python tests/gpu_check --seconds $(GPU_CHECK_S) $(GPU_CHECK_FLAGS)
+
+gpu-proofs: setup-test ## run every check of the full profile on a GPU, within GPU_PROOFS_S
+	$(BIN)/python tests/gpu_check --only preflight --only checks --seconds $(GPU_PROOFS_S) $(GPU_CHECK_FLAGS)
+
+gpu-kit: setup-test ## gather what an offline GPU host lacks into build/gpu-kit (KIT_PYTHON, KIT_DATA)
+	PYTHONPATH=tests $(BIN)/python -m gpu_kit --python $(KIT_PYTHON) $(if $(KIT_DATA),--data "$(KIT_DATA)")
 
 scaling: setup-test ## time steps of 1 and 2 ranks, and of 4 that share cores, and write docs/results/distributed.md
 	$(BIN)/bnsuite --device $(SCALING_DEVICE) --profile full -k 'distributed/ and not ranks=4 and not ranks=8' --out results/scaling || true

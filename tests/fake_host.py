@@ -12,7 +12,7 @@ from bnsuite.doctor.examine import examine
 from bnsuite.doctor.host import DoctorRequest, Host, Room, TorchPackage
 from bnsuite.doctor.result import Subject
 from bnsuite.launch.environments.engine import EngineError, EngineFacts
-from bnsuite.launch.process.messages import GpuAnswer
+from bnsuite.launch.process.messages import GpuAnswer, KernelAnswer
 from bnsuite.record.host import CheckState, HostCheck
 from bnsuite.report import doctor
 from bnsuite.report.doctor_fixes import FIXES
@@ -38,6 +38,11 @@ def no_gpu(index: int) -> GpuAnswer:
     return GpuAnswer(driver=None, cuda=None, count=None, gpu=None, trouble="NVML: NVML Shared Library Not Found")
 
 
+def no_kernel(device: str) -> KernelAnswer:
+    """A kernel that can't be run."""
+    return KernelAnswer(device=None, right=None, first_s=None, again_s=None, error="no GPU", fix=None)
+
+
 def fake_host(root: Path, files: Mapping[str, str] | None = None, later: Mapping[str, str] | None = None) -> Host:
     """Returns a host with two cores and these files; those in `later` come while a counter is watched."""
     put(root, files or {})
@@ -51,6 +56,7 @@ def fake_host(root: Path, files: Mapping[str, str] | None = None, later: Mapping
         room=lambda _: MANY,
         engine=no_engine,
         gpu=no_gpu,
+        kernel=no_kernel,
         torch=lambda: TorchPackage("2.14.1", "13.0"),
         which=lambda _: None,
     )

@@ -23,6 +23,7 @@
  *   xid         one Xid event has come                  deaf            lets nobody hear of events
  *   exclusive   one process alone may use it            unknown         says "unknown error" to everything
  *   mismatch    another version than its kernel module  far             the GPU is next to cores 2 and 3
+ *   roomy       a GPU of 80 GiB                         taken           it can't be initialised: "unknown error"
  * NVML_STUB_LOST_AFTER=N: the GPU is lost after N calls. stub_reset() begins to count anew, stub_inits() says how
  * often it was initialised. Compiled with -DOLD it lacks what drivers of some years ago lacked, with -DNEXT what
  * CUDA 14 removes. */
@@ -69,7 +70,7 @@ static int copy(char *out, unsigned n, const char *text) { strncpy(out, text, n)
 
 void stub_reset(void) { calls = 0; }
 int stub_inits(void) { return inits; }
-int nvmlInitWithFlags(unsigned flags) { (void)flags; inits++; return plays("no-driver") ? NOT_LOADED : plays("mismatch") ? MISMATCH : SUCCESS; }
+int nvmlInitWithFlags(unsigned flags) { (void)flags; inits++; return plays("no-driver") ? NOT_LOADED : plays("mismatch") ? MISMATCH : plays("taken") ? UNKNOWN : SUCCESS; }
 int nvmlShutdown(void) { return SUCCESS; }
 const char *nvmlErrorString(int code) { (void)code; return "?"; }
 int nvmlSystemGetDriverVersion(char *out, unsigned n) { return copy(out, n, "580.65.06"); }
@@ -88,7 +89,7 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, gpu_t **d) {
 }
 int nvmlDeviceGetName(gpu_t *d, char *out, unsigned n) ANSWER(copy(out, n, d->name))
 int nvmlDeviceGetUUID(gpu_t *d, char *out, unsigned n) ANSWER(copy(out, n, d->uuid))
-int nvmlDeviceGetMemoryInfo(gpu_t *d, memory_t *m) ANSWER(m->total = d->total; m->used = d->used; m->free = d->total - d->used)
+int nvmlDeviceGetMemoryInfo(gpu_t *d, memory_t *m) ANSWER(m->total = plays("roomy") ? 80ull << 30 : d->total; m->used = d->used; m->free = m->total - d->used)
 
 int nvmlDeviceGetEccMode(gpu_t *d, unsigned *now, unsigned *next) RARE(*now = *next = 1)
 int nvmlDeviceGetCurrPcieLinkGeneration(gpu_t *d, unsigned *n) WHOLE(*n = 4)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bnsuite.doctor import gpu
+from bnsuite.doctor import gpu, kernel
 from bnsuite.doctor.host import DoctorRequest, Host, TorchPackage, cuda_of, torch_package
-from bnsuite.launch.process.messages import GpuAnswer
-from bnsuite.launch.queries import ask_gpu
+from bnsuite.launch.process.messages import GpuAnswer, KernelAnswer
+from bnsuite.launch.queries import ask_gpu, ask_kernel
+from bnsuite.measure.devices.cuda_errors import explained
 from bnsuite.measure.nvml.watch import THROTTLING
 from bnsuite.record.host import HostCheck
 from conftest import ROOT
@@ -64,9 +65,11 @@ def checked(answer: GpuAnswer, host: Host) -> dict[str, HostCheck]:
 
 def test_a_gpu_that_is_idle_and_set_up_is_fine(ask: Ask, tmp_path: Path) -> None:
     """Persistent, with locked clocks, without errors, processes, slices or MPS."""
-    found = checked(ask(""), fake_host(tmp_path))
+    found = checked(ask("roomy"), fake_host(tmp_path))
     assert {name: shown(one) for name, one in found.items() if name != "gpu-cuda"} == {
         "gpu-driver": "ok: driver 580.65.06, NVIDIA Stub 1",
+        "gpu-compute-mode": "ok: several processes may use the GPU",
+        "gpu-memory": "ok: 80.0 GiB of 80.0 GiB of its memory free",
         "gpu-persistence": "ok: persistence mode is on",
         "gpu-clocks": "ok: SM clock held: 1980 MHz now, up to 1980 MHz",
         "gpu-throttling": "ok: clocks not held down",
@@ -104,7 +107,10 @@ def test_a_gpu_that_is_idle_and_set_up_is_fine(ask: Ask, tmp_path: Path) -> None
         ("slices", "gpu-driver", "disturbs: driver 580.65.06, 1 GPU: GPU-1234 has 2 MIG slices: name one in CUDA"),
         ("mps", "gpu-mps", "disturbs: MPS shares the GPU, 2 clients seen"),
         ("prohibited", "gpu-driver", "disturbs: NVIDIA Stub 1 is in a compute mode that allows no process"),
+        ("exclusive", "gpu-compute-mode", "disturbs: one process has the GPU for itself"),
+        ("", "gpu-memory", "disturbs: 700 B of 1000 B of its memory free"),
         ("no-driver", "gpu-driver", "disturbs: NVML: Driver Not Loaded"),
+        ("taken", "gpu-driver", "disturbs: NVML: Unknown Error"),
         ("no-driver", "gpu-ecc", "not-applicable: needs a GPU that answers"),
         (
             "no-gpu",
@@ -210,6 +216,48 @@ def test_the_torch_of_this_interpreter_is_known_without_importing_it() -> None:
     assert package.cuda == torch.version.cuda
     assert cuda_of("cuda: Optional[str] = None\n") is None
     assert cuda_of("__all__ = ['cuda']\ncuda = '11.8'\n") == "11.8"
+
+
+def test_a_container_without_its_devices_is_to_be_restarted(ask: Ask, tmp_path: Path) -> None:
+    """NVML says "Unknown Error" where the host took the GPUs away."""
+    assert checked(ask("taken"), fake_host(tmp_path, CARD))["gpu-driver"].fix == "restart-container"
+
+
+def test_a_kernel_is_run_where_a_gpu_is_to_be_measured(tmp_path: Path) -> None:
+    """By a real worker, here on the CPU; a machine without a GPU is asked for none."""
+    host, card = fake_host(tmp_path / "none"), fake_host(tmp_path / "card", CARD)
+    assert shown(look(kernel.SUBJECT, host)["gpu-kernel"]) == "not-applicable: no NVIDIA GPU here, and none asked for"
+    answer = ask_kernel("cpu", 60.0)
+    assert (answer.device, answer.right, answer.error) == ("cpu", True, None)
+    found = look(kernel.SUBJECT, card, kernel=lambda device: answer)["gpu-kernel"]
+    assert shown(found).startswith("ok: first result on cpu after ")
+
+
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        ("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors", "torch-for-gpu"),
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", "allow-compute"),
+        ("CUDA error: out of memory", "free-gpu-memory"),
+        ("CUDA driver version is insufficient for CUDA runtime version", "newer-driver"),
+        ("Error 802: system not yet initialized", "fabric-manager"),
+        ("CUDA error: unknown error", "reset-gpu"),
+        ("something else", "look-at-gpu"),
+    ],
+)
+def test_a_kernel_that_fails_has_its_fix(tmp_path: Path, said: str, fix: str) -> None:
+    """The errors of CUDA in one line, each with what to do."""
+    line, code, _ = explained(RuntimeError(said))
+    answer = KernelAnswer(device="cuda:0", right=None, first_s=None, again_s=None, error=line, fix=code)
+    found = look(kernel.SUBJECT, fake_host(tmp_path, CARD), kernel=lambda device: answer)["gpu-kernel"]
+    assert (found.fix, shown(found)) == (fix, f"disturbs: {said.splitlines()[0]}")
+
+
+def test_a_wrong_result_disturbs(tmp_path: Path) -> None:
+    """A GPU that computes a wrong sum is not measured on."""
+    answer = KernelAnswer(device="cuda:0", right=False, first_s=1.0, again_s=0.1, error=None, fix=None)
+    found = look(kernel.SUBJECT, fake_host(tmp_path, CARD), kernel=lambda device: answer)["gpu-kernel"]
+    assert shown(found) == "disturbs: cuda:0 computed a wrong sum"
 
 
 def test_a_server_of_mps_is_known_by_its_pipe(ask: Ask, tmp_path: Path) -> None:

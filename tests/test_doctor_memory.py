@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,15 @@ def test_a_disk_needs_room(tmp_path: Path, there: Room, said: str) -> None:
     """Bytes, inodes, and the right to write."""
     request = DoctorRequest(results=Path("r"), scratch=Path("r"))
     found = look(disk.SUBJECT, fake_host(tmp_path), request, room=lambda _: there)
-    assert {shown(one) for one in found.values()} == {said}
+    assert {shown(found[name]) for name in ("disk-results", "disk-scratch")} == {said}
+
+
+def test_compiled_code_must_be_loadable(tmp_path: Path) -> None:
+    """Docker mounts a --tmpfs with noexec unless it is told otherwise."""
+    host, request = fake_host(tmp_path), DoctorRequest(scratch=Path("/tmp"))  # noqa: S108  # a container's
+    found = look(disk.SUBJECT, host, request, room=lambda _: replace(MANY, executable=False))["disk-exec"]
+    assert (found.fix, shown(found)) == ("exec-scratch", "disturbs: compiled code cannot be loaded from /tmp")
+    assert shown(look(disk.SUBJECT, host, request)["disk-exec"]) == "ok: compiled code can be loaded from /tmp"
 
 
 def test_a_disk_that_can_not_be_asked_is_unknown(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import docker
 
 #: As a cluster would run it: no network, nothing writable but /tmp.
-LOCKED_UP: dict[str, Any] = {"network_mode": "none", "read_only": True, "tmpfs": {"/tmp": ""}, "detach": True}  # noqa: S108
+LOCKED_UP: dict[str, Any] = {"network_mode": "none", "read_only": True, "tmpfs": {"/tmp": "exec"}, "detach": True}  # noqa: S108
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,9 @@ def test_results_leave_through_a_mount(run: Any, image: Any, tmp_path: Path) -> 
     assert recorded["revision"] == image.attrs["Config"]["Labels"]["org.opencontainers.image.revision"]
     assert recorded["environment"]["packages"]["torch"] == "2.14.1"
     assert recorded["environment"]["cuda"] == "13.0"
+    labels = image.attrs["Config"]["Labels"]
+    assert recorded["environment"]["image"]["base"] == labels["org.opencontainers.image.base.name"]
+    assert recorded["environment"]["image"]["base_digest"] == labels.get("org.opencontainers.image.base.digest")
     assert (tmp_path / "report.md").exists()
 
 
@@ -141,6 +144,9 @@ def test_what_it_is_made_of(image: Any) -> None:
     assert config["Labels"]["org.opencontainers.image.version"] == __version__
     assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", config["Labels"]["org.opencontainers.image.revision"])
     environment = dict(entry.split("=", 1) for entry in config["Env"])
+    base, _, digest = environment["BNSUITE_BASE"].partition("@")
+    assert config["Labels"]["org.opencontainers.image.base.name"] == base
+    assert config["Labels"].get("org.opencontainers.image.base.digest", "") == digest
     assert environment["NVIDIA_VISIBLE_DEVICES"] == "all"
     assert environment["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
 

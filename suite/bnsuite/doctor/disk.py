@@ -43,11 +43,20 @@ def _check(folder_of: Callable[[DoctorRequest], Path], kind: str) -> Callable[[D
     return check
 
 
+def loadable(facts: DiskFacts) -> Result:
+    """Compiled steps are written to the folder of temporary files, and loaded from there."""
+    room = facts.host.room(facts.request.scratch)
+    return judged(
+        "exec-scratch", disturbed=not room.executable, folder=str(facts.request.scratch), executable=room.executable
+    )
+
+
 SUBJECT = Subject(
     "disk",
     probe,
     {
         "disk-results": _check(lambda request: request.results, "results"),
         "disk-scratch": _check(lambda request: request.scratch, "scratch"),
+        "disk-exec": loadable,
     },
 )

@@ -35,15 +35,16 @@ def examine(
 
     Each subject has a thread of its own, which is left behind if it does not answer in time.
     """
-    deadline = monotonic() + limit_s
+    began = monotonic()
     looks = [_Look(subject, host, request, ignored) for subject in subjects if set(subject.checks) - set(ignored)]
     for look in looks:
         look.start()
     checks: list[HostCheck] = []
     for look in looks:
-        look.join(max(0.0, deadline - monotonic()))
+        may_take_s = max(limit_s, look.limit_s or 0.0)
+        look.join(max(0.0, began + may_take_s - monotonic()))
         found = dict(look.found)
-        late = unknown(f"no answer within {limit_s:g} s")
+        late = unknown(f"no answer within {may_take_s:g} s")
         for name in look.names:
             result = found.get(name, late)
             checks.append(HostCheck(name=name, state=result.state, observed=result.observed, fix=result.fix))
@@ -57,6 +58,7 @@ class _Look(Thread):
         super().__init__(name=f"bnsuite-doctor-{subject.name}", daemon=True)
         self._subject, self._host, self._request = subject, host, request
         self.names = [name for name in subject.checks if name not in ignored]
+        self.limit_s = subject.limit_s(host, request)
         #: Results so far, by the name of the check.
         self.found: dict[str, Result] = {}
 

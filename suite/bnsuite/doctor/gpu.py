@@ -20,6 +20,10 @@ LOCKED_SHARE = 0.9
 MAX_CORRECTED = 100
 #: The value of NVML's compute mode in which no process may use the GPU.
 PROHIBITED = 2
+#: Those in which one process or thread has the GPU for itself; a comparison needs two.
+EXCLUSIVE = (1, 3)
+#: Room for the largest timed case and its controls; checks of huge tensors ask for theirs themselves.
+MIN_FREE_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,11 @@ def driver(facts: GpuFacts) -> Result:
         return not_applicable("no-gpu")
     if answer.driver is None:
         fix = "install-driver" if facts.signs else "no-gpu"
-        if "mismatch" in (answer.trouble or "").lower():
+        trouble = (answer.trouble or "").lower()
+        if "mismatch" in trouble:
             fix = "reload-driver"
+        elif "unknown error" in trouble:  # a container's devices are taken away when its host reloads its units
+            fix = "restart-container"
         return disturbs(fix, error=answer.trouble, signs=[*facts.signs[:4]], loaded=loaded_driver(facts.host))
     if answer.gpu is None:
         return disturbs(
@@ -149,6 +156,22 @@ def persistence(gpu: GpuCondition) -> Result:
     if gpu.persistence is None:
         return _silent(gpu)
     return judged("persistence-mode", disturbed=not gpu.persistence, persistence=gpu.persistence)
+
+
+def compute_mode(gpu: GpuCondition) -> Result:
+    """Two processes must be able to use the GPU at once: those of a comparison."""
+    if gpu.compute_mode is None:
+        return _silent(gpu)
+    exclusive = gpu.compute_mode in EXCLUSIVE
+    return judged("allow-compute", disturbed=exclusive, mode=gpu.compute_mode, exclusive=exclusive)
+
+
+def memory(gpu: GpuCondition) -> Result:
+    """There must be room for the cases."""
+    if gpu.used_bytes is None or gpu.total_bytes is None:
+        return _silent(gpu)
+    free = gpu.total_bytes - gpu.used_bytes
+    return judged("free-gpu-memory", disturbed=free < MIN_FREE_BYTES, free_bytes=free, total_bytes=gpu.total_bytes)
 
 
 def clocks(gpu: GpuCondition) -> Result:
@@ -230,6 +253,8 @@ SUBJECT = Subject(
     {
         "gpu-driver": driver,
         "gpu-cuda": cuda,
+        "gpu-compute-mode": _of_gpu(compute_mode),
+        "gpu-memory": _of_gpu(memory),
         "gpu-persistence": _of_gpu(persistence),
         "gpu-clocks": _of_gpu(clocks),
         "gpu-throttling": _of_gpu(throttling),

@@ -17,12 +17,14 @@ from threading import Lock
 from bnsuite.launch.environments import engine
 from bnsuite.launch.environments.engine import EngineFacts
 from bnsuite.launch.process.isolation import cores
-from bnsuite.launch.process.messages import GpuAnswer
+from bnsuite.launch.process.messages import GpuAnswer, KernelAnswer
 
 #: No file of the kernel that is read here is longer; a longer one is cut off.
 MAX_BYTES = 1 << 20
 #: The limits of the slow probes: together with the start of a process they stay within five seconds.
 GPU_S, ENGINE_S = 3.5, 1.5
+#: The limit of a first kernel, where there is a GPU: torch is imported and CUDA starts, on a cold machine.
+KERNEL_S = 9.0
 
 
 class CannotLookError(Exception):
@@ -36,6 +38,8 @@ class Room:
     free_bytes: int
     inodes: int | None
     writable: bool
+    #: Whether files there may be run and loaded, as compiled code is.
+    executable: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def room(folder: Path) -> Room:
         folder = folder.parent
     found = os.statvfs(folder)
     inodes = found.f_favail if found.f_files else None
-    return Room(found.f_bavail * found.f_frsize, inodes, os.access(folder, os.W_OK | os.X_OK))
+    executable = not found.f_flag & os.ST_NOEXEC
+    return Room(found.f_bavail * found.f_frsize, inodes, os.access(folder, os.W_OK | os.X_OK), executable)
 
 
 def torch_package() -> TorchPackage | None:
@@ -107,6 +112,12 @@ def _gpu_query() -> Callable[[int], GpuAnswer]:
     return ask
 
 
+def _ask_kernel(device: str) -> KernelAnswer:
+    from bnsuite.launch.queries import ask_kernel
+
+    return ask_kernel(device, KERNEL_S)
+
+
 @dataclass(frozen=True)
 class Host:
     """A host: the folder its files are looked for in, what this process was given, and functions that ask for more."""
@@ -122,6 +133,7 @@ class Host:
     room: Callable[[Path], Room] = room
     engine: Callable[[], EngineFacts] = lambda: engine.facts(ENGINE_S)
     gpu: Callable[[int], GpuAnswer] = field(default_factory=_gpu_query)
+    kernel: Callable[[str], KernelAnswer] = _ask_kernel
     torch: Callable[[], TorchPackage | None] = torch_package
     which: Callable[[str], str | None] = shutil.which
 

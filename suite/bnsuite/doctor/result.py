@@ -54,3 +54,5 @@ class Subject(Generic[T]):
     name: str
     probe: Callable[[Host, DoctorRequest], T]
     checks: Mapping[str, Callable[[T], Result]]
+    #: Seconds that this subject may take where it has more to do than look; None for the limit of them all.
+    limit_s: Callable[[Host, DoctorRequest], float | None] = lambda _, __: None

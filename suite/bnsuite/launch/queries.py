@@ -12,13 +12,23 @@ from bnsuite.launch.datasets import absolute
 from bnsuite.launch.environments import MIN_TORCH, Environment, EnvironmentUnavailableError, Here
 from bnsuite.launch.plan import PLANS
 from bnsuite.launch.process.child import ChildError
-from bnsuite.launch.process.messages import Catalogue, DevicesAnswer, EnvironmentAnswer, FoundDevice, GpuAnswer
+from bnsuite.launch.process.messages import (
+    Catalogue,
+    DevicesAnswer,
+    EnvironmentAnswer,
+    FoundDevice,
+    GpuAnswer,
+    KernelAnswer,
+)
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.scratch import ScratchError, scratch_folder
 from bnsuite.launch.process.worker import START_UP, START_UP_S, TIMEOUT, RequestFailedError, Worker
-from bnsuite.record.errors import InputError
+from bnsuite.record.errors import InputError, NotMeasuredError
 from bnsuite.record.schema import EnvironmentInfo, PlannedCase
 from bnsuite.record.select import matcher
+
+#: The limit for NVML's account of a GPU, beside a container that starts.
+GPU_S = 30.0
 
 _OLDEST = ".".join(map(str, MIN_TORCH))
 
@@ -92,7 +102,30 @@ def ask_environment(
             raise worker.environment.unavailable(
                 f"holds torch {version}; what is judged must be torch {_OLDEST} or newer"
             )
-    return found, info
+        if worker.environment.devices_apart:
+            _check_gpu(worker.environment, found, info)
+    return found, worker.environment.described(info)
+
+
+def _check_gpu(environment: Environment, device: str, info: EnvironmentInfo) -> None:
+    """Raises EnvironmentUnavailableError if `device` is another GPU inside than on this machine, by their UUIDs.
+
+    Where NVML does not answer on either side nothing is compared.
+    """
+    inside = info.gpu.nvml.uuid if info.gpu is not None and info.gpu.nvml is not None else None
+    if inside is None:
+        return
+    try:
+        answer = ask_gpu(int(device.partition(":")[2] or 0), GPU_S)
+    except (NotMeasuredError, ScratchError):
+        return
+    outside = answer.gpu.uuid if answer.gpu is not None else None
+    # The forms "GPU-..." and "MIG-..." name different things: a board and a slice of one.
+    if outside is not None and outside.partition("-")[0] == inside.partition("-")[0] and outside != inside:
+        raise environment.unavailable(
+            f"its {device} is {inside}, and this machine's is {outside}; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name "
+            "the GPU by its UUID with CUDA_VISIBLE_DEVICES"
+        )
 
 
 def ask_once(environment: Environment, device: str, threads: int = 1) -> tuple[str, EnvironmentInfo]:
@@ -125,6 +158,15 @@ def ask_gpu(index: int, timeout_s: float) -> GpuAnswer:
     """
     with _worker("gpu", Here(), device=f"cuda:{index}") as worker:
         return worker.ask({"do": "gpu", "index": index}, GpuAnswer, timeout_s, "the limit for NVML")
+
+
+def ask_kernel(device: str, timeout_s: float) -> KernelAnswer:
+    """Returns how a first kernel goes on `device`, by this interpreter.
+
+    Raises NotMeasuredError if no answer comes within `timeout_s`, and ScratchError.
+    """
+    with _worker("kernel", Here(), device=device) as worker:
+        return worker.ask({"do": "kernel", "device": device}, KernelAnswer, timeout_s, "the limit for a first kernel")
 
 
 def _ask(device: str, worker: Worker, timeout_s: float, *, goes_on: bool = False) -> tuple[str, EnvironmentInfo]:

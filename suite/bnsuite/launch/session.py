@@ -135,6 +135,9 @@ class Session:
             query.close()
             raise
         self.environment.check(info)
+        if info.image is not None and info.image.gpus == "cdi":
+            name = self.environment.name
+            self.warnings.append(f"{name}: the engine refused the request of --gpus and gave it the GPUs by CDI")
         if info.rehearsal:
             self.warnings.append(REHEARSAL)
             self._notify(REHEARSAL)

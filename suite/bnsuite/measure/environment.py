@@ -15,6 +15,9 @@ from bnsuite.measure import devices
 #: Packages whose version is recorded if they are installed; none is imported for it.
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "pytest", "pytest-benchmark", "nvidia-ml-py")
 
+#: Set by the build of an image: the image that it is based on, with a digest if it was pinned by one.
+BASE_VARIABLE = "BNSUITE_BASE"
+
 #: Variables that change what is measured, recorded if set. Their values are settings, never secrets.
 VARIABLES = (
     *devices.VARIABLES,
@@ -50,6 +53,7 @@ def describe(device: devices.Device) -> dict[str, Any]:
         **device.describe(),
         "rehearsal": devices.is_rehearsed(),
         "variables": {name: os.environ[name] for name in sorted(os.environ) if _is_setting(name)},
+        "image": _image(),
     }
 
 
@@ -61,6 +65,15 @@ def _is_setting(name: str) -> bool:
     """True if a variable is one of VARIABLES or of the families that change what is measured."""
     of_family = name.startswith(devices.VARIABLE_FAMILIES) and not NOT_RECORDED.search(name)
     return name in VARIABLES or of_family
+
+
+def _image() -> dict[str, str | None] | None:
+    """The base of the image that this process runs in, as its build named it; None where it did not."""
+    base = os.environ.get(BASE_VARIABLE)
+    if not base:
+        return None
+    name, _, digest = base.partition("@")
+    return {"base": name, "base_digest": digest or None}
 
 
 def _versions() -> dict[str, str]:

@@ -96,6 +96,13 @@ def _gpu(request: Request) -> Answer:
     return asdict(nvml.survey(request["index"]))
 
 
+def _kernel(request: Request) -> Answer:
+    """How a first kernel goes on a device, before anything is measured on it."""
+    from bnsuite.measure import first_kernel
+
+    return first_kernel.run(request["device"])
+
+
 def _start(_: Request) -> Answer:
     """Imports what every measurement needs, so that no case is charged for it."""
     import torch  # noqa: F401
@@ -280,6 +287,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "environment": _environment,
     "devices": _devices,
     "gpu": _gpu,
+    "kernel": _kernel,
     "probe": _probe,
     "start": _start,
     "stage": _stage,

@@ -15,6 +15,7 @@ from bnsuite.record import migrations
 from bnsuite.record.devices import FOUND
 from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.durations import CostOfCase, TimeOfCase, Timetable
+from bnsuite.record.image import ImageInfo
 from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.migrations import Migration
 from bnsuite.record.value import Value as Value  # noqa: PLC0414  # the base of all records is found here
@@ -351,6 +352,8 @@ class EnvironmentInfo(Value):
     variables: dict[str, str]
     #: The precisions that torch's libraries use for float32, such as "tf32", by library and operation.
     precisions: dict[str, str] = Field(default_factory=dict)
+    #: The container image that it is; None where it is none, or nothing tells.
+    image: ImageInfo | None = None
     #: If TF32 is used by checks, where it never is, and by what is timed, where it is torch's default; None on a CPU.
     tf32: dict[str, bool] | None = None
     #: Measured on a CUDA that is a name, by the project's own tests: it says nothing about a GPU.

@@ -42,8 +42,14 @@ def heading(a: Run, b: Run, times: InterleavedTimes) -> Iterator[str]:
 
 
 def differences(a: EnvironmentInfo, b: EnvironmentInfo) -> Iterator[str]:
-    """Yields what is not the same in two environments, such as "torch 2.13.0 → 2.14.1"."""
-    yield from _apart(a.model_dump(), b.model_dump())
+    """Yields what is not the same in two environments, such as "torch 2.13.0 → 2.14.1".
+
+    Of their images the base alone: their names stand above.
+    """
+    yield from _apart(a.model_dump(exclude={"image"}), b.model_dump(exclude={"image"}))
+    if a.image is not None and b.image is not None:
+        bases = [{"base image": one.base, "digest of the base image": one.base_digest} for one in (a.image, b.image)]
+        yield from _apart(bases[0], bases[1])
 
 
 def _apart(of_a: dict[str, Any], of_b: dict[str, Any]) -> Iterator[str]:

@@ -13,12 +13,13 @@ from typing import Any
 from bnsuite.record.host import CheckState, DoctorStatus, HostCheck, HostReport, NoiseFloor
 from bnsuite.report import text, units
 from bnsuite.report.doctor_fixes import fix_of
+from bnsuite.report.doctor_gpu import GPU_WORDS, listed
 from bnsuite.report.judged import Report
 
 Data = Mapping[str, Any]
 
 #: Checks that say nothing of times.
-_NOT_OF_TIMES = frozenset({"disk-results", "disk-scratch"})
+_NOT_OF_TIMES = frozenset({"disk-results", "disk-scratch", "disk-exec"})
 
 #: States as they are counted, the worst first.
 _COUNTED = {
@@ -156,10 +157,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _list(values: Any) -> str:
-    return text.listed([str(one) for one in values])
-
-
 def _load(data: Data) -> str:
     return f"load {data['load']:.1f} on {units.count(data['cores'], 'core')}"
 
@@ -195,57 +192,6 @@ def _baseline(data: Data) -> str:
     return f"{data['folder']} has no times of this machine, and of {units.count(data['others'], 'other')}"
 
 
-def _gpu_driver(data: Data) -> str:
-    if "error" in data and "driver" in data:
-        return f"driver {data['driver']}, {units.count(data['count'] or 0, 'GPU')}: {data['error']}"
-    if "error" in data:
-        signs = f" ({_list(data['signs'])})" if data["signs"] else ""
-        loaded = f", module {data['loaded']} is loaded" if data["loaded"] else ""
-        return f"{data['error']}{signs}{loaded}"
-    if data.get("prohibited"):
-        return f"{data['gpu']} is in a compute mode that allows no process"
-    return f"driver {data['driver']}, {data['gpu']}"
-
-
-def _cuda(data: Data) -> str:
-    wheel = data["torch_cuda"] or "none"
-    image = f", the image CUDA {data['image_cuda']}" if data["image_cuda"] else ""
-    return f"the driver offers CUDA {data['driver_cuda']}, torch was built with {wheel}{image}"
-
-
-def _clocks(data: Data) -> str:
-    state = "held" if data["locked"] else "not locked"
-    return f"SM clock {state}: {data['sm_clock_mhz']} MHz now, up to {data['sm_clock_mhz_max']} MHz"
-
-
-def _rows(data: Data) -> str:
-    counts = f"{data['correctable'] or 0} correctable, {data['uncorrectable'] or 0} uncorrectable"
-    pending = ", a remap is pending" if data["pending"] else ""
-    failed = ", a remap failed" if data["failed"] else ""
-    return f"remapped rows: {counts}{pending}{failed}"
-
-
-def _gpu_processes(data: Data) -> str:
-    if not data["count"]:
-        drawing = f", but for {units.count(data['drawing'], 'window system')}" if data.get("drawing") else ""
-        return f"no other process on the GPU{drawing}"
-    ids = f" (process {_list(data['ids'])})" if data["ids"] else ""
-    return f"{units.count(data['count'], 'other process', 'other processes')} on the GPU{ids}"
-
-
-def _mps(data: Data) -> str:
-    if not data["server"] and not data["clients"]:
-        return "no MPS"
-    return f"MPS shares the GPU, {units.count(data['clients'] or 0, 'client')} seen"
-
-
-def _container_gpu(data: Data) -> str:
-    runtime = "runtime nvidia" if data["runtime"] else "no runtime nvidia"
-    toolkit = "toolkit installed" if data["toolkit"] else "no toolkit"
-    stale = f"; {_list(data['specs'])} is not for driver {data['driver']}" if "specs" in data else ""
-    return f"{runtime}, {data['cdi_devices']} CDI devices, {data['cdi_specs']} CDI files, {toolkit}{stale}"
-
-
 def _engine(data: Data) -> str:
     if "error" in data:
         return str(data["error"])
@@ -268,10 +214,10 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "steal": lambda data: (
         f"{_percent(data['share'])} of CPU time stolen, {_percent(data['since_boot'])} since the boot"
     ),
-    "governor": lambda data: f"frequency governor {_list(data['governors'])}",
+    "governor": lambda data: f"frequency governor {listed(data['governors'])}",
     "turbo": lambda data: f"turbo is {'on' if data['turbo'] else 'off'}",
     "smt": lambda data: (
-        f"cores {_list(data['cores'])} share their units with {_list(data['siblings'])}"
+        f"cores {listed(data['cores'])} share their units with {listed(data['siblings'])}"
         if data.get("siblings")
         else "no core shares its units"
     ),
@@ -292,30 +238,16 @@ _WORDS: dict[str, Callable[[Data], str]] = {
         f"{data['pages_moved']} pages moved just now"
     ),
     "disk-results": _folder,
+    "disk-exec": lambda data: (
+        f"compiled code {'can' if data['executable'] else 'cannot'} be loaded from {data['folder']}"
+    ),
     "disk-scratch": _folder,
-    "gpu-driver": _gpu_driver,
-    "gpu-cuda": _cuda,
-    "gpu-persistence": lambda data: f"persistence mode is {'on' if data['persistence'] else 'off'}",
-    "gpu-clocks": _clocks,
-    "gpu-throttling": lambda data: (
-        f"clocks held down by {_list(data['reasons'])} at {data['temperature_c']} °C"
-        if data["reasons"]
-        else "clocks not held down"
-    ),
-    "gpu-ecc": lambda data: (
-        f"ECC errors since the driver was loaded: {data['corrected'] or 0} corrected, "
-        f"{data['uncorrected'] or 0} uncorrected"
-    ),
-    "gpu-remapped-rows": _rows,
-    "gpu-processes": _gpu_processes,
-    "gpu-mig": lambda data: f"MIG is on with {units.count(data['slices'], 'slice')}" if data["mig"] else "MIG is off",
-    "gpu-mps": _mps,
+    **GPU_WORDS,
     "docker-engine": _engine,
-    "container-gpu": _container_gpu,
     "data-mnist": _data_set,
     "data-fashion-mnist": _data_set,
     "baseline": _baseline,
-    "baseline-torch": lambda data: f"accepted with torch {_list(data['accepted'])}, torch {data['now']} is installed",
+    "baseline-torch": lambda data: f"accepted with torch {listed(data['accepted'])}, torch {data['now']} is installed",
     "baseline-age": lambda data: f"accepted {data['days']} days ago",
     "noise": _noise,
 }

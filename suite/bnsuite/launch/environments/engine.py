@@ -28,11 +28,48 @@ CAUSES = (
     ),
     (("Read timed out", "ReadTimeout"), "the Docker engine does not answer; look at its log, or start it anew"),
     (
-        ("could not select device driver", "nvidia-container-cli", "nvidia-container-runtime"),
+        ("could not select device driver",),
+        (
+            "the engine can't give it the GPUs ({said}); install the NVIDIA Container Toolkit and let it configure the "
+            "engine (nvidia-ctk runtime configure --runtime=docker, then restart the engine), or use --device cpu"
+        ),
+    ),
+    (
+        ("unresolvable CDI devices", "failed to inject CDI devices", "CDI device injection failed"),
+        (
+            "the engine can't give it the GPUs ({said}); describe them anew for the driver that is loaded "
+            "(nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml), or use --device cpu"
+        ),
+    ),
+    (
+        ("NVIDIA Container Runtime Hook directly",),
+        (
+            "the engine can't give it the GPUs ({said}); set the toolkit's runtime to a mode that takes --gpus "
+            "(nvidia-ctk config --in-place --set nvidia-container-runtime.mode=auto), or use --device cpu"
+        ),
+    ),
+    (
+        ("nvidia-container-cli", "nvidia-container-runtime"),
         "the engine can't give it the GPUs ({said}); install driver and NVIDIA Container Toolkit, or use --device cpu",
     ),
     (('exec: "sh"',), "has no sh, by which its Python is found; name an image that has one"),
 )
+
+
+#: Words of an engine that refuses a request for the GPUs in one way, and may grant it in another.
+GPU_REFUSALS = (
+    "could not select device driver",
+    "unresolvable CDI devices",
+    "failed to inject CDI devices",
+    "CDI device injection failed",
+    "NVIDIA Container Runtime Hook directly",
+)
+
+
+def refuses_gpus(error: BaseException) -> bool:
+    """Returns True if the engine refuses the way in which it was asked for the GPUs."""
+    said = " ".join(str(getattr(error, "explanation", None) or error).split())
+    return any(words in said for words in GPU_REFUSALS)
 
 
 def explained(error: BaseException) -> str:

@@ -55,6 +55,8 @@ class Environment(ABC):
 
     #: Whether its worker processes share this interpreter's packages: pytest items can be run instead.
     has_pytest = False
+    #: Whether another program hands it the GPUs, which may then have other numbers than on this machine.
+    devices_apart = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -75,6 +77,10 @@ class Environment(ABC):
     def check(self, info: EnvironmentInfo) -> None:  # noqa: ARG002  # any is what it is, by default
         """Raises EnvironmentUnavailableError if the environment found is not the one that its name says."""
         return
+
+    def described(self, info: EnvironmentInfo) -> EnvironmentInfo:
+        """Returns `info` with what is known of the environment from outside only, such as its image."""
+        return info
 
     @abstractmethod
     def start(self, options: WorkerOptions, token: str) -> WorkerProcess:

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.launch.environments.bundle import inner_half, make_readable
 from bnsuite.launch.environments.container import Container
-from bnsuite.launch.environments.engine import ENVIRONMENT, engine_errors, labels, remove, sweep
+from bnsuite.launch.environments.engine import ENVIRONMENT, engine_errors, labels, refuses_gpus, remove, sweep
 from bnsuite.launch.environments.environment import Environment, Notify, WorkerProcess
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.options import WorkerOptions
+from bnsuite.record.image import ImageInfo
+from bnsuite.record.schema import EnvironmentInfo
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.errors import APIError
     from docker.types import DeviceRequest, Mount
 
 #: The mount points of our folders in a container.
@@ -45,6 +48,11 @@ MAX_PROCESSES = 4096
 #: Variables that choose among GPUs, which have to mean the same inside.
 PASSED_ON = ("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES")
 
+#: Labels of an image that name the one it was built on, by OCI's annotations.
+BASE_NAME, BASE_DIGEST = (f"org.opencontainers.image.base.{name}" for name in ("name", "digest"))
+#: The name by which CDI describes all of NVIDIA's GPUs together.
+ALL_GPUS = "nvidia.com/gpu=all"
+
 _NOBODY = 65534
 
 
@@ -54,9 +62,14 @@ class Image(Environment):
     Its entrypoint is not run. Its ENV counts, except for the settings that isolate a measured process.
     """
 
+    devices_apart = True
+
     def __init__(self, name: str, image: str) -> None:
         super().__init__(name)
         self._image, self._id = image, secrets.token_hex(8)
+        self._info: ImageInfo | None = None
+        #: The way in which the engine gave it the GPUs; None before that, and where there are none to give.
+        self._gpus: str | None = None
         self._client: DockerClient | None = None
         self._found = ""
         self._path: list[str] = []
@@ -84,6 +97,7 @@ class Image(Environment):
         if made_for != runs:
             raise self.unavailable(f"is made for {made_for}, and this machine runs {runs}; name one made for it")
         self._found = found.id or self._image
+        self._info = _image_info(self._image, found.attrs)
         set_there = dict(one.split("=", 1) for one in found.attrs["Config"].get("Env") or [] if "=" in one)
         self._path = list(filter(None, [set_there.get("PYTHONPATH")]))
         self._tunables = set_there.get("GLIBC_TUNABLES")
@@ -92,11 +106,46 @@ class Image(Environment):
         """Returns a worker in a container of this image."""
         if self._client is None:
             self.prepare()
-        assert self._client is not None
         with engine_errors(self.name):
-            return Container(
-                self._client, self._settings(options, token), options.scratch / f"{options.label}.txt", token
-            )
+            return self._start(options, token)
+
+    def _start(self, options: WorkerOptions, token: str) -> Container:
+        """Returns a container that has the GPUs in the first way in which the engine gives them.
+
+        Raises the refusal that tells most, or any other error of the engine.
+        """
+        from docker.errors import APIError
+
+        client = self._client
+        assert client is not None
+        log = options.scratch / f"{options.label}.txt"
+        ways = _gpu_requests(options.device)
+        refused: APIError | None = None
+        for way in [self._gpus] if self._gpus in ways else ways:
+            settings = {**self._settings(options, token), "device_requests": ways[way]}
+            try:
+                container = Container(client, settings, log, token)
+            except APIError as error:
+                if not ways[way] or not refuses_gpus(error):
+                    raise
+                refused = _telling(refused, error)
+            else:
+                self._gpus = way
+                return container
+        assert refused is not None
+        raise refused
+
+    def described(self, info: EnvironmentInfo) -> EnvironmentInfo:
+        """Returns `info` with the image, as the engine and its labels tell of it, and the way to the GPUs."""
+        if self._info is None:
+            return info
+        inside = info.image
+        known = {
+            "base": self._info.base or (inside.base if inside else None),
+            "base_digest": self._info.base_digest or (inside.base_digest if inside else None),
+            "gpus": self._gpus if info.gpu is not None else None,
+        }
+        return info.model_copy(update={"image": self._info.model_copy(update=known)})
 
     def close(self) -> None:
         """Removes its containers that still run, and closes the connection to the engine."""
@@ -120,7 +169,7 @@ class Image(Environment):
         if os.getuid() == 0:  # nothing judged is run as root
             user = f"{_NOBODY}:{_NOBODY}"
             make_readable(options.stage)
-        gpus = _gpus(options.device)
+        on_gpu = None not in _gpu_requests(options.device)
         mounts, variables, path = _implementation(options)
         case_mounts, case_variables, case_path = _cases(options)
         python_path = os.pathsep.join([INNER, *path, *case_path, *self._path])
@@ -155,12 +204,11 @@ class Image(Environment):
             "memswap_limit": limit,
             # On a GPU the process takes its cores by itself: the sensors are read beside them.
             "cpuset_cpus": ",".join(
-                map(str, self._cores if gpus else sorted({*options.cores, *options.rank_cores}) or self._cores)
+                map(str, self._cores if on_gpu else sorted({*options.cores, *options.rank_cores}) or self._cores)
             ),
             # a check of health would run beside what is timed
             "healthcheck": {"test": ["NONE"]},
             "auto_remove": True,
-            "device_requests": gpus,
         }
 
     def _variables(self, options: WorkerOptions, token: str) -> dict[str, str]:
@@ -224,11 +272,35 @@ def _mount(folder: Path, there: str) -> Mount:
     return Mount(there, str(folder.resolve()), type="bind", read_only=True)
 
 
-def _gpus(device: str) -> list[DeviceRequest]:
-    """Returns a request for all GPUs of this machine, so that their numbers stay; "auto" needs a driver for one."""
+def _gpu_requests(device: str) -> dict[str | None, list[DeviceRequest]]:
+    """Returns the ways to ask for all GPUs of this machine, so that their numbers stay; "auto" needs a driver for one.
+
+    "runtime" is what ``docker run --gpus all`` asks for. Engines whose toolkit is in its CDI mode may refuse that, and
+    take the name of a description.
+    """
     from docker.types import DeviceRequest
 
     driver = any(Path(one).exists() for one in ("/dev/nvidiactl", "/dev/dxg"))
     if device == "cpu" or (device == "auto" and not driver):
-        return []
-    return [DeviceRequest(count=-1, capabilities=[["gpu", "compute", "utility"]])]
+        return {None: []}
+    return {
+        "runtime": [DeviceRequest(count=-1, capabilities=[["gpu", "compute", "utility"]])],
+        "cdi": [DeviceRequest(driver="cdi", device_ids=[ALL_GPUS])],
+    }
+
+
+def _telling(first: APIError | None, last: APIError) -> APIError:
+    """Returns the refusal that tells more: the last, unless the engine only says that it does not know that way."""
+    return last if first is None or "could not select device driver" not in str(last.explanation) else first
+
+
+def _image_info(name: str, attributes: dict[str, Any]) -> ImageInfo:
+    """Returns the engine's account of an image. A digest that neither it nor a label tells is None."""
+    found = attributes["Config"].get("Labels") or {}
+    return ImageInfo(
+        name=name,
+        id=attributes.get("Id"),
+        digests=tuple(sorted(attributes.get("RepoDigests") or ())),
+        base=found.get(BASE_NAME) or None,
+        base_digest=found.get(BASE_DIGEST) or None,
+    )

@@ -98,6 +98,8 @@ class GpuCondition(Value):
     pages_pending: bool | None
     processes: tuple[Count, ...] | None
     mps_processes: Count | None
+    used_bytes: Count | None = None
+    total_bytes: Count | None = None
     trouble: Reason | None
     #: Those of the processes that only draw, as a window system does.
     drawing: tuple[Count, ...] | None = None
@@ -114,6 +116,20 @@ class GpuAnswer(Value):
     count: Count | None
     gpu: GpuCondition | None
     trouble: Reason | None
+
+
+class KernelAnswer(Value):
+    """Answer to "kernel": the device, whether it computed right, and seconds to the first result and to a second one.
+
+    Where it did not come so far there is the error in one line, and the code of its fix if it is a known one.
+    """
+
+    device: str | None
+    right: bool | None
+    first_s: Number | None
+    again_s: Number | None
+    error: Reason | None
+    fix: Reason | None
 
 
 class ProbeAnswer(Value):

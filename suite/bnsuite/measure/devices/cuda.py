@@ -17,6 +17,7 @@ from bnsuite.cases.execution import TimedBy
 from bnsuite.measure import nvml
 from bnsuite.measure.clock import Rounds
 from bnsuite.measure.devices import profiled
+from bnsuite.measure.devices.cuda_errors import explained
 from bnsuite.measure.devices.device import Device, DeviceError, Telemetry, rss_peak_bytes
 from bnsuite.measure.devices.held_queue import HeldQueue, Pace
 from bnsuite.measure.devices.profiled import LaunchedKernels
@@ -435,7 +436,7 @@ def why_refused(name: str, error: BaseException) -> str:
     """Why a GPU that is there could not be used, in one line: the error, and what the driver says of it."""
     import torch
 
-    said = str(error).strip().splitlines()
+    line, _, fix = explained(error)
     index = name.partition(":")[2]
     why = nvml.hindrance(int(index) if index.isdigit() else 0, torch.version.cuda)
     if why is None and gpu_errors.BUSY.search(str(error)):
@@ -443,7 +444,7 @@ def why_refused(name: str, error: BaseException) -> str:
             "it is in exclusive mode and another process has it, or in prohibited mode: end that process (`nvidia-smi` "
             "lists it), or let several use it with `sudo nvidia-smi -c DEFAULT`"
         )
-    return f"{said[0] if said else type(error).__name__}; {why or 'see `nvidia-smi`'}"
+    return f"{line}; {why or fix}"
 
 
 def in_container() -> bool:

@@ -40,6 +40,8 @@ class GpuCondition:
     pages_pending: bool | None
     processes: tuple[int, ...] | None
     mps_processes: int | None
+    used_bytes: int | None
+    total_bytes: int | None
     trouble: str | None
     #: Those of the processes that only draw.
     drawing: tuple[int, ...] | None = None
@@ -104,6 +106,8 @@ def _condition(gpu: Handle, index: int) -> GpuCondition:
         pages_pending=_yes(ask("nvmlDeviceGetRetiredPagesPendingStatus", board)),
         processes=None if now.processes is None else tuple(process.id for process in now.processes),
         mps_processes=None if mps is None else len(mps),
+        used_bytes=now.used_bytes,
+        total_bytes=facts.memory_total_bytes if facts else None,
         trouble=queries.trouble or now.trouble,
         drawing=None if now.processes is None else tuple(one.id for one in now.processes if not one.computes),
     )

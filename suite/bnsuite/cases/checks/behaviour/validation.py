@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases import gpu_errors, implementation
 from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state, step_against_float64
+from bnsuite.cases.checks.material.forks import Try, print_outcomes
 from bnsuite.cases.checks.material.outcomes import returned_or_refused
 from bnsuite.cases.checks.material.states import STATISTICS
 
@@ -32,10 +32,8 @@ SHAPES: dict[int, tuple[int, ...]] = {1: SIZES[:3], 2: SIZES[:4], 3: SIZES[:5]}
 #: Many channels beside tensors of a few values, so that an access beyond their end shows.
 WIDE = 4000
 SHORT = 2
-LIMIT_S = 20
 #: Values of eps and momentum.
 VALUES = (-100.0, -0.5, 0.0, 1e-30, 1, 1.5, 1e30, math.nan, math.inf)
-Try = Callable[[], Any]
 
 
 def _try_layer(subject: Subject, dimensions: int, *, training: bool, name: str, length: int) -> None:
@@ -120,9 +118,11 @@ TRIES = {"layers": _layer_tries, "operators": _operator_tries}
 
 
 def try_all(kind: str, device: str) -> None:
-    """Tries everything of a `kind`, each in a fork of this process, which may crash; prints the outcomes.
+    """Tries everything of a `kind` in forks of this process, which may crash; prints the outcomes.
 
-    This process itself has nothing to do with the device, which a copy could then not use.
+    This process itself has nothing to do with the device, which a copy could then not use. On a CPU each try has a fork
+    of its own. CUDA has to start in every fork, which takes seconds: there a fork goes on to the next try until one
+    crashes, hangs, or leaves the device with an error.
     """
     import resource
 
@@ -130,27 +130,7 @@ def try_all(kind: str, device: str) -> None:
 
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for name, call in TRIES[kind](Subject(device)):
-        child = os.fork()
-        if child == 0:
-            signal.alarm(LIMIT_S)
-            print(f"\n{name} {_tried(call, device)}", flush=True)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status:
-            print(f"\n{name} {'hangs' if status == -signal.SIGALRM else f'ended with {status}'}", flush=True)
-
-
-def _tried(call: Try, device: str) -> str:
-    import torch
-
-    try:
-        call()
-        if device != "cpu":
-            torch.cuda.synchronize(device)
-    except Exception as error:  # noqa: BLE001  # which one differs by version
-        return "device-fault" if "CUDA error" in str(error) else "refused"
-    return "returned"
+    print_outcomes(list(TRIES[kind](Subject(device))), device, together=device != "cpu")
 
 
 def _apart(subject: Subject, *, kind: str) -> Iterator[Observation]:
