@@ -192,8 +192,8 @@ class Kernels(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Returns True: nothing is compiled, and torch._dynamo is not imported for it."""
-        return True
+        """Returns False: to be skipped, torch would import all of torch._dynamo with the first kernel."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -16,6 +16,8 @@ from fakecuda.marks import LEDGER, TOTAL_BYTES
 UUIDS = ("1234", "1299")
 NAME = "NVIDIA Stub 1"
 CLOCK_MHZ = 1980
+#: So few that the compute-bound control is a product that a CPU computes in milliseconds.
+MULTIPROCESSORS = 2
 
 
 class NotRehearsedError(NotImplementedError):
@@ -80,7 +82,7 @@ def get_device_properties(which: Any = None) -> types.SimpleNamespace:
         major=9,
         minor=0,
         total_memory=TOTAL_BYTES,
-        multi_processor_count=132,
+        multi_processor_count=MULTIPROCESSORS,
         L2_cache_size=60 << 20,
         warp_size=32,
         max_threads_per_multi_processor=2048,
@@ -133,8 +135,9 @@ def memory_stats(which: Any = None) -> dict[str, int]:
 
 
 def _sleep(cycles: int) -> None:
-    """Nothing: a queue that is always empty need not be held back."""
+    """Holds the queue back until the host waits, however many cycles: no time of it is a GPU's."""
     faults.check("kernel")
+    streams.State.held = True
 
 
 def _nothing(*_: Any, **__: Any) -> None:
