@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from fakecuda import faults, graphs, mode, random_state, streams
-from fakecuda.marks import LEDGER, TOTAL_BYTES
+from fakecuda.marks import LEDGER, total_bytes
 
 #: The UUIDs that the NVML stub knows, without their prefix.
 UUIDS = ("1234", "1299")
@@ -81,7 +81,7 @@ def get_device_properties(which: Any = None) -> types.SimpleNamespace:
         uuid=UUIDS[_index(which)],
         major=9,
         minor=0,
-        total_memory=TOTAL_BYTES,
+        total_memory=total_bytes(),
         multi_processor_count=MULTIPROCESSORS,
         L2_cache_size=60 << 20,
         warp_size=32,
@@ -103,7 +103,7 @@ def get_device_properties(which: Any = None) -> types.SimpleNamespace:
 
 def mem_get_info(which: Any = None) -> tuple[int, int]:
     _touched("mem_get_info")
-    return TOTAL_BYTES - LEDGER.reserved_bytes(_index(which)), TOTAL_BYTES
+    return total_bytes() - LEDGER.reserved_bytes(_index(which)), total_bytes()
 
 
 def memory_allocated(which: Any = None) -> int:
