@@ -19,7 +19,7 @@ from bnsuite.record.accept import accept
 from bnsuite.record.errors import InputError
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import Run, Status
-from bnsuite.record.store import load_run
+from bnsuite.record.store import load, load_run
 from conftest import IMAGES, ROOT, Command, Finished
 from fakecuda import coverage
 
@@ -294,7 +294,7 @@ for case in all_cases():
     if case.family == "op":
         case = replace(case, shape=(2, 8, *[4] * (len(case.shape) - 2)))
     elif case.family == "train":
-        case = replace(case, batch=2)
+        case = replace(case, batch=2, data="images-32")
     elif not LARGE:
         continue
     if case.family == "op" or LARGE:
@@ -326,7 +326,7 @@ def test_steps_for_a_gpu_are_built_and_hold_the_same_memory(ask: Rehearsal) -> N
 
 @pytest.mark.slow
 def test_trainings_for_a_gpu_are_built(ask: Rehearsal) -> None:
-    """The same of networks that are too slow for a CPU, in batches of two, where torchvision is there."""
+    """The same of networks that are too slow for a CPU, on small images, where torchvision is there."""
     pytest.importorskip("torchvision")
     kinds, unequal, _ = ask(STEPS.replace("LARGE", "True"))
     assert [family for family, _ in kinds] == ["distributed", *["op"] * len(EXECUTIONS), "train"]
@@ -434,6 +434,10 @@ def test_a_sticky_error_costs_one_check(rehearse: Command, tmp_path: Path) -> No
     assert run.environment.rehearsal
     with pytest.raises(InputError, match="rehearsed on a CUDA that is a name"):
         accept([run], tmp_path / "baselines")
+    refused = rehearse("calibrate", "run", "--baselines", "own")
+    assert refused.status == 2
+    assert "was rehearsed on a CUDA that is a name" in refused.err
+    assert not (tmp_path / "own").exists()
 
 
 @pytest.mark.slow
@@ -462,48 +466,103 @@ def test_a_lost_gpu_ends_the_run_with_one_line(rehearse: Command, tmp_path: Path
 
 CHOSEN = "op/batch_norm1d/fwd-eval/f32/nc/64x128"
 
+#: The real command, with as few launches of a comparison as decide anything.
+SHORT = """
+import sys
+from bnsuite.cli import main
+from bnsuite.experiments import ab
+ab.MAX_LAUNCHES["quick"] = 2
+sys.exit(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that tells which statements ran in what `ran` and `compared` are the ends of."""
+    return tmp_path_factory.mktemp("lines")
+
+
+def _bnsuite(nvml: Path, lines: Path, folder: Path, *arguments: str) -> Finished:
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT, *arguments],
+        cwd=folder,
+        env=_variables(nvml, **{coverage.VARIABLE: str(lines)}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def ran(nvml: Path, lines: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Path]:
+    """A run from end to end, and its folder."""
+    folder = tmp_path_factory.mktemp("run")
+    chosen = f"{CHOSEN} or (cuda-graphs and waits)"
+    done = _bnsuite(nvml, lines, folder, "--device", "cuda:0", "-k", chosen, "--budget", "2h", "--out", "run")
+    return done, folder / "run"
+
+
+@pytest.fixture(scope="module")
+def compared(nvml: Path, lines: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Path]:
+    """A comparison from end to end, and its folder."""
+    folder = tmp_path_factory.mktemp("ab")
+    return _bnsuite(nvml, lines, folder, "ab", ".", ".", "--device", "cuda", "-k", CHOSEN, "--out", "ab"), folder / "ab"
+
 
 @pytest.mark.slow
-def test_a_run_on_a_gpu_comes_to_its_end(rehearse: Command, tmp_path: Path) -> None:
-    """Times, memory, checks, ratios and a training: all are measured, and none is called a GPU's."""
-    chosen = (
-        f"{CHOSEN} or large-batch or train/synthetic-mlp/bn/lr=0.1 or (cuda-graphs and waits) or ratio/eval-vs-train"
-    )
-    done = rehearse("--device", "cuda:0", "-k", chosen, "--out", "run")
-    run = load_run(tmp_path / "run")
-    assert set(_outcomes(run)) <= {Status.MEASURED, Status.SKIPPED}, done.out
+def test_a_run_on_a_gpu_comes_to_its_end(ran: tuple[Finished, Path]) -> None:
+    """Times, memory and checks are measured within a budget, the GPU's own time by held rounds; none is called valid.
+
+    What a step launches is skipped, where the profiler sees no kernel.
+    """
+    done, folder = ran
+    run = load_run(folder)
+    assert run.finished, done.out + done.err
+    assert set(_outcomes(run)) == {Status.MEASURED, Status.SKIPPED}, done.out
+    assert run.environment.rehearsal
     assert run.environment.gpu is not None
     assert run.environment.gpu.name == "NVIDIA Stub 1"
+    (timed,) = [one for one in run.cases if one.timings]
+    assert timed.case.id == CHOSEN
+    for timing in timed.timings:
+        assert timing.held is True
+        assert timing.host_s is not None
+        assert set(timing.controls_s) == {"copy", "linear", "compute", "launch"}
+        assert timing.gpu is not None
+        assert not timing.gpu.foreign
     assert done.status == 3
     assert "INVALID" in done.out
+    assert "REHEARSAL" in done.err
 
 
 @pytest.mark.slow
-def test_a_comparison_on_a_gpu_comes_to_its_end(rehearse: Command, tmp_path: Path) -> None:
+def test_a_comparison_on_a_gpu_comes_to_its_end(compared: tuple[Finished, Path]) -> None:
     """Both sides are measured by turns; a partner's process is no foreign one."""
-    done = rehearse(
-        "ab", ".", ".", "--device", "cuda:0", "-k", f"{CHOSEN} or data-parallel/steps/default", "--out", "ab"
-    )
-    times = InterleavedTimes.model_validate_json((tmp_path / "ab" / "interleaved.json").read_text(encoding="utf-8"))
-    assert any(one.id == CHOSEN and one.launches for one in times.cases), done.out + done.err
+    done, folder = compared
+    times = InterleavedTimes.model_validate_json((folder / "interleaved.json").read_text(encoding="utf-8"))
+    (case,) = [one for one in times.cases if one.id == CHOSEN]
+    assert len(case.launches) == 2, done.out + done.err
     for side in ("a", "b"):
-        run = load_run(tmp_path / "ab" / side)
+        run = load(folder / side)
+        assert run.finished
         assert run.environment.rehearsal
-        assert all(not (timing.gpu and timing.gpu.foreign) for one in run.cases for timing in one.timings)
+    assert all(not gpu.foreign for launch in case.launches for gpu in (launch.a_gpu, launch.b_gpu) if gpu is not None)
     assert done.status == 3
 
 
 # How much of it was run
 
-#: Modules that only a GPU uses.
+#: Modules that only a GPU uses, or folders of them.
 MODULES = (
-    "measure/devices/cuda.py",
-    "measure/nvml/binding.py",
-    "measure/nvml/handle.py",
-    "measure/nvml/state.py",
-    "measure/nvml/watch.py",
     "cases/checks/behaviour/cuda_graphs.py",
     "cases/checks/numerics/large_tensor.py",
+    "cases/gpu_errors.py",
+    "measure/devices/cuda.py",
+    "measure/devices/cuda_errors.py",
+    "measure/devices/held_queue.py",
+    "measure/nvml/",
 )
 #: Words of a condition that tells a GPU from a CPU.
 WORDS = ("cuda", "gpu_only", '"cpu"', "'cpu'")
@@ -519,7 +578,7 @@ def gpu_only_statements() -> dict[Path, dict[int, range]]:
     for path in sorted(p for part in ("measure", "cases") for p in (coverage.SUITE / part).rglob("*.py")):
         statements = coverage.statements(path)
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        whole = str(path.relative_to(coverage.SUITE)) in MODULES
+        whole = str(path.relative_to(coverage.SUITE)).startswith(MODULES)
         lines: set[int] = set()
         for node in ast.walk(tree):
             if whole and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -543,30 +602,63 @@ def _means_cpu(test: str) -> bool:
     return ("== 'cpu'" in test or "!= 'cuda'" in test) and " or " not in test
 
 
+#: Checks whose statements for a GPU no other test here runs: some of each family.
+CHECKS = """
+from bnsuite.cases import all_cases, CheckCase
+from bnsuite.measure import check, devices
+device = devices.get("cuda:0")
+device.use()
+found = {}
+for case in all_cases():
+    if isinstance(case, CheckCase) and case.child_s is None and any(case.id.endswith(end) for end in ENDS):
+        (seen, skipped), unfit = check.run_on(case, device)
+        wrong = sorted({str(one.value) for one in seen if check._is_wrong(one)})
+        if skipped or unfit or wrong:
+            found[case.id] = [wrong, skipped, unfit]
+found
+"""
+ENDS = (
+    "cuda-graphs/batch_norm1d/train/float16/cudnn=off",
+    "cuda-graphs/batch_norm2d/train/float32/channels-last",
+    "large-batch/n=65535/3/train/cudnn=off",
+)
+
+
+#: The checks of tensors too large for a CPU, on small ones; and one as it is, in its child, without room for it.
+HUGE = """
+from bnsuite.cases import Subject
+from bnsuite.cases.checks.numerics import large_tensor
+from bnsuite.cases.checks.material.other_norms import Norm
+from bnsuite.measure import check, devices
+device = devices.get("cuda:0")
+device.use()
+subject = Subject("cuda:0")
+seen = []
+for shape, layout in (((3, 16, 8, 8), "contiguous"), ((3, 16, 8, 8), "channels-last"), ((65, 16), "contiguous")):
+    for training in (True, False):
+        seen += large_tensor._huge(subject, shape=shape, training=training, layout=layout)
+seen += large_tensor._huge_norm(subject, norm=Norm("layer_norm", (33, 64), 1))
+[(one.what, one.value) for one in seen if check._is_wrong(one)]
+"""
+
+
 @pytest.mark.slow
 def test_most_of_what_only_a_gpu_runs_is_rehearsed(
-    rehearse: Command, nvml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ran: tuple[Finished, Path], compared: tuple[Finished, Path], nvml: Path, lines: Path, tmp_path: Path
 ) -> None:
     """At least three quarters of the statements; printed by module."""
-    folder = tmp_path / "lines"
-    folder.mkdir()
-    monkeypatch.setenv(coverage.VARIABLE, str(folder))
-    monkeypatch.setenv("FAKE_CUDA_BYTES", str(8 << 30))  # tensors of more than 2^31 values are for a GPU that is there
-    checks = "behaviour/cuda-graphs/batch_norm2d/train/float32 or (cuda-graphs and waits) or (cuda-graphs and callable)"
-    checks += " or large-tensor or degenerate/operators or behaviour/validation/apart/layers or large-batch"
-    chosen = f"{CHOSEN} or ratio/eval-vs-train or train/dropout or data-parallel/steps/default or {checks}"
-    rehearse("--device", "cuda:0", "--profile", "full", "-k", chosen, "--out", "run", "--launches", "3", "--seeds", "1")
-    rehearse("ab", ".", ".", "--device", "cuda", "-k", CHOSEN, "--out", "ab")
-    child = Rehearsal(_variables(nvml), tmp_path / "log.txt")
-    child(STEPS.replace("LEAST", "1").replace("MOST", "500000"))
-    child("from bnsuite.measure import nvml\nnvml.survey(0) is not None")
-    child.end()
-    ran = coverage.read(folder)
+    ask = Rehearsal(_variables(nvml, **{coverage.VARIABLE: str(lines)}), tmp_path / "log.txt")
+    assert ask(CHECKS.replace("ENDS", repr(ENDS))) == {}
+    ask(STEPS.replace("LARGE", "False"))
+    assert ask(HUGE) == []
+    ask.converse({"do": "gpu", "index": 0}, {"do": "kernel", "device": "cuda"}, {"do": "devices"})
+    ask.end()
+    hits = coverage.read(lines)
     total = done = 0
     for path, statements in gpu_only_statements().items():
-        hit = sum(any((str(path), line) in ran for line in lines) for lines in statements.values())
-        total, done = total + len(statements), done + hit
-        missed = [line for line, lines in statements.items() if not any((str(path), one) in ran for one in lines)]
-        print(f"{path.relative_to(coverage.SUITE)}: {hit} of {len(statements)}; not run: {missed}")
-    print(f"GPU-only statements rehearsed: {done} of {total}, {100 * done / total:.0f} %")
+        missed = [line for line, span in statements.items() if not any((str(path), one) in hits for one in span)]
+        total, done = total + len(statements), done + len(statements) - len(missed)
+        name = path.relative_to(coverage.SUITE)
+        print(f"{name}: {len(statements) - len(missed)} of {len(statements)}; not run: {missed}")
+    print(f"GPU-only statements rehearsed: {done} of {total}, {100 * done / total:.1f} %")
     assert done / total >= 0.75
