@@ -86,6 +86,9 @@ said.seek(0)
 """
 
 
+CHOSEN = "op/batch_norm1d/fwd-eval/f32/nc/64x128"
+CHECK = "behaviour/peak-memory/batch_norm2d/2x3x128x128/train/default"
+
 #: Variables that a test may set for all children.
 KEPT = {coverage.VARIABLE, "FAKE_CUDA_BYTES"}
 
@@ -212,6 +215,59 @@ done = worker.ANSWERS["release"]({})
     assert ask(script) == [[0], "set_device", True]
 
 
+def test_the_second_gpu_is_measured_by_itself(ask: Rehearsal) -> None:
+    """Both are found with their UUIDs, a case and a check are measured on the second, and nothing lies on the first."""
+    on = {"device": "cuda:1"}
+    found, built, timed, memory, checked = ask.converse(
+        {"do": "devices"},
+        {"do": "build", "case": CHOSEN, **on, "seed": 0, "fault": {}},
+        {"do": "time_block", "rounds": 2, "iterations": 1, "warm": 0},
+        {"do": "measure_memory"},
+        {"do": "check", "case": CHECK, **on},
+        FAKE_CUDA="2",
+        NVML_STUB="own two",
+    )
+    assert [(one["name"], one["uuid"]) for one in found["done"]["devices"]] == [
+        ("cuda:0", "GPU-1234"),
+        ("cuda:1", "GPU-1299"),
+    ]
+    assert built["done"]["skipped"] is None
+    assert timed["done"]["held"] is True
+    assert memory["done"]["memory"]["allocated_peak_bytes"] > 0
+    assert checked["done"]["skipped"] is None
+    assert ask(SECOND, FAKE_CUDA="2", NVML_STUB="own two") == [True, 0, True]
+
+
+SECOND = """
+from bnsuite.cases import catalogue
+from bnsuite.measure import devices
+from bnsuite.measure.timed_case import build
+device = devices.get("cuda:1")
+device.use()
+step = build(catalogue.case("op/batch_norm1d/fwd-eval/f32/nc/64x128"), device)
+step()
+[torch.ones(1).to("cuda").device.index == 1, torch.cuda.memory_allocated(0), torch.cuda.memory_allocated(1) > 0]
+"""
+
+
+# Time
+
+
+def test_rounds_are_held_unless_a_step_waits(ask: Rehearsal) -> None:
+    """A queue that a step drains by itself can't be held: its elapsed time is taken, and the result says so."""
+    script = """
+from bnsuite.measure import devices
+device = devices.get("cuda:0")
+device.use()
+x = torch.ones(8, device="cuda")
+steps = [lambda: x.add_(1), lambda: x.sum().item()]
+timed = [device.time_rounds(step, 3, 2) for step in steps]
+paces = [device.pace(step, 1e-3, 5e-3) for step in steps]
+[[(one.held, len(one.device_s), len(one.host_s)) for one in timed], [one.held for one in paces]]
+"""
+    assert ask(script) == [[[True, 3, 3], [False, 3, 3]], [True, False]]
+
+
 # Graphs
 
 
@@ -334,8 +390,6 @@ def test_trainings_for_a_gpu_are_built(ask: Rehearsal) -> None:
 
 
 # Errors
-
-CHECK = "behaviour/peak-memory/batch_norm2d/2x3x128x128/train/default"
 
 
 def _check(name: str = CHECK) -> dict[str, Any]:
@@ -464,7 +518,6 @@ def test_a_lost_gpu_ends_the_run_with_one_line(rehearse: Command, tmp_path: Path
 
 # From end to end
 
-CHOSEN = "op/batch_norm1d/fwd-eval/f32/nc/64x128"
 
 #: The real command, with as few launches of a comparison as decide anything.
 SHORT = """
@@ -548,7 +601,8 @@ def test_a_comparison_on_a_gpu_comes_to_its_end(compared: tuple[Finished, Path])
         run = load(folder / side)
         assert run.finished
         assert run.environment.rehearsal
-    assert all(not gpu.foreign for launch in case.launches for gpu in (launch.a_gpu, launch.b_gpu) if gpu is not None)
+    assert all("process" not in (launch.disturbed or "") for launch in case.launches)
+    assert all(launch.a_host_rounds_s and launch.b_host_rounds_s for launch in case.launches)
     assert done.status == 3
 
 
@@ -620,8 +674,25 @@ found
 ENDS = (
     "cuda-graphs/batch_norm1d/train/float16/cudnn=off",
     "cuda-graphs/batch_norm2d/train/float32/channels-last",
+    "cuda-graphs/batch_norm2d/callable/train",
+    "cuda-graphs/batch_norm2d/waits/momentum=none",
     "large-batch/n=65535/3/train/cudnn=off",
 )
+
+#: What the driver says of GPUs that are not as they should be, and of older drivers.
+DRIVERS = (
+    "own unsupported",
+    "own no-permission",
+    "own mig",
+    "own uncounted",
+    "own throttled thermal xid ecc remapped",
+    "host two",
+    "own foreign more working",
+    "lost",
+    "taken",
+)
+#: What CUDA says where work can't be done, by the variables of faults.py.
+FAULTS = ({"FAKE_CUDA_BUSY": "1"}, {"FAKE_CUDA_BYTES": str(1 << 20)})
 
 
 #: The checks of tensors too large for a CPU, on small ones; and one as it is, in its child, without room for it.
@@ -642,6 +713,16 @@ seen += large_tensor._huge_norm(subject, norm=Norm("layer_norm", (33, 64), 1))
 """
 
 
+#: A step that waits for the GPU, whose queue can't be held.
+WAITS = """
+from bnsuite.measure import devices
+device = devices.get("cuda:0")
+device.use()
+x = torch.ones(8, device="cuda")
+[device.time_rounds(lambda: x.sum().item(), 2).held, device.pace(lambda: x.sum().item(), 1e-3, 5e-3).held]
+"""
+
+
 @pytest.mark.slow
 def test_most_of_what_only_a_gpu_runs_is_rehearsed(
     ran: tuple[Finished, Path], compared: tuple[Finished, Path], nvml: Path, lines: Path, tmp_path: Path
@@ -651,7 +732,20 @@ def test_most_of_what_only_a_gpu_runs_is_rehearsed(
     assert ask(CHECKS.replace("ENDS", repr(ENDS))) == {}
     ask(STEPS.replace("LARGE", "False"))
     assert ask(HUGE) == []
-    ask.converse({"do": "gpu", "index": 0}, {"do": "kernel", "device": "cuda"}, {"do": "devices"})
+    ask.converse({"do": "kernel", "device": "cuda"}, {"do": "environment", "device": "cuda:7"})
+    requests = (
+        {"do": "gpu", "index": 0},
+        {"do": "environment", "device": "cuda"},
+        _check(CHOSEN) | {"do": "time_case"},
+    )
+    for plays in DRIVERS:
+        answers = ask.converse(*requests, NVML_STUB=plays)
+        assert all("done" in one for one in answers), (plays, answers)
+    requests = ({"do": "kernel", "device": "cuda"}, {"do": "environment", "device": "cuda"}, _check())
+    for fault in FAULTS:
+        assert "failed" in ask.converse(*requests, **fault)[-1], fault
+    assert "failed" in ask.converse(*requests, FAKE_CUDA_BREAKS=f"{tmp_path / 'broken'}:20")[-1]
+    ask(WAITS)
     ask.end()
     hits = coverage.read(lines)
     total = done = 0

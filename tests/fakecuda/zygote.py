@@ -17,7 +17,8 @@ import torch
 
 import bnsuite.cases
 import bnsuite.measure.worker  # noqa: F401  # every child needs it
-from fakecuda import coverage
+import fakecuda
+from fakecuda import coverage, runtime
 
 
 def _run(source: str) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def _answer(variables: dict[str, str], source: str, answers: IO[str]) -> None:
     child = os.fork()
     if child == 0:
         os.environ.update(variables)
+        runtime.State.gpus = int(os.environ[fakecuda.VARIABLE])
         answers.write(f"{json.dumps(_run(source), default=str)}\n")
         answers.flush()
         sys.stderr.flush()
