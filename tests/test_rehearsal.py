@@ -531,17 +531,11 @@ sys.exit(main())
 """
 
 
-@pytest.fixture(scope="module")
-def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that tells which statements ran in what `ran` and `compared` are the ends of."""
-    return tmp_path_factory.mktemp("lines")
-
-
-def _bnsuite(nvml: Path, lines: Path, folder: Path, *arguments: str) -> Finished:
+def _bnsuite(nvml: Path, folder: Path, *arguments: str) -> Finished:
     done = subprocess.run(
         [sys.executable, "-c", SHORT, *arguments],
         cwd=folder,
-        env=_variables(nvml, **{coverage.VARIABLE: str(lines)}),
+        env=_variables(nvml),
         capture_output=True,
         text=True,
         check=False,
@@ -550,30 +544,15 @@ def _bnsuite(nvml: Path, lines: Path, folder: Path, *arguments: str) -> Finished
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture(scope="module")
-def ran(nvml: Path, lines: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Path]:
-    """A run from end to end, and its folder."""
-    folder = tmp_path_factory.mktemp("run")
-    chosen = f"{CHOSEN} or (cuda-graphs and waits)"
-    done = _bnsuite(nvml, lines, folder, "--device", "cuda:0", "-k", chosen, "--budget", "2h", "--out", "run")
-    return done, folder / "run"
-
-
-@pytest.fixture(scope="module")
-def compared(nvml: Path, lines: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Path]:
-    """A comparison from end to end, and its folder."""
-    folder = tmp_path_factory.mktemp("ab")
-    return _bnsuite(nvml, lines, folder, "ab", ".", ".", "--device", "cuda", "-k", CHOSEN, "--out", "ab"), folder / "ab"
-
-
 @pytest.mark.slow
-def test_a_run_on_a_gpu_comes_to_its_end(ran: tuple[Finished, Path]) -> None:
+def test_a_run_on_a_gpu_comes_to_its_end(nvml: Path, tmp_path: Path) -> None:
     """Times, memory and checks are measured within a budget, the GPU's own time by held rounds; none is called valid.
 
     What a step launches is skipped, where the profiler sees no kernel.
     """
-    done, folder = ran
-    run = load_run(folder)
+    chosen = f"{CHOSEN} or (cuda-graphs and waits)"
+    done = _bnsuite(nvml, tmp_path, "--device", "cuda:0", "-k", chosen, "--budget", "2h", "--out", "run")
+    run = load_run(tmp_path / "run")
     assert run.finished, done.out + done.err
     assert set(_outcomes(run)) == {Status.MEASURED, Status.SKIPPED}, done.out
     assert run.environment.rehearsal
@@ -593,9 +572,10 @@ def test_a_run_on_a_gpu_comes_to_its_end(ran: tuple[Finished, Path]) -> None:
 
 
 @pytest.mark.slow
-def test_a_comparison_on_a_gpu_comes_to_its_end(compared: tuple[Finished, Path]) -> None:
+def test_a_comparison_on_a_gpu_comes_to_its_end(nvml: Path, tmp_path: Path) -> None:
     """Both sides are measured by turns; a partner's process is no foreign one."""
-    done, folder = compared
+    done = _bnsuite(nvml, tmp_path, "ab", ".", ".", "--device", "cuda", "-k", CHOSEN, "--out", "ab")
+    folder = tmp_path / "ab"
     times = InterleavedTimes.model_validate_json((folder / "interleaved.json").read_text(encoding="utf-8"))
     (case,) = [one for one in times.cases if one.id == CHOSEN]
     assert len(case.launches) == 2, done.out + done.err
@@ -726,15 +706,15 @@ x = torch.ones(8, device="cuda")
 
 
 @pytest.mark.slow
-def test_most_of_what_only_a_gpu_runs_is_rehearsed(
-    ran: tuple[Finished, Path], compared: tuple[Finished, Path], nvml: Path, lines: Path, tmp_path: Path
-) -> None:
-    """At least three quarters of the statements; printed by module."""
+def test_most_of_what_only_a_gpu_runs_is_rehearsed(nvml: Path, tmp_path: Path) -> None:
+    """At least three quarters of the statements; printed by module. Runs from end to end are not counted."""
+    lines = tmp_path / "lines"
+    lines.mkdir()
     ask = Rehearsal(_variables(nvml, **{coverage.VARIABLE: str(lines)}), tmp_path / "log.txt")
     assert ask(CHECKS.replace("ENDS", repr(ENDS))) == {}
     ask(STEPS.replace("LARGE", "False"))
     assert ask(HUGE) == []
-    ask.converse({"do": "kernel", "device": "cuda"}, {"do": "environment", "device": "cuda:7"})
+    ask.converse({"do": "environment", "device": "cuda:7"}, {"do": "devices"}, _check(CHOSEN) | {"do": "kernels"})
     requests = (
         {"do": "gpu", "index": 0},
         {"do": "environment", "device": "cuda"},
