@@ -9,9 +9,10 @@ import pytest
 
 from bnsuite.judge import timing as gate
 from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.gpu import GpuWatch
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import Reference, from_run, timing_reference
-from bnsuite.record.schema import GpuWatch, Outcome, Run, Status, Timing
+from bnsuite.record.schema import Outcome, Run, Status, Timing
 from bnsuite.report.reasons import words
 from conftest import make_run, result, timing, watched
 

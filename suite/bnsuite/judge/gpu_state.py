@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from statistics import median
 
 from bnsuite.judge.reason import Record
+from bnsuite.record.gpu import GpuWatch
 from bnsuite.record.interleaved import PairedCase
 from bnsuite.record.reference import LaunchValue
-from bnsuite.record.schema import GpuWatch, Timing
+from bnsuite.record.schema import Timing
 
 #: A median SM clock that is lower by more than this explains a slowdown.
 MAX_CLOCK_DROP = 0.03
