@@ -88,20 +88,22 @@ def test_an_environment_that_does_not_start_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "limit_s", "said"),
     [
-        ("import os; os._exit(0)", "the process ended with status 0"),
-        ("raise KeyboardInterrupt", "the process was ended by SIGINT"),
-        ("import time; time.sleep(600)", "no answer after 1 s, the limit that --timeout sets"),
+        ("import os; os._exit(0)", 120.0, "the process ended with status 0"),
+        ("raise KeyboardInterrupt", 120.0, "the process was ended by SIGINT"),
+        ("import time; time.sleep(600)", 1.0, "no answer after 1 s, the limit that --timeout sets"),
     ],
     ids=["exits", "interrupts", "hangs"],
 )
-def test_an_implementation_that_dies_or_hangs_on_import_is_named(tmp_path: Path, code: str, said: str) -> None:
+def test_an_implementation_that_dies_or_hangs_on_import_is_named(
+    tmp_path: Path, code: str, limit_s: float, said: str
+) -> None:
     """It is wrong input, with the file and what happened."""
     (tmp_path / "mine.py").write_text(code, encoding="utf-8")
     implementation = f"{tmp_path / 'mine.py'}:factory"
     options = OPTIONS.model_copy(
-        update={"implementation": implementation, "timeout_s": 1.0, "select": "op/batch_norm1d"}
+        update={"implementation": implementation, "timeout_s": limit_s, "select": "op/batch_norm1d"}
     )
     with Session(options, tmp_path / "o", ProgressCounter(lambda _: None), None, Here()) as one:
         with pytest.raises(InputError) as caught:
