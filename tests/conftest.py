@@ -21,12 +21,12 @@ from docker.errors import DockerException
 
 from bnsuite.cases.data.images import default_folder
 from bnsuite.record.details import Detail
+from bnsuite.record.gpu import GpuWatch
 from bnsuite.record.renames import with_kind
 from bnsuite.record.schema import (
     CaseResult,
     Curve,
     EnvironmentInfo,
-    GpuWatch,
     Isolation,
     Memory,
     Observation,

@@ -9,8 +9,9 @@ from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import Finding, Judgement, Verdict, exit_status
 from bnsuite.record import interleaved, store
 from bnsuite.record.folder import SIDES
+from bnsuite.record.gpu import Gpu, GpuFacts
 from bnsuite.record.interleaved import InterleavedTimes, PairedCase, PairedLaunch
-from bnsuite.record.schema import Gpu, GpuFacts, Run
+from bnsuite.record.schema import Run
 from bnsuite.report import findings_json
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from conftest import curve, make_run, result, timing, watched

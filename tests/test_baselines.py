@@ -12,9 +12,10 @@ from bnsuite.cli.command import main
 from bnsuite.record import accept as accepting
 from bnsuite.record import baselines, store
 from bnsuite.record.errors import InputError
+from bnsuite.record.gpu import Gpu, GpuFacts
 from bnsuite.record.key import machine_key
 from bnsuite.record.reference import Absence, Cause
-from bnsuite.record.schema import Gpu, GpuFacts, Outcome, Run, Status
+from bnsuite.record.schema import Outcome, Run, Status
 from conftest import ROOT, curve, make_run, result, timing
 
 CURVES = tuple(curve(seed) for seed in range(3))

@@ -22,7 +22,7 @@ from bnsuite.launch.environments.engine import explained
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import Worker
 from bnsuite.launch.queries import ask_environment
-from bnsuite.record.schema import Gpu, GpuFacts
+from bnsuite.record.gpu import Gpu, GpuFacts
 from conftest import ROOT, make_run
 from fake_environment import FakeEnvironment
 

@@ -12,8 +12,9 @@ import torch
 
 from bnsuite.cases.execution import Execution
 from bnsuite.measure import devices
-from bnsuite.measure.devices import cuda
-from bnsuite.measure.devices.cuda import Cuda, CudaMark
+from bnsuite.measure.devices import cuda, cuda_availability
+from bnsuite.measure.devices.cuda import Cuda
+from bnsuite.measure.devices.cuda_stream import CudaMark
 from conftest import ROOT
 
 CPU = devices.get("cpu")
@@ -33,14 +34,14 @@ def test_no_gpu_is_refused_and_never_replaced(monkeypatch: pytest.MonkeyPatch) -
     """Only auto may fall back; cuda says why, and what to do about it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert devices.resolve("auto").name == "cpu"
-    monkeypatch.setattr(cuda.nvml, "driver_version", lambda: (None, "NVML: not found"))
-    monkeypatch.setattr(cuda, "in_container", lambda: False)
+    monkeypatch.setattr(cuda_availability.nvml, "driver_version", lambda: (None, "NVML: not found"))
+    monkeypatch.setattr(cuda_availability, "in_container", lambda: False)
     with pytest.raises(devices.DeviceError, match=r"no NVIDIA driver is loaded here \(NVML: not found\); install one"):
         devices.resolve("cuda")
-    monkeypatch.setattr(cuda, "in_container", lambda: True)
+    monkeypatch.setattr(cuda_availability, "in_container", lambda: True)
     with pytest.raises(devices.DeviceError, match=r"docker run --gpus all.*NVIDIA Container Toolkit"):
         devices.resolve("cuda:1")
-    monkeypatch.setattr(cuda.nvml, "driver_version", lambda: ("999.1", ""))
+    monkeypatch.setattr(cuda_availability.nvml, "driver_version", lambda: ("999.1", ""))
     with pytest.raises(devices.DeviceError, match=r"the NVIDIA driver 999\.1 answers, but torch"):
         devices.resolve("cuda")
     monkeypatch.setattr(torch.version, "cuda", None)
@@ -81,11 +82,11 @@ def test_what_torch_warns_of_is_the_reason(
 
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(cuda.nvml, "driver_version", lambda: (driver, "NVML: not found"))
-    cuda._complaints.cache_clear()
+    monkeypatch.setattr(cuda_availability.nvml, "driver_version", lambda: (driver, "NVML: not found"))
+    cuda_availability._complaints.cache_clear()
     with pytest.raises(devices.DeviceError, match=expected or "CUDA does not start: CUDA unknown error - it may be"):
         devices.resolve("cuda")
-    cuda._complaints.cache_clear()
+    cuda_availability._complaints.cache_clear()
 
 
 def test_a_gpu_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

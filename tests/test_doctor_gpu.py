@@ -15,7 +15,7 @@ from bnsuite.doctor.host import DoctorRequest, Host, TorchPackage, cuda_of, torc
 from bnsuite.launch.process.messages import GpuAnswer, KernelAnswer
 from bnsuite.launch.queries import ask_gpu, ask_kernel
 from bnsuite.measure.devices.cuda_errors import explained
-from bnsuite.measure.nvml.watch import THROTTLING
+from bnsuite.measure.nvml.tally import THROTTLING
 from bnsuite.record.host import HostCheck
 from conftest import ROOT
 from fake_host import fake_host, look, shown

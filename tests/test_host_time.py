@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from bnsuite.judge import timing as gate
 from bnsuite.judge.host_time import host_change, launch_bound, with_host_time
 from bnsuite.judge.verdict import Finding, Verdict
+from bnsuite.record.gpu import Gpu
 from bnsuite.record.interleaved import PairedCase, PairedLaunch
 from bnsuite.record.reference import Reference, timing_reference
-from bnsuite.record.schema import Gpu, Run, Timing
+from bnsuite.record.schema import Run, Timing
 from bnsuite.report import table
 from conftest import make_run, result, timing, watched
 

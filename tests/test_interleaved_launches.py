@@ -15,8 +15,9 @@ from bnsuite.launch.interleaved.launches import InterleavedLaunches, LostLaunchE
 from bnsuite.launch.interleaved.sides import PreparedPair
 from bnsuite.record import interleaved
 from bnsuite.record.errors import InputError
+from bnsuite.record.gpu import GpuFacts
 from bnsuite.record.interleaved import InterleavedTimes
-from bnsuite.record.schema import GpuFacts, Status
+from bnsuite.record.schema import Status
 from bnsuite.record.store import parse
 from conftest import watched
 from fake_environment import DeathError, FakeEnvironment, begun, paired, replies

@@ -12,7 +12,7 @@ import pytest
 from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.launch.progress import Progress
-from bnsuite.record.schema import Gpu, GpuFacts
+from bnsuite.record.gpu import Gpu, GpuFacts
 from bnsuite.report import comparison, progress, table
 from bnsuite.report.screen import Screen
 from bnsuite.report.summary import last_line

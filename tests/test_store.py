@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from bnsuite.record import details, store
 from bnsuite.record.errors import InputError
+from bnsuite.record.gpu import GpuFacts
 from bnsuite.record.key import machine_key
 from bnsuite.record.recorder import Recorder
-from bnsuite.record.schema import Curve, GpuFacts, Memory, Observation, Run, Status, Value
+from bnsuite.record.schema import Curve, Memory, Observation, Run, Status, Value
 from conftest import curve, detail, make_run, result, timing
 
 RUN = make_run(

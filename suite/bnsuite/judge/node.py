@@ -24,7 +24,8 @@ from pydantic import Field
 from bnsuite.judge.statistics import Estimate, holm, moderate
 from bnsuite.judge.verdict import ExitStatus, Verdict
 from bnsuite.record.migrations import Migration
-from bnsuite.record.schema import CaseResult, Count, Number, Run, Value, Versioned
+from bnsuite.record.quantities import Count, Number
+from bnsuite.record.schema import CaseResult, Run, Value, Versioned
 
 #: The chance that any device of a node is named though all lie within the margin.
 ALPHA = 0.01

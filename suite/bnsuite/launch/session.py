@@ -27,16 +27,7 @@ from bnsuite.launch.revision import revision
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import LOG
 from bnsuite.record.recorder import Recorder
-from bnsuite.record.schema import (
-    CaseResult,
-    EnvironmentInfo,
-    Isolation,
-    Outcome,
-    PlannedCase,
-    Run,
-    RunOptions,
-    Status,
-)
+from bnsuite.record.schema import CaseResult, EnvironmentInfo, Isolation, Outcome, PlannedCase, Run, RunOptions, Status
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -84,8 +84,8 @@ def _ask(case: str, device: str, limit_s: float) -> Answer:
 def word_for(error: BaseException) -> str:
     """Returns the word for a check that raised: what CUDA says of itself, or the type of the error."""
     first = (str(error).strip().splitlines() or [""])[0]
-    cuda = CUDA_ERROR.search(first)
-    return f"died: {cuda[1]}" if cuda is not None else f"raised: {type(error).__name__}"
+    said = CUDA_ERROR.search(first)
+    return f"died: {said[1]}" if said is not None else f"raised: {type(error).__name__}"
 
 
 def _answer(case: str, device: str, limit_s: float) -> Answer:

@@ -14,9 +14,11 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from bnsuite.record.files import exists, read_text
+from bnsuite.record.gpu import Gpu
 from bnsuite.record.key import slug
 from bnsuite.record.lines import kind_of_device
-from bnsuite.record.schema import Count, Gpu, Number, Run, Seconds, Value, Versioned, Whole
+from bnsuite.record.quantities import Count, Number, Seconds, Whole
+from bnsuite.record.schema import Run, Value, Versioned
 from bnsuite.record.store import parse
 
 FOLDER = "calibration"

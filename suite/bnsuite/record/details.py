@@ -16,7 +16,8 @@ from pydantic import Field
 from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, make_folder, read_lines, write_atomically
 from bnsuite.record.folder import TRAININGS
-from bnsuite.record.schema import Bytes, Count, Loss, Number, PlannedCase, Share, Value, Versioned, Whole
+from bnsuite.record.quantities import Bytes, Count, Number, Share, Whole
+from bnsuite.record.schema import Loss, PlannedCase, Value, Versioned
 from bnsuite.record.store import parse
 
 

@@ -13,7 +13,8 @@ from bnsuite.record.errors import InputError
 from bnsuite.record.files import exists, read_text, write_atomically
 from bnsuite.record.folder import HOST
 from bnsuite.record.migrations import Migration
-from bnsuite.record.schema import Count, Number, Seconds, Value, Versioned
+from bnsuite.record.quantities import Count, Number, Seconds
+from bnsuite.record.schema import Value, Versioned
 from bnsuite.record.store import parse
 
 

@@ -13,7 +13,8 @@ from typing_extensions import Self
 from bnsuite.record.files import read_text, write_atomically
 from bnsuite.record.folder import SIDES, TIMES, ResultsFolder
 from bnsuite.record.migrations import Migration, without
-from bnsuite.record.schema import Number, Seconds, Value, Versioned
+from bnsuite.record.quantities import Number, Seconds
+from bnsuite.record.schema import Value, Versioned
 from bnsuite.record.store import parse
 
 #: Processor time over wall time; above 1 where several threads worked.

@@ -18,8 +18,9 @@ from bnsuite.record.files import read_lines
 from bnsuite.record.key import slug
 from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.migrations import Migration
+from bnsuite.record.quantities import Bytes
 from bnsuite.record.renames import with_gate
-from bnsuite.record.schema import CHECK_GATES, Bytes, CaseResult, Run, Status, Versioned
+from bnsuite.record.schema import CHECK_GATES, CaseResult, Run, Status, Versioned
 from bnsuite.record.store import parse
 
 

@@ -14,7 +14,8 @@ from bnsuite.record.calibration import Calibration
 from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import LINES, Line, kind_of_device
 from bnsuite.record.pins import Pin
-from bnsuite.record.schema import CaseResult, Curve, Number, Run, Seconds, Status, Timing, Value
+from bnsuite.record.quantities import Number, Seconds
+from bnsuite.record.schema import CaseResult, Curve, Run, Status, Timing, Value
 
 
 class LaunchValue(Value):

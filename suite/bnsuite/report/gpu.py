@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
-from bnsuite.record.schema import CaseResult, GpuWatch, Run, Timing
+from bnsuite.record.gpu import GpuWatch
+from bnsuite.record.schema import CaseResult, Run, Timing
 from bnsuite.report import reasons as reasons_in_words
 from bnsuite.report import tabular, text, units
 from bnsuite.report.tabular import NOTHING

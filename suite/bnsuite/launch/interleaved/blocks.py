@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from bnsuite.launch.process.child import ChildError
 from bnsuite.launch.process.messages import BlockAnswer, DoneAnswer, MemoryAnswer, MoveAnswer, ReadyAnswer
 from bnsuite.launch.process.worker import RequestFailedError, Worker
+from bnsuite.record.gpu import GpuWatch
 from bnsuite.record.interleaved import PairedLaunch
-from bnsuite.record.schema import GpuWatch, Memory, Timing
+from bnsuite.record.schema import Memory, Timing
 
 T = TypeVar("T")
 

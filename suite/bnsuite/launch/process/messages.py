@@ -11,21 +11,10 @@ from bnsuite.launch.process.child import ChildError
 from bnsuite.record.details import Detail
 from bnsuite.record.devices import FOUND
 from bnsuite.record.diagnosis import Diagnosis
+from bnsuite.record.gpu import GpuWatch
 from bnsuite.record.launched import LaunchedKernels
-from bnsuite.record.schema import (
-    Count,
-    Curve,
-    EnvironmentInfo,
-    GpuWatch,
-    Memory,
-    Number,
-    Observation,
-    PlannedCase,
-    Seconds,
-    Timing,
-    Value,
-    Whole,
-)
+from bnsuite.record.quantities import Count, Number, Seconds, Whole
+from bnsuite.record.schema import Curve, EnvironmentInfo, Memory, Observation, PlannedCase, Timing, Value
 from bnsuite.record.store import first_problem
 
 #: A reason is one line of a table; an exception's text may be of any length.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from bnsuite.measure.devices import cuda
+from bnsuite.measure.devices import cuda, cuda_availability
 from bnsuite.measure.devices.cpu import Cpu
 from bnsuite.measure.devices.device import Device, DeviceError
 
@@ -26,7 +26,7 @@ def get(name: str) -> Device:
 
 def every() -> list[str]:
     """The names of all GPUs of this machine; DeviceError, in one line, if there is none to be used."""
-    cuda.find(ALL)
+    cuda_availability.find(ALL)
     import torch
 
     return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
@@ -40,5 +40,5 @@ def resolve(asked: str) -> Device:
     if not re.fullmatch(_PATTERN, asked):
         raise DeviceError(f"--device {asked}: no such device; choose {NAMES}")
     if asked == "auto":
-        asked = "cuda:0" if cuda.is_available() else "cpu"
-    return get(asked if asked == "cpu" else cuda.find(asked))
+        asked = "cuda:0" if cuda_availability.is_available() else "cpu"
+    return get(asked if asked == "cpu" else cuda_availability.find(asked))

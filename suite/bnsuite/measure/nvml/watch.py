@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
-from threading import Event, Lock, Thread
-from time import perf_counter, thread_time, time_ns
-from typing import TypeVar
+from threading import Event, Thread
+from time import perf_counter, time_ns
 
 from bnsuite.measure.cores import leave_timed
 from bnsuite.measure.nvml import company
 from bnsuite.measure.nvml.binding import NvmlError, Queries
 from bnsuite.measure.nvml.company import Before, Company, Seen
-from bnsuite.measure.nvml.counters import held_s
 from bnsuite.measure.nvml.handle import Handle, everything, find
-from bnsuite.measure.nvml.state import Health, glance, health, processes, utilization
+from bnsuite.measure.nvml.state import glance, health, processes, utilization
+from bnsuite.measure.nvml.tally import Tally, ecc_errors, sum_of, throttling
 from bnsuite.measure.nvml.xid import XidListener
-
-Number = TypeVar("Number", int, float)
-
-#: Reasons for lower clocks that spoil a measurement; a power cap and an idle GPU are normal.
-THROTTLING = ("hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
-#: The counters that show each of them, all of which must be there; where they are, samples decide nothing.
-COUNTED_BY = {
-    "hw_slowdown": (("hw_thermal_slowdown", "hw_power_brake_slowdown"),),
-    "sw_thermal_slowdown": (("sw_thermal_slowdown",), ("thermal",)),
-    "hw_thermal_slowdown": (("hw_thermal_slowdown",), ("thermal",)),
-    "hw_power_brake_slowdown": (("hw_power_brake_slowdown",),),
-}
-#: Counters of reasons that spoil a measurement, and the share of its time from which they do: a change of the clocks
-#: alone may count a moment as a slowdown.
-THROTTLING_COUNTERS = ("thermal", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
-MIN_HELD_SHARE = 0.01
 
 #: The time that a driver has for an answer.
 ANSWER_S = 5.0
@@ -94,7 +76,7 @@ class Watch:
 
     def __init__(self, presence: Presence, gpu: Handle | None, trouble: str | None, period_s: float | None) -> None:
         self._presence, self._gpu = presence, gpu
-        self._tally = _Tally(trouble=trouble)
+        self._tally = Tally(trouble=trouble)
         self._stop = Event()
         self._thread: Thread | None = None
         self._began_us = time_ns() // 1000
@@ -161,7 +143,7 @@ class Watch:
             blind = (*with_others.blind, *self._presence.blind_spots(gpu))
             xids = self._presence.xids(gpu) if not silent else None
         clocks = tally.busy_clocks or tally.clocks
-        held, throttled, sampled = _throttling(tally)
+        held, throttled, sampled = throttling(tally)
         last = tally.last.counters if tally.last is not None else None
         return GpuWatch(
             throttled=throttled,
@@ -172,7 +154,7 @@ class Watch:
             temperature_c_max=tally.temperature_c,
             power_w_max=tally.power_w,
             energy_j=tally.growth(lambda health: health.energy_j),
-            ecc_errors=tally.growth(_ecc_errors),
+            ecc_errors=tally.growth(ecc_errors),
             used_bytes=tally.used_bytes,
             own_bytes=with_others.own_bytes,
             samples=tally.samples,
@@ -193,12 +175,12 @@ class Watch:
             used_before_bytes=before.used_bytes if before is not None else None,
             ecc_uncorrected=tally.growth(lambda health: health.ecc_uncorrected),
             rows_remapped=tally.growth(
-                lambda health: _sum(health.counters.rows_corrected, health.counters.rows_uncorrected)
+                lambda health: sum_of(health.counters.rows_corrected, health.counters.rows_uncorrected)
             ),
             remap_pending=None if last is None or last.remap_pending is None else bool(last.remap_pending),
             remap_failed=None if last is None or last.remap_failed is None else bool(last.remap_failed),
             pages_retired=tally.growth(
-                lambda health: _sum(health.counters.pages_corrected, health.counters.pages_uncorrected)
+                lambda health: sum_of(health.counters.pages_corrected, health.counters.pages_uncorrected)
             ),
             xids=xids,
         )
@@ -215,6 +197,7 @@ class Presence:
         self._own_id: int | None = None
         self._last: Watch | None = None
         self._key: tuple[str | None, int] | None = None
+        self._has_arrived = False
         self._gpu: Handle | None = None
         self._trouble = ""
         self._before: dict[str, Before] = {}
@@ -225,7 +208,13 @@ class Presence:
                 self._before[gpu.uuid] = company.look_before(gpu)
 
     def arrived(self) -> None:
-        """Tells that this process has just come to its GPU: the one that is new there is this one."""
+        """Tells that this process has just come to its GPU: the one that is new there is this one.
+
+        Only the first call says that: whoever comes later is another.
+        """
+        if self._has_arrived:
+            return
+        self._has_arrived = True
         with suppress(NvmlError):
             for gpu in everything():
                 known = self._before.get(gpu.uuid)
@@ -277,122 +266,3 @@ class Presence:
 def no_answer() -> str:
     """The trouble with a driver that hangs."""
     return f"NVML: no answer for {ANSWER_S:g} s; the driver hangs: see `dmesg`, and reboot if it goes on"
-
-
-@dataclass
-class _Tally:
-    """The aggregate of all samples, of which only clocks are kept."""
-
-    trouble: str | None = None
-    first: Health | None = None
-    last: Health | None = None
-    #: All reasons, and those that were seen while the GPU worked.
-    reasons: set[str] | None = None
-    reasons_at_work: set[str] = field(default_factory=set)
-    clocks: tuple[int, ...] = ()
-    busy_clocks: tuple[int, ...] = ()
-    clocks_at_work: list[int] = field(default_factory=list)
-    temperature_c: int | None = None
-    power_w: float | None = None
-    averaged: bool | None = None
-    used_bytes: int | None = None
-    held: dict[int, int | None] = field(default_factory=dict)
-    computing: set[int] = field(default_factory=set)
-    present: frozenset[int] = frozenset()
-    samples: int = 0
-    sampling_s: float = 0.0
-    began_s: float | None = None
-    ended_s: float = 0.0
-    lock: Lock = field(default_factory=Lock)
-
-    @property
-    def window_s(self) -> float | None:
-        """Seconds from the first full look to the last, over which counters grew."""
-        return None if self.began_s is None else self.ended_s - self.began_s
-
-    @property
-    def seen(self) -> Seen:
-        """The processes of all samples."""
-        first = self.first.processes if self.first is not None else None
-        last = self.last.processes if self.last is not None else None
-        return Seen(
-            held=self.held,
-            first=first or (),
-            last=self.present,
-            computing=frozenset(self.computing),
-            listed=(first, last) != (None, None),
-        )
-
-    def sample(self, gpu: Handle, look: Callable[[Handle], Health], *, during: bool) -> None:
-        """Adds what `look` finds; `during` the work, or before or after it."""
-        begin_s = thread_time()
-        now = look(gpu)
-        with self.lock:
-            self._add(now, full=look is health, during=during)
-            self.sampling_s += thread_time() - begin_s
-
-    def _add(self, now: Health, *, full: bool, during: bool) -> None:
-        self.samples += 1
-        self.trouble = self.trouble or now.trouble
-        if full:
-            self.first, self.last = self.first or now, now
-            self.ended_s = perf_counter()
-            self.began_s = self.ended_s if self.began_s is None else self.began_s
-        busy = "gpu_idle" not in (now.reasons or ())
-        if now.reasons is not None:
-            self.reasons = (self.reasons or set()).union(now.reasons)
-            if busy:
-                self.reasons_at_work.update(now.reasons)
-        if now.sm_clock_mhz is not None:
-            self.clocks = _range((*self.clocks, now.sm_clock_mhz))
-            if busy:
-                self.busy_clocks = _range((*self.busy_clocks, now.sm_clock_mhz))
-            if busy and during:
-                self.clocks_at_work.append(now.sm_clock_mhz)
-        self.temperature_c = _max(self.temperature_c, now.temperature_c)
-        self.power_w = _max(self.power_w, now.power_w)
-        self.averaged = now.averaged if now.averaged is not None else self.averaged
-        self.used_bytes = _max(self.used_bytes, now.used_bytes)
-        if now.processes is not None:
-            self.present = frozenset(process.id for process in now.processes)
-            self.computing.update(process.id for process in now.processes if process.computes)
-            for process in now.processes:
-                self.held[process.id] = _max(self.held.get(process.id), process.used_bytes)
-
-    def growth(self, count: Callable[[Health], Number | None]) -> Number | None:
-        """The growth of a counter, or None where it can't be read or began again (the driver was reloaded)."""
-        if self.first is None or self.last is None:
-            return None
-        before, after = count(self.first), count(self.last)
-        return None if before is None or after is None or after < before else after - before
-
-
-def _throttling(tally: _Tally) -> tuple[dict[str, float] | None, tuple[str, ...] | None, tuple[str, ...]]:
-    """Seconds by counted reason, the reasons that spoil a measurement, and those that samples had to tell."""
-    held = None
-    if tally.first is not None and tally.last is not None:
-        held = held_s(tally.first.counters, tally.last.counters)
-    counted = held or {}
-    sampled = tuple(word for word in THROTTLING if not any(set(names) <= counted.keys() for names in COUNTED_BY[word]))
-    if held is None and tally.reasons is None:
-        return None, None, ()
-    least_s = MIN_HELD_SHARE * (tally.window_s or 0.0)
-    grew = [word for word in THROTTLING_COUNTERS if counted.get(word, 0.0) > least_s]
-    seen = [word for word in sampled if word in tally.reasons_at_work]
-    return held, tuple(dict.fromkeys((*seen, *grew))), sampled
-
-
-def _ecc_errors(health: Health) -> int | None:
-    return _sum(health.ecc_corrected, health.ecc_uncorrected)
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other
-
-
-def _range(values: tuple[int, ...]) -> tuple[int, int]:
-    return min(values), max(values)
-
-
-def _max(known: Number | None, new: Number | None) -> Number | None:
-    return max((value for value in (known, new) if value is not None), default=None)

@@ -10,7 +10,7 @@ from functools import partial
 
 from bnsuite.judge.gates import GATES
 from bnsuite.judge.verdict import Verdict
-from bnsuite.record.schema import GpuWatch
+from bnsuite.record.gpu import GpuWatch
 from bnsuite.report.exports import numbers
 from bnsuite.report.exports.exposition import Sample, exposition
 from bnsuite.report.exports.subject import Subject

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from statistics import median
 
 from bnsuite.judge.timing import share_of_limit
+from bnsuite.record.gpu import GpuWatch
 from bnsuite.record.interleaved import PairedCase
 from bnsuite.record.lines import MEMORY
 from bnsuite.record.reference import Reference, TimingReference
-from bnsuite.record.schema import CaseResult, GpuWatch, Timing
+from bnsuite.record.schema import CaseResult, Timing
 from bnsuite.report import cells, text, units
 from bnsuite.report.html import forest, strips, svg
 from bnsuite.report.html.budget import Budget
