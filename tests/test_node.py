@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from bnsuite.cli import node as cli_node
 from bnsuite.cli.node import no_baselines
+from bnsuite.cli.run import command as run_command
 from bnsuite.cli.verdicts import reference_for
 from bnsuite.experiments import node as experiment
 from bnsuite.experiments.events import Event, Remark
@@ -31,7 +34,7 @@ from bnsuite.measure.devices import registry
 from bnsuite.record import devices, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import ResultsFolder
-from bnsuite.record.schema import CaseResult, Run
+from bnsuite.record.schema import CaseResult, Run, RunOptions
 from bnsuite.report.node import markdown, sentence, terminal
 from bnsuite.report.screen import Screen
 from conftest import Command, make_run, result, timing
@@ -295,11 +298,29 @@ def test_a_gpu_that_raises_when_it_is_asked_is_refused(monkeypatch: pytest.Monke
     assert "\n" not in answer["refused"]
 
 
-def test_only_run_offers_every_gpu(bnsuite: Command) -> None:
+def test_only_run_offers_every_gpu() -> None:
     """The help of a verb names the devices that it takes."""
-    assert "cuda:all" in bnsuite("run", "--help").out
-    for verb in ("ab", "bisect", "calibrate", "doctor", "selftest"):
-        assert "cuda:all" not in bnsuite(verb, "--help").out, verb
+    offers = {}
+    for verb in ("run", "ab", "bisect", "calibrate", "doctor", "selftest"):
+        params = importlib.import_module(f"bnsuite.cli.{verb}").command.params
+        (offers[verb],) = (one.help for one in params if one.name == "device")
+    assert [verb for verb, text in offers.items() if "cuda:all" in text] == ["run"]
+
+
+def test_every_option_of_a_run_reaches_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are not of measuring alone, too: ranks may share cores on each GPU."""
+    monkeypatch.chdir(tmp_path)
+    reached: list[RunOptions] = []
+
+    def instead(_: object, options: RunOptions, *__: object, **___: object) -> int:
+        reached.append(options)
+        return 0
+
+    monkeypatch.setattr(cli_node, "devices", lambda _: (CPU, CPU))
+    monkeypatch.setattr(cli_node, "command", instead)
+    for more in ((), ("--oversubscribe",)):
+        run_command.main(["--device", "cuda:all", *more], standalone_mode=False)
+    assert [one.oversubscribe for one in reached] == [False, True]
 
 
 @pytest.fixture
