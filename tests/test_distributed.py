@@ -135,6 +135,19 @@ def test_a_rank_that_dies_is_named() -> None:
     assert ranks._Kept.group is not group
 
 
+def test_a_case_of_one_rank_is_timed_without_the_others() -> None:
+    """The ranks of the case before are ended, and so is the group; a case of several keeps them."""
+    DDP.build("cpu")
+    group = ranks._Kept.group
+    assert group is not None
+    alone(DDP)
+    assert ranks._Kept.group is group
+    alone(BY_ID["distributed/plain/cnn/ranks=1"])
+    assert ranks._Kept.group is None
+    assert not torch.distributed.is_initialized()
+    assert all(other.returncode is not None for other in group._others)
+
+
 def test_too_few_cores_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranks do not share cores unless that is asked for."""
     monkeypatch.delenv(ranks.SHARED_VARIABLE)
@@ -142,6 +155,22 @@ def test_too_few_cores_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ranks.CORES_VARIABLE, str(min(os.sched_getaffinity(0))))
     with pytest.raises(ranks.RanksError, match="needs 2 cores, one per rank; 1 are given"):
         DDP.build("cpu")
+
+
+def test_a_rank_that_cannot_be_started_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ranks before it have an owner, who ends them."""
+    groups: list[ranks.Group] = []
+    command = ranks.Group._command
+
+    def of_the_first(self: ranks.Group, rank: int, core: int) -> list[str]:
+        groups.append(self)
+        return command(self, rank, core) if rank == 1 else ["/nowhere/python"]
+
+    ranks.close()
+    monkeypatch.setattr(ranks.Group, "_command", of_the_first)
+    with pytest.raises(FileNotFoundError):
+        BY_ID["distributed/all-reduce/statistics/ranks=4"].build("cpu")
+    assert [other.returncode for other in groups[0]._others] == [-signal.SIGKILL]
 
 
 def test_nothing_is_left_of_a_killed_process() -> None:
@@ -243,35 +272,6 @@ def test_a_figure_without_a_bound_is_fine_on_a_cpu() -> None:
     (one,) = judge(make_run(ratio), Reference(name="baselines/"))
     assert (one.verdict, one.reason.code) == (Verdict.PASS, ReasonCode.RATIO_WITHOUT_BOUND)
     assert words(one) == "takes 1.41 times as long; a figure, no bound is set"
-
-
-def test_a_rank_that_cannot_be_started_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ranks before it have an owner, who ends them."""
-    groups: list[ranks.Group] = []
-    command = ranks.Group._command
-
-    def of_the_first(self: ranks.Group, rank: int, core: int) -> list[str]:
-        groups.append(self)
-        return command(self, rank, core) if rank == 1 else ["/nowhere/python"]
-
-    ranks.close()
-    monkeypatch.setattr(ranks.Group, "_command", of_the_first)
-    with pytest.raises(FileNotFoundError):
-        BY_ID["distributed/all-reduce/statistics/ranks=4"].build("cpu")
-    assert [other.returncode for other in groups[0]._others] == [-signal.SIGKILL]
-
-
-def test_a_case_of_one_rank_is_timed_without_the_others() -> None:
-    """The ranks of the case before are ended, and so is the group; a case of several keeps them."""
-    DDP.build("cpu")
-    group = ranks._Kept.group
-    assert group is not None
-    alone(DDP)
-    assert ranks._Kept.group is group
-    alone(BY_ID["distributed/plain/cnn/ranks=1"])
-    assert ranks._Kept.group is None
-    assert not torch.distributed.is_initialized()
-    assert all(other.returncode is not None for other in group._others)
 
 
 def test_torchrun_is_refused(bnsuite: Command) -> None:

@@ -13,13 +13,14 @@ import pytest
 
 from bnsuite.launch.interleaved.launches import InterleavedLaunches, LostLaunchError
 from bnsuite.launch.interleaved.sides import PreparedPair
+from bnsuite.launch.process import isolation
 from bnsuite.record import interleaved
 from bnsuite.record.errors import InputError
 from bnsuite.record.gpu import GpuFacts
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import Status
 from bnsuite.record.store import parse
-from conftest import watched
+from conftest import result, watched
 from fake_environment import DeathError, FakeEnvironment, begun, paired, replies
 
 
@@ -64,6 +65,48 @@ def test_older_times_are_read(tmp_path: Path) -> None:
     (launch,) = times.cases[0].launches
     assert (launch.a_s, launch.b_rounds_s) == ((1.0, 2.0), ((3.0,), (4.0,)))
     assert (times.injected, times.variables["b"]) == ({"slower": 0.1}, {"GLIBC_TUNABLES": "x"})
+
+
+def catalogue(**ranks: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Returns a reply to "catalogue" with layers by their letters, each with so many ranks."""
+    cases = [result(f"op/{letter}").case.model_copy(update={"ranks": number}) for letter, number in ranks.items()]
+    return lambda _: {"refused": None, "cases": [case.model_dump(mode="json") for case in cases]}
+
+
+def test_steps_of_several_ranks_are_timed_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In every launch; the others come in the order that they have without them being several, confirmed ones first."""
+    monkeypatch.setattr(isolation, "cores", lambda: [0, 1])
+
+    def orders(confirming: set[str], **ranks: int) -> list[list[str]]:
+        a, b = (FakeEnvironment(name, catalogue=catalogue(**ranks)) for name in "AB")
+        found = []
+        with paired(a, b, tmp_path) as both:
+            launches = launches_of(begun(both), tmp_path)
+            for launches.begun in range(8):
+                found.append(launches._in_order([f"op/{letter}" for letter in ranks], confirming))
+        return found
+
+    plain, several = orders(set(), a=1, b=1, c=1, d=1), orders(set(), a=1, b=2, c=1, d=1)
+    assert len(set(map(tuple, plain))) > 1
+    for one, other in zip(plain, several, strict=True):
+        assert other == [*(name for name in one if name != "op/b"), "op/b"]
+    for order in orders({"op/b", "op/c"}, a=1, b=2, c=1, d=2):
+        assert order == ["op/c", "op/b", "op/a", "op/d"]
+
+
+def test_ranks_that_one_side_has_no_gpus_for_are_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The other side says why; what both can time is timed."""
+    monkeypatch.setattr(isolation, "cores", lambda: [0, 1, 2, 3])
+    a, b = (
+        FakeEnvironment(name, environment=gpu_side(count=count), catalogue=catalogue(a=1, b=2))
+        for name, count in (("A", 1), ("B", 2))
+    )
+    with paired(a, b, tmp_path) as both:
+        pair = both.prepare()
+    outcomes = {case.id: case.outcomes["timing"] for case in pair.b.run.cases}
+    assert outcomes["op/a"].status is Status.PENDING
+    assert outcomes["op/b"].status is Status.SKIPPED
+    assert outcomes["op/b"].reason == "A is shown too few GPUs for its ranks"
 
 
 @pytest.mark.parametrize("request_name", ["prepare", "time_block"])
@@ -155,11 +198,13 @@ def test_both_sides_share_one_copy_of_the_data(tmp_path: Path, monkeypatch: pyte
     assert made == [["synthetic"]]
 
 
-def gpu_side(uuid: str | None = "GPU-1", device: str = "cuda:0", cores: tuple[int, ...] = (), **more: Any) -> Any:
-    """Returns a reply to "environment" of a GPU."""
+def gpu_side(
+    uuid: str | None = "GPU-1", device: str = "cuda:0", cores: tuple[int, ...] = (), count: int = 1, **more: Any
+) -> Any:
+    """Returns a reply to "environment" of a GPU, one of `count`."""
     facts = {**dict.fromkeys(GpuFacts.model_fields), "uuid": uuid, "mig_slice": False, "cores": list(cores), **more}
     gpu = {
-        "name": "G", "count": 1, "capability": "9.0", "memory_total_bytes": 1, "driver": None,
+        "name": "G", "count": count, "capability": "9.0", "memory_total_bytes": 1, "driver": None,
         "nvml": facts if uuid else None,
     }  # fmt: skip
     usual = replies()["environment"]({})

@@ -116,6 +116,9 @@ class PairedSession:
         ids = {result.id for result in b.run.cases}
         pair = PreparedPair(self._a.prepare(lambda case: case.id in ids), b, self._progress)
         _require_one_device(pair)
+        in_a = {result.id for result in pair.a.run.cases}
+        for name in sorted(ids - in_a):
+            b.recorder.skip(name, f"{pair.a.environment.name} is shown too few GPUs for its ranks")
         for side, name, injected in zip(pair.sides, SIDES, ({}, self._injected), strict=True):
             side.recorder.is_side(name, injected)
         self._warn_of_differences(pair)
