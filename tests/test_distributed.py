@@ -20,8 +20,16 @@ from bnsuite.cases.distributed import CASES, ranks
 from bnsuite.cases.distributed.case import PARAMETERS, STATISTICS, DistributedCase
 from bnsuite.cases.distributed.programs import Rank, batch, network
 from bnsuite.cases.distributed.synchronised import SynchronisedBatchNorm
+from bnsuite.judge.gates import judge
+from bnsuite.judge.reason import ReasonCode
+from bnsuite.judge.verdict import ExitStatus, Verdict
+from bnsuite.launch.room import Room
+from bnsuite.measure.timed_case import alone
+from bnsuite.record.reference import Reference
 from bnsuite.record.schema import CaseResult, Outcome, PlannedCase, Status
 from bnsuite.report import scaling
+from bnsuite.report.reasons import words
+from bnsuite.report.summary import last_line
 from conftest import Command, make_run, result, timing
 from scaling import page
 
@@ -37,9 +45,11 @@ def _shared_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _ended_in_the_end() -> Iterator[None]:
-    """The tests share the ranks, since their start takes seconds."""
-    yield
-    ranks.close()
+    """The tests share the ranks, since their start takes seconds; none waits long for a rank that is lost."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranks, "COLLECTIVE_S", 30.0)
+        yield
+        ranks.close()
 
 
 def parameters_of(step: Any) -> list[torch.Tensor]:
@@ -169,13 +179,99 @@ def test_without_a_group_it_is_torchs_layer() -> None:
     torch.testing.assert_close(SynchronisedBatchNorm(3)(x), nn.BatchNorm1d(3)(x))
 
 
-def test_more_ranks_than_cores_are_skipped(tmp_path: Path) -> None:
-    """A laptop's run stays fine: the reason says what is needed, and nothing was started."""
+def test_more_ranks_than_cores_are_left_out(tmp_path: Path) -> None:
+    """Where nothing else was chosen, the one line has the need and the option that does without."""
     core = str(min(os.sched_getaffinity(0)))
     program = f"import os; os.sched_setaffinity(0, {{{core}}}); from bnsuite.cli.command import main; import sys; "
     program += "sys.exit(main(['--device', 'cpu', '--profile', 'full', '-k', 'all-reduce/statistics', '--out', 'o']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert "needs 8 cores, one per rank; 1 are given (--oversubscribe lets them share)" in done.stdout
+    assert done.returncode == 2
+    assert (
+        "the 3 cases chosen need 2 or more cores, one per rank, and there is 1 for ranks; `bnsuite run "
+        "--oversubscribe`, by which ranks share cores, measures them"
+    ) in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(("given", "timed"), [(1, 0), (2, 1), (4, 1), (4, 3), (4, 4), (8, 2)])
+def test_a_plan_and_the_ranks_count_cores_alike(given: int, timed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a plan has room for gets its cores, and one rank more does not."""
+    monkeypatch.delenv(ranks.SHARED_VARIABLE)
+    monkeypatch.setenv(ranks.CORES_VARIABLE, ",".join(map(str, range(given))))
+    own = set(range(given)[-timed:] if 0 < timed < given else range(given))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: own)
+    room = Room.of(make_run().environment, given, timed if timed < given else 0, shared=False)
+    assert room.by_cores is not None
+    assert len(set(ranks._cores(room.by_cores))) == room.by_cores - 1
+    with pytest.raises(ranks.RanksError):
+        ranks._cores(room.by_cores + 1)
+
+
+def test_ranks_share_cores_but_no_gpu() -> None:
+    """--oversubscribe lifts the limit of cores alone; a GPU too few is said as such."""
+    gpu = type("Gpu", (), {"count": 1})()
+    info = make_run().environment.model_copy(update={"gpu": gpu})
+    two = PlannedCase.model_validate({**DDP.describe(), "gates": ("timing",)}, strict=False)
+    assert Room.of(make_run().environment, 1, 0, shared=True).has(two)
+    room = Room.of(info, 8, 2, shared=True)
+    assert not room.has(two)
+    assert room.why_none(1, [two]) == (
+        "the 1 case chosen needs 2 GPUs, one per rank, and there is 1; choose cases of fewer ranks"
+    )
+
+
+def test_the_last_line_says_what_is_lacking() -> None:
+    """A GPU, cores, or either, by what was left out; on a GPU more of them."""
+    run = make_run(result("op/a", timings=(timing(1e-3),)))
+
+    def said(left_out: int, of_ranks: int, device: str = "cpu") -> str:
+        update = {"left_out": left_out, "left_out_ranks": of_ranks, "device": device}
+        return last_line(run.model_copy(update=update), [], ExitStatus.FINE)
+
+    assert "(6 more need a GPU)," in said(6, 0)
+    assert "(6 more need a GPU or more cores)," in said(6, 2)
+    assert "(6 more need more cores)," in said(6, 6)
+    assert "(6 more need more GPUs or cores)," in said(6, 6, "cuda:0")
+    assert "more need" not in said(0, 0)
+
+
+def test_a_figure_without_a_bound_is_fine_on_a_cpu() -> None:
+    """No CPU can be calibrated, so that no verdict would ever come."""
+    ratio = result(f"ratio/scaling/{DDP.id}", timings=(timing(14.1e-3),) * 3)
+    partner = {"controls_s": {"partner": (10e-3,) * 3}}
+    ratio = ratio.model_copy(update={"timings": tuple(one.model_copy(update=partner) for one in ratio.timings)})
+    (one,) = judge(make_run(ratio), Reference(name="baselines/"))
+    assert (one.verdict, one.reason.code) == (Verdict.PASS, ReasonCode.RATIO_WITHOUT_BOUND)
+    assert words(one) == "takes 1.41 times as long; a figure, no bound is set"
+
+
+def test_a_rank_that_cannot_be_started_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ranks before it have an owner, who ends them."""
+    groups: list[ranks.Group] = []
+    command = ranks.Group._command
+
+    def of_the_first(self: ranks.Group, rank: int, core: int) -> list[str]:
+        groups.append(self)
+        return command(self, rank, core) if rank == 1 else ["/nowhere/python"]
+
+    ranks.close()
+    monkeypatch.setattr(ranks.Group, "_command", of_the_first)
+    with pytest.raises(FileNotFoundError):
+        BY_ID["distributed/all-reduce/statistics/ranks=4"].build("cpu")
+    assert [other.returncode for other in groups[0]._others] == [-signal.SIGKILL]
+
+
+def test_a_case_of_one_rank_is_timed_without_the_others() -> None:
+    """The ranks of the case before are ended, and so is the group; a case of several keeps them."""
+    DDP.build("cpu")
+    group = ranks._Kept.group
+    assert group is not None
+    alone(DDP)
+    assert ranks._Kept.group is group
+    alone(BY_ID["distributed/plain/cnn/ranks=1"])
+    assert ranks._Kept.group is None
+    assert not torch.distributed.is_initialized()
+    assert all(other.returncode is not None for other in group._others)
 
 
 def test_torchrun_is_refused(bnsuite: Command) -> None:

@@ -354,3 +354,14 @@ def test_a_container_is_shown_the_gpus_in_the_same_order(monkeypatch: pytest.Mon
     assert on_gpu["environment"]["CUDA_VISIBLE_DEVICES"] == "1,0"
     assert (on_gpu["environment"]["BNSUITE_CORES"], on_gpu["cpuset_cpus"]) == ("0", cores)
     assert on_cpu["cpuset_cpus"] == "0"
+
+
+def test_only_what_times_gets_the_cores_of_ranks(tmp_path: Path) -> None:
+    """The containers of checks and trainings stay on their own cores, though the run has steps of several ranks."""
+    image = Image("image:x", "x")
+
+    def cores(label: str) -> str:
+        options = WorkerOptions(label, tmp_path, tmp_path / "stage", cores=(1,), rank_cores=(0, 1))
+        return str(image._settings(options, "token")["cpuset_cpus"])
+
+    assert [cores(label) for label in ("launch", "a-launch", "check-0", "train-0")] == ["0,1", "0,1", "1", "1"]

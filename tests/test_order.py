@@ -37,6 +37,12 @@ def test_families_that_found_defects_lead_the_rotation() -> None:
         assert any(fnmatch(pin["case"], f"*/{name}/*") for pin in pins), name
 
 
+def test_steps_of_several_ranks_are_last() -> None:
+    """Whatever is timed after them would be timed beside their processes."""
+    several = case("ratio/scaling/a").model_copy(update={"ranks": 2})
+    assert [one.id for one in telling([several, case("train/mlp/bn")])] == ["train/mlp/bn", "ratio/scaling/a"]
+
+
 def test_a_layer_comes_before_what_contains_it() -> None:
     """Layers, ratios, workloads, trainings; every kind that a case may have has a place."""
     ordered = telling(

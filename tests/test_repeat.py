@@ -52,6 +52,16 @@ def test_commands_are_parsed_as_they_are_meant(name: str, monkeypatch: pytest.Mo
     assert (params["injected"], params["impl_b"]) == ({"slower": 0.2}, "my.pkg:Layer")
 
 
+def test_ranks_that_shared_cores_share_them_again() -> None:
+    """In a run; `ab` has no such option."""
+    run = RUN.model_copy(update={"options": RUN.options.model_copy(update={"oversubscribe": True})})
+    again, compared = repeat.run_again(run, ["op/a"]), repeat.compare_again(run, COMPARISON.times, ["op/a"])
+    assert again is not None
+    assert parsed(again)[1]["oversubscribe"] is True
+    assert compared is not None
+    assert parsed(compared)[0] == "ab"
+
+
 def test_a_file_of_cases_is_named_again(tmp_path: Path) -> None:
     """With its quotes and blanks."""
     file = tmp_path / "own's cases.py"

@@ -41,7 +41,7 @@ A layer is timed, and its memory is measured, in one phase on one activation.
 DISTRIBUTED = """## Steps of several ranks
 
 Several processes, ranks, run one step together, each on a core or a GPU of its own and with the work of one;
-[Several GPUs](../how-to/several-gpus.md) says how it is timed. More ranks than there are cores, or GPUs, are `SKIPPED`.
+[Several GPUs](../how-to/several-gpus.md) says how it is timed. More ranks than there are cores, or GPUs, are left out.
 """
 
 TRAININGS = """## Trainings

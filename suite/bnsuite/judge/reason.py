@@ -70,7 +70,7 @@ class ReasonCode(str, Enum):
     #: `ratio`, `assumed` (the bound that is shipped, which nobody measured; null if there is none), `calibrated` if
     #: other cases are.
     RATIO_NOT_CALIBRATED = "ratio-not-calibrated"
-    #: `ratio`: none is shipped, as for scaling, and none can be calibrated on this device.
+    #: `ratio`, a figure: no bound is shipped, as for scaling, and none can be calibrated on this device.
     RATIO_WITHOUT_BOUND = "ratio-without-bound"
 
     # Time of two environments, interleaved: `change`, `low`, `high` (relative), `launches`.

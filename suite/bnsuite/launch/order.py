@@ -2,7 +2,8 @@
 
 1. Cases of the quick profile before all others: it was chosen to stand for the rest.
 2. Layers, then ratios, workloads and trainings: a layer is quick, and a training contains layers.
-3. Families in rotation, so that any beginning has seen every part of the suite. The rotation begins with the families
+3. Steps of several ranks after all others: the processes of a group are about while they are timed.
+4. Families in rotation, so that any beginning has seen every part of the suite. The rotation begins with the families
    that found true defects in releases of torch (those with pinned deviations).
 """
 
@@ -21,10 +22,10 @@ DEFECTIVE = ("strides", "offsets", "export", "degenerate", "frozen")
 
 def telling(cases: Iterable[PlannedCase]) -> list[PlannedCase]:
     """Returns `cases`, the most telling first; those alike stay in the order of the catalogue."""
-    groups: dict[tuple[bool, int], dict[str, list[PlannedCase]]] = {}
+    groups: dict[tuple[bool, bool, int], dict[str, list[PlannedCase]]] = {}
     for case in cases:
-        rank = "quick" not in case.profiles, KINDS.index(case.kind)
-        groups.setdefault(rank, {}).setdefault(family(case), []).append(case)
+        place = case.ranks > 1, "quick" not in case.profiles, KINDS.index(case.kind)
+        groups.setdefault(place, {}).setdefault(family(case), []).append(case)
     return [case for _, families in sorted(groups.items()) for case in _rotated(families)]
 
 

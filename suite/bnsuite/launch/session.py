@@ -24,6 +24,7 @@ from bnsuite.launch.process.worker import START_UP_S, Worker
 from bnsuite.launch.progress import ProgressCounter
 from bnsuite.launch.queries import ask_environment, catalogue
 from bnsuite.launch.revision import revision
+from bnsuite.launch.room import Room
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import LOG
 from bnsuite.record.recorder import Recorder
@@ -134,16 +135,19 @@ class Session:
             self._notify(REHEARSAL)
         if device != "cpu":
             self.timed_cores = isolation.timed_cores(options.threads, self.cores, on_gpu=True, near=_cores_near(info))
-        chosen = [case for case in plan if device != "cpu" or not case.gpu_only]
+        fitting = [case for case in plan if device != "cpu" or not case.gpu_only]
+        room = Room.of(info, len(self.cores), len(self.timed_cores), shared=options.oversubscribe)
+        chosen = [case for case in fitting if room.has(case)]
         if not chosen:
-            need, them = ("case chosen needs", "it") if len(plan) == 1 else ("cases chosen need", "them")
-            raise InputError(f"the {len(plan)} {need} a GPU; --device cuda measures {them}")
+            raise InputError(room.why_none(len(plan), fitting))
         missing = self._make_data(chosen)
         if any(case.ranks > 1 for case in chosen):
             self._rank_cores = tuple(self.cores)
-        recorder = Recorder(self._run(device, info, chosen, len(plan) - len(chosen)), self.folder, self._began)
+        run = self._run(device, info, chosen, len(plan) - len(chosen))
+        run = run.model_copy(update={"left_out_ranks": len(fitting) - len(chosen)})
+        recorder = Recorder(run, self.folder, self._began)
         for case in chosen:
-            if reason := _missing(case, missing) or _too_few(case, info, shared=options.oversubscribe):
+            if reason := _missing(case, missing):
                 recorder.skip(case.id, reason)
         return PreparedSession(self, recorder)
 
@@ -231,15 +235,6 @@ class Session:
             oversubscribe=self.options.oversubscribe,
             injected=self._injected,
         )
-
-
-def _too_few(case: PlannedCase, info: EnvironmentInfo, *, shared: bool) -> str | None:
-    """Returns why there are too few cores or GPUs for a case's ranks; None if there are enough."""
-    if info.gpu is not None and case.ranks > info.gpu.count:
-        return f"needs {case.ranks} GPUs, one per rank; {info.gpu.count} are here"
-    if case.ranks > info.cores_given and not shared:
-        return f"needs {case.ranks} cores, one per rank; {info.cores_given} are given (--oversubscribe lets them share)"
-    return None
 
 
 def _cores_near(info: EnvironmentInfo) -> set[int]:

@@ -17,7 +17,7 @@ from bnsuite.cases.execution import TimedBy
 from bnsuite.measure import control
 from bnsuite.measure.devices import at_work
 from bnsuite.measure.fault_injection import NO_FAULT, InjectedFault
-from bnsuite.measure.timed_case import RUN, CoreShare, build, flush_of, is_cold, warmed_up
+from bnsuite.measure.timed_case import RUN, CoreShare, alone, build, flush_of, is_cold, warmed_up
 
 if TYPE_CHECKING:
     import torch
@@ -154,4 +154,5 @@ def ready(name: str, device: Device, seed: int, fault: InjectedFault) -> Interle
     from bnsuite.cases import catalogue
 
     case = catalogue.case(name)
+    alone(case)
     return InterleavedCase(case, partial(build, case, device, seed), device, fault)

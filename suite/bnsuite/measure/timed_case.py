@@ -14,7 +14,7 @@ from time import perf_counter, thread_time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bnsuite.cases import skips
+from bnsuite.cases import distributed, skips
 from bnsuite.cases.execution import Execution, TimedBy
 from bnsuite.measure import fault_injection
 from bnsuite.measure.clock import Rounds
@@ -152,6 +152,12 @@ class Conditions:
             self.gpu = self._telemetry.stop()
 
 
+def alone(case: Case) -> None:
+    """Has `case` timed without the ranks of an earlier one, idle processes and threads, unless it has ranks itself."""
+    if case.ranks == 1:
+        distributed.end_ranks()
+
+
 def build(case: Case, device: Device, seed: int = 0) -> Step:
     """The whole step of `case` on `device`, executed as the case declares.
 
@@ -197,9 +203,10 @@ class TimedCase:
     """
 
     def __init__(self, case: Case, device: Device, policy: Policy = RUN) -> None:
+        alone(case)
         self._case, self._device = case, device
-        #: Runs before each round, untimed.
-        self.setup = flush_of(case, device)
+        #: Runs before each round, untimed. A queue that is held has to be paced with it.
+        self.setup = flush_of(case, device) if device.holds_queue else None
         # The step that is warmed up is not the one that is timed: a training starts its rounds untrained.
         self._warm: Step | None = build(case, device)
         self._by = case.timed_by
@@ -212,6 +219,8 @@ class TimedCase:
             self.step()  # work that is done once, such as compiling, is not part of the first round
         self._controls = Controls(case.nbytes, device, case.controls(self.step))
         self._controls.sample()
+        if not device.holds_queue:
+            self.setup = flush_of(case, device)
         self._timed: Rounds | None = None
         self._next = 0
         period_s = STEP_SAMPLING_S if case.rounds is None else EPOCH_SAMPLING_S
@@ -269,6 +278,7 @@ class TimedRatio:
     """Two cases of a run that are timed by turns. A call is one round: a block of each, in alternating order."""
 
     def __init__(self, ratio: RatioCase, device: Device, policy: Policy = RATIO) -> None:
+        alone(ratio)
         self._device = device
         self._pair = build(ratio.numerator, device), build(ratio.denominator, device)
         policy = policy.on(device)

@@ -281,8 +281,10 @@ class Run(Versioned, Timetable):
     started: str
     wall_s: Annotated[float, Field(ge=0, lt=1e9)]
     finished: bool
-    #: Cases of the profile that only a GPU has, and that a CPU's run does without.
+    #: Cases of the profile that only a GPU has, or that have more ranks than there are cores or GPUs for them.
     left_out: Annotated[int, Field(ge=0)] = 0
+    #: Those of them that only lack cores, or GPUs, for their ranks.
+    left_out_ranks: Annotated[int, Field(ge=0)] = 0
     #: Why a run that is not finished ended, such as "interrupted"; "budget" in one that is, but for open cases.
     ended_by: str | None = None
     options: RunOptions

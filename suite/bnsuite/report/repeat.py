@@ -25,7 +25,8 @@ def run_again(
     options = run.options
     named = implementation(run, "")
     where = ["--environment", options.environment] if options.environment != "." else []
-    return _command(["bnsuite", *settings(run, profile), *named, *where, *more], cases, select)
+    shared = ["--oversubscribe"] if options.oversubscribe else []
+    return _command(["bnsuite", *settings(run, profile), *shared, *named, *where, *more], cases, select)
 
 
 def compare_again(

@@ -27,10 +27,19 @@ def last_line(run: Run, findings: list[Finding], status: ExitStatus) -> str:
         head += f" ({text.clipped(text.one_line(run.ended_by or 'the run did not come to its end'), text.MAX_REASON)})"
     if cut_short(run):
         head += " (the budget ended before all was measured)"
-    without = f" ({run.left_out} more need a GPU)" if run.left_out else ""
+    without = f" ({run.left_out} more need {_lacking(run)})" if run.left_out else ""
     cases = units.count(len(run.cases), "case")
     took = units.duration(run.wall_s)
     return f"{head}: {verdicts or 'nothing measured'} in {cases}{without}, {took} (exit status {status.value})"
+
+
+def _lacking(run: Run) -> str:
+    """Returns what a run lacks for the cases that it has left out."""
+    if run.device != "cpu":
+        return "more GPUs or cores"
+    if not run.left_out_ranks:
+        return "a GPU"
+    return "more cores" if run.left_out_ranks == run.left_out else "a GPU or more cores"
 
 
 def _head(run: Run, findings: list[Finding], status: ExitStatus) -> str:

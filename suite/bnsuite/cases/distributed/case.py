@@ -18,7 +18,7 @@ from bnsuite.cases.op.ratio import RatioCase
 if TYPE_CHECKING:
     from bnsuite.cases.distributed.ranks import RankStep
 
-#: The numbers of ranks that are timed. More than there are cores, or GPUs, are skipped when a run is planned.
+#: The numbers of ranks that are timed. More than there are cores, or GPUs, are left out when a run is planned.
 RANKS = (2, 4, 8)
 
 #: Float32 numbers in one step's all-reduces: the parameters of the networks, and the sums that a synchronised layer of

@@ -6,7 +6,7 @@ of the slowest rank, and of the closing. On a GPU both are enqueued in the curre
 itself needs no closing.
 
 The others start with the first case that needs so many of them and serve the following ones, each on a core of its own
-and with one thread. They end with the process that started them, however that ends: when it closes their pipe, and by
+and with one thread. They end before a case without them is timed, and with the process that started them, however that ends: when it closes their pipe, and by
 the kernel when it is killed. A torchrun of the user's is not used: the timed process answers the coordinator by its
 own pipe, which a launcher would stand between.
 """
@@ -131,19 +131,19 @@ class Group:
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "WORLD_SIZE": str(ranks)}
         _speak_by_loopback(environment)
         _speak_by_loopback(os.environ)
-        with self._log.open("wb") as log:
-            self._others = [
-                subprocess.Popen(
-                    self._command(rank, core),
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    bufsize=0,
-                    env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                )
-                for rank, core in enumerate(cores, 1)
-            ]
+        self._others: list[subprocess.Popen[bytes]] = []
         try:
+            with self._log.open("wb") as log:
+                for rank, core in enumerate(cores, 1):
+                    other = subprocess.Popen(
+                        self._command(rank, core),
+                        stdin=subprocess.PIPE,
+                        stdout=log,
+                        stderr=log,
+                        bufsize=0,
+                        env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    )
+                    self._others.append(other)  # one by one: those that have started are ended if the next one can't be
             self._wait_until_ready()
             join(0, ranks, Path(self._folder.name), device)
         except BaseException:

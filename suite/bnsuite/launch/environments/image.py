@@ -202,10 +202,7 @@ class Image(Environment):
             "pids_limit": MAX_PROCESSES,
             "mem_limit": limit,
             "memswap_limit": limit,
-            # On a GPU the process takes its cores by itself: the sensors are read beside them.
-            "cpuset_cpus": ",".join(
-                map(str, self._cores if on_gpu else sorted({*options.cores, *options.rank_cores}) or self._cores)
-            ),
+            "cpuset_cpus": ",".join(map(str, self._cores if on_gpu else _own_cores(options) or self._cores)),
             # a check of health would run beside what is timed
             "healthcheck": {"test": ["NONE"]},
             "auto_remove": True,
@@ -228,6 +225,15 @@ class Image(Environment):
             "USER": "bnsuite",
             "LOGNAME": "bnsuite",
         }
+
+
+def _own_cores(options: WorkerOptions) -> list[int]:
+    """Returns the cores of a container on a CPU: its own, and those of the ranks that it may start; none for all.
+
+    On a GPU the process takes its cores by itself: the sensors are read beside them.
+    """
+    ranks = options.rank_cores if options.times else ()
+    return sorted({*options.cores, *ranks})
 
 
 #: Mounts and variables of a user's files, and the folders among them that Python imports from.

@@ -224,10 +224,14 @@ class InterleavedLaunches:
             self._pair.progress.advance(f"timing, launch {self.begun}", name)
 
     def _in_order(self, names: Collection[str], confirming: Collection[str]) -> list[str]:
-        """Returns `names` in random order, but those to be confirmed first: the budget may end before the rest."""
+        """Returns `names` in random order, but those to be confirmed first: the budget may end before the rest.
+
+        Of either kind, steps of several ranks are last: the others are timed in processes that have had no ranks.
+        """
         mixed = sorted(names)
         self._chance().shuffle(mixed)
-        return sorted(mixed, key=lambda name: name not in confirming)
+        several = {result.id for result in self._pair.b.run.cases if result.case.ranks > 1}
+        return sorted(mixed, key=lambda name: (name not in confirming, name in several))
 
     def _time(
         self,

@@ -37,3 +37,8 @@ class WorkerOptions:
     oversubscribe: bool = False
     #: The known fault of all timed cases (see ``measure/fault_injection.py``).
     injected: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def times(self) -> bool:
+        """Whether the process times cases: it is a launch of a run, or of a side of a comparison."""
+        return self.label.endswith("launch")

@@ -71,7 +71,9 @@ def _gpu(data: Data) -> list[str]:
     parts = []
     if "clock" in seen:
         lower = 100 * -seen["clock"]
-        parts.append(f"the median SM clock was {lower:.0f} % lower, which explains it: `nvidia-smi -lgc` locks it")
+        parts.append(
+            f"the median SM clock was {lower:.0f} % lower, which slows it by as much: `nvidia-smi -lgc` locks it"
+        )
     if "capped" in seen:
         parts.append(f"the power cap held the clocks for {percent(seen['capped'])} of the time")
     if "blind" in seen:
@@ -137,7 +139,7 @@ WORDS: dict[ReasonCode, Callable[[Data], str]] = {
         + ("" if data["assumed"] is None else f", {data['assumed']:g} times is assumed")
     ),
     ReasonCode.RATIO_UNDECIDED: lambda data: f"{_ratio(data)}: not shown to be below it",
-    ReasonCode.RATIO_WITHOUT_BOUND: lambda data: f"takes {data['ratio']:.2f} times as long; no bound is calibrated",
+    ReasonCode.RATIO_WITHOUT_BOUND: lambda data: f"takes {data['ratio']:.2f} times as long; a figure, no bound is set",
     ReasonCode.SLOWDOWN_CONFIRMED: _slowdown_confirmed,
     ReasonCode.TIME_COMPARED: lambda data: f"{_change(data)}, in {launches(data['launches'])}",
     ReasonCode.TIME_UNDECIDED: _time_undecided,
