@@ -244,10 +244,10 @@ def test_one_that_cannot_be_measured_costs_the_others_nothing(tmp_path: Path, mo
     sick, sound = made.report.devices
     assert (sick.device, sick.alone, sick.together, sick.uuid) == ("cuda-99", None, None, "GPU-99")
     assert sick.trouble is not None
-    assert sick.trouble.startswith("not measured: --device cuda:99: ")
+    assert sick.trouble.startswith("--device cuda:99: ")
     assert (sound.device, sound.alone, sound.trouble) == ("cpu", "cpu", None)
     assert (made.report.finished, made.report.status) == (False, ExitStatus.NOT_MEASURED)
-    assert f"cuda-99 is not compared: {sick.trouble}" in sentence(made.report)
+    assert f"cuda-99 is not measured: {sick.trouble}" in sentence(made.report)
     assert experiment.load(folder) == made.report
     assert {str(path.relative_to(folder)) for path in folder.rglob("run.json")} == {"cpu/run.json"}
     assert (folder / "notes.md").exists()
@@ -344,8 +344,8 @@ def test_a_node_is_walked_from_end_to_end(measured: NodeReport, tmp_path: Path) 
     assert measured.finished
     assert [one.alone for one in measured.devices] == ["cpu", "cpu-1"]
     for one in measured.devices:
-        for folder in (one.alone, one.together):
-            assert json.loads((tmp_path / "node" / str(folder) / "run.json").read_text())["finished"]
+        for name in (one.alone, one.together):
+            assert json.loads((tmp_path / "node" / str(name) / "run.json").read_text())["finished"]
     injected = json.loads((tmp_path / "node" / "cpu-1" / "run.json").read_text())["injected"]
     assert injected == {"slower": 99.0}
     assert measured.unlike in {("cpu-1",), ()}

@@ -190,7 +190,7 @@ def _one_by_one(
             raise
         except (InputError, NotMeasuredError) as error:
             errors.append(error)
-            passes.troubles[name] = f"not measured: {error}"
+            passes.troubles[name] = str(error)
             notify(Remark(f"{device.name}: not measured: {error}"))
             one.folder.clean()
             continue
