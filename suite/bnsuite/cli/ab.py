@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bnsuite.cli import options
+from bnsuite.cli import options, parameters
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
 
 
@@ -25,7 +25,7 @@ from bnsuite.cli.options import MeasuringOptions, ShowOptions
     "--inject",
     "--plant",
     "injected",
-    type=options.Fault(),
+    type=parameters.Fault(),
     metavar="FAULT",
     help="Inject a known fault into B: slower=0.03 (a share) or holds=2097152 (bytes).",
 )

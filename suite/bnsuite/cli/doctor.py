@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnsuite.cli import options
+from bnsuite.cli import options, parameters
 from bnsuite.cli.output import say
 from bnsuite.record.errors import InputError, NotMeasuredError
 from bnsuite.record.folder import RESULTS
@@ -32,7 +32,9 @@ STATUSES = "0 fit to measure, 1 something disturbs, 2 something could not be loo
 @options.baselines_unchecked
 @click.option("--ignore", "ignored", multiple=True, metavar="CHECK", help="Leave a check out; repeatable.")
 @click.option("--measure", is_flag=True, help="Measure the noise floor as well, in about 45 seconds.")
-@click.option("--budget", type=options.Duration(), metavar="TIME", help="How long --measure measures (default: 30s).")
+@click.option(
+    "--budget", type=parameters.Duration(), metavar="TIME", help="How long --measure measures (default: 30s)."
+)
 @click.option("--all", "everything", is_flag=True, help="Print what is fine, too.")
 @options.as_json
 @options.debug
