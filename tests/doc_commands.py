@@ -23,6 +23,7 @@ DOCKER = {
     "--read-only": False,
     "--network": True,
     "--tmpfs": True,
+    "--pid": True,
     "--user": True,
     "--gpus": True,
     "--volume": True,

@@ -31,7 +31,8 @@ LIMITS_S = {"quick": 120.0, "full": 600.0}
 
 @cache
 def cases_of(profile: str) -> tuple[PlannedCase, ...]:
-    return tuple(catalogue(profile, None, None))
+    """The cases that one GPU measures: those of several ranks need as many GPUs."""
+    return tuple(one for one in catalogue(profile, None, None) if one.ranks == 1)
 
 
 def options(profile: str, device: str = "cuda:0") -> RunOptions:

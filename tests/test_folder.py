@@ -39,6 +39,16 @@ def test_runs_are_no_sides_for_their_names(tmp_path: Path) -> None:
         ResultsFolder(tmp_path).require_no_other_sides()
 
 
+def test_the_verdict_on_a_node_goes(tmp_path: Path) -> None:
+    """With the runs all at once; those of each device alone are runs of their own, and a folder's name is no node."""
+    put(*(tmp_path / name for name in ("node.json", "report.md", "together/cuda-0/run.json", "cuda-0/run.json")))
+    assert ResultsFolder(tmp_path).clean()
+    assert left(tmp_path) == {"cuda-0/run.json"}
+    put(tmp_path / "run.json", tmp_path / "together" / "run.json")
+    assert ResultsFolder(tmp_path).clean()
+    assert left(tmp_path) == {"cuda-0/run.json", "together/run.json"}
+
+
 def test_a_folder_is_one_commands_at_a_time(tmp_path: Path) -> None:
     """A second one is told so before it removes anything; afterwards the folder is free, and gone if it is empty."""
     put(tmp_path / "run" / "run.json")

@@ -241,6 +241,15 @@ def test_a_clock_that_is_lower_on_bs_side_explains_a_slowdown(
     assert "could not look for other processes: the clients of MPS are one process" in words(finding)
 
 
+def test_a_lower_clock_hides_no_greater_slowdown() -> None:
+    """A step can't be slower by more than the clock is lower: the rest is B's, and REGRESSED."""
+    launches = (*(pairs(value) for value in [0.7] * 6), *(pairs(value, confirms=True) for value in [0.7] * 6))
+    seen = [one.model_copy(update={"sm_clocks_mhz": (1980.0, 1910.0)}) for one in launches]
+    finding = found(run_of(), times(*seen))
+    assert finding.verdict is Verdict.REGRESSED
+    assert "the median SM clock was 4 % lower" in words(finding)
+
+
 def test_too_much_disturbance_is_invalid() -> None:
     finding = found(run_of(), times(*(pairs(0.0, share=0.5) for _ in range(3))))
     assert finding.verdict is Verdict.INVALID

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import random
 import re
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from bnsuite.cli import node as cli_node
 from bnsuite.cli.node import no_baselines
+from bnsuite.cli.run import command as run_command
 from bnsuite.cli.verdicts import reference_for
 from bnsuite.experiments import node as experiment
 from bnsuite.experiments.events import Event, Remark
@@ -24,11 +28,13 @@ from bnsuite.judge.verdict import ExitStatus, Verdict
 from bnsuite.launch.environments import Here
 from bnsuite.launch.plan import run_options
 from bnsuite.launch.queries import ask_devices
+from bnsuite.measure import devices as measured_devices
+from bnsuite.measure import worker
 from bnsuite.measure.devices import registry
 from bnsuite.record import devices, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import ResultsFolder
-from bnsuite.record.schema import CaseResult, Run
+from bnsuite.record.schema import CaseResult, Run, RunOptions
 from bnsuite.report.node import markdown, sentence, terminal
 from bnsuite.report.screen import Screen
 from conftest import Command, make_run, result, timing
@@ -186,26 +192,143 @@ def test_a_machine_without_gpus_says_so(bnsuite: Command) -> None:
     assert "--device cuda:all: `bnsuite run` alone measures every GPU; choose auto, cpu" in done.err
 
 
-@pytest.fixture
-def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeReport]:
-    """Two devices that are both the CPU, of which the second is injected to take a hundred times as long; real runs."""
-    monkeypatch.chdir(tmp_path)
+def asked(folder: Path, *found: DeviceRequest, select: str) -> NodeRequest:
     options = run_options(
         device="cpu",
         profile="quick",
-        select="op/batch_norm1d/fwd-eval",
+        select=select,
         threads=1,
         timeout_s=300.0,
         implementation=None,
     )
-    request = NodeRequest(
-        (DeviceRequest("cpu", "a CPU"), DeviceRequest("cpu", "a CPU", None, {"slower": 99.0})),
-        options,
-        ResultsFolder(tmp_path / "node"),
-        None,
-        partial(reference_for, baselines=tmp_path / "none"),
-        no_baselines,
+    baselines = partial(reference_for, baselines=folder / "none")
+    return NodeRequest(found, options, ResultsFolder(folder / "node"), None, baselines, no_baselines)
+
+
+def claim(request: NodeRequest, *old: str) -> Path:
+    """Makes the folder of a node, with files of an earlier command."""
+    folder = request.folder.path
+    for path in (folder / name for name in old):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+CPU = DeviceRequest("cpu", "a CPU")
+#: A GPU that is nowhere, as one that does not answer.
+SICK = DeviceRequest("cuda:99", "a CPU", "GPU-99")
+ONE_CHECK = "behaviour/validation/batch_norm1d/ranks"
+
+
+def test_a_node_without_times_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no case is timed on one device there is no second pass, nobody is in trouble, and that is said."""
+    monkeypatch.chdir(tmp_path)
+    request = asked(tmp_path, CPU, CPU, select=ONE_CHECK)
+    folder = claim(request)
+    made = experiment.measure(request, lambda _: None)
+    assert [one.run.finished for one in made.alone] == [True, True]
+    assert made.together == ()
+    assert not (folder / "together").exists()
+    assert made.report.finished
+    assert [one.trouble for one in made.report.devices] == [None, None]
+    assert "no case is timed on one device, so nothing is compared" in sentence(made.report)
+
+
+def test_one_that_cannot_be_measured_costs_the_others_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named with the reason, at status 3; the others are measured, and what an earlier command left is gone."""
+    monkeypatch.chdir(tmp_path)
+    request = asked(tmp_path, SICK, CPU, select=ONE_CHECK)
+    folder = claim(request, "node.json", "together/cpu/run.json", "cuda-99/run.json", "notes.md")
+    made = experiment.measure(request, lambda _: None)
+    sick, sound = made.report.devices
+    assert (sick.device, sick.alone, sick.together, sick.uuid) == ("cuda-99", None, None, "GPU-99")
+    assert sick.trouble is not None
+    assert sick.trouble.startswith("--device cuda:99: ")
+    assert (sound.device, sound.alone, sound.trouble) == ("cpu", "cpu", None)
+    assert (made.report.finished, made.report.status) == (False, ExitStatus.NOT_MEASURED)
+    assert f"cuda-99 is not measured: {sick.trouble}" in sentence(made.report)
+    assert experiment.load(folder) == made.report
+    assert {str(path.relative_to(folder)) for path in folder.rglob("run.json")} == {"cpu/run.json"}
+    assert (folder / "notes.md").exists()
+
+
+def test_what_ends_a_run_beside_others_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that could make no run passes its reason on, in one line."""
+    monkeypatch.chdir(tmp_path)
+    request = asked(tmp_path, SICK, select="op/batch_norm1d/fwd-eval")
+    claim(request)
+    runs, troubles = experiment._all_at_once(
+        {"cuda-99": experiment._alone(request, SICK, "together/cuda-99")}, {"cuda-99": [min(os.sched_getaffinity(0))]}
     )
+    assert runs == {}
+    assert "--device cuda:99: " in troubles["cuda-99"]
+
+
+def test_nothing_is_written_where_no_device_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked for is then at fault, as an expression that no case matches: its error is the node's."""
+    monkeypatch.chdir(tmp_path)
+    request = asked(tmp_path, CPU, CPU, select="no-such-case")
+    folder = claim(request)
+    with pytest.raises(InputError, match="-k 'no-such-case' matches none"):
+        experiment.measure(request, lambda _: None)
+    assert not (folder / "node.json").exists()
+
+
+def test_a_run_that_ended_early_is_told_apart() -> None:
+    """One that has times is compared all the same; its line has what ended it, and the status is 3."""
+    report = report_of(1.0, 1.0, 1.0)
+    lost = report.devices[1].model_copy(update={"trouble": "all at once: cuda:1 is lost"})
+    report = report.model_copy(update={"devices": (report.devices[0], lost, report.devices[2]), "finished": False})
+    assert node.status(report.rows, report.devices, finished=False, strict=False) is ExitStatus.NOT_MEASURED
+    assert sentence(report).startswith("not measured to its end; cuda-1: all at once: cuda:1 is lost; ")
+
+
+def test_a_gpu_that_raises_when_it_is_asked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line with the cause, as the error of a process that measures is."""
+
+    def raising() -> list[str]:
+        raise RuntimeError("CUDA error: unknown error\nCUDA kernel errors might be asynchronously reported")
+
+    monkeypatch.setattr(measured_devices, "every", raising)
+    answer = worker._devices({})
+    assert answer["devices"] == []
+    assert answer["refused"].startswith("--device cuda:all: ")
+    assert "CUDA error: unknown error" in answer["refused"]
+    assert "\n" not in answer["refused"]
+
+
+def test_only_run_offers_every_gpu() -> None:
+    """The help of a verb names the devices that it takes."""
+    offers = {}
+    for verb in ("run", "ab", "bisect", "calibrate", "doctor", "selftest"):
+        params = importlib.import_module(f"bnsuite.cli.{verb}").command.params
+        (offers[verb],) = (one.help for one in params if one.name == "device")
+    assert [verb for verb, text in offers.items() if "cuda:all" in text] == ["run"]
+
+
+def test_every_option_of_a_run_reaches_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are not of measuring alone, too: ranks may share cores on each GPU."""
+    monkeypatch.chdir(tmp_path)
+    reached: list[RunOptions] = []
+
+    def instead(_: object, options: RunOptions, *__: object, **___: object) -> int:
+        reached.append(options)
+        return 0
+
+    monkeypatch.setattr(cli_node, "devices", lambda _: (CPU, CPU))
+    monkeypatch.setattr(cli_node, "command", instead)
+    for more in ((), ("--oversubscribe",)):
+        run_command.main(["--device", "cuda:all", *more], standalone_mode=False)
+    assert [one.oversubscribe for one in reached] == [False, True]
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeReport]:
+    """Two devices that are both the CPU, of which the second is injected to take a hundred times as long; real runs."""
+    monkeypatch.chdir(tmp_path)
+    slow = DeviceRequest("cpu", "a CPU", None, {"slower": 99.0})
+    request = asked(tmp_path, CPU, slow, select="op/batch_norm1d/fwd-eval")
     heard: list[Event] = []
     yield experiment.measure(request, heard.append).report
     assert [one.text for one in heard if isinstance(one, Remark) and "at once" in one.text]
@@ -221,8 +344,8 @@ def test_a_node_is_walked_from_end_to_end(measured: NodeReport, tmp_path: Path) 
     assert measured.finished
     assert [one.alone for one in measured.devices] == ["cpu", "cpu-1"]
     for one in measured.devices:
-        for folder in (one.alone, one.together):
-            assert json.loads((tmp_path / "node" / str(folder) / "run.json").read_text())["finished"]
+        for name in (one.alone, one.together):
+            assert json.loads((tmp_path / "node" / str(name) / "run.json").read_text())["finished"]
     injected = json.loads((tmp_path / "node" / "cpu-1" / "run.json").read_text())["injected"]
     assert injected == {"slower": 99.0}
     assert measured.unlike in {("cpu-1",), ()}

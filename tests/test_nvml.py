@@ -534,7 +534,8 @@ began = os.sched_getaffinity(0)
 os.sched_setaffinity(0, {min(began)})
 play("own")
 watched = nvml.Presence().watch("1234", period_s=0.01)
-while watched._tally.samples < 2:
+end = time.monotonic() + 60
+while watched._tally.samples < 2 and time.monotonic() < end:
     time.sleep(0.001)
 thread = next(one for one in threading.enumerate() if one.name == "bnsuite-nvml")
 found = os.sched_getaffinity(thread.native_id)
@@ -705,7 +706,8 @@ watched = presence.watch("1234", period_s=0.002)
 seen = sum(thread.name == "bnsuite-nvml" and thread.daemon for thread in threading.enumerate())
 seen_so_far = watched._tally.samples
 play("own thermal foreign")
-while watched._tally.samples < seen_so_far + 4:
+end = time.monotonic() + 60
+while watched._tally.samples < seen_so_far + 4 and time.monotonic() < end:
     time.sleep(0.001)
 play("own")
 summary = watched.stop()
@@ -772,10 +774,13 @@ def test_a_driver_that_hangs_is_left_behind(ask: Ask) -> None:
     script = """
 from bnsuite.measure.nvml import watch as module
 module.ANSWER_S = 0.1
+inside, look = threading.Event(), module.glance
+module.glance = lambda gpu: (inside.set(), look(gpu))[1]
 presence = nvml.Presence()
 watched = presence.watch("1234", period_s=0.001)
 play("hang")
-time.sleep(0.05)
+inside.clear()
+assert inside.wait(60), "no sample in a minute"
 summaries = [watched.stop(), presence.watch("1234").stop()]
 play("")
 while threading.active_count() > 1:

@@ -43,6 +43,8 @@ def test_every_prefix_leads_to_cases() -> None:
 def test_old_cases_get_the_labels_that_the_catalogue_gives() -> None:
     """A run of before is read as if it had been measured today."""
     for case in all_cases():
+        if "distributed/" in case.id:  # they came later
+            continue
         today = json.loads(json.dumps(case.describe()))
         old = {key: value for key, value in today.items() if key not in {"kind", "labels", "gpu_only"}}
         old |= {"id": old_id(case.id), "cuda_only": case.gpu_only}

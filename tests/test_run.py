@@ -259,7 +259,7 @@ def test_a_full_disk_is_told_in_one_line(bnsuite: Command, tmp_path: Path) -> No
     """What was measured is shown, the line names the file and the hint, and the status is 2."""
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(small)], check=False)
     if mounted.returncode:
         pytest.skip("a small file system can only be mounted by root")
     try:

@@ -15,7 +15,7 @@ from bnsuite.launch.progress import Progress, ProgressCounter
 from bnsuite.launch.session import Session
 from bnsuite.record.errors import InputError
 from bnsuite.record.schema import Status
-from fake_environment import OPTIONS, DeathError, FakeEnvironment, Reply, replies, session
+from fake_environment import OPTIONS, PLANNED, DeathError, FakeEnvironment, Reply, replies, session
 
 
 def dies(_: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +141,38 @@ def test_a_lost_gpu_ends_the_measuring(tmp_path: Path) -> None:
     assert "; 3 cases not measured; " in str(told.value)
     statuses = [outcome.status for case in prepared.run.cases for outcome in case.outcomes.values()]
     assert statuses.count(Status.FAILED) == 1
+
+
+def test_a_gpu_that_is_lost_while_kernels_are_looked_at_ends_the_measuring(tmp_path: Path) -> None:
+    """Not one process after the other is started for the cases that are left."""
+    gone = {"trouble": "AcceleratorError: CUDA error: unknown error"}
+    planned = [one.case.model_dump(mode="json") for one in PLANNED]
+    cases = [{**one, "gates": [*one["gates"], "kernels"]} for one in planned if one["id"].startswith("op/")]
+    asked = []
+
+    def kernels(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request["case"])
+        return sticky(request)
+
+    made = on_gpu(kernels=kernels, probe=lambda _: gone, catalogue=lambda _: {"refused": None, "cases": cases})
+    with session(made, tmp_path / "o") as one:
+        prepared = one.prepare()
+        prepared.begin()
+        with pytest.raises(GpuLostError, match=r"the GPU was lost \(cuda:0\)"):
+            prepared.look_at_kernels()
+    assert asked == ["op/a"]
+
+
+@pytest.mark.parametrize(
+    "trouble", ["CUDA out of memory. Tried to allocate 2 MiB", "CUDA-capable device(s) is/are busy or unavailable"]
+)
+def test_a_gpu_that_others_have_is_not_lost(tmp_path: Path, trouble: str) -> None:
+    """A probe that finds no room says nothing of the GPU's health: the other checks go on."""
+    with session(on_gpu(check=sticky, probe=lambda _: {"trouble": trouble}), tmp_path / "o") as one:
+        prepared = one.prepare()
+        prepared.begin()
+        prepared.run_checks()
+    assert prepared.run.cases
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])

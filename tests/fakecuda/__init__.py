@@ -18,6 +18,7 @@ the number of GPUs. It is tied to torch's internals: what it does not know raise
     runtime.py       torch.cuda and torch.accelerator: devices, their properties, what is left
     faults.py        a GPU that is busy, full or broken
     coverage.py      which statements ran
+    zygote.py        a process that forks a child for each script, since importing torch takes long
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ import atexit
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 #: The folder of the files, for children.
@@ -19,6 +20,7 @@ SUITE = Path(__file__).resolve().parents[2] / "suite" / "bnsuite"
 UNWRITTEN = 20
 
 Lines = set[tuple[str, int]]
+_WRITERS: list[Callable[[], None]] = []
 
 
 def start() -> None:
@@ -27,6 +29,8 @@ def start() -> None:
     seen: Lines = set()
     written: Lines = set()
     ours = tuple(f"{SUITE / part}{os.sep}" for part in ("measure", "cases"))
+    #: What is known of a function's code: whether it is ours.
+    known: dict[CodeType, bool] = {}
 
     def write() -> None:
         fresh = seen - written
@@ -43,16 +47,26 @@ def start() -> None:
         return inside
 
     def enter(frame: FrameType, event: str, _: Any) -> Any:
-        name = frame.f_code.co_filename
-        if not name.startswith(ours):
+        code = frame.f_code
+        here = known.get(code)
+        if here is None:
+            here = known[code] = code.co_filename.startswith(ours)
+        if not here:
             return None
-        if name.endswith("channel.py") and frame.f_code.co_name == "write":
+        if code.co_name == "write" and code.co_filename.endswith("channel.py"):
             write()  # an answer is about to go: the process may be killed after it
         return inside
 
+    _WRITERS.append(write)
     atexit.register(write)
     threading.settrace(enter)
     sys.settrace(enter)
+
+
+def write() -> None:
+    """Writes what was counted so far, before an end of the process that runs nothing else."""
+    for one in _WRITERS:
+        one()
 
 
 def read(folder: Path) -> Lines:
@@ -81,4 +95,4 @@ def statements(path: Path) -> dict[int, range]:
     return found
 
 
-__all__ = ["VARIABLE", "read", "start", "statements"]
+__all__ = ["VARIABLE", "read", "start", "statements", "write"]

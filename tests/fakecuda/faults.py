@@ -1,8 +1,8 @@
 """A GPU that is busy, full, broken or gone, as children are told by variables.
 
 FAKE_CUDA_BUSY        the first touch of a GPU fails: it is in exclusive mode, and another process has it
-FAKE_CUDA_BREAKS=P:W  a process makes the file P, unless it is there, when it waits for the GPU for the W-th time, and
-                      from then on each of its calls fails with an illegal access: a sticky error of one process
+FAKE_CUDA_BREAKS=P:W  a process makes the file P, unless it is there, with its W-th kernel or wait, and from then on
+                      each of its calls fails with an illegal access: a sticky error of one process
 FAKE_CUDA_BYTES=N     each GPU has so many bytes (see marks.py)
 FAKE_CUDA_LOST=P      where the file P exists every call fails, in every process: the GPU has fallen off the bus
 """
@@ -20,10 +20,10 @@ BUSY = ("CUDA-capable device(s) is/are busy or unavailable", 46)
 
 
 class State:
-    """The error that this process can't get rid of, and how often it waited."""
+    """The error that this process can't get rid of, and how many kernels and waits there were."""
 
     sticky: tuple[str, int] | None = None
-    waits = 0
+    calls = 0
 
 
 def error(words: str, number: int) -> RuntimeError:
@@ -48,6 +48,15 @@ def touch() -> None:
     check("touch")
 
 
+def _is_first(path: Path) -> bool:
+    """Returns True if this process makes the file; of several at once only one does."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def check(what: str) -> None:
     """Raises where the GPU is broken for this process, or gone."""
     gone = os.environ.get("FAKE_CUDA_LOST")
@@ -55,9 +64,8 @@ def check(what: str) -> None:
         raise error(*GONE)
     path, _, count = os.environ.get("FAKE_CUDA_BREAKS", "").rpartition(":")
     if path and State.sticky is None and what not in {"touch", "event"}:
-        State.waits += 1
-        if State.waits >= int(count) and not Path(path).exists():
-            Path(path).touch()
+        State.calls += 1
+        if State.calls >= int(count) and _is_first(Path(path)):
             break_for_good()
     if State.sticky is not None:
         raise error(*State.sticky)

@@ -71,7 +71,7 @@ class CUDAGraph:
             for func, compute, (args, kwargs), out in self._calls:
                 if func.name() in VIEWS:
                     continue
-                with random_state.drawing(0):
+                with random_state.drawing(torch.cuda.current_device()):
                     again = compute(*args, **kwargs)
                 with torch._C.DisableTorchFunction():
                     _write(out, again)

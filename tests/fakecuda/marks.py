@@ -13,9 +13,13 @@ from typing import Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-#: Bytes of each GPU (FAKE_CUDA_BYTES makes it smaller), and the blocks in which its allocator gives them away.
-TOTAL_BYTES = int(os.environ.get("FAKE_CUDA_BYTES") or 140 << 30)
+#: The blocks in which a GPU's allocator gives its bytes away.
 BLOCK_BYTES = 512
+
+
+def total_bytes() -> int:
+    """Returns the bytes of each GPU; FAKE_CUDA_BYTES makes it smaller."""
+    return int(os.environ.get("FAKE_CUDA_BYTES") or 140 << 30)
 
 
 class Ledger:
@@ -47,9 +51,9 @@ class Ledger:
         self._live[gpu] = self._live.get(gpu, 0) + size
         if self._live[gpu] > self._peak.get(gpu, 0):  # what is gone is counted out only where it matters
             self._sweep()
-            if self._live.get(gpu, 0) > TOTAL_BYTES:
+            if self._live.get(gpu, 0) > total_bytes():
                 self._forget(place)
-                raise _full(gpu, size, TOTAL_BYTES - self._live[gpu])
+                raise _full(gpu, size, total_bytes() - self._live[gpu])
             self._peak[gpu] = max(self._peak.get(gpu, 0), self._live.get(gpu, 0))
             self._most_reserved[gpu] = max(self._most_reserved.get(gpu, 0), self._peak[gpu])
 
@@ -93,8 +97,8 @@ def _full(gpu: int, size: int, free: int) -> RuntimeError:
     gib, mib = 1 << 30, 1 << 20
     return torch.OutOfMemoryError(
         f"CUDA out of memory. Tried to allocate {size / mib:.2f} MiB. GPU {gpu} has a total capacity of "
-        f"{TOTAL_BYTES / gib:.2f} GiB of which {free / mib:.2f} MiB is free. Including non-PyTorch memory, this "
-        f"process has {(TOTAL_BYTES - free) / mib:.2f} MiB memory in use."
+        f"{total_bytes() / gib:.2f} GiB of which {free / mib:.2f} MiB is free. Including non-PyTorch memory, this "
+        f"process has {(total_bytes() - free) / mib:.2f} MiB memory in use."
     )
 
 

@@ -45,12 +45,17 @@ LEFT_ALONE = {"__repr__", "__format__", "_parse_to"}
 
 
 def gpu_named(value: Any) -> int | None:
-    """Returns the number of the GPU that an argument names, or None."""
+    """Returns the number of the GPU that an argument names, without a number the current one; None for no GPU."""
     if isinstance(value, torch.device):
-        return (value.index or 0) if value.type == "cuda" else None
+        return _or_current(value.index) if value.type == "cuda" else None
     if isinstance(value, str) and (value == "cuda" or value.startswith("cuda:")):
-        return int(value.partition(":")[2] or 0)
+        number = value.partition(":")[2]
+        return _or_current(int(number) if number else None)
     return None
+
+
+def _or_current(index: int | None) -> int:
+    return torch.cuda.current_device() if index is None else index
 
 
 def _names_cpu(value: Any) -> bool:
@@ -115,8 +120,8 @@ class Functions(TorchFunctionMode):
         if name == "get_device" and args and (gpu := LEDGER.where(args[0])) is not None:
             return gpu
         if name == "cuda":
-            target = next((gpu_named(one) for one in (*args[1:], *kwargs.values()) if gpu_named(one) is not None), 0)
-            return _moved(args[0], target)
+            target = next((gpu_named(one) for one in (*args[1:], *kwargs.values()) if gpu_named(one) is not None), None)
+            return _moved(args[0], _or_current(target))
         if (
             name in WAITING_FUNCTIONS
             and args
@@ -192,8 +197,8 @@ class Kernels(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Returns True: nothing is compiled, and torch._dynamo is not imported for it."""
-        return True
+        """Returns False: to be skipped, torch would import all of torch._dynamo with the first kernel."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

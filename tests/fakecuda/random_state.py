@@ -18,11 +18,10 @@ def _fresh(seed: int) -> torch.Tensor:
 
 def index(device: Any) -> int:
     """Returns the number of a GPU; without one, that of the current."""
-    if device is None:
-        return 0
-    if isinstance(device, int):
-        return max(0, device)
-    return torch.device(device).index or 0
+    if isinstance(device, int) and device >= 0:
+        return device
+    named = None if device is None or isinstance(device, int) else torch.device(device).index
+    return torch.cuda.current_device() if named is None else named
 
 
 @contextlib.contextmanager
@@ -49,7 +48,7 @@ def set_rng_state(state: torch.Tensor, device: Any = None) -> None:
 
 
 def manual_seed(seed: int) -> None:
-    _STATES[0] = _fresh(int(seed))
+    _STATES[torch.cuda.current_device()] = _fresh(int(seed))
 
 
 def manual_seed_all(seed: int) -> None:

@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 import torch
 
 from fakecuda import faults, graphs, mode, random_state, streams
-from fakecuda.marks import LEDGER, TOTAL_BYTES
+from fakecuda.marks import LEDGER, total_bytes
 
 #: The UUIDs that the NVML stub knows, without their prefix.
 UUIDS = ("1234", "1299")
 NAME = "NVIDIA Stub 1"
 CLOCK_MHZ = 1980
+#: So few that the compute-bound control is a product that a CPU computes in milliseconds.
+MULTIPROCESSORS = 2
 
 
 class NotRehearsedError(NotImplementedError):
@@ -79,8 +81,8 @@ def get_device_properties(which: Any = None) -> types.SimpleNamespace:
         uuid=UUIDS[_index(which)],
         major=9,
         minor=0,
-        total_memory=TOTAL_BYTES,
-        multi_processor_count=132,
+        total_memory=total_bytes(),
+        multi_processor_count=MULTIPROCESSORS,
         L2_cache_size=60 << 20,
         warp_size=32,
         max_threads_per_multi_processor=2048,
@@ -101,7 +103,7 @@ def get_device_properties(which: Any = None) -> types.SimpleNamespace:
 
 def mem_get_info(which: Any = None) -> tuple[int, int]:
     _touched("mem_get_info")
-    return TOTAL_BYTES - LEDGER.reserved_bytes(_index(which)), TOTAL_BYTES
+    return total_bytes() - LEDGER.reserved_bytes(_index(which)), total_bytes()
 
 
 def memory_allocated(which: Any = None) -> int:
@@ -133,8 +135,9 @@ def memory_stats(which: Any = None) -> dict[str, int]:
 
 
 def _sleep(cycles: int) -> None:
-    """Nothing: a queue that is always empty need not be held back."""
+    """Holds the queue back until the host waits, however many cycles: no time of it is a GPU's."""
     faults.check("kernel")
+    streams.State.held = True
 
 
 def _nothing(*_: Any, **__: Any) -> None:

@@ -1,4 +1,7 @@
-"""Events, streams, and the debug mode in which a wait for the GPU is an error. Work is done when a call returns."""
+"""Events, streams, and the debug mode in which a wait for the GPU is an error.
+
+Work is done when a call returns. Only a spin holds the queue back: marks behind it are reached when the host waits.
+"""
 
 from __future__ import annotations
 
@@ -24,27 +27,30 @@ class State:
     debug_mode = DEFAULT
     #: How often the host waited.
     waits = 0
+    #: A spin holds the queue back.
+    held = False
 
 
 class Event:
-    """A point in time, which is over as soon as it is recorded."""
+    """A point in time, which is over as soon as it is recorded, unless a spin comes before it."""
 
     def __init__(
         self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False, **_: Any
     ) -> None:
-        self._timing, self._at_s = enable_timing, None
+        self._timing, self._at_s, self._waits = enable_timing, None, None
 
     def record(self, stream: Stream | None = None) -> None:
         faults.check("event")
         self._at_s = perf_counter()
+        self._waits = State.waits if State.held else None
 
     def synchronize(self) -> None:
         wait("event.synchronize")
 
     def query(self) -> bool:
-        """Returns True: there is no work that is under way."""
+        """Returns False between a spin and the host's next wait; other work is done already."""
         faults.check("event")
-        return True
+        return self._waits != State.waits
 
     def wait(self, stream: Stream | None = None) -> None:
         """Makes a stream wait, not the host."""
@@ -124,6 +130,7 @@ def stream(entered: Stream | None) -> Iterator[None]:
 def wait(what: str) -> None:
     """The host waits for the GPU: an error while a graph is captured, and where the debug mode forbids it."""
     State.waits += 1
+    State.held = False
     faults.check(what)
     if State.captures:
         State.captures[-1].spoil()

@@ -176,7 +176,15 @@ cases = click.option(
     callback=_case_files,
     help="Measure the cases of this file as well; repeatable (also: $BNSUITE_CASES).",
 )
-device = click.option("--device", default="auto", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N, cuda:all.")
+
+
+def _device(help_: str) -> Callable[[F], F]:
+    return click.option("--device", default="auto", metavar="DEVICE", help=help_)
+
+
+device = _device("auto (default), cpu, cuda or cuda:N.")
+#: For the verb that measures every GPU of a node as well.
+device_or_all = _device("auto (default), cpu, cuda, cuda:N, or cuda:all for every GPU, each by itself.")
 profile = click.option(
     "--profile", default="quick", type=click.Choice(tuple(PLANS)), help="How much is measured (default: quick)."
 )
@@ -317,6 +325,15 @@ def results_folder(path: Path | None) -> ResultsFolder:
 
 def measuring(function: Callable[..., int]) -> Callable[..., int]:
     """Give a verb the options of measuring, as one `MeasuringOptions` in its first argument."""
+    return _measuring(function, device)
+
+
+def measuring_any(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a verb the same options, of which the device may be all GPUs of a node."""
+    return _measuring(function, device_or_all)
+
+
+def _measuring(function: Callable[..., int], device_option: Callable[..., Any]) -> Callable[..., int]:
 
     @functools.wraps(function)
     def verb(
@@ -345,6 +362,6 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
         )
         return function(given, **rest)
 
-    for option in (debug, baselines, data, timeout, threads, out, cases, select, profile, device):
+    for option in (debug, baselines, data, timeout, threads, out, cases, select, profile, device_option):
         verb = option(verb)
     return verb

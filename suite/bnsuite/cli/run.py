@@ -17,6 +17,7 @@ from bnsuite.record.errors import InputError
 if TYPE_CHECKING:
     from bnsuite.experiments.confirm import ConfirmRequest
     from bnsuite.judge.verdict import Finding
+    from bnsuite.record.schema import RunOptions
 
 #: Given without an environment, --confirm means that of the baseline.
 BASELINE = "baseline"
@@ -31,7 +32,7 @@ confirm_option = click.option(
 
 
 @click.command(help="Measure this environment, judge it and print the verdicts.")
-@options.measuring
+@options.measuring_any
 @click.option(
     "--impl", metavar="MODULE:FACTORY", help="Judge this batch norm in place of torch's (or FILE.py:FACTORY)."
 )
@@ -71,6 +72,10 @@ def command(
     from bnsuite.report.judged import RunReport
     from bnsuite.report.planning import before
 
+    def options_of(given: MeasuringOptions) -> RunOptions:
+        more = {"oversubscribe": oversubscribe, "budget_s": budget}
+        return given.run_options(impl, environment, supports).model_copy(update=more)
+
     if given.device == ALL:
         if confirm is not None or budget is not None or dry_run:
             raise InputError(f"--confirm, --budget, --dry-run: not with --device {ALL}; name one GPU, such as cuda:0")
@@ -80,12 +85,9 @@ def command(
         found = node.devices(environment)
         given = replace(given, device=found[0].name)
         if len(found) > 1:
-            node_options = given.run_options(impl, environment, supports)
-            return node.command(given, node_options, found, strict=strict, show=show)
+            return node.command(given, options_of(given), found, strict=strict, show=show)
         remark(f"--device {ALL}: there is one GPU, {found[0].name}, and no peer to compare it with: a plain run")
-    run_options = given.run_options(impl, environment, supports).model_copy(
-        update={"oversubscribe": oversubscribe, "budget_s": budget}
-    )
+    run_options = options_of(given)
     require_environment("--environment", environment)
     require_environment("--confirm", confirm)
     if dry_run:

@@ -15,6 +15,9 @@ from bnsuite.record.interleaved import PairedCase
 #: A case is undecided after so many launches, by profile; as many again may confirm what they show.
 MAX_LAUNCHES = {"quick": 18, "full": 30}
 
+#: What is launched is looked at within this share of a budget: times need the most of it.
+KERNELS_SHARE = 0.1
+
 
 def measure(session: PairedSession, pair: PreparedPair, launches: InterleavedLaunches, deadline: float | None) -> None:
     """Look at the kernels of both sides, run their checks and trainings, then time as long as something is undecided.
@@ -22,9 +25,11 @@ def measure(session: PairedSession, pair: PreparedPair, launches: InterleavedLau
     `deadline` (monotonic) ends it. Raises LostLaunchError if too many launches are lost, or if the deadline comes
     before any launch counted and one was lost: that is no lack of time.
     """
+    began = monotonic()
+    kernels_end = None if deadline is None else began + KERNELS_SHARE * max(0.0, deadline - began)
     for side in pair.sides:
+        side.look_at_kernels(kernels_end)
         side.diagnose()
-        side.look_at_kernels(deadline)
         side.run_checks(deadline)
     for side in pair.sides:
         side.run_trainings(deadline)

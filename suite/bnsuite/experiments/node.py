@@ -1,7 +1,8 @@
 """The devices of one node: each measured by itself, one after the other, then all at once, and judged by its peers.
 
 Both passes give a device the same cores, a share of those of the node. All at once, each run is made by a process of
-its own, which ends with this one.
+its own, which ends with this one. A device that can't be measured costs the others nothing: they are measured and
+compared, and it is named with the reason.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ import ctypes
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bnsuite import __version__
 from bnsuite.experiments.events import Event, Notify, Remark
-from bnsuite.experiments.run import RunRequest, RunResult, run
+from bnsuite.experiments.run import INTERRUPTED, RunRequest, RunResult, run
 from bnsuite.judge import node
 from bnsuite.judge.diagnosis import nothing_measured
 from bnsuite.judge.gates import judge
-from bnsuite.judge.node import DeviceRuns, NodeDevice, NodeReport
-from bnsuite.judge.verdict import exit_status
+from bnsuite.judge.node import DeviceRuns, NodeDevice, NodeReport, NodeRow
+from bnsuite.judge.verdict import ExitStatus, exit_status
 from bnsuite.launch.process import interrupts
 from bnsuite.record import store
 from bnsuite.record.devices import folder_name
-from bnsuite.record.errors import InputError
+from bnsuite.record.errors import InputError, NotMeasuredError, WriteError
 from bnsuite.record.files import exists, write_atomically
 from bnsuite.record.folder import NODE, RUN, TOGETHER, ResultsFolder
 from bnsuite.record.host import HostReport
@@ -76,30 +78,52 @@ class NodeResult:
     error: Exception | None = None
 
 
+@dataclass
+class _Passes:
+    """What came of both passes, by the names of the devices' folders."""
+
+    alone: dict[str, RunResult] = field(default_factory=dict)
+    together: dict[str, RunResult] = field(default_factory=dict)
+    #: Why a device was not measured, or what ended its runs before their end.
+    troubles: dict[str, str] = field(default_factory=dict)
+    finished: bool = False
+
+
 def measure(request: NodeRequest, notify: Notify) -> NodeResult:
     """Measure each device alone and all at once, and judge them; the folder, which the caller has claimed, holds all.
 
-    Raises InputError for what can't be measured at all.
+    A device that can't be measured is in the report with the reason. Raises InputError or NotMeasuredError if none can,
+    and WriteError.
     """
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     names = _names(request.devices)
-    shares = core_shares(sorted(os.sched_getaffinity(0)), len(request.devices))
-    alone: list[RunResult] = []
-    for device, name, cores in zip(request.devices, names, shares, strict=True):
-        notify(Remark(f"{device.name} ({device.model}) alone, into {request.folder.path / name}"))
-        with _on(cores):
-            alone.append(run(_alone(request, device, name), notify))
-        if not alone[-1].run.finished:
-            break
-    together: list[RunResult] = []
-    if len(alone) == len(request.devices) and all(one.run.finished for one in alone):
-        notify(Remark(f"all {len(request.devices)} devices at once, times alone"))
-        together = _all_at_once(request, names, shares)
-    report = _report(request, names, alone, together, started)
+    shares = dict(zip(names, core_shares(sorted(os.sched_getaffinity(0)), len(names)), strict=True))
+    devices = dict(zip(names, request.devices, strict=True))
+    if _clean(request.folder):
+        notify(Remark(f"{request.folder.path}: replacing the results of an earlier run"))
+    passes = _Passes()
+    reached_all = _one_by_one(request, devices, shares, passes, notify)
+    warnings = [warning for one in passes.alone.values() for warning in one.warnings]
+    sound = [name for name, one in passes.alone.items() if one.run.finished]
+    timed = [name for name in sound if any(timed_on_one_device(one.case) for one in passes.alone[name].run.cases)]
+    at_once = timed if reached_all and len(timed) > 1 else []
+    if at_once:
+        notify(Remark(f"{len(at_once)} of {len(names)} devices at once, times alone"))
+        requests = {name: _together(request, devices[name], name) for name in at_once}
+        passes.together, troubles = _all_at_once(requests, shares)
+        passes.troubles |= {name: f"all at once: {why}" for name, why in troubles.items()}
+        warnings += [f"{name}, all at once: {why}" for name, why in troubles.items()]
+    passes.finished = len(sound) == len(names) and all(
+        name in passes.together and passes.together[name].run.finished for name in at_once
+    )
+    report = _report(request, devices, passes, started)
     write_atomically(request.folder.path / NODE, report.model_dump_json(by_alias=True, indent=1) + "\n")
-    warnings = tuple(warning for one in (*alone, *together) for warning in one.warnings)
     return NodeResult(
-        tuple(alone), tuple(together), report, warnings, next((one.error for one in alone if one.error), None)
+        tuple(passes.alone.values()),
+        tuple(passes.together.values()),
+        report,
+        tuple(warnings),
+        next((one.error for one in passes.alone.values() if one.error), None),
     )
 
 
@@ -136,6 +160,49 @@ def _names(devices: Sequence[DeviceRequest]) -> list[str]:
     return names
 
 
+def _clean(folder: ResultsFolder) -> bool:
+    """Removes what an earlier command left, and runs all at once without a verdict; returns if there was any."""
+    found = folder.clean()
+    for old in (folder.path / TOGETHER).glob("*"):
+        found |= folder.within(f"{TOGETHER}/{old.name}").clean()
+    return found
+
+
+def _one_by_one(
+    request: NodeRequest,
+    devices: Mapping[str, DeviceRequest],
+    shares: Mapping[str, Sequence[int]],
+    passes: _Passes,
+    notify: Notify,
+) -> bool:
+    """Measures every device alone, into `passes`; returns False if that was interrupted.
+
+    Raises the first device's error if none can be measured: it is then of what was asked for.
+    """
+    errors: list[Exception] = []
+    for name, device in devices.items():
+        notify(Remark(f"{device.name} ({device.model}) alone, into {request.folder.path / name}"))
+        one = _alone(request, device, name)
+        try:
+            with _on(shares[name]):
+                made = passes.alone[name] = run(one, notify)
+        except WriteError:
+            raise
+        except (InputError, NotMeasuredError) as error:
+            errors.append(error)
+            passes.troubles[name] = str(error)
+            notify(Remark(f"{device.name}: not measured: {error}"))
+            one.folder.clean()
+            continue
+        if made.run.ended_by == INTERRUPTED:
+            return False
+        if not made.run.finished:
+            passes.troubles[name] = f"its run ended early: {made.run.ended_by}"
+    if not passes.alone:
+        raise errors[0]
+    return True
+
+
 def _alone(request: NodeRequest, device: DeviceRequest, name: str) -> RunRequest:
     options = request.options.model_copy(update={"device": device.name})
     folder = request.folder.within(name)
@@ -162,33 +229,45 @@ def _on(cores: Sequence[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _all_at_once(request: NodeRequest, names: Sequence[str], shares: Sequence[Sequence[int]]) -> list[RunResult]:
-    """Returns the runs that were made at once, as far as they came."""
+def _all_at_once(
+    requests: Mapping[str, RunRequest], shares: Mapping[str, Sequence[int]]
+) -> tuple[dict[str, RunResult], dict[str, str]]:
+    """Returns the runs that were made at once, as far as they came, and what ended those that did not end well."""
     spawn = multiprocessing.get_context("spawn")
-    requests = [_together(request, device, name) for device, name in zip(request.devices, names, strict=True)]
-    processes = [
-        spawn.Process(target=_run_in_process, args=(one, list(cores), os.getpid()))
-        for one, cores in zip(requests, shares, strict=True)
-    ]
+    pipes = {name: spawn.Pipe(duplex=False) for name in requests}
+    processes = {
+        name: spawn.Process(target=_run_in_process, args=(one, list(shares[name]), os.getpid(), pipes[name][1]))
+        for name, one in requests.items()
+    }
     try:
-        for process in processes:
+        for process in processes.values():
             process.start()
-        for process in processes:
+        for process in processes.values():
             process.join()
     except KeyboardInterrupt:  # their own handling is under way, or begins here
         pass
     finally:
-        for process in processes:
+        for process in processes.values():
             if process.is_alive():
                 process.terminate()
-        for process in processes:
+        for process in processes.values():
             if process.pid is not None:
                 process.join()
-    return [found for one in requests if (found := _read(one)) is not None]
+    runs = {name: found for name, one in requests.items() if (found := _read(one)) is not None}
+    ends = {name: _end_of(runs.get(name), *pipes[name], processes[name].exitcode) for name in requests}
+    return runs, {name: why for name, why in ends.items() if why is not None}
 
 
-def _run_in_process(request: RunRequest, cores: list[int], parent: int) -> None:
-    """Makes one run and leaves it in its folder; the end of the parent ends it."""
+def _end_of(made: RunResult | None, said: Connection, saying: Connection, status: int | None) -> str | None:
+    """Returns what ended a run that was made at once before its end, by what its process left; None for a whole one."""
+    with said, saying:
+        if made is not None:
+            return None if made.run.finished else made.run.ended_by or "its process was ended"
+        return str(said.recv()) if said.poll() else f"its process left no run (exit status {status})"
+
+
+def _run_in_process(request: RunRequest, cores: list[int], parent: int, saying: Connection) -> None:
+    """Makes one run and leaves it in its folder, or says why it can't; the end of the parent ends it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         return
@@ -196,7 +275,10 @@ def _run_in_process(request: RunRequest, cores: list[int], parent: int) -> None:
     os.sched_setaffinity(0, cores)
     request.folder.path.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(KeyboardInterrupt):
-        run(request, _say_nothing)
+        try:
+            run(request, _say_nothing)
+        except (InputError, NotMeasuredError) as error:
+            saying.send(str(error))
 
 
 def _say_nothing(_: Event) -> None:
@@ -215,40 +297,54 @@ def _read(request: RunRequest) -> RunResult | None:
     return RunResult(made, reference, tuple(judge(made, reference)), request.folder, ())
 
 
-def _report(
-    request: NodeRequest, names: Sequence[str], alone: Sequence[RunResult], together: Sequence[RunResult], started: str
-) -> NodeReport:
-    by_folder = {one.folder.path.name: one.run for one in together}
-    runs = [
-        DeviceRuns(f"{name}", device.model, device.uuid, result.run, by_folder.get(name))
-        for name, device, result in zip(names, request.devices, alone, strict=False)
-    ]
+def _report(request: NodeRequest, devices: Mapping[str, DeviceRequest], passes: _Passes, started: str) -> NodeReport:
+    runs = []
+    for name, made in passes.alone.items():
+        beside = passes.together.get(name)
+        device = devices[name]
+        runs.append(DeviceRuns(name, device.model, device.uuid, made.run, beside.run if beside is not None else None))
     found = node.rows(runs)
-    devices = [
-        NodeDevice(
-            device=one.device,
-            model=one.model,
-            uuid=one.uuid,
-            alone=one.device,
-            together=f"{TOGETHER}/{one.device}" if one.together is not None else None,
-            status=exit_status(
-                result.findings,
-                finished=one.alone.finished and not nothing_measured(one.alone, result.findings),
-                strict=request.strict,
-            ),
-            trouble=node.trouble(one, found, sum(other.model == one.model for other in runs) - 1),
-            slowdown=node.slowdown(one),
-        )
-        for one, result in zip(runs, alone, strict=True)
-    ]
-    finished = len(together) == len(request.devices) and all(one.run.finished for one in (*alone, *together))
+    by_name = {one.device: one for one in runs}
+    judged = []
+    for name, device in devices.items():
+        peers = sum(other.model == device.model for other in request.devices) - 1
+        if name in by_name:
+            judged.append(_judged(by_name[name], passes, found, peers, strict=request.strict))
+        elif name in passes.troubles:
+            judged.append(
+                NodeDevice(
+                    device=name,
+                    model=device.model,
+                    uuid=device.uuid,
+                    alone=None,
+                    together=None,
+                    status=ExitStatus.NOT_MEASURED,
+                    trouble=passes.troubles[name],
+                )
+            )
     return NodeReport(
         schema=NodeReport.SCHEMA,
         bnsuite=__version__,
         started=started,
-        finished=finished,
-        devices=tuple(devices),
+        finished=passes.finished,
+        devices=tuple(judged),
         rows=tuple(found),
         unlike=node.unlike(found),
-        status=node.status(found, devices, finished=finished, strict=request.strict),
+        status=node.status(found, judged, finished=passes.finished, strict=request.strict),
+    )
+
+
+def _judged(one: DeviceRuns, passes: _Passes, found: Sequence[NodeRow], peers: int, *, strict: bool) -> NodeDevice:
+    """Returns the verdict on a device that has a run, however far that came."""
+    findings = passes.alone[one.device].findings
+    finished = one.alone.finished and not nothing_measured(one.alone, findings)
+    return NodeDevice(
+        device=one.device,
+        model=one.model,
+        uuid=one.uuid,
+        alone=one.device,
+        together=f"{TOGETHER}/{one.device}" if one.together is not None else None,
+        status=exit_status(findings, finished=finished, strict=strict),
+        trouble=passes.troubles.get(one.device) or node.trouble(one, found, peers),
+        slowdown=node.slowdown(one),
     )

@@ -25,6 +25,8 @@ from bnsuite.record.schema import PlannedCase, Run, RunOptions
 
 #: Why a run that takes times has no curves.
 TIMING_ONLY = "only times are taken in this run"
+#: What ended a run that was told to end.
+INTERRUPTED = "interrupted"
 
 
 def every_case(_: PlannedCase) -> bool:
@@ -89,7 +91,7 @@ def run(request: RunRequest, notify: Notify) -> RunResult:
                         prepared.recorder.skip(name, TIMING_ONLY, gate)
             prepared.end(ended_by)
         except KeyboardInterrupt:
-            prepared.end("interrupted")
+            prepared.end(INTERRUPTED)
         except Exception as caught:  # noqa: BLE001  # whatever it is: what was measured before is shown
             gone = isinstance(caught, EnvironmentUnavailableError)  # it was there, so nothing was named wrong
             error = NotMeasuredError(str(caught)) if gone else caught

@@ -37,6 +37,8 @@ class Stages:
         self._estimator = Estimator(session.device, session.options, known)
         self._launches: Launches | None = None
         self._deadline: float | None = None
+        #: There was no time to see a slowdown again.
+        self._declined = False
         #: How much slower groups were than planned, once there was one.
         self._pace: float | None = None
         #: The plan of all cases, whatever the budget.
@@ -62,16 +64,18 @@ class Stages:
         if "timing" in self.estimate.stages:
             self._launches = Launches(session)
             self._time(self._launches)
-        unsettled = self._deadline is not None and bool(self._slower(session.run))
+        unsettled = self._declined and bool(self._slower(session.run))
         return BUDGET if unsettled or (self._deadline is not None and leaves_open(session.run)) else None
 
     def _look(self) -> None:
         """Looks at everything that is not timed."""
         session = self._session
-        session.diagnose()
-        if "kernels" in self.estimate.stages:  # its process is there already
+        if "kernels" in self.estimate.stages:  # its process is there already, and ends then
             with session.recorder.stage("kernels"):
                 session.look_at_kernels(self._part("kernels"))
+        else:
+            session.session.query.end()
+        session.diagnose()
         for name, stage in (("checks", session.run_checks), ("trainings", session.run_trainings)):
             if name in self.estimate.stages and self._has_time(name):
                 with session.recorder.stage(name):
@@ -117,11 +121,14 @@ class Stages:
         """Times slower cases again, if there is time: a slowdown is only believed when fresh launches show it again."""
         slower = self._slower(self._session.run)
         cases = [case for case in self._session.cases if case.id in slower]
-        if cases and (
-            self._deadline is None or monotonic() + (self._pace or 1.0) * self._seconds(cases) < self._deadline
-        ):
+        if not cases:
+            return
+        end = self._deadline
+        self._declined = end is not None and monotonic() + (self._pace or 1.0) * self._seconds(cases) >= end
+        if not self._declined:
             with self._session.recorder.stage(CONFIRMING):
-                launches.confirm(slower, self._deadline)
+                launches.confirm(slower, end)
+            self._declined = end is not None and monotonic() >= end
 
     def _slower(self, run: Run) -> set[str]:
         """Returns the cases that are slower, and were not timed to confirm it."""

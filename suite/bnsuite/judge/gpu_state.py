@@ -7,6 +7,7 @@ cap spoils nothing by itself: a GPU at its limit works as it should, and the clo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log1p
 from statistics import median
 
 from bnsuite.judge.reason import Record
@@ -15,15 +16,23 @@ from bnsuite.record.interleaved import PairedCase
 from bnsuite.record.reference import LaunchValue
 from bnsuite.record.schema import Timing
 
-#: A median SM clock that is lower by more than this explains a slowdown.
+#: A median SM clock that is lower by more than this may explain a slowdown.
 MAX_CLOCK_DROP = 0.03
 #: A power cap that held the clocks for less of the time is not worth a word.
 MIN_CAPPED_SHARE = 0.05
 
 
 def is_held_down(clock: float | None) -> bool:
-    """Returns if a relative change of the clock is a drop that explains a slowdown."""
+    """Returns if a relative change of the clock is a drop that is worth a word."""
     return clock is not None and clock < -MAX_CLOCK_DROP
+
+
+def explains(clock: float | None, slowdown: float, room: float) -> bool:
+    """Returns if a change of the clock explains a slowdown (log scale): one that it can't cause is never hidden.
+
+    A step that only computes is slower by as much as the clock is lower; `room` (log scale) is the margin besides.
+    """
+    return clock is not None and is_held_down(clock) and slowdown <= -log1p(clock) + room
 
 
 def clock_since(launches: Sequence[LaunchValue], accepted: Sequence[LaunchValue]) -> float | None:

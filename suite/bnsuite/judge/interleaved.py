@@ -211,7 +211,8 @@ def _finding(
     spots = [spot for one in compared.launches for spot in one.blind] if compared is not None else []
     gpu = gpu_state.notes(clock, result.timings, spots)
     why = _reason(decision, changes, gpu)
-    if verdict is Verdict.REGRESSED and gpu_state.is_held_down(clock):
+    slowdown = 0.0 if decision.change is None else decision.change.mean
+    if verdict is Verdict.REGRESSED and gpu_state.explains(clock, slowdown, log1p(MARGIN)):
         verdict = Verdict.INCONCLUSIVE  # the times are right, and the clock explains them
     if compared is not None and verdict is not Verdict.REGRESSED and (disturbance := _disturbance(compared)):
         verdict, why = Verdict.INVALID, disturbance

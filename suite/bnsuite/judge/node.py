@@ -77,11 +77,12 @@ class NodeDevice(Value):
     device: str
     model: str
     uuid: str | None
-    alone: str
+    #: None where nothing could be measured, or not in that pass.
+    alone: str | None
     together: str | None
     #: The exit status of its own run, judged against the baselines of its model.
     status: ExitStatus
-    #: Why it could not be compared, if it could not.
+    #: Why it could not be measured to its end or compared, if it could not.
     trouble: str | None = None
     slowdown: Slowdown | None = None
 
@@ -178,8 +179,8 @@ def slowdown(runs: DeviceRuns) -> Slowdown | None:
 
 
 def trouble(runs: DeviceRuns, found: Sequence[NodeRow], peers: int) -> str | None:
-    """Returns why a device is not compared with its peers; None if it is."""
-    if any(one.device == runs.device for one in found):
+    """Returns why a device is not compared with its peers; None if it is, or if no case of its run is to be."""
+    if any(one.device == runs.device for one in found) or not any(_counts(one) for one in runs.alone.cases):
         return None
     if peers == 0:
         return f"no other device here is a {runs.model}"

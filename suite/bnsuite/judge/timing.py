@@ -252,8 +252,8 @@ def _verdict(result: CaseResult, comparison: _Comparison, p: float, stored: Timi
     gpu = gpu_state.notes(comparison.clock, result.undisturbed)
     if slower:
         beyond = all(one.beyond_controls for one in required)
-        held_down = gpu_state.is_held_down(comparison.clock)
-        verdict = Verdict.REGRESSED if beyond and not held_down else Verdict.INCONCLUSIVE
+        explained = gpu_state.explains(comparison.clock, change.mean, threshold)
+        verdict = Verdict.REGRESSED if beyond and not explained else Verdict.INCONCLUSIVE
         why = reason(
             ReasonCode.SLOWER, change=expm1(change.mean), limit=limit, beyond_controls=beyond, controls=controls, **gpu
         )

@@ -6,7 +6,6 @@ import contextlib
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,8 +21,7 @@ from bnsuite.launch.process.messages import (
     shorten,
 )
 from bnsuite.launch.process.pool import Job, Result, ask_all
-from bnsuite.launch.process.worker import START_UP_S, TIMEOUT
-from bnsuite.launch.queries import ask_gpu
+from bnsuite.launch.process.worker import TIMEOUT
 from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.durations import launches_of, seeds_of
 from bnsuite.record.errors import InputError, NotMeasuredError
@@ -41,15 +39,19 @@ PROBE_S = 120.0
 #: Reasons of failures that a GPU may have caused, or its driver: its errors by name, and processes that ended or hung.
 _OF_GPU = re.compile(r"CUDA|cuDNN|CUDNN|CUBLAS|NCCL|NVML|NVIDIA|--device|process|no answer|no result")
 
+#: Words of a probe that failed for want of room: the GPU is there, and other processes have it.
+_NOT_LOST = re.compile(r"out of memory|busy or unavailable|exclusive|prohibited", re.IGNORECASE)
+
 
 class GpuLostError(NotMeasuredError):
     """The GPU computes nothing any more, not even for a fresh process; the message says how many cases were left."""
 
     def __init__(self, device: str, trouble: str, left: int) -> None:
+        number = device.partition(":")[2] or 0
         cases = f"; {left} case{'' if left == 1 else 's'} not measured" if left else ""
         super().__init__(
             f"the GPU was lost ({device}): {shorten(trouble)}{cases}; look for Xid errors in `dmesg`, reset the GPU "
-            "(`nvidia-smi --gpu-reset`) or restart the host or container, and measure again"
+            f"(`sudo nvidia-smi --gpu-reset -i {number}`) or restart the host or container, and measure again"
         )
 
 
@@ -102,14 +104,11 @@ class PreparedSession:
         shared = gpu_workers(most_on_gpu, len(cores), gpu.memory_total_bytes if gpu is not None else 0)
         return [[]] * (shared if shared == 1 or self._is_shareable else 1)
 
-    @cached_property
+    @property
     def _is_shareable(self) -> bool:
-        """Several processes may use the GPU: it is not in a mode that gives it to one alone."""
-        try:
-            gpu = ask_gpu(int(self.device.partition(":")[2] or 0), START_UP_S).gpu
-        except (NotMeasuredError, InputError):  # NVML may be missing where CUDA works
-            return True
-        return gpu is None or not gpu.compute_mode
+        """Several processes may use the GPU: it is not in a mode that gives it to one alone, as far as is known."""
+        gpu = self.run.environment.gpu
+        return gpu is None or gpu.nvml is None or not gpu.nvml.compute_mode
 
     def begin(self) -> None:
         """Makes the folder of results and writes the run into it: empty, and from now on after each measurement."""
@@ -151,6 +150,7 @@ class PreparedSession:
             except NotMeasuredError as error:
                 self.session.keep_logs()
                 self.recorder.leave_out(name, "kernels", shorten(str(error)))
+                self._require_gpu(str(error))
             else:
                 if answer.kernels is None:
                     self.recorder.leave_out(name, "kernels", answer.skipped or "no reason given")
@@ -231,10 +231,12 @@ class PreparedSession:
         """
         self.session.keep_logs()
         self.recorder.fail(name, gate, reason)
-        if self.device != "cpu" and _OF_GPU.search(reason):
-            self._require_gpu()
+        self._require_gpu(reason)
 
-    def _require_gpu(self) -> None:
+    def _require_gpu(self, reason: str) -> None:
+        """Raises GpuLostError if a failure for `reason` is the GPU's, which computes nothing any more."""
+        if self.device == "cpu" or not _OF_GPU.search(reason):
+            return
         worker = self.session.worker("probe")
         try:
             trouble = worker.ask({"do": "probe", "device": self.device}, ProbeAnswer, PROBE_S, "the limit").trouble
@@ -242,7 +244,7 @@ class PreparedSession:
             trouble = str(error)
         finally:
             worker.end()
-        if trouble is not None:
+        if trouble is not None and not _NOT_LOST.search(trouble):
             cases = self.recorder.run.cases
             open_ = sum(any(one.status is Status.PENDING for one in case.outcomes.values()) for case in cases)
             raise GpuLostError(self.device, trouble, open_)

@@ -27,7 +27,7 @@ def run(asked: str) -> dict[str, Any]:
         return {**found, "right": right and again, "error": None, "fix": None}
     except devices.DeviceError as error:
         return {**found, "error": str(error), "fix": None}
-    except RuntimeError as error:  # a device's errors are such
+    except Exception as error:  # noqa: BLE001  # a torch that is broken or missing raises whatever it likes
         line, code, _ = explained(error)
         return {**found, "error": line, "fix": code}
 

@@ -205,8 +205,8 @@ class TimedCase:
     def __init__(self, case: Case, device: Device, policy: Policy = RUN) -> None:
         alone(case)
         self._case, self._device = case, device
-        #: Runs before each round, untimed.
-        self.setup = flush_of(case, device)
+        #: Runs before each round, untimed. A queue that is held has to be paced with it.
+        self.setup = flush_of(case, device) if device.holds_queue else None
         # The step that is warmed up is not the one that is timed: a training starts its rounds untrained.
         self._warm: Step | None = build(case, device)
         self._by = case.timed_by
@@ -219,6 +219,8 @@ class TimedCase:
             self.step()  # work that is done once, such as compiling, is not part of the first round
         self._controls = Controls(case.nbytes, device, case.controls(self.step))
         self._controls.sample()
+        if not device.holds_queue:
+            self.setup = flush_of(case, device)
         self._timed: Rounds | None = None
         self._next = 0
         period_s = STEP_SAMPLING_S if case.rounds is None else EPOCH_SAMPLING_S

@@ -86,6 +86,8 @@ def _devices(_: Request) -> Answer:
             found.append({"name": name, "model": gpu["name"], "uuid": (gpu["nvml"] or {}).get("uuid")})
     except devices.DeviceError as error:
         return {"refused": str(error), "devices": []}
+    except RuntimeError as error:  # as above
+        return {"refused": f"--device cuda:all: {devices.why_refused('cuda', error)}", "devices": []}
     return {"refused": None, "devices": found}
 
 

@@ -121,13 +121,14 @@ class ResultsFolder:
     def clean(self) -> bool:
         """Remove what an earlier run or comparison left here; what bnsuite did not write stays.
 
-        Returns False, and does nothing, where neither a run nor a comparison lies.
+        Of the verdict on a node the runs of each device alone stay: they are runs of their own. Returns False, and does
+        nothing, where neither a run, nor a comparison, nor the verdict on a node lies.
         """
         with contextlib.suppress(OSError):
-            compared = self.is_comparison
-            if not compared and not (self.path / RUN).exists():
+            compared, of_node = self.is_comparison, (self.path / NODE).exists()
+            if not compared and not of_node and not (self.path / RUN).exists():
                 return False
-            for old in self._left(compared=compared):
+            for old in self._left(compared=compared, of_node=of_node):
                 if old.is_dir() and not old.is_symlink():
                     shutil.rmtree(old, ignore_errors=True)
                 else:
@@ -137,7 +138,7 @@ class ResultsFolder:
                     (self.path / name).rmdir()
         return True
 
-    def _left(self, *, compared: bool) -> Iterator[Path]:
+    def _left(self, *, compared: bool, of_node: bool) -> Iterator[Path]:
         for name in (RUN, TIMES, OLD_TIMES, FINDINGS, REPORT, HOST, *self._outputs):
             yield self.path / name
         yield from (self.path / PYTEST_BENCHMARK).glob("launch-*.json")
@@ -147,6 +148,8 @@ class ResultsFolder:
             yield from (self.path / FIGURES).glob(f"*.{kind}")
         if compared:  # elsewhere a run may be named as a side is
             yield from (self.path / side for side in SIDES)
+        if of_node:
+            yield from (self.path / NODE, self.path / TOGETHER)
         if self.within(CONFIRM).is_comparison:
             yield self.path / CONFIRM
 

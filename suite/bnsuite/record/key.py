@@ -11,6 +11,8 @@ import json
 import re
 from typing import Any
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from bnsuite.record.schema import Run, Value
 
 #: Flags that every release of torch has: one that only newer ones have would tell releases apart, not machines.
@@ -53,6 +55,12 @@ class MachineKey(Value):
     compute_mode: int | None = None
     sm_clock_mhz_set: int | None = None
 
+    @model_serializer(mode="wrap")
+    def _without_unknown(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A key that has none of the late fields is that of earlier releases, which can read it."""
+        plain: dict[str, Any] = serialize(self)
+        return {name: one for name, one in plain.items() if one is not None or name not in LATE_FIELDS}
+
     @property
     def name(self) -> str:
         """A file name that a person recognises and that no other key has."""
@@ -63,7 +71,6 @@ class MachineKey(Value):
         """The names of a file of such a machine, its own first: of limits of power that hardly differ there are two."""
         subject = self.gpu or f"{self.cpu} {self.cores_given} cores {self.threads} threads"
         known = self.model_dump(mode="json")
-        known = {name: one for name, one in known.items() if one is not None or name not in LATE_FIELDS}
         limits: tuple[float | None, ...] = (None,)
         if self.power_limit_w is not None:
             room = POWER_TOLERANCE * self.power_limit_w

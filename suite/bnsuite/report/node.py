@@ -57,13 +57,17 @@ def _verdict(report: NodeReport) -> Iterator[str]:
         yield f"{_named(report, name)} is unlike its {'peers' if len(report.devices) > 2 else 'only peer'}: {how}"
     for one in report.devices:
         if one.trouble is not None:
-            yield f"{one.device} is not compared: {one.trouble}"
+            compared = any(row.device == one.device for row in report.rows)
+            what = " is not measured" if one.alone is None else "" if compared else " is not compared"
+            yield f"{one.device}{what}: {one.trouble}"
     if not report.unlike and report.rows:
         undecided = sum(one.verdict is Verdict.INCONCLUSIVE for one in report.rows)
         rest = f", {undecided} of {len(report.rows)} comparisons undecided" if undecided else ""
         yield f"no device is unlike its peers{rest}"
+    elif report.finished and not report.rows and not any(one.trouble for one in report.devices):
+        yield "no case is timed on one device, so nothing is compared"
     for one in report.devices:
-        if one.status:
+        if one.status and one.alone is not None:
             yield f"the run of {one.device} ended with status {one.status.value}"
 
 

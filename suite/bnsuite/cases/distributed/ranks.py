@@ -5,10 +5,10 @@ all-reduce of one number closes it, which ends on rank 0 only when every rank ha
 of the slowest rank, and of the closing. On a GPU both are enqueued in the current stream. A step that is an all-reduce
 itself needs no closing.
 
-The others start with the first case that needs so many of them and serve the following ones, each on a core of its own
-and with one thread. They end before a case without them is timed, and with the process that started them, however that
-ends: when it closes their pipe, and by the kernel when it is killed. A torchrun of the user's is not used: the timed
-process answers the coordinator by its own pipe, which a launcher would stand between.
+The others start with the first case that needs so many of them and serve the following ones, each on a core of its
+own and with one thread. They end before a case without them is timed, and with the process that started them, however
+that ends: when it closes their pipe, and by the kernel when it is killed. A torchrun of the user's is not used: the
+timed process answers the coordinator by its own pipe, which a launcher would stand between.
 """
 
 from __future__ import annotations

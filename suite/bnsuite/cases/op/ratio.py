@@ -47,7 +47,8 @@ class RatioCase(Case):
 
     @property
     def labels(self) -> dict[str, str]:
-        return {"comparison": self.comparison, **self.numerator.labels}
+        of = {} if isinstance(self.numerator, LayerCase) else {"of": self.numerator.family}
+        return {"comparison": self.comparison, **of, **self.numerator.labels}
 
     @property
     def timed_by(self) -> TimedBy:

@@ -46,6 +46,8 @@ class Cpu(Device):
     def launched(self, step: Step) -> LaunchedKernels:
         events = profiled.events_of(step)
         found = profiled.operators(events, profiled.role_in_torch)
+        if not found:
+            raise profiled.ProfilerUnavailableError("the step calls no operator of torch")
         return LaunchedKernels(of="operators", launched=found, batch_norm=profiled.batch_norm_backend(events))
 
     def reset_peak(self) -> None:

@@ -197,6 +197,7 @@ class Presence:
         self._own_id: int | None = None
         self._last: Watch | None = None
         self._key: tuple[str | None, int] | None = None
+        self._has_arrived = False
         self._gpu: Handle | None = None
         self._trouble = ""
         self._before: dict[str, Before] = {}
@@ -207,7 +208,13 @@ class Presence:
                 self._before[gpu.uuid] = company.look_before(gpu)
 
     def arrived(self) -> None:
-        """Tells that this process has just come to its GPU: the one that is new there is this one."""
+        """Tells that this process has just come to its GPU: the one that is new there is this one.
+
+        Only the first call says that: whoever comes later is another.
+        """
+        if self._has_arrived:
+            return
+        self._has_arrived = True
         with suppress(NvmlError):
             for gpu in everything():
                 known = self._before.get(gpu.uuid)

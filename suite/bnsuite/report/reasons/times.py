@@ -71,7 +71,9 @@ def _gpu(data: Data) -> list[str]:
     parts = []
     if "clock" in seen:
         lower = 100 * -seen["clock"]
-        parts.append(f"the median SM clock was {lower:.0f} % lower, which explains it: `nvidia-smi -lgc` locks it")
+        parts.append(
+            f"the median SM clock was {lower:.0f} % lower, which slows it by as much: `nvidia-smi -lgc` locks it"
+        )
     if "capped" in seen:
         parts.append(f"the power cap held the clocks for {percent(seen['capped'])} of the time")
     if "blind" in seen:
