@@ -57,3 +57,18 @@ def test_identical_curves_are_called_so() -> None:
     assert lines(same) == {"trainings": "curves identical"}
     open_one = finding("train/w/none/x", "convergence", Verdict.INCONCLUSIVE)
     assert lines(same, open_one) == {"trainings": "curves identical in 1 of 2 (1 INCONCLUSIVE)"}
+
+
+def test_a_figure_without_a_limit_is_within_none() -> None:
+    """Ratios of scaling are measured, and judged by nothing."""
+    run = make_run(result("ratio/scaling/x"), result("ratio/layouts/x"))
+    figure = Finding(
+        case="ratio/scaling/x",
+        gate="timing",
+        verdict=Verdict.PASS,
+        reason=reason(ReasonCode.RATIO_WITHOUT_BOUND, ratio=1.4),
+    )
+    judged = finding("ratio/layouts/x", "timing")
+    assert dict(totals.lines(run, [figure, judged])) == {
+        "ratios": "all 1 within their limits; 1 measured, without a limit"
+    }

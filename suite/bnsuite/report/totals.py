@@ -56,9 +56,16 @@ def _times(findings: Sequence[Finding]) -> str:
 
 
 def _ratios(findings: Sequence[Finding]) -> str:
-    if not _settled(findings):
-        return f"{len(findings)} timed{_others(findings)}"
-    return f"{_of(len(_passed(findings)), len(findings))} within their limits{_others(findings)}"
+    figures = [one for one in findings if one.reason.code is ReasonCode.RATIO_WITHOUT_BOUND]
+    limited = [one for one in findings if one not in figures]
+    parts = []
+    if limited and not _settled(limited):
+        parts.append(f"{len(limited)} timed{_others(limited)}")
+    elif limited:
+        parts.append(f"{_of(len(_passed(limited)), len(limited))} within their limits{_others(limited)}")
+    if figures:
+        parts.append(f"{len(figures)} measured, without a limit")
+    return "; ".join(parts)
 
 
 def _memory(findings: Sequence[Finding]) -> str:
