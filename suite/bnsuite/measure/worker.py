@@ -87,7 +87,7 @@ def _devices(_: Request) -> Answer:
     except devices.DeviceError as error:
         return {"refused": str(error), "devices": []}
     except RuntimeError as error:  # as above
-        return {"refused": f"--device cuda:all: {devices.why_refused('cuda', error)}", "devices": []}
+        return {"refused": f"--device {devices.ALL}: {devices.why_refused(devices.ALL, error)}", "devices": []}
     return {"refused": None, "devices": found}
 
 

@@ -3,9 +3,10 @@
 from bnsuite.measure.devices.cuda_availability import is_rehearsed, why_refused
 from bnsuite.measure.devices.cuda_settings import VARIABLE_FAMILIES, VARIABLES, torch_facts
 from bnsuite.measure.devices.device import Device, DeviceError, Telemetry, at_work
-from bnsuite.measure.devices.registry import KINDS, NAMES, every, get, resolve
+from bnsuite.measure.devices.registry import ALL, KINDS, NAMES, every, get, resolve
 
 __all__ = [
+    "ALL",
     "KINDS",
     "NAMES",
     "VARIABLES",
