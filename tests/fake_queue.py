@@ -43,12 +43,14 @@ class FakeQueue:
     free_s: float = 0.0
     #: When each launch that is still in the queue is done.
     pending: deque[float] = field(default_factory=deque)
-    #: How often it was waited for, and the seconds of all spins.
+    #: How often it was waited for, what was launched with the spins, and the seconds of all spins.
     waits: int = 0
+    launches: int = 0
     spins_s: list[float] = field(default_factory=list)
 
     def launch(self, device_s: float, host_s: float = LAUNCH_S) -> None:
         """Puts work of `device_s` into the queue, which takes the host `host_s`."""
+        self.launches += 1
         self.host_s += host_s
         if len(self.pending) >= self.depth:
             self.host_s = max(self.host_s, self.pending[-self.depth])
@@ -110,9 +112,12 @@ class FakeGpu(FakeDevice):
         iterations: int = 1,
         setup: Step | None = None,
         by: TimedBy = TimedBy.DEVICE,
+        *,
+        host_s: float | None = None,
     ) -> Rounds:
-        take = self._held.time_rounds if by is TimedBy.DEVICE else self._held.time_elapsed
-        return take(step, rounds, iterations, setup)
+        if by is TimedBy.ELAPSED:
+            return self._held.time_elapsed(step, rounds, iterations, setup)
+        return self._held.time_rounds(step, rounds, iterations, setup, host_s)
 
     def pace(self, step: Step, step_s: float, round_s: float, setup: Step | None = None) -> Pace:
         return self._held.pace(step, step_s, round_s, setup)

@@ -39,6 +39,38 @@ def test_the_rounds_of_a_block_are_waited_for_once(rounds: int) -> None:
     assert queue.waits == 3
 
 
+def test_a_host_whose_time_is_known_is_not_measured_again() -> None:
+    """The pace has it: each step that is launched belongs to a round, behind one wait for an empty queue."""
+    queue = FakeQueue()
+    held, step = HeldQueue(queue), queue.kernels(2, 10e-3)
+    pace = held.pace(step, 20e-3, 5e-3)
+    assert pace.host_s == pytest.approx(2 * LAUNCH_S)
+    queue.waits = queue.launches = 0
+    timed = held.time_rounds(step, rounds=3, host_s=pace.host_s)
+    assert timed.device_s == pytest.approx([20e-3] * 3)
+    assert (queue.launches, queue.waits) == (1 + 3 * 2, 2)  # a spin and the rounds
+
+
+@pytest.mark.parametrize("known_s", [LAUNCH_S / 1000, 1000 * LAUNCH_S])
+def test_a_host_that_is_slower_or_faster_than_it_was_is_held_all_the_same(known_s: float) -> None:
+    """What is known of it only says how long the first hold is."""
+    queue = FakeQueue()
+    timed = HeldQueue(queue).time_rounds(queue.kernels(1, 2e-6), rounds=5, iterations=50, host_s=known_s)
+    assert timed.device_s == pytest.approx([2e-6] * 5)
+    assert timed.held is True
+
+
+def test_one_slow_launch_is_not_the_pace_of_a_host() -> None:
+    """As after an interrupt: every later hold would be as long."""
+    queue = FakeQueue()
+    host_s = iter([LAUNCH_S, 1000 * LAUNCH_S])
+
+    def step() -> None:
+        queue.launch(100e-6, next(host_s, LAUNCH_S))
+
+    assert HeldQueue(queue).pace(step, 100e-6, 5e-3).host_s == pytest.approx(LAUNCH_S)
+
+
 def test_rounds_that_are_not_launched_in_time_are_launched_again_after_a_longer_hold() -> None:
     """The host is twenty times as slow once the queue is held as it was when it was looked at."""
     queue = FakeQueue()

@@ -94,7 +94,9 @@ def test_a_block_on_a_gpu_is_held_and_has_the_time_of_the_host() -> None:
     """Its samples are the device's own; a fault slows these alone."""
     gpu = FakeGpu()
     case = interleaved(QueuedCase(device=gpu, step_s=4e-6), InjectedFault(slower=0.5))
+    gpu.queue.launches = 0
     block = case.block(rounds=3, iterations=50, warm=1)
+    assert gpu.queue.launches == 1 + 1 + 3 * 50, "a warm step, a spin and the rounds"
     assert block.samples_s == pytest.approx([6e-6] * 3)
     assert block.host_s == pytest.approx([LAUNCH_S] * 3)
     assert (block.held, block.cpu_share) == (True, None)

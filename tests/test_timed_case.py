@@ -241,8 +241,10 @@ def test_both_sides_of_a_ratio_are_held_and_their_hosts_timed() -> None:
         QueuedCase(device=device, name="than", step_s=2e-6),
     )
     timed = TimedRatio(pair, device)
+    device.queue.launches = 0
     for _ in range(3):
         timed()
+    assert device.queue.launches == 3 * 2 * (1 + timed.iterations), "a spin and a round of each side, three times"
     sample = timed.sample()
     assert sample.samples_s == pytest.approx([4e-6] * 3)
     assert sample.controls_s["partner"] == pytest.approx([2e-6] * 3)

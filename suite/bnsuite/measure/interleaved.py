@@ -127,7 +127,7 @@ class InterleavedCase:
             step()
         ranks = 1 if self._case is None else self._case.ranks
         with at_work(self._telemetry), CoreShare(self._device, ranks) as share:
-            timed = self._device.time_rounds(step, rounds, iterations, self._flush, self._by)
+            timed = self._device.time_rounds(step, rounds, iterations, self._flush, self._by, host_s=self.pace.host_s)
         samples_s = (timed.host_s if self._of_host else None) or timed.device_s
         return TimedBlock([self._fault.clock(seconds) for seconds in samples_s], share.value, timed.host_s, timed.held)
 

@@ -282,10 +282,10 @@ class TimedRatio:
         self._device = device
         self._pair = build(ratio.numerator, device), build(ratio.denominator, device)
         policy = policy.on(device)
-        paces = [warmed_up(step, device, ratio.timed_by, policy.round_s) for step in self._pair]
+        self._paces = [warmed_up(step, device, ratio.timed_by, policy.round_s) for step in self._pair]
         #: Both sides by one clock: by the elapsed time, if one of them can't be held.
-        self._by = ratio.timed_by if all(pace.held for pace in paces) else TimedBy.ELAPSED
-        self.rounds, self.iterations = policy.plan(paces)
+        self._by = ratio.timed_by if all(pace.held for pace in self._paces) else TimedBy.ELAPSED
+        self.rounds, self.iterations = policy.plan(self._paces)
         self.conditions = Conditions(device, period_s=STEP_SAMPLING_S, ranks=ratio.ranks)
         self._round = 0
         self._samples_s: tuple[list[float], list[float]] = ([], [])
@@ -294,7 +294,8 @@ class TimedRatio:
 
     def __call__(self) -> None:
         for side in (0, 1) if self._round % 2 == 0 else (1, 0):
-            timed = self._device.time_rounds(self._pair[side], 1, self.iterations, by=self._by)
+            host_s = self._paces[side].host_s
+            timed = self._device.time_rounds(self._pair[side], 1, self.iterations, by=self._by, host_s=host_s)
             self._samples_s[side].extend(timed.device_s)
             self._host_s[side].extend(timed.host_s or ())
             self._held = timed.held if self._held is None else self._held and timed.held

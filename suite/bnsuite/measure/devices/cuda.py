@@ -93,9 +93,12 @@ class Cuda(Device):
         iterations: int = 1,
         setup: Step | None = None,
         by: TimedBy = TimedBy.DEVICE,
+        *,
+        host_s: float | None = None,
     ) -> Rounds:
-        take = self._queue.time_rounds if by is TimedBy.DEVICE else self._queue.time_elapsed
-        return take(step, rounds, iterations, setup)
+        if by is TimedBy.ELAPSED:
+            return self._queue.time_elapsed(step, rounds, iterations, setup)
+        return self._queue.time_rounds(step, rounds, iterations, setup, host_s)
 
     def pace(self, step: Step, step_s: float, round_s: float, setup: Step | None = None) -> Pace:
         return self._queue.pace(step, step_s, round_s, setup)

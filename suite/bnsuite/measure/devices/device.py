@@ -135,8 +135,14 @@ class Device(ABC):
         iterations: int = 1,
         setup: Step | None = None,
         by: TimedBy = TimedBy.DEVICE,  # noqa: ARG002  # one and the same where a step is done when it returns
+        *,
+        host_s: float | None = None,  # noqa: ARG002
     ) -> Rounds:
-        """Times rounds of `iterations` steps; `setup` runs before each round, untimed."""
+        """Times rounds of `iterations` steps; `setup` runs before each round, untimed.
+
+        `host_s` is what the host takes to launch a step, if its :meth:`pace` is known: a device with a queue of its own
+        measures it otherwise.
+        """
         return Rounds(time_rounds(step, self.clock, rounds, iterations, setup))
 
     def pace(

@@ -12,6 +12,7 @@ has ended. So rounds too many for the queue are too late like those of a slow ho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bnsuite.measure.clock import Rounds
@@ -19,7 +20,7 @@ from bnsuite.measure.clock import Rounds
 if TYPE_CHECKING:
     from bnsuite.cases import Step
 
-#: Steps that are launched without a hold, to see how long the host takes for one; the first is not counted.
+#: Steps that are launched without a hold, to see how long the host takes for one: the median, since the first is slow.
 PROBES = 3
 #: A hold is so many times as long as the host is expected to take, and this many seconds more.
 HOLD_FACTOR, HOLD_S = 2.0, 0.5e-3
@@ -76,6 +77,8 @@ class Pace:
     max_iterations: int | None = None
     #: False for a step that waits for the device, or is larger than the queue: only its elapsed time can be taken.
     held: bool = True
+    #: Seconds that the host takes to launch one step, with its setup; None if unknown.
+    host_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,20 @@ class HeldQueue:
         self._queue = queue
         self._cycles_per_s = 0.0
 
-    def time_rounds(self, step: Step, rounds: int, iterations: int = 1, setup: Step | None = None) -> Rounds:
+    def time_rounds(
+        self, step: Step, rounds: int, iterations: int = 1, setup: Step | None = None, host_s: float | None = None
+    ) -> Rounds:
         """The time of the device and that of the host, of rounds that were held.
 
-        `setup` is launched before each round, in the same hold and outside of the marks. Rounds that can't be held are
-        timed as they elapse, all of them, and the result says so.
+        `setup` is launched before each round, in the same hold and outside of the marks. `host_s` is what the host is
+        known to take per step (see :class:`Pace`); without it, a few steps are launched first to measure it. Rounds
+        that can't be held are timed as they elapse, all of them, and the result says so.
         """
         found: list[_Launched] = []
-        host_s = self._probe(step, setup)
+        if host_s is None:
+            host_s = self._probe(step, setup)
+        else:
+            self._queue.wait()  # what is under way takes no place in the queue
         fit, tries, longer = max(1, MAX_STEPS // (iterations + MARKS)), 0, 1.0
         while len(found) < rounds:
             count = min(fit, rounds - len(found))
@@ -148,14 +157,14 @@ class HeldQueue:
     def pace(self, step: Step, step_s: float, round_s: float, setup: Step | None = None) -> Pace:
         """How a step that takes the device about `step_s` can be timed in rounds of about `round_s`."""
         wanted = 1 if setup is not None else max(1, round(round_s / step_s))
-        fitted, wall_s = self._fitting(step, min(MAX_STEPS, wanted), setup)
+        host_s = self._probe(step, setup)
+        fitted, wall_s = self._fitting(step, min(MAX_STEPS, wanted), setup, host_s)
         if fitted == 0:
             return Pace(step_s, wall_s, held=False)
-        return Pace(step_s, wall_s, None if fitted == wanted else max(1, int(FIT * fitted)))
+        return Pace(step_s, wall_s, None if fitted == wanted else max(1, int(FIT * fitted)), host_s=host_s)
 
-    def _fitting(self, step: Step, most: int, setup: Step | None) -> tuple[int, float]:
+    def _fitting(self, step: Step, most: int, setup: Step | None, usual_s: float) -> tuple[int, float]:
         """The number of steps, up to `most`, that are launched before a hold for them ends; and seconds per step."""
-        usual_s = self._probe(step, setup)
         hold_s = HOLD_FACTOR * usual_s * most + HOLD_S
         fitted, wall_s = 0, usual_s
         for _ in range(TRIES):
@@ -194,7 +203,7 @@ class HeldQueue:
             step()
             seconds.append(self._queue.now_s() - begin_s)
         self._queue.wait()
-        return max(seconds[1:])
+        return median(seconds)
 
     def _hold(
         self, step: Step, rounds: int, iterations: int, setup: Step | None, hold_s: float
