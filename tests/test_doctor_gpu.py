@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from bnsuite.cases.gpu_errors import explained
 from bnsuite.doctor import gpu, kernel
 from bnsuite.doctor.host import DoctorRequest, Host, TorchPackage, cuda_of, torch_package
 from bnsuite.launch.process.messages import GpuAnswer, KernelAnswer
 from bnsuite.launch.queries import ask_gpu, ask_kernel
-from bnsuite.measure.devices.cuda_errors import explained
 from bnsuite.measure.nvml.tally import THROTTLING
 from bnsuite.record.host import HostCheck
 from conftest import ROOT

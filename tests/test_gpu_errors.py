@@ -11,7 +11,11 @@ FULL = (
     "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.15 GiB of which 12.56 MiB is "
     "free. Including non-PyTorch memory, this process has 79.13 GiB memory in use."
 )
-HINTS = "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be"
+HINTS = (
+    "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be "
+    "incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+    "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -24,12 +28,14 @@ HINTS = "\nCUDA kernel errors might be asynchronously reported at some other API
         (RuntimeError(f"CUDA error: unknown error{HINTS}"), True, True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"), True, True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True, True),
+        (RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"), True, True),
         (RuntimeError(f"CUDA error: invalid argument{HINTS}"), True, False),
         (RuntimeError(f"CUDA error: operation not permitted when stream is capturing{HINTS}"), True, False),
         (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"), True, False),
         (torch.OutOfMemoryError(FULL), True, False),
         (RuntimeError("running_mean should contain 5 elements not 4"), False, False),
         (ValueError("CUDA error: not of torch"), False, False),
+        (RuntimeError("NVML: Unknown Error"), False, False),
     ],
     ids=lambda one: str(one)[:40] if isinstance(one, Exception) else None,
 )
@@ -46,6 +52,18 @@ def test_errors_of_a_gpu_by_their_numbers(number: int, sticky: bool) -> None:
     error.error_code = number
     assert gpu_errors.is_of_gpu(error)
     assert gpu_errors.is_sticky(error) is sticky
+
+
+@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="this torch has no AcceleratorError")
+@pytest.mark.parametrize(
+    ("number", "words"), [(46, "all CUDA devices are busy or unavailable"), (999, "unknown error")]
+)
+def test_number_and_words_are_of_one_kind(number: int, words: str) -> None:
+    """The same fix and the same end of the process, whichever of them a torch gives."""
+    numbered = torch.AcceleratorError("CUDA error: in other words")
+    numbered.error_code = number
+    assert gpu_errors.kind_of(numbered) is gpu_errors.kind_of(RuntimeError(f"CUDA error: {words}{HINTS}"))
+    assert gpu_errors.kind_of(numbered) is not None
 
 
 def test_each_is_one_line() -> None:

@@ -596,7 +596,6 @@ MODULES = (
     "cases/checks/numerics/large_tensor.py",
     "cases/gpu_errors.py",
     "measure/devices/cuda.py",
-    "measure/devices/cuda_errors.py",
     "measure/devices/held_queue.py",
     "measure/nvml/",
 )

@@ -33,8 +33,6 @@ START_UP_S = 60.0
 KILLED_S = 10.0
 #: A message such as "CUDA error: an illegal memory access was encountered".
 CUDA_ERROR = re.compile(r"CUDA error: (?:an? )?(.+?)(?: was encountered| triggered)?$")
-#: Messages by which a GPU refuses a second process, or has no memory left: nothing was seen of the check then.
-REFUSED, NO_MEMORY = "busy or unavailable", "out of memory"
 
 Answer = dict[str, Any]
 
@@ -89,7 +87,7 @@ def word_for(error: BaseException) -> str:
 
 
 def _answer(case: str, device: str, limit_s: float) -> Answer:
-    from bnsuite.cases import CheckCase, catalogue
+    from bnsuite.cases import CheckCase, catalogue, gpu_errors
     from bnsuite.measure import check, devices
 
     found = catalogue.case(case)
@@ -103,9 +101,10 @@ def _answer(case: str, device: str, limit_s: float) -> Answer:
     except Exception as error:  # noqa: BLE001  # whatever it is: it is an observation
         traceback.print_exc()
         text = (str(error).strip().splitlines() or [""])[0]
-        if REFUSED in text:
+        kind = gpu_errors.kind_of(error)  # of these two, nothing was seen of the check
+        if kind is gpu_errors.BUSY:
             return {"skipped": f"a second process can't use the GPU ({text}); nvidia-smi -c DEFAULT lets it"}
-        if NO_MEMORY in text.lower():
+        if kind is gpu_errors.NO_MEMORY:
             return {"skipped": f"the GPU has too little free memory: {text}"}
         return {"word": word_for(error)}
     return {"word": WELL, "observations": [asdict(one) for one in observations], "skipped": skipped}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
+from bnsuite.cases.gpu_errors import explained
 from bnsuite.measure import devices
-from bnsuite.measure.devices.cuda_errors import explained
 
 #: Elements of the tensor: twice as many ones are summed without rounding.
 ELEMENTS = 1 << 20

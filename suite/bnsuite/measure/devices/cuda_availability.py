@@ -7,9 +7,8 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-from bnsuite.cases import gpu_errors
+from bnsuite.cases.gpu_errors import explained
 from bnsuite.measure import nvml
-from bnsuite.measure.devices.cuda_errors import explained
 from bnsuite.measure.devices.device import DeviceError
 
 
@@ -66,13 +65,7 @@ def why_refused(name: str, error: BaseException) -> str:
 
     line, _, fix = explained(error)
     index = name.partition(":")[2]
-    why = nvml.hindrance(int(index) if index.isdigit() else 0, torch.version.cuda)
-    if why is None and gpu_errors.BUSY.search(str(error)):
-        why = (
-            "it is in exclusive mode and another process has it, or in prohibited mode: end that process (`nvidia-smi` "
-            "lists it), or let several use it with `sudo nvidia-smi -c DEFAULT`"
-        )
-    return f"{line}; {why or fix}"
+    return f"{line}; {nvml.hindrance(int(index) if index.isdigit() else 0, torch.version.cuda) or fix}"
 
 
 def in_container() -> bool:
