@@ -162,7 +162,7 @@ def watched(foreign: int | None = 0, throttled: tuple[str, ...] = (), **more: An
         sampling_s=0.001,
         trouble=None,
     )
-    return seen.model_copy(update=more)
+    return GpuWatch.model_validate({**seen.model_dump(), **more})
 
 
 def curve(seed: int, *, target_at: float = 3.0, final: float = 0.1, early: float = 0.4, epochs: int = 10) -> Curve:

@@ -75,7 +75,7 @@ class FakeDevice(Device):
         self.live_bytes += nbytes
         self.peak = max(self.peak, self.live_bytes)
 
-    def use(self) -> None:
+    def use(self, *, watched: bool = True) -> None:
         self.log.append("use")
 
     def wait(self) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from bnsuite.cases import Step
 from bnsuite.cases.execution import TimedBy
-from bnsuite.measure.clock import Rounds
-from bnsuite.measure.devices.held_queue import HeldQueue, Pace
+from bnsuite.measure.devices.cuda import Cuda
+from bnsuite.measure.devices.held_queue import HeldQueue
 from fake_device import FakeCase, FakeDevice
 
 #: Seconds that the host takes for a launch and for a mark, and after which an idle device begins with a launch.
@@ -86,41 +86,25 @@ class FakeQueue:
 
 
 class FakeGpu(FakeDevice):
-    """A fake device whose rounds are held, as those of a GPU are."""
+    """A fake device whose rounds are held: by the rules and the methods of a GPU, on a fake queue."""
 
-    holds_queue = True
-    warm_up_s = 0.0
-    min_round_s = 5e-3
-    max_rounds = 20
-    block_s = 20e-3
-    layouts = 2
-    controls = ("copy", "linear", "compute", "launch")
+    holds_queue = Cuda.holds_queue
+    min_round_s = Cuda.min_round_s
+    max_rounds = Cuda.max_rounds
+    block_s = Cuda.block_s
+    layouts = Cuda.layouts
+    controls = Cuda.controls
+    time_rounds = Cuda.time_rounds
+    pace = Cuda.pace
 
-    def __init__(self, name: str = "cpu", queue: FakeQueue | None = None) -> None:
+    def __init__(self, name: str = "cpu") -> None:
         super().__init__(name)
-        self.queue = queue or FakeQueue()
-        self._held = HeldQueue(self.queue)
+        self.queue = FakeQueue()
+        self._queue = HeldQueue(self.queue)
 
     @property
     def clock(self) -> Callable[[], Any]:
         return self.queue.now_s
-
-    def time_rounds(
-        self,
-        step: Step,
-        rounds: int,
-        iterations: int = 1,
-        setup: Step | None = None,
-        by: TimedBy = TimedBy.DEVICE,
-        *,
-        host_s: float | None = None,
-    ) -> Rounds:
-        if by is TimedBy.ELAPSED:
-            return self._held.time_elapsed(step, rounds, iterations, setup)
-        return self._held.time_rounds(step, rounds, iterations, setup, host_s)
-
-    def pace(self, step: Step, step_s: float, round_s: float, setup: Step | None = None) -> Pace:
-        return self._held.pace(step, step_s, round_s, setup)
 
     def warm_clocks(self) -> None:
         self.log.append("warm clocks")

@@ -138,7 +138,7 @@ def fault(family: str, gate: Gate, what: str, select: str | None = None) -> Call
     return enter
 
 
-# reference: one step against float64.
+# sync-batch-norm: ranks that compute as one.
 
 
 class Synchronised(Composed):
@@ -182,6 +182,9 @@ class SumOverRanks(torch.autograd.Function):
 class RanksCountAlike(Synchronised):
     def mean(self, z: Tensor, axes: list[int]) -> Tensor:
         return SumOverRanks.apply(z.mean(axes, keepdim=True)) / torch.distributed.get_world_size()
+
+
+# reference: one step against float64.
 
 
 @fault("reference", "numerics", "eps is 1e-3, whatever was asked")

@@ -12,7 +12,7 @@ from bnsuite.cases.op.ratio import RatioCase
 from bnsuite.cli.command import main
 from bnsuite.judge.calibration import ChangeKind, calibrate
 from bnsuite.judge.gates import judge
-from bnsuite.judge.verdict import Finding, Judgement, Verdict
+from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record import baselines, calibration, pins, store
 from bnsuite.record.calibration import Calibration
 from bnsuite.record.reference import Reference
@@ -402,4 +402,3 @@ def test_the_plan_tells_what_is_to_be_calibrated() -> None:
     plain = json.loads(on("cpu", check(1.0)).model_dump_json(by_alias=True))
     del plain["cases"][0]["case"]["to_calibrate"]
     assert Run.model_validate_json(json.dumps(plain)).cases[0].case.to_calibrate == ()
-    assert isinstance(judgement([]), Judgement)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
-import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,13 +14,15 @@ from typing import Any
 import docker
 import pytest
 
+import nvml_stub
 from bnsuite.launch.environments import EnvironmentUnavailableError, parse
 from bnsuite.launch.environments.engine import explained
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import Worker
 from bnsuite.launch.queries import ask_environment
 from bnsuite.record.gpu import Gpu, GpuFacts
-from conftest import ROOT, make_run
+from conftest import make_run
+from fake_engine import serving
 from fake_environment import FakeEnvironment
 
 DIGEST = f"sha256:{'7' * 64}"
@@ -116,14 +115,8 @@ class EngineServer(ThreadingHTTPServer):
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineServer]:
     """The engine that DOCKER_HOST names."""
-    server = EngineServer()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_port}")
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(EngineServer(), monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture
@@ -216,12 +209,7 @@ def facts(uuid: str) -> GpuFacts:
 @pytest.fixture(scope="module")
 def nvml(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a library that plays a driver."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc to compile the NVML stub with")
-    folder = tmp_path_factory.mktemp("nvml")
-    source = ROOT / "tests" / "nvml_stub.c"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", source], check=True)
-    return str(folder)
+    return str(nvml_stub.compiled(tmp_path_factory.mktemp("nvml")))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from types import SimpleNamespace
@@ -14,8 +15,12 @@ from bnsuite.cases.execution import Execution
 from bnsuite.measure import devices
 from bnsuite.measure.devices import cuda, cuda_availability
 from bnsuite.measure.devices.cuda import Cuda
-from bnsuite.measure.devices.cuda_stream import CudaMark
+from bnsuite.measure.devices.cuda_stream import CudaMark, CudaQueue
+from bnsuite.measure.devices.device import Device, Telemetry
+from bnsuite.measure.devices.held_queue import Mark, Queue
 from conftest import ROOT
+from fake_device import FakeDevice, FakeTelemetry
+from fake_queue import FakeGpu, FakeMark, FakeQueue
 
 CPU = devices.get("cpu")
 
@@ -249,6 +254,38 @@ def test_the_measured_gpu_is_watched_where_torch_tells_no_uuid(gpu_log: list[Any
     """By its index, on every path (torch 2.4)."""
     Cuda("cuda:1").watch(0.1)
     assert gpu_log == ["presence", (None, 1, 0.1)]
+
+
+# The twins by which sample makers are tested
+
+
+def methods(kind: type, root: type) -> dict[str, list[tuple[str, Any]]]:
+    """Returns the public methods of `kind`, down from `root`, each with the names and defaults of its parameters."""
+    classes = kind.__mro__[: kind.__mro__.index(root) + 1] if root in kind.__mro__ else kind.__mro__[:-1]
+    names = {name for one in classes for name, found in vars(one).items() if inspect.isfunction(found)}
+    signatures = {name: inspect.signature(getattr(kind, name)) for name in names if not name.startswith("_")}
+    return {name: [(one.name, one.default) for one in found.parameters.values()] for name, found in signatures.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "root", "own"),
+    [
+        (Cuda, Device, set()),
+        (type(CPU), Device, set()),
+        (FakeDevice, Device, {"read_clock", "hold"}),
+        (FakeGpu, Device, {"read_clock", "hold"}),
+        (FakeTelemetry, Telemetry, set()),
+        (CudaQueue, Queue, set()),
+        (FakeQueue, Queue, {"launch", "kernels"}),
+        (CudaMark, Mark, set()),
+        (FakeMark, Mark, set()),
+    ],
+    ids=lambda one: one.__name__ if isinstance(one, type) else "",
+)
+def test_a_twin_has_the_methods_of_what_it_stands_for(kind: type, root: type, own: set[str]) -> None:
+    """With the same parameters: a method that is renamed or gets another parameter is not tested under its old name."""
+    expected, found = methods(root, root), methods(kind, root)
+    assert {name: found[name] for name in found.keys() - own} == expected
 
 
 # What nothing else knows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +14,7 @@ import pytest
 from bnsuite.doctor import engine
 from bnsuite.doctor.host import DoctorRequest, Host
 from bnsuite.launch.environments.engine import EngineError, EngineFacts, facts, facts_of
+from fake_engine import serving
 from fake_host import fake_host, look, shown
 
 CUDA = DoctorRequest(device="cuda")
@@ -43,14 +43,8 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Answers]]:
     """The engine that DOCKER_HOST names, for the real SDK."""
-    server = HTTPServer(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_port}")
-    yield Answers
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(HTTPServer(("127.0.0.1", 0), Answers), monkeypatch):
+        yield Answers
     Answers.info = {}
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+<<<<<<< HEAD
 from bnsuite.cases.gpu_errors import explained
+=======
+import nvml_stub
+>>>>>>> tests
 from bnsuite.doctor import gpu, kernel
 from bnsuite.doctor.host import DoctorRequest, Host, TorchPackage, cuda_of, torch_package
 from bnsuite.launch.process.messages import GpuAnswer, KernelAnswer
 from bnsuite.launch.queries import ask_gpu, ask_kernel
 from bnsuite.measure.nvml.tally import THROTTLING
 from bnsuite.record.host import HostCheck
-from conftest import ROOT
 from fake_host import fake_host, look, shown
 
 #: Long enough for a busy machine to start Python.
@@ -34,15 +35,7 @@ Ask = Callable[..., GpuAnswer]
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of the library that plays a driver, by how it is compiled."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc to compile the NVML stub with")
-    folders = {}
-    for build in ("", "OLD"):
-        folders[build] = str(tmp_path_factory.mktemp("nvml"))
-        library, define = f"{folders[build]}/libnvidia-ml.so.1", [f"-D{build}"] if build else []
-        source = str(ROOT / "tests" / "nvml_stub.c")
-        subprocess.run(["gcc", *define, "-shared", "-fPIC", "-o", library, source], check=True)
-    return folders
+    return {build: str(nvml_stub.compiled(tmp_path_factory.mktemp("nvml"), build)) for build in ("", "OLD")}
 
 
 @pytest.fixture

@@ -72,9 +72,10 @@ def test_the_exit_status_is_that_of_the_steps(tmp_path: Path, states: tuple[str,
     assert Results(Request("cpu", tmp_path, 1.0), outcomes).status == status
 
 
-def test_a_step_at_its_limit_is_ended_and_the_next_one_begins(tmp_path: Path) -> None:
+def test_a_step_at_its_limit_is_ended_and_the_next_one_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is cut off, whatever its exit status."""
-    hangs = step("hangs", "import signal; signal.pause()", 0.1)
+    monkeypatch.setattr("gpu_check.check.LEAST_S", 0.0)
+    hangs = step("hangs", "import signal; signal.pause()", 0.005)
     results, _ = checked(tmp_path, hangs, step("next", "print('next')", 10.0), seconds=600.0)
     cut, after = results.outcomes
     assert (cut.state, cut.reason, cut.status) == (CUT_OFF, "ended at its limit", -signal.SIGTERM)

@@ -51,12 +51,17 @@ def run(client: docker.DockerClient, image: Any) -> Iterator[Any]:
 
 
 def test_the_quick_check(run: Any) -> None:
-    """`docker run bnsuite --device cpu`, locked up: the table, nothing wrong, accepted curves to the last bit."""
+    """`docker run bnsuite --device cpu`, locked up: the table, nothing wrong, accepted curves to the last bit.
+
+    Times that a busy machine has made INVALID say nothing of the image.
+    """
     status, out, err = run("--device", "cpu", "--all")
     print(out)
-    wrong = [line for line in out.splitlines() if re.search("REGRESSED|FAILED|MISSING|INVALID", line)]
-    assert status == 0, "\n".join([*wrong, err])
-    assert "nothing wrong" in out.splitlines()[-1]
+    wrong = [line for line in out.splitlines() if re.search("REGRESSED|FAILED|MISSING", line)]
+    disturbed = "INVALID timing" in out
+    assert wrong == [], err
+    assert status == (3 if disturbed else 0), err
+    assert disturbed or "nothing wrong" in out.splitlines()[-1]
     assert len(re.findall(r"^train/.* (?:loss identical|(?:loss|target|rate) [+-])", out, re.MULTILINE)) == 8
 
 

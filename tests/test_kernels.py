@@ -260,7 +260,7 @@ def look_at(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | None], 
             profile="quick",
             select=LAYER,
             threads=1,
-            timeout_s=60.0,
+            timeout_s=300.0,
             implementation=implementation and f"{folder / 'one.py'}:{implementation}",
         )
         with Session(options, Path(folder) / str(implementation), ProgressCounter(lambda _: None)) as session:

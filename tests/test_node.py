@@ -218,7 +218,7 @@ def claim(request: NodeRequest, *old: str) -> Path:
 CPU = DeviceRequest("cpu", "a CPU")
 #: A GPU that is nowhere, as one that does not answer.
 SICK = DeviceRequest("cuda:99", "a CPU", "GPU-99")
-ONE_CHECK = "behaviour/validation/batch_norm1d/ranks"
+ONE_CHECK = "numerics/eval-backward/batch_norm1d/nc/dy=contiguous"
 
 
 def test_a_node_without_times_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+import nvml_stub
 from bnsuite.launch.environments.bundle import inner_half
 from bnsuite.measure.nvml import counters
 from bnsuite.measure.nvml.state import REASONS, words
-from conftest import ROOT
 
 #: Before each script: what it needs, and `play`, which changes what the driver plays.
 PRELUDE = """
@@ -53,16 +53,7 @@ Ask = Callable[..., Any]
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     """Run a script that ends in an expression under the stub; returns what it amounts to."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc to compile the NVML stub with")
-    folders = {}
-    for build in ("", "OLD", "NEXT"):
-        folders[build] = tmp_path_factory.mktemp("nvml")
-        define = [f"-D{build}"] if build else []
-        library = str(folders[build] / "libnvidia-ml.so.1")
-        subprocess.run(
-            ["gcc", *define, "-shared", "-fPIC", "-o", library, str(ROOT / "tests" / "nvml_stub.c")], check=True
-        )
+    folders = {build: nvml_stub.compiled(tmp_path_factory.mktemp("nvml"), build) for build in ("", "OLD", "NEXT")}
 
     def run(script: str, plays: str = "", *, build: str = "", flags: tuple[str, ...] = (), **variables: str) -> Any:
         return _run(script, *flags, LD_LIBRARY_PATH=str(folders[build]), NVML_STUB=plays, **variables)

@@ -17,7 +17,7 @@ def test_jobs_of_one_turn_come_one_after_another(tmp_path: Path) -> None:
     """Three workers: the two large jobs never overlap, each meets a small one, and all are done once."""
     running: set[str] = set()
     seen: list[set[str]] = []
-    lock, together = threading.Lock(), threading.Barrier(2, timeout=30)
+    lock, together = threading.Lock(), threading.Barrier(2, timeout=300)
 
     def reply(request: dict[str, Any]) -> dict[str, Any]:
         name = request["case"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,24 +14,20 @@ from typing import Any
 import pytest
 
 import fakecuda
+import nvml_stub
 from bnsuite.record.accept import accept
 from bnsuite.record.errors import InputError
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import Run, Status
 from bnsuite.record.store import load, load_run
-from conftest import IMAGES, ROOT, Command, Finished
+from conftest import IMAGES, Command, Finished
 from fakecuda import coverage
 
 
 @pytest.fixture(scope="module")
 def nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the stub of NVML, as the driver's library."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc to compile the NVML stub with")
-    folder = tmp_path_factory.mktemp("nvml")
-    library = str(folder / "libnvidia-ml.so.1")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, str(ROOT / "tests" / "nvml_stub.c")], check=True)
-    return folder
+    return nvml_stub.compiled(tmp_path_factory.mktemp("nvml"))
 
 
 class Rehearsal:

@@ -15,6 +15,7 @@ from bnsuite.launch.progress import Progress, ProgressCounter
 from bnsuite.launch.session import Session
 from bnsuite.record.errors import InputError
 from bnsuite.record.schema import Status
+from conftest import result
 from fake_environment import OPTIONS, PLANNED, DeathError, FakeEnvironment, Reply, replies, session
 
 
@@ -168,11 +169,15 @@ def test_a_gpu_that_is_lost_while_kernels_are_looked_at_ends_the_measuring(tmp_p
 )
 def test_a_gpu_that_others_have_is_not_lost(tmp_path: Path, trouble: str) -> None:
     """A probe that finds no room says nothing of the GPU's health: the other checks go on."""
-    with session(on_gpu(check=sticky, probe=lambda _: {"trouble": trouble}), tmp_path / "o") as one:
+    cases = [result(f"numerics/{name}").case.model_dump(mode="json") for name in "de"]
+    made = on_gpu(
+        check=sticky, probe=lambda _: {"trouble": trouble}, catalogue=lambda _: {"refused": None, "cases": cases}
+    )
+    with session(made, tmp_path / "o") as one:
         prepared = one.prepare()
         prepared.begin()
         prepared.run_checks()
-    assert prepared.run.cases
+    assert [case.outcomes["numerics"].status for case in prepared.run.cases] == [Status.FAILED] * 2
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])

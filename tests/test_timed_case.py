@@ -17,7 +17,7 @@ from bnsuite.measure.devices.held_queue import Pace
 from bnsuite.measure.timed_case import RATIO, RUN, CoreShare, Policy, TimedCase, TimedRatio, seconds_of_case
 from bnsuite.record.schema import Timing
 from fake_device import SUMMARY, FakeCase, FakeDevice, FakeRatio
-from fake_queue import LAUNCH_S, FakeGpu, FakeQueue, QueuedCase
+from fake_queue import LAUNCH_S, FakeGpu, QueuedCase
 
 
 def drive(timed: TimedCase, device: FakeDevice) -> list[float]:
@@ -235,7 +235,7 @@ def test_cold_and_hot_are_held_alike() -> None:
 
 def test_both_sides_of_a_ratio_are_held_and_their_hosts_timed() -> None:
     """A ratio of launches is another number than a ratio of kernels."""
-    device = FakeGpu(queue=FakeQueue())
+    device = FakeGpu()
     pair: Any = FakeRatio(
         QueuedCase(device=device, name="this", step_s=4e-6, host_s=20e-6),
         QueuedCase(device=device, name="than", step_s=2e-6),

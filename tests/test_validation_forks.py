@@ -8,7 +8,7 @@ import sys
 import pytest
 
 PROGRAM = """
-import os, sys, torch
+import os, torch
 from bnsuite.cases.checks.material.forks import print_outcomes
 
 def returns():
@@ -27,7 +27,9 @@ def faults():
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 tries = [("a", returns), ("b", refuses), ("c", crashes), ("d", returns), ("e", faults), ("f", refuses), ("g", crashes)]
-print_outcomes(tries, "cpu", together=sys.argv[1] == "together")
+for how in ("apart", "together"):
+    print(f"= {how}", flush=True)
+    print_outcomes(tries, "cpu", together=how == "together")
 """
 OUTCOMES = {
     "a": "returned",
@@ -40,11 +42,18 @@ OUTCOMES = {
 }
 
 
+@pytest.fixture(scope="module")
+def printed() -> dict[str, str]:
+    """What was printed of the tries apart, and of those together; torch is imported once."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    apart, together = done.stdout.removeprefix("= apart\n").split("= together\n")
+    return {"apart": apart, "together": together}
+
+
 @pytest.mark.parametrize(("how", "forks"), [("apart", [1] * 7), ("together", [3, 2, 2])])
-def test_each_try_has_its_outcome(how: str, forks: list[int]) -> None:
+def test_each_try_has_its_outcome(printed: dict[str, str], how: str, forks: list[int]) -> None:
     """Whatever came before it; a fork ends at a crash, and at an error that the device would keep."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
-    lines = [line.split(" ", 1) for line in done.stdout.splitlines() if line]
+    lines = [line.split(" ", 1) for line in printed[how].splitlines() if line]
     assert dict(line for line in lines if line[0] != "pid") == OUTCOMES
     processes = [number for word, number in lines if word == "pid"]
     assert [processes.count(one) for one in dict.fromkeys(processes)] == forks
