@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
-from bnsuite.cases.gpu_errors import explained
-=======
 import nvml_stub
->>>>>>> tests
+from bnsuite.cases.gpu_errors import explained
 from bnsuite.doctor import gpu, kernel
 from bnsuite.doctor.host import DoctorRequest, Host, TorchPackage, cuda_of, torch_package
 from bnsuite.launch.process.messages import GpuAnswer, KernelAnswer

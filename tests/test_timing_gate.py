@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 
 import pytest
 
@@ -205,6 +206,59 @@ def test_error_rates() -> None:
     assert false < 4
     found = [one.verdict is Verdict.REGRESSED for _ in range(10) for one in simulate(chance, 0.3)]
     assert sum(found) > 0.9 * len(found)
+
+
+def confirmed(deviation: float, accepted: int, slower: float, count: int) -> float:
+    """The share of 2,000 slower cases that are REGRESSED, 20 in each run of `count` launches and as many fresh ones.
+
+    Times drift by 1.5 % from run to run, and launches of one run vary by `deviation`.
+    """
+    chance = random.Random(1)
+
+    def night(factor: float, fresh: int) -> Run:
+        def times(drift: float, number: int, **more: object) -> tuple[Timing, ...]:
+            return launches(
+                *(1e-3 * factor * math.exp(drift + chance.gauss(0, deviation)) for _ in range(number)), **more
+            )
+
+        drifts = [chance.gauss(0, 0.015) for _ in range(20)]
+        return make_run(
+            *(
+                result(f"op/{n}", timings=times(drift, count) + times(drift, fresh, confirms=True))
+                for n, drift in enumerate(drifts)
+            )
+        )
+
+    found = 0
+    for _ in range(100):
+        runs = [night(1.0, 0) for _ in range(accepted)]
+        stored = Reference(name="b", timing={one.id: timing_reference(one, runs) for one in runs[0].cases})
+        found += sum(one.verdict is Verdict.REGRESSED for one in gate.judge(night(1 + slower, count), stored))
+    return found / 2000
+
+
+ROWS = ((0.01, 1, 0.2), (0.01, 3, 0.15), (0.03, 1, 0.2), (0.03, 3, 0.15), (0.03, 3, 0.2), (0.03, 3, 0.3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("deviation", "accepted", "slower"), ROWS)
+def test_slowdowns_by_launches(deviation: float, accepted: int, slower: float) -> None:
+    """The table of docs/explanation/planning.md has the shares that are confirmed with 2, 3, 5 and 10 launches."""
+    rates = [confirmed(deviation, accepted, slower, count) for count in (2, 3, 5, 10)]
+    cells = [f"{100 * share:.0f} %" for share in (deviation, slower, *rates)]
+    row = f"| {' | '.join([cells[0], str(accepted), *cells[1:]])} |"
+    print(row)
+    assert row in (Path(__file__).parents[1] / "docs/explanation/planning.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deviation", [0.01, 0.03])
+@pytest.mark.parametrize("accepted", [1, 3])
+def test_unchanged_cases_by_launches(deviation: float, accepted: int) -> None:
+    """Of 2,000 unchanged cases at most 2 are REGRESSED, whatever the launches."""
+    rates = [confirmed(deviation, accepted, 0.0, count) for count in (2, 3, 5, 10)]
+    print(rates)
+    assert max(rates) <= 0.001
 
 
 def test_faster_than_the_memory_is_a_broken_measurement() -> None:
