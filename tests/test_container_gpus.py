@@ -17,13 +17,15 @@ import pytest
 import nvml_stub
 from bnsuite.launch.environments import EnvironmentUnavailableError, parse
 from bnsuite.launch.environments.engine import explained
+from bnsuite.launch.plan import GPU_CHECKERS, GPU_WORKER_BYTES
+from bnsuite.launch.process import isolation
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import Worker
 from bnsuite.launch.queries import ask_environment
 from bnsuite.record.gpu import Gpu, GpuFacts
 from conftest import make_run
 from fake_engine import serving
-from fake_environment import FakeEnvironment
+from fake_environment import FakeEnvironment, session
 
 DIGEST = f"sha256:{'7' * 64}"
 BY_RUNTIME, BY_CDI = ("", -1, None), ("cdi", 0, ["nvidia.com/gpu=all"])
@@ -240,6 +242,26 @@ def test_a_gpu_inside_must_be_the_one_outside(
         with pytest.raises(EnvironmentUnavailableError) as caught:
             ask_environment("cuda", worker)
         assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("inside", "plays", "workers"), [("GPU-1234", "", 1), ("GPU-1234", "no-driver", 2), ("MIG-1", "", 2)]
+)
+def test_as_many_processes_share_a_gpu_as_have_free_memory_there(
+    nvml: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, inside: str, plays: str, workers: int
+) -> None:
+    """Memory that another process uses is not free; where NVML does not know the GPU, all of it is."""
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LD_LIBRARY_PATH", nvml)
+    monkeypatch.setenv("NVML_STUB", plays)  # 300 bytes are in use
+    monkeypatch.setattr(isolation, "pool_cores", lambda *_: [[0], [1]])
+    total = 2 * GPU_WORKER_BYTES
+    gpu = Gpu(name="g", count=1, capability="9.0", memory_total_bytes=total, driver=None, nvml=facts(inside))
+    info = make_run().environment.model_copy(update={"gpu": gpu}).model_dump(mode="json")
+    environment = FakeEnvironment(environment=lambda _: {"device": "cuda:0", "environment": info, "refused": None})
+    with session(environment, tmp_path / "o") as one:
+        assert one.prepare().workers(GPU_CHECKERS) == [[]] * workers
 
 
 def test_an_engine_without_the_toolkit_says_so(client: docker.DockerClient, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def timed(environment: FakeEnvironment, folder: Path) -> tuple[Run, list[str]]:
     with session(environment, folder) as one:
         prepared = one.prepare()
         prepared.begin()
-        run = Launches(prepared).time()
+        run = Launches(prepared).time(prepared.recorder.ids("timing"))
     return run, one.warnings
 
 
@@ -105,7 +105,8 @@ def test_a_launch_may_not_speak_of_other_cases(tmp_path: Path) -> None:
     with session(FakeEnvironment(), tmp_path / "o") as one:
         prepared = one.prepare()
         prepared.begin()
-        run = Launches(prepared, launch).time()  # type: ignore[arg-type]  # an iterator does
+        launches = Launches(prepared, launch)  # type: ignore[arg-type]  # an iterator does
+        run = launches.time(prepared.recorder.ids("timing"))
     reasons = {case.outcomes["timing"].reason for case in run.cases if "timing" in case.outcomes}
     assert reasons == {"the timing process: sent an outcome of 'op/other', which it was not asked for"}
 
@@ -133,7 +134,7 @@ def test_what_outlives_the_last_case_is_ended_with_the_launch(tmp_path: Path, co
     with Session(options, tmp_path / "o", ProgressCounter(lambda _: None)) as one:
         prepared = one.prepare()
         prepared.begin()
-        run = Launches(prepared).time()
+        run = Launches(prepared).time(prepared.recorder.ids("timing"))
         assert processes_left(one.scratch) == []
     assert {case.outcomes["timing"].status for case in run.cases} == {Status.MEASURED}
     said = [text for text in one.warnings if "outlives its last case; it is ended with each launch" in text]
@@ -194,7 +195,7 @@ def run_everything(environment: str, folder: Path) -> None:
         prepared.begin()
         prepared.run_checks()
         prepared.run_trainings()
-        run = Launches(prepared).time()
+        run = Launches(prepared).time(prepared.recorder.ids("timing"))
         prepared.end()
     assert one.warnings == []
     cases = {case.id: case for case in run.cases}

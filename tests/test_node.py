@@ -35,7 +35,7 @@ from bnsuite.record import devices, store
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import ResultsFolder
 from bnsuite.record.schema import CaseResult, Run, RunOptions
-from bnsuite.report.node import markdown, sentence, terminal
+from bnsuite.report.node import load, markdown, sentence, terminal
 from bnsuite.report.screen import Screen
 from conftest import Command, make_run, result, timing
 
@@ -248,7 +248,7 @@ def test_one_that_cannot_be_measured_costs_the_others_nothing(tmp_path: Path, mo
     assert (sound.device, sound.alone, sound.trouble) == ("cpu", "cpu", None)
     assert (made.report.finished, made.report.status) == (False, ExitStatus.NOT_MEASURED)
     assert f"cuda-99 is not measured: {sick.trouble}" in sentence(made.report)
-    assert experiment.load(folder) == made.report
+    assert load(folder) == made.report
     assert {str(path.relative_to(folder)) for path in folder.rglob("run.json")} == {"cpu/run.json"}
     assert (folder / "notes.md").exists()
 
@@ -352,7 +352,7 @@ def test_a_node_is_walked_from_end_to_end(measured: NodeReport, tmp_path: Path) 
     if any(row.device == "cpu-1" for row in measured.rows):
         assert measured.unlike == ("cpu-1",)
         assert measured.status is ExitStatus.REGRESSED
-    assert experiment.load(tmp_path / "node") == measured
+    assert load(tmp_path / "node") == measured
     folder = tmp_path / "node"
     runs = [
         DeviceRuns(name, "a CPU", None, taken_as_quiet(folder / name), taken_as_quiet(folder / "together" / name))

@@ -17,11 +17,12 @@ from bnsuite.cli.options import ShowOptions
 def command(*, run: Path, show: ShowOptions) -> int:
     """Print the verdicts; returns the exit status, which is 0 whatever they are."""
     from bnsuite.cli.verdicts import show_report
-    from bnsuite.experiments import node
+    from bnsuite.record.folder import ResultsFolder
     from bnsuite.report.judged import load
 
-    if node.is_node(run):
+    if ResultsFolder(run).is_node:
         from bnsuite.cli.node import show_node
+        from bnsuite.report import node
 
         show_node(node.load(run), show)
         return 0

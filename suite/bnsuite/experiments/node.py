@@ -127,19 +127,6 @@ def measure(request: NodeRequest, notify: Notify) -> NodeResult:
     )
 
 
-def load(folder: Path) -> NodeReport:
-    """Returns the verdict on a node in `folder`; InputError if it can't be read."""
-    from bnsuite.record.files import read_text
-
-    path = folder / NODE
-    return store.parse(NodeReport, read_text(path, "verdict on a node"), path)
-
-
-def is_node(folder: Path) -> bool:
-    """Returns True if the verdict on a node lies in `folder`."""
-    return exists(folder / NODE)
-
-
 def core_shares(cores: Sequence[int], devices: int) -> list[list[int]]:
     """Returns the cores of each device, neighbours in number; all of them to each where there are too few."""
     each = len(cores) // devices

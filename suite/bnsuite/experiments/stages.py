@@ -35,7 +35,6 @@ class Stages:
     def __init__(self, session: PreparedSession, reference: Reference, known: Known) -> None:
         self._session, self._reference = session, reference
         self._estimator = Estimator(session.device, session.options, known)
-        self._launches: Launches | None = None
         self._deadline: float | None = None
         #: There was no time to see a slowdown again.
         self._declined = False
@@ -62,13 +61,12 @@ class Stages:
         if not timing_only:
             self._look()
         if "timing" in self.estimate.stages:
-            self._launches = Launches(session)
-            self._time(self._launches)
+            self._time(Launches(session))
         unsettled = self._declined and bool(self._slower(session.run))
         return BUDGET if unsettled or (self._deadline is not None and leaves_open(session.run)) else None
 
     def _look(self) -> None:
-        """Looks at everything that is not timed."""
+        """Measures everything that is not timed."""
         session = self._session
         if "kernels" in self.estimate.stages:  # its process is there already, and ends then
             with session.recorder.stage("kernels"):
@@ -95,13 +93,8 @@ class Stages:
         return end is None or end - monotonic() > self._estimator.allowances.start_s
 
     def _time(self, launches: Launches) -> None:
-        """Times all cases, or group after group; then confirms what is slower."""
+        """Times group after group (see `_next_group`); then confirms what is slower."""
         session = self._session
-        if not session.is_ordered:
-            with session.recorder.stage("timing"):
-                launches.time()
-            self._confirm(launches)
-            return
         left = {case.id: case for case in session.cases if "timing" in case.gates}
         planned_s = took_s = 0.0
         while group := self._next_group(list(left.values())):

@@ -34,8 +34,8 @@ class Launches:
         self._again = ""
         self._lingered = False
 
-    def time(self, names: Collection[str] | None = None, deadline: float | None = None) -> Run:
-        """Times every case that has a timing gate, or `names`, in as many fresh launches as were asked for.
+    def time(self, names: Collection[str], deadline: float | None = None) -> Run:
+        """Times the cases `names` in as many fresh launches as were asked for.
 
         Disturbed cases are repeated, in at most MAX_REPEATS more launches. `deadline` (monotonic) ends a launch after
         the case that runs then. Returns the run as it is then.
@@ -49,13 +49,10 @@ class Launches:
         self._session.progress.expect(len(names) * self._session.options.launches)
         return self._time(self._timed(names), deadline, confirms=True)
 
-    def _timed(self, names: Collection[str] | None) -> list[str]:
+    def _timed(self, names: Collection[str]) -> list[str]:
         """Returns those of `names` that can be timed, in their order in a launch."""
-        alive = self._session.recorder.ids("timing")
-        if names is None:
-            return alive
-        order = [case.id for case in self._session.cases]
-        return [name for name in order if name in names and name in set(alive)]
+        chosen = set(names) & set(self._session.recorder.ids("timing"))
+        return [case.id for case in self._session.cases if case.id in chosen]
 
     def _time(self, names: list[str], deadline: float | None, *, confirms: bool) -> Run:
         prepared, session = self._session, self._session.session
@@ -89,9 +86,7 @@ class Launches:
             measured: set[str] = set()
             try:
                 with closing(self._outcomes(names.copy(), part)) as outcomes:
-                    ended: float | None = (
-                        None  # when the case before did; the first one of a process waits for its start
-                    )
+                    ended: float | None = None  # of the case before; the first one waits for the process to start
                     for name, outcome in outcomes:
                         took_s = None if ended is None else monotonic() - ended
                         self._take(name, outcome, measured, took_s, confirms=confirms)

@@ -69,9 +69,9 @@ GPU_WORKER_BYTES = 4 << 30
 LARGE = ("large-tensor",)
 
 
-def gpu_workers(most: int, slots: int, memory_bytes: int) -> int:
-    """Returns how many processes share a GPU: no more than have cores (`slots`), and memory there."""
-    return max(1, min(most, slots, memory_bytes // GPU_WORKER_BYTES))
+def gpu_workers(most: int, slots: int, free_bytes: int) -> int:
+    """Returns how many processes share a GPU: no more than have cores (`slots`), and free memory there."""
+    return max(1, min(most, slots, free_bytes // GPU_WORKER_BYTES))
 
 
 def turn(case: PlannedCase, device: str) -> str:

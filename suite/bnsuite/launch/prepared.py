@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,6 +23,7 @@ from bnsuite.launch.process.messages import (
 )
 from bnsuite.launch.process.pool import Job, Result, ask_all
 from bnsuite.launch.process.worker import TIMEOUT
+from bnsuite.launch.queries import ask_condition
 from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.durations import launches_of, seeds_of
 from bnsuite.record.errors import InputError, NotMeasuredError
@@ -100,9 +102,17 @@ class PreparedSession:
         cores = isolation.pool_cores(self.options.threads, self.session.cores)
         if self.device == "cpu":
             return cores
+        return [[]] * (gpu_workers(most_on_gpu, len(cores), self._free_bytes) if self._is_shareable else 1)
+
+    @cached_property
+    def _free_bytes(self) -> int:
+        """The free memory of the GPU before the measuring; all of it where NVML can't tell what is in use."""
         gpu = self.run.environment.gpu
-        shared = gpu_workers(most_on_gpu, len(cores), gpu.memory_total_bytes if gpu is not None else 0)
-        return [[]] * (shared if shared == 1 or self._is_shareable else 1)
+        if gpu is None:
+            return 0
+        now = ask_condition(self.device)
+        is_same = now is not None and (gpu.nvml is None or gpu.nvml.uuid == now.uuid)
+        return gpu.memory_total_bytes - (now.used_bytes or 0 if now is not None and is_same else 0)
 
     @property
     def _is_shareable(self) -> bool:

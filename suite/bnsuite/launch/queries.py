@@ -18,6 +18,7 @@ from bnsuite.launch.process.messages import (
     EnvironmentAnswer,
     FoundDevice,
     GpuAnswer,
+    GpuCondition,
     KernelAnswer,
 )
 from bnsuite.launch.process.options import WorkerOptions
@@ -115,11 +116,8 @@ def _check_gpu(environment: Environment, device: str, info: EnvironmentInfo) -> 
     inside = info.gpu.nvml.uuid if info.gpu is not None and info.gpu.nvml is not None else None
     if inside is None:
         return
-    try:
-        answer = ask_gpu(int(device.partition(":")[2] or 0), GPU_S)
-    except (NotMeasuredError, ScratchError):
-        return
-    outside = answer.gpu.uuid if answer.gpu is not None else None
+    gpu = ask_condition(device)
+    outside = gpu.uuid if gpu is not None else None
     # The forms "GPU-..." and "MIG-..." name different things: a board and a slice of one.
     if outside is not None and outside.partition("-")[0] == inside.partition("-")[0] and outside != inside:
         raise environment.unavailable(
@@ -158,6 +156,14 @@ def ask_gpu(index: int, timeout_s: float) -> GpuAnswer:
     """
     with _worker("gpu", Here(), device=f"cuda:{index}") as worker:
         return worker.ask({"do": "gpu", "index": index}, GpuAnswer, timeout_s, "the limit for NVML")
+
+
+def ask_condition(device: str) -> GpuCondition | None:
+    """Returns the state of the GPU "cuda:N" by NVML on this machine; None where NVML does not answer."""
+    try:
+        return ask_gpu(int(device.partition(":")[2] or 0), GPU_S).gpu
+    except (NotMeasuredError, ScratchError):
+        return None
 
 
 def ask_kernel(device: str, timeout_s: float) -> KernelAnswer:

@@ -75,6 +75,11 @@ class ResultsFolder:
         """True if a comparison lies here."""
         return exists(self.times)
 
+    @property
+    def is_node(self) -> bool:
+        """True if the verdict on a node lies here."""
+        return exists(self.path / NODE)
+
     @contextlib.contextmanager
     def claimed(self) -> Iterator[ResultsFolder]:
         """Hold the folder, which is made if need be, for one command; yields it, perhaps under another name.
@@ -125,7 +130,7 @@ class ResultsFolder:
         nothing, where neither a run, nor a comparison, nor the verdict on a node lies.
         """
         with contextlib.suppress(OSError):
-            compared, of_node = self.is_comparison, (self.path / NODE).exists()
+            compared, of_node = self.is_comparison, self.is_node
             if not compared and not of_node and not (self.path / RUN).exists():
                 return False
             for old in self._left(compared=compared, of_node=of_node):

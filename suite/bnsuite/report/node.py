@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from bnsuite.judge.node import NodeDevice, NodeReport, NodeRow
 from bnsuite.judge.verdict import Verdict
+from bnsuite.record import store
+from bnsuite.record.files import read_text
+from bnsuite.record.folder import NODE
 from bnsuite.report import tabular, text, units
 from bnsuite.report.screen import BOLD, Screen
 
@@ -13,6 +17,12 @@ HEADERS = ("device", "model", "UUID", "cases", "median of peers", "most unlike",
 ROW_HEADERS = ("device", "pass", "case", "median", "of its peers", "interval", "margin", "verdict")
 #: Cases that are shown of the devices that are unlike their peers.
 MAX_ROWS = 20
+
+
+def load(folder: Path) -> NodeReport:
+    """Returns the verdict on a node in `folder`; InputError if it can't be read."""
+    path = folder / NODE
+    return store.parse(NodeReport, read_text(path, "verdict on a node"), path)
 
 
 def terminal(report: NodeReport, screen: Screen) -> str:
