@@ -58,6 +58,16 @@ def _profiled(step: Callable[[], None]) -> list[int]:
     return [event.nbytes() for event in records]
 
 
+def operators(step: Callable[[], None]) -> list[str]:
+    """Names of the operators of torch that a step calls, in the order in which they end."""
+    from torch.autograd.profiler import profile
+
+    with profile(use_kineto=True) as profiler:
+        step()
+    assert profiler.kineto_results is not None
+    return [event.name() for event in profiler.kineto_results.events() if "::" in event.name()]
+
+
 def _counted(step: Callable[[], None], allocator: Any, device: str) -> StepBytes:
     """The same by an accelerator's own counters; `allocator` is its module of torch, such as ``torch.xpu``."""
     allocator.synchronize(device)

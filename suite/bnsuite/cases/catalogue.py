@@ -2,7 +2,7 @@
 
 It is made when it is first asked for. A plug-in is a package with an entry point of the group ``bnsuite.cases``,
 whose value is an iterable of cases or a function that returns one; files are named in ``BNSUITE_CASES`` (see
-:mod:`bnsuite.cases.user_files`).
+:mod:`bnsuite.cases.user_files`), workloads in ``BNSUITE_WORKLOADS`` (see :mod:`bnsuite.cases.workload`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 
-from bnsuite.cases import implementation
+from bnsuite.cases import implementation, workload
 from bnsuite.cases.case import PROFILES, Case
 from bnsuite.cases.checks.case import CheckCase
 from bnsuite.cases.data import SETS
 from bnsuite.cases.op.ratio import RatioCase
 from bnsuite.cases.train.case import TrainCase
-from bnsuite.cases.user_files import VARIABLE, CasesFile, CatalogueError, module_from, parse
+from bnsuite.cases.user_files import VARIABLE, CasesFile, CatalogueError, entries, module_from, parse
 
 GROUP = "bnsuite.cases"
 #: Words of a path.
@@ -62,14 +62,16 @@ def profile(name: str) -> list[Case]:
 
 
 def _by_id() -> dict[str, Case]:
-    return _load(os.environ.get(VARIABLE, ""), implementation.named())
+    return _load(os.environ.get(VARIABLE, ""), os.environ.get(workload.VARIABLE, ""), implementation.named())
 
 
 @lru_cache(maxsize=2)
-def _load(files: str, _implementation: str | None) -> dict[str, Case]:  # by which some cases need no GPU
+def _load(
+    files: str, workloads: str, _implementation: str | None
+) -> dict[str, Case]:  # by which some cases need no GPU
     cases: dict[str, Case] = {}
     homes: dict[str, str] = {}
-    for source, load in _sources(files):
+    for source, load in _sources(files, workloads):
         for one in _iterate(source, load()):
             found = _checked(source, one)
             if found.id in homes:
@@ -78,10 +80,13 @@ def _load(files: str, _implementation: str | None) -> dict[str, Case]:  # by whi
     return cases
 
 
-def _sources(files: str) -> Iterator[Source]:
+def _sources(files: str, workloads: str) -> Iterator[Source]:
     yield BUILT_IN, _built_in
     for file in parse(files):
         yield f"cases {file}", partial(_of_file, file)
+    for path, name in entries(workloads, "workload"):
+        one = workload.declared(path, name)
+        yield f"workload {path}:{one.name}", partial(workload.cases_of, one)
     for entry in entry_points(group=GROUP):
         yield f"plug-in {entry.name}", partial(_of_plug_in, entry)
 

@@ -9,7 +9,7 @@ from functools import cache
 
 from bnsuite.cases import implementation, refusals
 from bnsuite.cases.case import Case
-from bnsuite.cases.checks.case import CheckCase, Observation, Subject
+from bnsuite.cases.checks.case import CheckCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.implementation import MADE
 from bnsuite.cases.op.case import DTYPES, LayerCase
 from bnsuite.cases.op.ratio import RatioCase
@@ -56,6 +56,8 @@ def begin(case: Case, device: str) -> None:
 
 def reason(error: BaseException, case: Case, device: str) -> str | None:
     """Returns the reason why a case that ended in an exception is skipped, or None if it has failed."""
+    if isinstance(error, CheckNotApplicableError):
+        return str(error)
     if implementation.named() is None:
         return None
     if isinstance(error, UndeclaredError):

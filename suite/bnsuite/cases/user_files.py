@@ -38,18 +38,23 @@ def parse(text: str) -> tuple[CasesFile, ...]:
     A part that ends in ``.py`` begins an entry, and any other is the name that belongs to the one before: on Unix a
     colon separates both.
     """
-    found: list[CasesFile] = []
+    return tuple(CasesFile(path, name or DEFAULT_NAME) for path, name in entries(text, "cases"))
+
+
+def entries(text: str, of: str) -> list[tuple[Path, str | None]]:
+    """Returns the files that `text` names, each with the name in it, if one is given; `of` is what they hold."""
+    found: list[tuple[Path, str | None]] = []
     named = True
     for part in filter(None, (piece for entry in text.split(os.pathsep) for piece in entry.split(":"))):
         if part.endswith(".py"):
-            found.append(CasesFile(Path(part)))
+            found.append((Path(part), None))
             named = False
         elif part.isidentifier() and not named:
-            found[-1] = CasesFile(found[-1].path, part)
+            found[-1] = (found[-1][0], part)
             named = True
         else:
-            raise CatalogueError(f"cases {text}: {part!r} is no file; write path/to/file.py or path/to/file.py:NAME")
-    return tuple(found)
+            raise CatalogueError(f"{of} {text}: {part!r} is no file; write path/to/file.py or path/to/file.py:NAME")
+    return found
 
 
 def module_from(path: Path, prefix: str) -> ModuleType:

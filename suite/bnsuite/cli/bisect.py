@@ -69,7 +69,8 @@ def command(
     for version in (first, last):
         parse(f"torch=={version}")
     run_options = given.run_options()
-    _require_cases(catalogue(given.profile, given.select, given.data, case_files=given.cases), given.select, gate)
+    planned = catalogue(given.profile, given.select, given.data, case_files=given.cases, workloads=given.workloads)
+    _require_cases(planned, given.select, gate)
     chosen = tuple(between(releases(), first, last))
     with given.folder.claimed() as folder:
         comparison = ComparisonRequest(

@@ -20,13 +20,17 @@ from bnsuite.launch.plan import PLANS
 )
 @options.select
 @options.cases
+@options.workloads
 @options.data
 @options.debug
-def command(*, profile: str, select: str | None, cases: tuple[str, ...], data_dir: Path | None) -> int:
+def command(
+    *, profile: str, select: str | None, cases: tuple[str, ...], workloads: tuple[str, ...], data_dir: Path | None
+) -> int:
     """Print the cases; returns the exit status."""
     from bnsuite.launch.queries import catalogue
     from bnsuite.report.catalogue import cases as cases_table
 
-    planned = catalogue(profile, select, data_dir, case_files=cases)
+    select = options.chosen(select, cases, workloads)
+    planned = catalogue(profile, select, data_dir, case_files=cases, workloads=workloads)
     say(cases_table(planned, screen("never"), each_check=select is not None))
     return 0

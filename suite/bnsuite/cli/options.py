@@ -22,7 +22,9 @@ from bnsuite.report.detail import Detail
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-CASES_VARIABLE = "BNSUITE_CASES"
+CASES_VARIABLE, WORKLOADS_VARIABLE = "BNSUITE_CASES", "BNSUITE_WORKLOADS"
+#: What is measured where workloads are named and nothing else is.
+WORKLOADS_ALONE = "^workload/ or ^numerics/workload/ or ^behaviour/workload/"
 #: The file that GitHub shows as the summary of a step of a job.
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 #: The folder of baselines, where none is named.
@@ -62,6 +64,16 @@ def existing_baselines(ctx: click.Context, value: Path | None) -> Path:
 def _case_files(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
     variable = os.environ.get(CASES_VARIABLE, "")
     return tuple(dict.fromkeys([*case_files([variable], CASES_VARIABLE), *case_files(value, "--cases")]))
+
+
+def _workloads(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
+    variable = os.environ.get(WORKLOADS_VARIABLE, "")
+    return tuple(dict.fromkeys([*case_files([variable], WORKLOADS_VARIABLE), *case_files(value, "--workload")]))
+
+
+def chosen(select: str | None, cases: tuple[str, ...], workloads: tuple[str, ...]) -> str | None:
+    """Returns the expression of -k; where it is not given, workloads are measured by themselves."""
+    return WORKLOADS_ALONE if select is None and workloads and not cases else select
 
 
 def _baselines(callback: Callable[..., Path] | None) -> Callable[[F], F]:
@@ -107,6 +119,15 @@ cases = click.option(
     metavar="FILE.py[:NAME]",
     callback=_case_files,
     help="Measure the cases of this file as well; repeatable (also: $BNSUITE_CASES).",
+)
+workloads = click.option(
+    "--workload",
+    "workloads",
+    multiple=True,
+    metavar="FILE.py[:NAME]",
+    callback=_workloads,
+    help="Measure this module or step of your own, and without -k and --cases nothing else; repeatable (also: "
+    "$BNSUITE_WORKLOADS).",
 )
 
 
@@ -186,6 +207,8 @@ class MeasuringOptions:
     select: str | None
     #: Files of the user's cases, absolute.
     cases: tuple[str, ...]
+    #: Workloads of the user's, likewise.
+    workloads: tuple[str, ...]
     threads: int
     timeout_s: float
     folder: ResultsFolder
@@ -208,6 +231,7 @@ class MeasuringOptions:
             timeout_s=self.timeout_s,
             implementation=implementation,
             cases=self.cases,
+            workloads=self.workloads,
             environment=environment,
             supports=supports,
         )
@@ -274,6 +298,7 @@ def _measuring(function: Callable[..., int], device_option: Callable[..., Any]) 
         profile: str,
         select: str | None,
         cases: tuple[str, ...],
+        workloads: tuple[str, ...],
         threads: int,
         timeout: float,
         out: Path | None,
@@ -284,8 +309,9 @@ def _measuring(function: Callable[..., int], device_option: Callable[..., Any]) 
         given = MeasuringOptions(
             device=device,
             profile=profile,
-            select=select,
+            select=chosen(select, cases, workloads),
             cases=cases,
+            workloads=workloads,
             threads=threads,
             timeout_s=timeout,
             folder=results_folder(out),
@@ -294,6 +320,6 @@ def _measuring(function: Callable[..., int], device_option: Callable[..., Any]) 
         )
         return function(given, **rest)
 
-    for option in (debug, baselines, data, timeout, threads, out, cases, select, profile, device_option):
+    for option in (debug, baselines, data, timeout, threads, out, workloads, cases, select, profile, device_option):
         verb = option(verb)
     return verb

@@ -93,6 +93,7 @@ def run_options(
     timeout_s: float,
     implementation: str | None,
     cases: Iterable[str] = (),
+    workloads: Iterable[str] = (),
     environment: str = ".",
     supports: Mapping[str, tuple[str, ...]] | None = None,
 ) -> RunOptions:
@@ -121,6 +122,7 @@ def run_options(
         timeout_s=timeout_s,
         implementation=_absolute(implementation),
         cases=case_files(cases),
+        workloads=case_files(workloads, "--workload"),
         environment=environment,
         supports=None if supports is None else dict(supports),
     )

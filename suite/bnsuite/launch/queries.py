@@ -41,6 +41,7 @@ def catalogue(
     worker: Worker | None = None,
     *,
     case_files: tuple[str, ...] = (),
+    workloads: tuple[str, ...] = (),
 ) -> list[PlannedCase]:
     """Returns the cases of a profile that `select` (an expression as for -k) matches.
 
@@ -49,7 +50,7 @@ def catalogue(
     unusable.
     """
     if worker is None:
-        with _worker("catalogue", Here(), cases=case_files) as own:
+        with _worker("catalogue", Here(), cases=case_files, workloads=workloads) as own:
             return catalogue(profile, select, data, own)
     match = matcher(select) if select is not None else lambda _: True
 
@@ -223,12 +224,12 @@ def _naming(environment: Environment) -> Iterator[None]:
 
 @contextmanager
 def _worker(
-    label: str, environment: Environment, threads: int = 1, *, device: str = "cpu", cases: tuple[str, ...] = ()
+    label: str, environment: Environment, threads: int = 1, *, device: str = "cpu", **files: tuple[str, ...]
 ) -> Iterator[Worker]:
     """A worker for one query, with a scratch folder of its own."""
     with scratch_folder() as name:
         scratch = Path(name)
-        worker = Worker(WorkerOptions(label, scratch, scratch, threads, device=device, cases=cases), environment)
+        worker = Worker(WorkerOptions(label, scratch, scratch, threads, device=device, **files), environment)
         try:
             yield worker
         finally:

@@ -229,6 +229,7 @@ class Session:
             implementation=self.options.implementation,
             supports=self.options.supports,
             cases=self.options.cases,
+            workloads=self.options.workloads,
             huge_pages=huge_pages,
             torch_first=torch_first,
             rank_cores=self._rank_cores,

@@ -69,6 +69,7 @@ class InterleavedCase:
         self._of_host = of_host
         self._case, self._make, self._device, self._fault = case, make, device, fault
         self._pad: torch.Tensor | None = None
+        self._blocks = 0
         self._whole: Step | None = None
         self._step: Step | None = None
         self._build()
@@ -113,6 +114,8 @@ class InterleavedCase:
         """
         import torch
 
+        if self._case is not None and self._whole is not None and self._blocks:
+            self._case.verify(self._whole)
         self._step = self._whole = self._pad = None
         self._pad = torch.empty(shift_bytes, dtype=torch.uint8, device=self._device.name)
         self._build()
@@ -123,6 +126,9 @@ class InterleavedCase:
     def block(self, rounds: int, iterations: int, warm: int) -> TimedBlock:
         """Times rounds after `warm` steps that don't count."""
         step = self._timed
+        self._blocks += 1
+        if self._case is not None and self._whole is not None:
+            self._case.renew(self._whole, self._blocks)
         for _ in range(warm):
             step()
         ranks = 1 if self._case is None else self._case.ranks
@@ -135,6 +141,7 @@ class InterleavedCase:
         """Bytes that the case's step holds at its peak (see :meth:`Device.memory`). A control has none to measure."""
         assert self._case is not None
         assert self._whole is not None, "the case was released"
+        self._case.verify(self._whole)
         return self._device.memory(self._fault.holding(self._case.smoke_step(self._whole), self._device))
 
     def release(self) -> GpuWatch | None:

@@ -260,6 +260,7 @@ class TimedCase:
         `samples_s` are seconds per step of each round, if its creator has timed them.
         """
         timed = self._timed or Rounds(list(samples_s))
+        self._case.verify(self.step)
         self._controls.sample()
         return TimingSample(
             samples_s=[fault_injection.of_process().clock(seconds) for seconds in timed.device_s],

@@ -233,6 +233,8 @@ class RunOptions(Value):
     implementation: str | None
     #: Files of the user's whose cases were measured as well, as ``/a/file.py`` or ``/a/file.py:NAME``.
     cases: tuple[str, ...] = ()
+    #: Workloads of the user's that were measured, as ``/a/file.py`` or ``/a/file.py:NAME``.
+    workloads: tuple[str, ...] = ()
     #: The environment that was measured, as the user writes it; "." is the interpreter of the command.
     environment: str = "."
     #: The kinds that the implementation supports by --supports, as lists of words by name; None if it was not given.

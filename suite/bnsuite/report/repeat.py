@@ -61,6 +61,7 @@ def settings(run: Run, profile: str | None = None) -> list[str]:
     profile = profile or options.profile
     parts = ["--device", run.device, *([] if profile == DEFAULT_PROFILE else ["--profile", profile])]
     parts += [part for name in options.cases for part in ("--cases", name)]
+    parts += [part for name in options.workloads for part in ("--workload", name)]
     if options.threads != DEFAULT_THREADS:
         parts += ["--threads", str(options.threads)]
     if options.timeout_s != DEFAULT_TIMEOUT_S:

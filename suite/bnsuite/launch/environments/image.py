@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from docker.types import DeviceRequest, Mount
 
 #: The mount points of our folders in a container.
-INNER, STAGE, USERS, CASES = "/bnsuite/inner", "/bnsuite/stage", "/bnsuite/implementation", "/bnsuite/cases"
+INNER, STAGE, USERS = "/bnsuite/inner", "/bnsuite/stage", "/bnsuite/implementation"
+#: The folders of files of cases, and of workloads, are mounted below these.
+CASES, WORKLOADS = "/bnsuite/cases", "/bnsuite/workloads"
 
 #: Finds the Python that has torch, and has it supervise a worker; one without torch says so itself.
 FIND_PYTHON = """
@@ -171,7 +173,11 @@ class Image(Environment):
             make_readable(options.stage)
         on_gpu = None not in _gpu_requests(options.device)
         mounts, variables, path = _implementation(options)
-        case_mounts, case_variables, case_path = _cases(options)
+        more = [
+            _files(options.cases, CASES, "BNSUITE_CASES"),
+            _files(options.workloads, WORKLOADS, "BNSUITE_WORKLOADS"),
+        ]
+        case_path = [folder for _, _, imported in more for folder in imported]
         python_path = os.pathsep.join([INNER, *path, *case_path, *self._path])
         return {
             "image": self._found,
@@ -181,11 +187,16 @@ class Image(Environment):
             "environment": {
                 **self._variables(options, token),
                 **variables,
-                **case_variables,
+                **{name: value for _, variables, _ in more for name, value in variables.items()},
                 "PYTHONPATH": python_path,
             },
             "working_dir": "/tmp",  # noqa: S108  # the container's own
-            "mounts": [_mount(inner_half(options.scratch), INNER), _mount(options.stage, STAGE), *mounts, *case_mounts],
+            "mounts": [
+                _mount(inner_half(options.scratch), INNER),
+                _mount(options.stage, STAGE),
+                *mounts,
+                *(mount for mounts, _, _ in more for mount in mounts),
+            ],
             "labels": labels(self._id),
             "user": user,
             # spoken to by stdin and stdout alone; stdin ends when the coordinator does
@@ -257,19 +268,19 @@ def _implementation(options: WorkerOptions) -> UsersFiles:
     return [_mount(here, USERS)], variables, [USERS]
 
 
-def _cases(options: WorkerOptions) -> UsersFiles:
-    """Returns those of the user's files of cases: the folder of each, imported from if it is the current one."""
+def _files(named: tuple[str, ...], place: str, variable: str) -> UsersFiles:
+    """Returns those of files that are `named` in a variable: the folder of each, imported from if it is the current."""
     folders: dict[Path, str] = {}
     entries = []
-    for entry in options.cases:
+    for entry in named:
         path, _, name = entry.partition(".py:")
         file = Path(path if path.endswith(".py") else f"{path}.py")
-        there = folders.setdefault(file.parent, f"{CASES}/{len(folders)}")
+        there = folders.setdefault(file.parent, f"{place}/{len(folders)}")
         entries.append(f"{there}/{file.name}" + (f":{name}" if name else ""))
     mounts = [_mount(folder, there) for folder, there in folders.items()]
     here = isolation.current_folder().resolve()
     imported = [there for folder, there in folders.items() if folder.resolve() == here]
-    return mounts, {"BNSUITE_CASES": os.pathsep.join(entries)} if entries else {}, imported
+    return mounts, {variable: os.pathsep.join(entries)} if entries else {}, imported
 
 
 def _mount(folder: Path, there: str) -> Mount:

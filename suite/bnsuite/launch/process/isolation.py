@@ -83,6 +83,7 @@ REMOVED = (
     "BNSUITE_IMPL",
     "BNSUITE_SUPPORTS",
     "BNSUITE_CASES",
+    "BNSUITE_WORKLOADS",
     "BNSUITE_RANKCORES",
     "BNSUITE_OVERSUBSCRIBE",
     "BNSUITE_FAULT",
@@ -109,7 +110,9 @@ def process_environment(options: WorkerOptions, **more: str) -> dict[str, str]:
         more = {**more, "BNSUITE_IMPL": options.implementation, **supports(options)}
     if options.cases:
         more = {**more, "BNSUITE_CASES": os.pathsep.join(options.cases)}
-    if options.implementation is not None or options.cases:
+    if options.workloads:
+        more = {**more, "BNSUITE_WORKLOADS": os.pathsep.join(options.workloads)}
+    if options.imports_users_files:
         path = [str(current_folder()), *filter(None, [os.environ.get("PYTHONPATH")])]
         more = {**more, "PYTHONPATH": os.pathsep.join(path)}
     measured = {

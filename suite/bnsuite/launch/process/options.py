@@ -28,6 +28,8 @@ class WorkerOptions:
     supports: Mapping[str, Sequence[str]] | None = None
     #: Files of the user's cases, as ``/a/file.py`` or ``/a/file.py:NAME``.
     cases: tuple[str, ...] = ()
+    #: Workloads of the user's, likewise.
+    workloads: tuple[str, ...] = ()
     #: Whether large tensors are backed by huge pages (see ``isolation.huge_pages``).
     huge_pages: bool = False
     #: Whether torch is imported as the process starts, outside the time limit of any request.
@@ -37,6 +39,11 @@ class WorkerOptions:
     oversubscribe: bool = False
     #: The known fault of all timed cases (see ``measure/fault_injection.py``).
     injected: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def imports_users_files(self) -> bool:
+        """Whether the process imports files of the user's."""
+        return self.implementation is not None or bool(self.cases) or bool(self.workloads)
 
     @property
     def times(self) -> bool:

@@ -6,21 +6,16 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnsuite.cases.allocations import held
-from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
+from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state
+from bnsuite.cases.checks.material.growth import GROWTH, resident_per_step
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-#: Bytes a step by which a process may seem to grow; a page in a window of steps is 41.
-GROWTH = 256.0
-WINDOWS, STEPS_A_WINDOW = 3, 100
 
 Pass = Callable[["nn.Module", "torch.Tensor", "torch.Tensor"], None]
 
@@ -134,26 +129,11 @@ def _leak(subject: Subject, *, dimensions: int, walk: Pass, training: bool) -> I
     yield Observation("buffers with a graph", _with_graph(layer) or "none", expected="none")
 
 
-def _resident() -> int:
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError as error:
-        raise CheckNotApplicableError("this kernel does not tell how much a process holds") from error
-    return pages * 4096
-
-
 def _growth(subject: Subject, *, dimensions: int, walk: Pass, training: bool) -> Iterator[Observation]:
     shape = LEAK_SHAPES[dimensions]
     layer = randomize_state(subject.batch_norm(dimensions, shape[1])).train(training)
     run = partial(_steps, layer, subject.randn(*shape), subject.randn(*shape, seed=1), walk)
-    run(STEPS_A_WINDOW)
-    marks = [_resident()]
-    for _ in range(WINDOWS):
-        run(STEPS_A_WINDOW)
-        marks.append(_resident())
-    # A heap grows rarely and in large steps; a leak grows all the time.
-    least = min(after - before for before, after in pairwise(marks))
-    yield Observation("resident bytes/step", max(0, least) / STEPS_A_WINDOW, GROWTH)
+    yield Observation("resident bytes/step", resident_per_step(run), GROWTH)
 
 
 def cases() -> Iterator[BehaviourCase]:

@@ -1,0 +1,83 @@
+"""The cases that are made of a workload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from bnsuite.cases.case import Case, Step
+from bnsuite.cases.checks.case import BehaviourCase, CheckCase, NumericsCase
+from bnsuite.cases.workload import checks
+from bnsuite.cases.workload.declared import Kind, Workload
+
+#: Seconds after which a check of a workload, whose steps may be long, counts as hanging.
+LIMIT_S, LEAKS_LIMIT_S = 300.0, 1200.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadCase(Case):
+    """A timed step of a workload: "forward" in evaluation mode, or "step", forward and backward in training mode."""
+
+    workload: Workload
+    part: str
+
+    family: ClassVar[str] = "workload"
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        return ("timing", "memory", "kernels")
+
+    @property
+    def id(self) -> str:
+        return f"workload/{self.workload.id}/{self.part}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"workload": self.workload.id, "part": self.part}
+
+    @property
+    def nbytes(self) -> None:
+        return None
+
+    def build(self, device: str, seed: int = 0) -> Step:
+        from bnsuite.cases.workload.steps import FactoryStep, ModuleStep
+
+        if self.workload.kind is Kind.STEP:
+            return FactoryStep(self.workload, device, seed=seed)
+        return ModuleStep(self.workload, device, training=self.part == "step", seed=seed)
+
+    def renew(self, step: Any, block: int) -> None:
+        step.renew(block)
+
+    def verify(self, step: Any) -> None:
+        step.verify()
+
+
+def cases_of(workload: Workload) -> Iterator[Case]:
+    """Yields the cases of a workload: what is timed, then its checks."""
+    if workload.kind is Kind.MODULE:
+        yield WorkloadCase(workload=workload, part="forward")
+    yield WorkloadCase(workload=workload, part="step")
+    yield from _checks(workload)
+
+
+def _checks(workload: Workload) -> Iterator[CheckCase]:
+    def make(kind: type[CheckCase], name: str, observe: Any, rule: str, limit_s: float = LIMIT_S) -> CheckCase:
+        return kind(
+            group="workload",
+            name=f"{workload.id}/{name}",
+            observe=partial(observe, workload=workload),
+            rule=rule,
+            torch_only=True,
+            quick=True,
+            limit_s=limit_s,
+        )
+
+    if workload.kind is Kind.MODULE:
+        yield make(NumericsCase, "float64", checks.float64, checks.FLOAT64)
+        yield make(NumericsCase, "outputs", checks.outputs, checks.OUTPUTS)
+    yield make(BehaviourCase, "side-effects", checks.side_effects, checks.SIDE_EFFECTS)
+    yield make(BehaviourCase, "determinism", checks.determinism, checks.DETERMINISM)
+    yield make(BehaviourCase, "memory-leaks", checks.memory_leaks, checks.MEMORY_LEAKS, LEAKS_LIMIT_S)
