@@ -115,6 +115,7 @@ def _given(
         profile=profile,
         select=select,
         cases=cases,
+        workloads=(),
         threads=threads,
         timeout_s=timeout,
         folder=options.results_folder(out),

@@ -57,11 +57,11 @@ def make(workload: Workload, device: str, seed: int = 0) -> nn.Module:
     """Returns the module of a workload on a device, with the weights of this seed."""
     from torch import nn
 
-    given = getattr(_module_of(workload), ARGUMENTS, None)
+    factory = _named(workload, workload.name)
+    given = getattr(_module_of(workload), ARGUMENTS, None) if inspect.isclass(factory) else None
     seed_all(seed)
     with guarded(workload, f"can't be made with the arguments of {ARGUMENTS}()" if given else "can't be made"):
-        factory = _named(workload, workload.name)
-        arguments = (given() if given is not None else ()) if inspect.isclass(factory) else ()
+        arguments = given() if given is not None else ()
         if not isinstance(arguments, list | tuple | dict):
             raise TypeError(f"{ARGUMENTS}() returns a {type(arguments).__name__}, and no list")
         made = _made_on(factory, device, arguments)

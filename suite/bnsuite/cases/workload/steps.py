@@ -44,6 +44,7 @@ class ModuleStep:
                 f"workload {workload}: no output has a gradient, so there is no backward pass"
             )
         others = material.draw(workload, device, HIDDEN)
+        self._require_same_shapes(others)
         self._expected = [one.detach().cpu() for one in self._results_of(others)]
         self._varied = any(
             not material.same_bits(one, other)
@@ -110,6 +111,8 @@ class ModuleStep:
 
         with torch.set_grad_enabled(self.training):
             result = self.apply(inputs)
+            if torch.is_grad_enabled() != self.training:
+                raise self._error("changes the grad mode; use `with torch.no_grad()`")
         if os.getpid() != self._pid:
             self._processes.end_child()
         found = [one for _, one in material.outputs(self.workload, result)]
@@ -133,14 +136,17 @@ class ModuleStep:
     def _fill(self, seed: int) -> None:
         import torch
 
-        drawn = list(material.tensors(material.draw(self.workload, self.device, seed)))
-        shapes, now = ([tuple(one.shape) for _, one in some] for some in (self._places, drawn))
-        if shapes != now:
-            raise self._error(f"{INPUTS}() returns other shapes each time, {shapes} and then {now}; keep them")
+        drawn = material.draw(self.workload, self.device, seed)
+        self._require_same_shapes(drawn)
         with torch.no_grad():
-            for (_, place), (_, one) in zip(self._places, drawn, strict=True):
+            for (_, place), (_, one) in zip(self._places, material.tensors(drawn), strict=True):
                 place.copy_(one)
         self._seed = seed
+
+    def _require_same_shapes(self, drawn: Any) -> None:
+        shapes, now = ([tuple(one.shape) for _, one in some] for some in (self._places, material.tensors(drawn)))
+        if shapes != now:
+            raise self._error(f"{INPUTS}() returns other shapes each time, {shapes} and then {now}; keep them")
 
     def _require_untouched(self) -> None:
         drawn = material.tensors(material.draw(self.workload, self.device, self._seed))

@@ -1,0 +1,251 @@
+"""Workloads of a user's own: what a file declares, the cases made of it, and what their checks find."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnsuite.cases import CatalogueError, CheckNotApplicableError, Subject, all_cases
+from bnsuite.cases.workload import VARIABLE, cases_of, declared
+from bnsuite.cases.workload.declared import Kind
+from bnsuite.measure.devices import get
+from bnsuite.measure.timed_launch import time_case
+from conftest import ROOT, Command
+from test_catalogue import ask
+
+EXAMPLES = ROOT / "examples" / "workloads"
+HEAD = "import torch\nfrom torch import nn\n"
+#: A small module in KernelBench's form, to be filled with a class.
+FORM = HEAD + "{body}\ndef get_inputs():\n    return [torch.rand(6, 4)]\ndef get_init_inputs():\n    return [4]\n"
+LINEAR = """
+class Model(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layer = nn.Linear(width, 3)
+    def forward(self, x):
+        return {forward}
+"""
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a file of a user's."""
+
+    def written(text: str, name: str = "mine.py") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return written
+
+
+def linear(forward: str = "self.layer(x)") -> str:
+    """A module in KernelBench's form whose forward pass is this expression."""
+    return FORM.format(body=LINEAR.format(forward=forward))
+
+
+def observed(path: Path, name: str, symbol: str | None = None) -> dict[str, Any]:
+    """What a check of a workload sees, by name, as a word for right and wrong."""
+    case: Any = next(one for one in cases_of(declared(path, symbol)) if one.id.endswith(f"/{name}"))
+    seen = list(case.observe(Subject("cpu")))
+    return {one.what: one for one in seen}
+
+
+def is_wrong(one: Any) -> bool:
+    """Whether an observation is wrong whatever was accepted."""
+    return one.value != one.expected if one.expected is not None else one.limit is not None and one.value > one.limit
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "kind", "word"),
+    [
+        (linear(), None, Kind.MODULE, "mine"),
+        (linear(), "Model", Kind.MODULE, "mine"),
+        ("def step():\n    return lambda: None\n", None, Kind.STEP, "mine"),
+        (
+            "def train_step():\n    return lambda: None\ndef get_inputs(): ...\n",
+            "train_step",
+            Kind.STEP,
+            "mine.train_step",
+        ),
+        (FORM.format(body="def block(): return nn.Linear(4, 3)"), "block", Kind.MODULE, "mine.block"),
+        ("try:\n    from there import *\nexcept ImportError:\n    pass\n", "Net", Kind.MODULE, "mine.Net"),
+    ],
+)
+def test_a_file_is_read_and_not_imported(write: Write, text: str, name: str | None, kind: Kind, word: str) -> None:
+    """The source tells a module from a step, and the file's name is the word in ids."""
+    found = declared(write(text), name)
+    assert (found.kind, found.id) == (kind, word)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "said"),
+    [
+        ("x = 1", None, "has neither Model nor step; name what to measure: {path}:NAME"),
+        (linear(), "Other", "has no Other; name a class or a function of the file"),
+        ("class Model: ...", None, "has no get_inputs(); write one that returns the inputs of one call as a list"),
+        ("def (", None, "can't be read: SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_file_without_a_workload_is_refused(write: Write, text: str, name: str | None, said: str) -> None:
+    """One line names the file, the cause and the fix."""
+    path = write(text)
+    with pytest.raises(CatalogueError) as caught:
+        declared(path, name)
+    assert str(caught.value).startswith(f"workload {path}{':' + name if name else ''}: {said.format(path=path)}")
+
+
+def test_two_workloads_of_one_id_are_both_named(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the same name in another folder is no reason to measure the one for the other."""
+    (tmp_path / "other").mkdir()
+    one, other = write(linear()), write(linear(), "other/mine.py")
+    monkeypatch.setenv(VARIABLE, f"{one}:{other}")
+    with pytest.raises(CatalogueError) as caught:
+        all_cases()
+    case = "the id workload/mine/forward is that of a case"
+    assert str(caught.value) == f"workload {other}:Model: {case} of workload {one}:Model; rename one"
+
+
+def test_listing_imports_no_torch(write: Write) -> None:
+    """A file is listed though importing it would fail."""
+    path = write("import torch\nraise SystemExit(1)\n" + linear())
+    code = f"import sys, bnsuite.cases as c\nc.all_cases()\nassert 'torch' not in sys.modules\nprint({str(path)!r})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={VARIABLE: str(path)}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_command_lists_a_workload_alone(bnsuite: Command, write: Write) -> None:
+    """Without -k its cases are all there are; with it, the expression chooses among all."""
+    path = write(linear())
+    done = bnsuite("list", "--workload", str(path), BNSUITE_CASES="")
+    assert done.status == 0, done.err
+    assert "workload/mine/step" in done.out
+    assert "7 cases" in done.out
+    broken = bnsuite("list", "--workload", f"{path}:None_", BNSUITE_CASES="")
+    assert (broken.status, broken.err) == (
+        2,
+        f"bnsuite: workload {path}:None_: has no None_; name a class or a function of the file\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["transformer", pytest.param("resnet18", marks=pytest.mark.slow)])
+def test_an_example_is_sound(name: str) -> None:
+    """Its values are near float64, two runs are equal, and it has no side effects."""
+    if name == "resnet18":
+        pytest.importorskip("torchvision")
+    path = EXAMPLES / f"{name}.py"
+    for check in ("float64", "determinism", "side-effects"):
+        seen = observed(path, check)
+        assert seen
+        assert not [one for one in seen.values() if is_wrong(one)]
+
+
+def test_a_worker_times_a_workload_block_by_block(write: Write) -> None:
+    """A block has values of its own, and a worker that is asked for a case needs nothing but the variable."""
+    path = write(linear())
+    where = {"device": "cpu", "seed": 0}
+    answers = ask(
+        [
+            {"do": "build", "case": "workload/mine/step", "fault": {}, **where},
+            {"do": "time_block", "rounds": 2, "iterations": 3, "warm": 1},
+            {"do": "rebuild", "shift": 4096},
+            {"do": "time_block", "rounds": 2, "iterations": 3, "warm": 1},
+            {"do": "measure_memory"},
+            {"do": "kernels", "case": "workload/mine/forward", **where},
+        ],
+        **{VARIABLE: str(path)},
+    )
+    *_, block, memory, kernels = (answer["done"] for answer in answers)
+    assert len(block["samples_s"]) == 2
+    assert memory["memory"]["allocated_peak_bytes"] > 0
+    assert kernels["kernels"]["launched"]
+
+
+STEP = HEAD + (
+    "def step(device):\n"
+    "    x = torch.randn(8, 8, device=device)\n"
+    "    def one():\n"
+    "        return x @ torch.randn(8, 8, device=device)\n"
+    "    return one\n"
+)
+
+
+def test_a_factory_of_a_step_is_timed_and_checked(write: Write) -> None:
+    """It is given the device if it takes one; what it returns must be the same from the same seed."""
+    path = write(STEP)
+    (case, *_) = cases_of(declared(path, None))
+    assert case.id == "workload/mine/step"
+    assert time_case(case, get("cpu")).samples_s
+    assert not is_wrong(observed(path, "determinism")["results"])
+    silent = write(HEAD + "def step():\n    return lambda: None\n", "silent.py")
+    with pytest.raises(CheckNotApplicableError, match="returns no tensor that could be compared"):
+        observed(silent, "determinism")
+
+
+WRONG = """
+class Wrong(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+    @staticmethod
+    def backward(ctx, dy):
+        return dy * 2.001
+"""
+
+
+def test_a_wrong_gradient_is_found_by_float64(write: Write) -> None:
+    """A gradient that is off by 0.05 % is far more than rounding, in the part of the module where it arises."""
+    body = "class Model(nn.Module):\n    def __init__(self, width):\n        super().__init__()\n"
+    body += "        self.first, self.last = nn.Linear(width, 3), nn.Linear(3, 3)\n"
+    body += "    def forward(self, x):\n        h = self.first(x)\n"
+    body += "        return self.last(Wrong.apply(h) if h.dtype == torch.float32 else 2 * h)\n"
+    seen = observed(write(FORM.format(body=WRONG + body)), "float64")
+    assert {name for name, one in seen.items() if is_wrong(one)} == {"d(input 0)", "d(first)"}
+
+
+def test_a_leak_is_found(write: Write) -> None:
+    """A step that keeps its outputs grows by them."""
+    body = "KEPT = []\ndef keep(y):\n    KEPT.append(y.detach().clone())\n    return y\n"
+    path = write(FORM.format(body=body + LINEAR.format(forward="keep(self.layer(x))")))
+    seen = observed(path, "memory-leaks")
+    assert seen["bytes/step"].value >= 6 * 3 * 4
+    assert is_wrong(seen["bytes/step"])
+    assert not is_wrong(observed(write(linear(), "fine.py"), "memory-leaks")["bytes/step"])
+
+
+def test_a_random_module_is_not_deterministic_by_a_seed_of_its_own(write: Write) -> None:
+    """A generator that goes on from call to call gives other results from the same seed."""
+    body = "G = torch.Generator()\n" + LINEAR.format(forward="self.layer(x) + torch.rand(3, generator=G)")
+    path = write(FORM.format(body=body))
+    with pytest.raises(CheckNotApplicableError, match="its outputs are random"):
+        observed(path, "float64")
+    assert is_wrong(observed(path, "determinism")["results"])
+
+
+@pytest.mark.slow
+def test_a_run_judges_a_workload_alone(bnsuite: Command, write: Write, tmp_path: Path) -> None:
+    """A broken one beside it is FAILED in one line with file and name, and the others go on."""
+    path, broken = write(linear()), write(linear("print(1) or None"), "broken.py")
+    done = bnsuite(
+        "--device", "cpu", "--workload", str(path), "--workload", str(broken), "--out", "o", "--json", BNSUITE_CASES=""
+    )
+    assert done.status == 3, done.out + done.err
+    findings = {(one["case"], one["gate"]): one for one in json.loads(done.out)["findings"]}
+    assert {case.split("/")[-2] for case, _ in findings} == {"mine", "broken"}
+    assert findings["numerics/workload/mine/float64", "numerics"]["verdict"] == "PASS"
+    assert findings["workload/mine/step", "memory"]["verdict"] == "NO_BASELINE"
+    assert findings["workload/broken/step", "timing"]["verdict"] == "FAILED"
+    assert "workload broken.py:Model: returns nothing, and no tensor to look at" in str(
+        findings["workload/broken/step", "timing"]
+    )
+    run = json.loads((tmp_path / "o" / "run.json").read_text())
+    assert run["options"]["workloads"] == [str(path), str(broken)]
