@@ -36,7 +36,7 @@ COMMANDS = all_commands()
 #: Verbs whose commands are run, on a sample where they take a folder.
 RUN = ("list", "show", "check", "claims", "report", "export", "doctor")
 #: What makes a command take minutes, an engine, a network or files of the user.
-NOT_RUN = ("--confirm", "--against", "--measure", "--cases", "--data-dir", "--baselines")
+NOT_RUN = ("--confirm", "--against", "--measure", "--cases", "--workload", "--data-dir", "--baselines")
 
 
 #: A page with commands, and with what only looks like one.
