@@ -253,7 +253,8 @@ def test_a_step_that_replays_is_seen(write: Write) -> None:
     """A factory whose later steps return what an earlier one did computes other values from the same seed."""
     text = (
         HEAD + "KEPT = []\ndef step():\n    x = torch.randn(4)\n    def one():\n"
-        "        KEPT.append(x * torch.randn(4))\n        return KEPT[-1] if len(KEPT) < 5 else KEPT[0]\n    return one\n"
+        "        KEPT.append(x * torch.randn(4))\n"
+        "        return KEPT[-1] if len(KEPT) < 5 else KEPT[0]\n    return one\n"
     )
     step = FactoryStep(declared(write(text), None), "cpu")
     with pytest.raises(WorkloadError, match="a new step returns other values after it was timed than before"):

@@ -224,12 +224,19 @@ def _naming(environment: Environment) -> Iterator[None]:
 
 @contextmanager
 def _worker(
-    label: str, environment: Environment, threads: int = 1, *, device: str = "cpu", **files: tuple[str, ...]
+    label: str,
+    environment: Environment,
+    threads: int = 1,
+    *,
+    device: str = "cpu",
+    cases: tuple[str, ...] = (),
+    workloads: tuple[str, ...] = (),
 ) -> Iterator[Worker]:
     """A worker for one query, with a scratch folder of its own."""
     with scratch_folder() as name:
         scratch = Path(name)
-        worker = Worker(WorkerOptions(label, scratch, scratch, threads, device=device, **files), environment)
+        options = WorkerOptions(label, scratch, scratch, threads, device=device, cases=cases, workloads=workloads)
+        worker = Worker(options, environment)
         try:
             yield worker
         finally:

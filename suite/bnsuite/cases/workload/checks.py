@@ -19,7 +19,7 @@ from bnsuite.cases.checks.case import BOUNDLESS, CheckNotApplicableError, Observ
 from bnsuite.cases.checks.material.growth import GROWTH, resident_per_step
 from bnsuite.cases.workload import material
 from bnsuite.cases.workload.declared import Kind, Workload
-from bnsuite.cases.workload.state import WorkloadError
+from bnsuite.cases.workload.state import SideEffectError, WorkloadError
 from bnsuite.cases.workload.steps import FactoryStep, ModuleStep
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def side_effects(subject: Subject, *, workload: Workload) -> Iterator[Observatio
             step()
             step.renew(number + 1)
         step.verify()
-    except WorkloadError as error:
+    except SideEffectError as error:
         yield Observation("step", str(error).removeprefix(f"workload {workload}: "), expected="no side effects")
         return
     yield Observation("step", "no side effects", expected="no side effects")
@@ -209,7 +209,7 @@ def _work(step: ModuleStep) -> Iterator[Observation]:
     less = 0
     for number in range(3):
         step.renew(100 + number)
-        fresh, again = (len(operators(lambda: step.results() and None)) for _ in range(2))
+        fresh, again = (len(operators(step.fixed)) for _ in range(2))
         less += again < fresh
     yield Observation("inputs seen before", "less work" if less == 3 else "as much work", expected="as much work")
 

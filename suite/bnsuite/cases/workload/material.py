@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.user_files import module_from
 from bnsuite.cases.workload.declared import ARGUMENTS, INPUTS, Workload
-from bnsuite.cases.workload.state import WorkloadError, guarded, seed_all, seed_changed
+from bnsuite.cases.workload.state import SideEffectError, WorkloadError, guarded, seed_all, seed_changed
 
 if TYPE_CHECKING:
     import torch
@@ -134,7 +134,7 @@ def outputs(workload: Workload, value: Any, *, may_be_none: bool = False) -> lis
     for _, one in found:
         if not type(one).__module__.startswith("torch"):
             text = f"returns a {type(one).__name__}, whose values may be computed after the clock has stopped"
-            raise WorkloadError(f"workload {workload}: {text}; return a torch.Tensor")
+            raise SideEffectError(f"workload {workload}: {text}; return a torch.Tensor")
     return found
 
 
@@ -148,7 +148,7 @@ def call(workload: Workload, function: Callable[[], Any], seed: int) -> Any:
     with guarded(workload, "its step fails"):
         result = function()
     if seed_changed(seed):
-        raise WorkloadError(f"workload {workload}: changes the seed of torch's generator; use a torch.Generator")
+        raise SideEffectError(f"workload {workload}: changes the seed of torch's generator; use a torch.Generator")
     return result
 
 
@@ -169,7 +169,7 @@ def is_near(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if not one.is_floating_point():
-        return same_bits(one, other) or one.dtype not in {torch.bool, torch.int32, torch.int64}
+        return same_bits(one, other)
     a, b = (t.detach().cpu().double().nan_to_num(0.0, 0.0, 0.0) for t in (one, other))
     return rms(a - b) <= torch.finfo(one.dtype).eps ** 0.5 * max(rms(a), rms(b), 1e-300)
 

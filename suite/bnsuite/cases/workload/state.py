@@ -34,6 +34,10 @@ class WorkloadError(ValueError):
     """A workload can't be measured, or can't be trusted; the message names its file, its name and the cause."""
 
 
+class SideEffectError(WorkloadError):
+    """A workload runs, but what it does besides makes its times and values worth nothing."""
+
+
 @dataclass(frozen=True)
 class _Setting:
     """A setting of the process: how it is read and put back, and what to do in place of changing it."""
@@ -112,7 +116,7 @@ def guarded(who: object, what: str) -> Iterator[None]:
     finally:
         changed = state.changed()
         if changed is not None and sys.exc_info()[1] is None:
-            raise WorkloadError(f"workload {who}: {changed}")
+            raise SideEffectError(f"workload {who}: {changed}")
 
 
 @contextmanager

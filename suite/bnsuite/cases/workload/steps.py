@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases.checks.case import CheckNotApplicableError
 from bnsuite.cases.workload import material
 from bnsuite.cases.workload.declared import INPUTS, Workload
-from bnsuite.cases.workload.state import Processes, SharedState, WorkloadError
+from bnsuite.cases.workload.state import Processes, SharedState, SideEffectError, seed_all
 
 if TYPE_CHECKING:
     import torch
@@ -56,12 +56,12 @@ class ModuleStep:
         if self._varied and floating and all(material.same_bits(one, other) for one, other in floating):
             raise self._error("returns the same outputs for other inputs; compute them in every call")
 
-    def _error(self, text: str) -> WorkloadError:
-        return WorkloadError(f"workload {self.workload}: {text}")
+    def _error(self, text: str) -> SideEffectError:
+        return SideEffectError(f"workload {self.workload}: {text}")
 
     def _of_gradients(self) -> list[torch.Tensor]:
         """Returns the parameters to be trained, or the inputs of a module that has none."""
-        found = [one for one in self.module.parameters() if one.requires_grad]
+        found: list[torch.Tensor] = [one for one in self.module.parameters() if one.requires_grad]
         return found or [one.requires_grad_() for _, one in self._places if one.is_floating_point()]
 
     def apply(self, inputs: Any) -> Any:
@@ -91,6 +91,10 @@ class ModuleStep:
         """Returns outputs and gradients of a step from a fixed seed, with the state that the module began with."""
         return self._results_of(self.inputs)
 
+    def fixed(self) -> None:
+        """Makes the step of :meth:`results`."""
+        self.results()
+
     def _results_of(self, inputs: Any) -> list[torch.Tensor]:
         import torch
 
@@ -100,10 +104,11 @@ class ModuleStep:
         if self.training and not any(one.requires_grad for one in self.module.parameters()):
             inputs = material.tree_map(lambda one: one.requires_grad_(one.is_floating_point()), inputs)
         wanted = self._wanted if inputs is self.inputs else self._of_inputs(inputs)
-        return material.call(self.workload, lambda: self._computed(inputs, wanted), self._seed)
+        found: list[torch.Tensor] = material.call(self.workload, lambda: self._computed(inputs, wanted), self._seed)
+        return found
 
     def _of_inputs(self, inputs: Any) -> list[torch.Tensor]:
-        found = [one for one in self.module.parameters() if one.requires_grad]
+        found: list[torch.Tensor] = [one for one in self.module.parameters() if one.requires_grad]
         return found or [one for _, one in material.tensors(inputs) if one.is_floating_point()]
 
     def _computed(self, inputs: Any, wanted: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -129,7 +134,7 @@ class ModuleStep:
         return [*kept, *(one for one in gradients if one is not None)]
 
     def renew(self, seed: int) -> None:
-        """Gives the inputs values that no call has seen; WorkloadError if the last ones were overwritten."""
+        """Gives the inputs values that no call has seen; SideEffectError if the last ones were overwritten."""
         self._require_untouched()
         self._fill(seed)
 
@@ -155,7 +160,7 @@ class ModuleStep:
                 raise self._error(f"overwrites its input {name or 0}; copy it before it is changed")
 
     def verify(self) -> None:
-        """Raises WorkloadError if the steps left something behind, or if what they compute now is not what it was."""
+        """Raises SideEffectError if the steps left something behind, or if what they compute now is not what it was."""
         if (trouble := self._shared.changed() or self._processes.trouble()) is not None:
             raise self._error(trouble)
         self._require_untouched()
@@ -200,13 +205,13 @@ class FactoryStep:
 
     def renew(self, seed: int) -> None:
         """Seeds what the step draws by itself."""
-        material.seed_all(seed)
+        seed_all(seed)
 
     def verify(self) -> None:
-        """Raises WorkloadError if the steps left something behind, or a new step returns other values than before."""
+        """Raises SideEffectError if the steps left something behind, or a new step returns other values than before."""
         if (trouble := self._shared.changed() or self._processes.trouble()) is not None:
-            raise WorkloadError(f"workload {self.workload}: {trouble}")
+            raise SideEffectError(f"workload {self.workload}: {trouble}")
         now = self.results()
         if len(now) != len(self._expected) or not all(map(material.is_near, now, self._expected)):
             text = "a new step returns other values after it was timed than before, from the same seed"
-            raise WorkloadError(f"workload {self.workload}: {text}; keep no results from one call to the next")
+            raise SideEffectError(f"workload {self.workload}: {text}; keep no results from one call to the next")
