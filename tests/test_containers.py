@@ -105,7 +105,12 @@ def worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     made: list[tuple[Worker, Any]] = []
 
     def start(
-        text: str, *, device: str = "cpu", implementation: str | None = None, cases: tuple[str, ...] = ()
+        text: str,
+        *,
+        device: str = "cpu",
+        implementation: str | None = None,
+        cases: tuple[str, ...] = (),
+        workloads: tuple[str, ...] = (),
     ) -> Worker:
         site = parse(text)
         options = WorkerOptions(
@@ -114,6 +119,7 @@ def worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
             tmp_path / "stage",
             implementation=implementation,
             cases=cases,
+            workloads=workloads,
             device=device,
         )
         worker = Worker(options, site)
@@ -264,6 +270,13 @@ def test_a_user_s_own_cases_come_along(base: str, worker: Any, tmp_path: Path, m
     assert there.ask(CATALOGUE, Catalogue, 60).cases[-1].id == "numerics/own/x"
     request = {"do": "check", "case": "numerics/own/x", "seed": 0, "device": "cpu"}
     assert [one.what for one in there.ask(request, CheckAnswer, 60).observations] == ["a"]
+
+
+def test_a_workload_comes_along(base: str, worker: Any) -> None:
+    """The folder of its file is mounted; nothing of it is imported to list its cases."""
+    there = worker(f"docker:{base}", workloads=(str(ROOT / "examples" / "workloads" / "transformer.py"),))
+    ids = [one.id for one in there.ask(CATALOGUE, Catalogue, 60).cases]
+    assert {"workload/transformer/forward", "workload/transformer/step"} <= set(ids)
 
 
 def test_an_image_that_is_not_there_is_told(client: Any) -> None:

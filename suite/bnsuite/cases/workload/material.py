@@ -171,7 +171,8 @@ def is_near(one: torch.Tensor, other: torch.Tensor) -> bool:
     if not one.is_floating_point():
         return same_bits(one, other)
     a, b = (t.detach().cpu().double().nan_to_num(0.0, 0.0, 0.0) for t in (one, other))
-    return rms(a - b) <= torch.finfo(one.dtype).eps ** 0.5 * max(rms(a), rms(b), 1e-300)
+    tolerance: float = torch.finfo(one.dtype).eps ** 0.5
+    return rms(a - b) <= tolerance * max(rms(a), rms(b), 1e-300)
 
 
 def rms(one: torch.Tensor) -> float:
