@@ -30,6 +30,7 @@ from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import RequestFailedError, Worker
 from bnsuite.launch.queries import ask_environment
 from bnsuite.record.errors import InputError
+from conftest import ROOT
 
 START = {"do": "start"}
 CATALOGUE = {"do": "catalogue", "profile": "quick"}
