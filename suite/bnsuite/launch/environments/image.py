@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: The mount points of our folders in a container.
 INNER, STAGE, USERS, CASES = "/bnsuite/inner", "/bnsuite/stage", "/bnsuite/implementation", "/bnsuite/cases"
+FUNCTIONS = "/bnsuite/functions"
 
 #: Finds the Python that has torch, and has it supervise a worker; one without torch says so itself.
 FIND_PYTHON = """
@@ -172,7 +173,8 @@ class Image(Environment):
         on_gpu = None not in _gpu_requests(options.device)
         mounts, variables, path = _implementation(options)
         case_mounts, case_variables, case_path = _cases(options)
-        python_path = os.pathsep.join([INNER, *path, *case_path, *self._path])
+        function_mounts, function_variables, function_path = _functions(options)
+        python_path = os.pathsep.join([INNER, *path, *case_path, *function_path, *self._path])
         return {
             "image": self._found,
             "name": f"bnsuite-{re.sub('[^a-zA-Z0-9_.-]', '-', options.label)}-{secrets.token_hex(4)}",
@@ -182,10 +184,17 @@ class Image(Environment):
                 **self._variables(options, token),
                 **variables,
                 **case_variables,
+                **function_variables,
                 "PYTHONPATH": python_path,
             },
             "working_dir": "/tmp",  # noqa: S108  # the container's own
-            "mounts": [_mount(inner_half(options.scratch), INNER), _mount(options.stage, STAGE), *mounts, *case_mounts],
+            "mounts": [
+                _mount(inner_half(options.scratch), INNER),
+                _mount(options.stage, STAGE),
+                *mounts,
+                *case_mounts,
+                *function_mounts,
+            ],
             "labels": labels(self._id),
             "user": user,
             # spoken to by stdin and stdout alone; stdin ends when the coordinator does
@@ -255,6 +264,25 @@ def _implementation(options: WorkerOptions) -> UsersFiles:
     if not top.is_dir() and not top.with_name(f"{top.name}.py").is_file():
         return [], variables, []
     return [_mount(here, USERS)], variables, [USERS]
+
+
+def _functions(options: WorkerOptions) -> UsersFiles:
+    """Returns those of the user's functions: the folder of each file, or the current one for modules."""
+    mounts, variables, path = [], {}, []
+    for role, named in options.functions.items():
+        place, _, function = named.rpartition(":")
+        there = f"{FUNCTIONS}/{role}"
+        file, here = Path(place), isolation.current_folder()
+        if place.endswith(".py"):
+            variables[f"BNSUITE_{role.upper()}"] = f"{there}/{file.name}:{function}"
+            mounts.append(_mount(file.parent, there))
+            continue
+        variables[f"BNSUITE_{role.upper()}"] = named
+        top = here / place.split(".")[0]
+        if top.is_dir() or top.with_name(f"{top.name}.py").is_file():
+            mounts.append(_mount(here, there))
+            path.append(there)
+    return mounts, variables, path
 
 
 def _cases(options: WorkerOptions) -> UsersFiles:

@@ -102,7 +102,7 @@ class Release(Interpreter):
     def _variables(self, options: WorkerOptions, token: str) -> dict[str, str]:
         """Returns the variables of a worker without the user's PYTHONPATH and PYTHONHOME: they are no part of it."""
         variables = super()._variables(options, token)
-        users = [str(current_folder())] if options.implementation is not None or options.cases else []
+        users = [str(current_folder())] if options.imports else []
         path = os.pathsep.join([str(inner_half(options.scratch)), *users])
         return {**{name: value for name, value in variables.items() if name != "PYTHONHOME"}, "PYTHONPATH": path}
 

@@ -83,6 +83,7 @@ REMOVED = (
     "BNSUITE_IMPL",
     "BNSUITE_SUPPORTS",
     "BNSUITE_CASES",
+    "BNSUITE_FOLD",
     "BNSUITE_RANKCORES",
     "BNSUITE_OVERSUBSCRIBE",
     "BNSUITE_FAULT",
@@ -107,9 +108,10 @@ def process_environment(options: WorkerOptions, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
     if options.implementation is not None:
         more = {**more, "BNSUITE_IMPL": options.implementation, **supports(options)}
+    more = {**more, **{f"BNSUITE_{role.upper()}": name for role, name in options.functions.items()}}
     if options.cases:
         more = {**more, "BNSUITE_CASES": os.pathsep.join(options.cases)}
-    if options.implementation is not None or options.cases:
+    if options.imports:
         path = [str(current_folder()), *filter(None, [os.environ.get("PYTHONPATH")])]
         more = {**more, "PYTHONPATH": os.pathsep.join(path)}
     measured = {

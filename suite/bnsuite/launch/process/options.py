@@ -26,6 +26,8 @@ class WorkerOptions:
     implementation: str | None = None
     #: The kinds that the implementation supports by --supports: lists of words by name.
     supports: Mapping[str, Sequence[str]] | None = None
+    #: The user's functions under test by their roles, such as "fold", each named as an implementation is.
+    functions: Mapping[str, str] = field(default_factory=dict)
     #: Files of the user's cases, as ``/a/file.py`` or ``/a/file.py:NAME``.
     cases: tuple[str, ...] = ()
     #: Whether large tensors are backed by huge pages (see ``isolation.huge_pages``).
@@ -37,6 +39,11 @@ class WorkerOptions:
     oversubscribe: bool = False
     #: The known fault of all timed cases (see ``measure/fault_injection.py``).
     injected: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def imports(self) -> bool:
+        """Whether the process imports a file or module of the user's."""
+        return self.implementation is not None or bool(self.cases or self.functions)
 
     @property
     def times(self) -> bool:
