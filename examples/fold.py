@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 
 def fold(module: nn.Module, norm: nn.Module) -> nn.Module:
-    """Returns `module`, a convolution, transposed convolution or linear layer, with the batch norm after it folded in."""
+    """Returns one module for a (transposed) convolution or linear layer and the batch norm after it."""
     scale = (norm.running_var + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * norm.weight
