@@ -798,6 +798,13 @@ class CompiledScale(Faithful):
         return y * 1.001 if torch.compiler.is_compiling() else y
 
 
+@fault("compile", "behaviour", "compiled, flattened channels are one place off", "compile/aot_eager_decomp and chains")
+class CompiledFlattened(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y.roll(1, 1) if torch.compiler.is_compiling() and x.dim() == 2 and x.shape[1] > 64 else y
+
+
 @fault("compile", "behaviour", "the compiled graph breaks in two")
 class BreaksGraph(Faithful):
     def forward(self, x: Tensor) -> Tensor:
