@@ -306,7 +306,7 @@ def test_what_measured_nothing_is_not_accepted(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_baseline_is_named(tmp_path: Path, name: str, spoil: Callable[[str], str], said: str) -> None:
-    """One line with the file and the mend."""
+    """One line with the file and the fix."""
     accept(tmp_path, run())
     (path,) = (tmp_path / name).iterdir()
     path.write_text(spoil(path.read_text()))

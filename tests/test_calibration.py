@@ -260,6 +260,18 @@ def test_a_run_that_can_not_be_trusted_is_refused(tmp_path: Path, capsys: pytest
     assert not (tmp_path / "base").exists()
 
 
+def test_limits_without_a_ratio_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The limits of checks are written, and the last line says why the status is 3."""
+    disturbed = on("cuda:0", ratio(*(launch(2.0, foreign=1) for _ in range(3))), check(3.0))
+    where = tmp_path / "base"
+    assert main(["calibrate", str(saved(disturbed, tmp_path / "d")), "--baselines", str(where)]) == 3
+    known = calibration.read(where, disturbed)
+    assert known is not None
+    assert [one.case for one in known.limits] == [CHECK]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "no ratio is calibrated: each needs 2 undisturbed launches; measure again"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

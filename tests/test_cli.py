@@ -1,4 +1,4 @@
-"""The command line: wrong input is one line that names the thing, the cause and the mend."""
+"""The command line: wrong input is one line that names the thing, the cause and the fix."""
 
 from __future__ import annotations
 

@@ -51,6 +51,7 @@ def drawn(evidence: Evidence, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return {path.name: path for path in written}
 
 
+@pytest.mark.slow
 def test_everything_that_was_measured_is_drawn(drawn: dict[str, Path]) -> None:
     """Each picture as SVG and PNG, the layers also as an animation."""
     assert {path.stem for path in drawn.values() if path.suffix == ".png"} == {
@@ -68,6 +69,7 @@ def test_everything_that_was_measured_is_drawn(drawn: dict[str, Path]) -> None:
     }
 
 
+@pytest.mark.slow
 def test_pictures_are_whole_and_say_what_they_show(drawn: dict[str, Path]) -> None:
     """Each can be decoded and is not blank; the SVGs have a title, axes with units, a legend."""
     for path in drawn.values():
@@ -94,12 +96,14 @@ def test_a_normalization_of_ones_own_is_drawn() -> None:
     assert style.in_order(["rms", "none", "apex", "bn"]) == ["bn", "none", "apex", "rms"]
 
 
+@pytest.mark.slow
 def test_the_animation_has_a_frame_an_epoch(drawn: dict[str, Path]) -> None:
     """Before the first epoch, and after each of two."""
     with Image.open(drawn["layers-cnn-data=digits.gif"]) as image:
         assert getattr(image, "n_frames", 1) == 3
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_pictures(evidence: Evidence, drawn: dict[str, Path]) -> None:
     """To the byte: a picture in a repository changes when what it shows does."""
     for name, content in sweeps.batch_sizes(evidence):
@@ -118,6 +122,7 @@ def test_colours_tell_apart_in_grey_too() -> None:
     assert len({(style.COLOURS[one], style.MARKERS[one]) for one in ("bn", "none", "ln", "gn", "in")}) == 5
 
 
+@pytest.mark.slow
 def test_the_verb(bnsuite: Command, evidence: Evidence, tmp_path: Path) -> None:
     """Pictures in RUN/figures or where --out says; one line with status 3 for a run without trainings."""
     sgd = [one for one in CASES if "mnist-mlp-sgd" in one]

@@ -83,7 +83,7 @@ def test_results_leave_through_a_mount(run: Any, image: Any, tmp_path: Path) -> 
 
 
 def test_a_mount_that_cannot_be_written_is_told(run: Any, tmp_path: Path) -> None:
-    """Somebody else's folder, and one mounted read-only: one line each, with the mend."""
+    """Somebody else's folder, and one mounted read-only: one line each, with the fix."""
     for mode, user, said in (
         ("rw", "nobody", "Permission denied; make it writable for this user (in a container: docker run --user "),
         ("ro", "root", "Read-only file system; mount it writable (docker run -v DIR:/results), or "),

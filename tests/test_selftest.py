@@ -455,17 +455,19 @@ def test_an_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_plans_name_the_cases_that_are_meant() -> None:
+    cases = list(all_cases())
+
     def chosen(select: str, profile: str) -> set[str]:
         match = matcher(select)
         return {
             case.id
-            for case in all_cases()
+            for case in cases
             if profile in case.profiles and match(case.id) and not case.gpu_only and case.kind != "ratio"
         }
 
     for profile in ("quick", "full"):
-        timed = {case.id for case in all_cases() if profile in case.profiles and "timing" in case.gates}
-        timed -= {case.id for case in all_cases() if case.gpu_only or case.kind == "ratio"}
+        timed = {case.id for case in cases if profile in case.profiles and "timing" in case.gates}
+        timed -= {case.id for case in cases if case.gpu_only or case.kind == "ratio"}
         assert timed <= chosen(TIMED, profile)
         for kind in ("slower-2%", "slower-10%"):
             assert chosen(KINDS[kind][0].select, profile) == {TINY, LARGE, TRAINING}
@@ -473,7 +475,8 @@ def test_the_plans_name_the_cases_that_are_meant() -> None:
     for plan in (*KINDS["faults"], *KINDS["sound"]):
         assert hasattr(faulty, plan.faulty or "")
         assert chosen(plan.select, plan.profile or "quick")
-    (curves,) = (case for case in all_cases() if case.id in chosen(CURVES, "full"))
+    curves_chosen = chosen(CURVES, "full")
+    (curves,) = (case for case in cases if case.id in curves_chosen)
     assert curves.gates == ("convergence",)
 
 

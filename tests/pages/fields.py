@@ -165,7 +165,7 @@ FIELDS = {
     "Calibration.ratios": "Ratios with a bound that was measured.",
     "Calibration.limits": "Limits of checks that were found on CPUs, as they are on this model.",
     "Calibration.controls": "Figures of the controls, in the last runs that had them.",
-    "Calibration.deviations": "What is wrong whatever was calibrated, and not pinned.",
+    "Calibration.deviations": "Wrong results of checks that no calibration changes and no pin tolerates.",
     "Calibration.failures": "Cases that failed.",
     "CalibrationRun.profile": "`quick` or `full`.",
     "CalibrationRun.bnsuite": "The version of bnsuite.",

@@ -150,7 +150,7 @@ def _measure(given: MeasuringOptions) -> Path:
 
 
 def _calibrate(where: Sequence[Path], runs: list[Run], folder: Path, *, replace: bool, dry_run: bool) -> int:
-    from bnsuite.judge.calibration import calibrate
+    from bnsuite.judge.calibration import MIN_LAUNCHES, calibrate
     from bnsuite.judge.verdict import ExitStatus
     from bnsuite.record import accept, calibration, pins
     from bnsuite.record.files import locked
@@ -174,7 +174,10 @@ def _calibrate(where: Sequence[Path], runs: list[Run], folder: Path, *, replace:
         else:
             accept.write({path: calibration.text(made.calibration)})
             say(f"wrote {path}")
-    return ExitStatus.NOT_MEASURED if made.no_ratio else ExitStatus.FINE
+        if made.no_ratio:
+            say(f"no ratio is calibrated: each needs {MIN_LAUNCHES} undisturbed launches; measure again")
+            return ExitStatus.NOT_MEASURED
+    return ExitStatus.FINE
 
 
 def _pin(runs: list[Run], folder: Path, patterns: Sequence[str], reason: str, *, dry_run: bool) -> int:

@@ -25,7 +25,7 @@ from bnsuite.record.schema import PlannedCase, Run, RunOptions
 
 #: Why a run that takes times has no curves.
 TIMING_ONLY = "only times are taken in this run"
-#: What ended a run that was told to end.
+#: What ended a run that SIGTERM or Ctrl-C ended.
 INTERRUPTED = "interrupted"
 
 

@@ -309,7 +309,7 @@ ANSWERS: dict[str, Callable[[Request], Answer]] = {
 
 
 def _in_one_line(error: Exception) -> str:
-    """An exception in one line; errors of a GPU are told from others only where torch was imported."""
+    """Returns an exception in one line. Errors of a GPU are recognised only after torch was imported."""
     if "torch" in sys.modules:
         from bnsuite.cases import gpu_errors
 

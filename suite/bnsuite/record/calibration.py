@@ -105,7 +105,7 @@ class ControlFigure(Value):
 
 
 class Deviation(Value):
-    """An observation that is wrong whatever was calibrated: it is looked at, and mended or pinned."""
+    """A wrong result of a check that no calibration changes: to be examined, and then fixed or pinned."""
 
     case: str
     what: str

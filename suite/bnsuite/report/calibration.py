@@ -118,7 +118,7 @@ def _deviations(deviations: Sequence[Deviation], screen: Screen) -> Iterator[str
     if not by_case:
         return
     cases = units.count(len(by_case), "check")
-    yield from screen.wrap(f"{cases} with deviations that no calibration settles; look at them:")
+    yield from screen.wrap(f"{cases} with deviations that calibration does not change; examine them:")
     for name, found in list(by_case.items())[:MAX_NAMED]:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         yield from screen.wrap(text.one_line(f"{name}: {_deviation(found[0])}{more}"), 2, 4)
@@ -158,7 +158,7 @@ def _next(made: Calibrated, runs: Sequence[Path], baselines: Path, screen: Scree
             4,
         )
     if deviations:
-        yield from screen.wrap("pin what is known and not to be mended, with its reason:", 2, 4)
+        yield from screen.wrap("pin known defects of torch or of its kernels, with the reason:", 2, 4)
         pin = ["bnsuite", "calibrate", *named, "--pin", deviations[0].case, "--reason", "why it is so", *where]
         yield from screen.command(text.one_line(shlex.join(pin)), 4)
     yield from screen.wrap("accept the times, the memory and what only a baseline can judge of checks:", 2, 4)
