@@ -7,7 +7,7 @@ both in evaluation, it returns one module that computes both.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -62,9 +62,11 @@ def _torchs(module: Any, layer: Any) -> nn.Module:
     from torch.nn.modules.conv import _ConvTransposeNd
     from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-    if isinstance(module, nn.Linear):
-        return fuse_linear_bn_eval(module, layer)
-    folded: nn.Module = fuse_conv_bn_eval(module, layer, transpose=isinstance(module, _ConvTransposeNd))
+    transposed = isinstance(module, _ConvTransposeNd)
+    linear = isinstance(module, nn.Linear)
+    folded: nn.Module = (
+        fuse_linear_bn_eval(module, layer) if linear else fuse_conv_bn_eval(module, layer, transpose=transposed)
+    )
     return folded
 
 
@@ -123,7 +125,7 @@ def _linear(subject: Subject, *, bias: bool, affine: bool, state: str = "usual",
     return _Pair(module, layer, subject.randn(*((7, 1, 4) if one else (7, 4))))
 
 
-def _folded(subject: Subject, *, pairs: dict[str, Callable[[Subject], _Pair]]) -> Iterator[Observation]:
+def _folded(subject: Subject, *, pairs: Mapping[str, Callable[[Subject], _Pair]]) -> Iterator[Observation]:
     """Folds pairs of modules, each by its name."""
     for name, make in pairs.items():
         pair = make(subject)

@@ -82,7 +82,7 @@ class Member:
         net = net.to(subject.device).train(self.training)
         return net.double() if self.dtype == "float64" else net
 
-    def input(self, subject: Subject, seed: int, count: int | None) -> torch.Tensor:
+    def input(self, subject: Subject, seed: int, count: int | None = None) -> torch.Tensor:
         import torch
 
         shape = (count or self.shape[0], *self.shape[1:])
