@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Fault:
     what: str
     #: An expression for ``-k`` that names the cases meant to catch it.
     select: str
+    #: The role of the function that is faulty (see ``cases/functions.py``); "" for a layer.
+    role: str = ""
 
 
 class Faithful(_BatchNorm):
@@ -795,6 +798,13 @@ class CompiledScale(Faithful):
         return y * 1.001 if torch.compiler.is_compiling() else y
 
 
+@fault("compile", "behaviour", "compiled, flattened channels are one place off", "compile/aot_eager_decomp and chains")
+class CompiledFlattened(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y.roll(1, 1) if torch.compiler.is_compiling() and x.dim() == 2 and x.shape[1] > 64 else y
+
+
 @fault("compile", "behaviour", "the compiled graph breaks in two")
 class BreaksGraph(Faithful):
     def forward(self, x: Tensor) -> Tensor:
@@ -917,6 +927,83 @@ class PassingCopy(Faithful):
         y = super().forward(x)
         del copy
         return y
+
+
+# folding: a function of the user's in the place of torch's, by --fold.
+
+
+def faithful_fold(module: Any, layer: Any) -> Any:
+    """Folds a layer into the convolution, transposed convolution or linear layer before it, as it should be."""
+    return fold_by(module, layer, scale_of(layer, layer.eps))
+
+
+def scale_of(layer: Any, eps: float) -> Tensor:
+    scale = (layer.running_var.double() + eps).rsqrt()
+    return scale if layer.weight is None else scale * layer.weight.detach()
+
+
+def fold_by(module: Any, layer: Any, scale: Tensor, *, by_groups: bool = True) -> Any:
+    folded = copy.deepcopy(module)
+    weight = module.weight.detach().double()
+    old = 0.0 if module.bias is None else module.bias.detach().double()
+    shift = (old - layer.running_mean.double()) * scale + (0.0 if layer.bias is None else layer.bias.detach())
+    if "Transpose" in type(module).__name__:
+        groups = module.groups if by_groups else 1
+        rows = scale.view(groups, 1, -1) if by_groups else scale[: weight.shape[1]].view(1, 1, -1)
+        parts = weight.view(groups, weight.shape[0] // groups, weight.shape[1], -1) * rows[..., None]
+        made = parts.view_as(weight)
+    else:
+        made = weight * scale.view(-1, *[1] * (weight.dim() - 1))
+    folded.weight = torch.nn.Parameter(made.to(module.weight.dtype))
+    folded.bias = torch.nn.Parameter(shift.expand(module_outputs(module)).to(module.weight.dtype).clone())
+    return folded
+
+
+def module_outputs(module: Any) -> int:
+    return int(module.out_features if isinstance(module, torch.nn.Linear) else module.out_channels)
+
+
+_Function = Callable[[Any, Any], Any]
+
+
+def function_fault(family: str, role: str, what: str) -> Callable[[_Function], _Function]:
+    """Enter a function that stands in for torch's own of that role."""
+
+    def enter(made: _Function) -> _Function:
+        _FOUND.append(Fault(made.__name__, family, "behaviour", what, f"behaviour/{family}/", role))
+        return made
+
+    return enter
+
+
+@function_fault("folding", "fold", "eps is 1e-5, whatever the layer's is")
+def fold_fixed_epsilon(module: Any, layer: Any) -> Any:
+    return fold_by(module, layer, scale_of(layer, 1e-5))
+
+
+@function_fault("folding", "fold", "groups of a transposed convolution all get the scale of the first")
+def fold_first_group(module: Any, layer: Any) -> Any:
+    return fold_by(module, layer, scale_of(layer, layer.eps), by_groups=False)
+
+
+@function_fault("folding", "fold", "a module without a bias gets none: the layer's shift is lost")
+def fold_no_bias(module: Any, layer: Any) -> Any:
+    folded = faithful_fold(module, layer)
+    if module.bias is None:
+        folded.bias = None
+    return folded
+
+
+@function_fault("folding", "fold", "the module that is folded is changed")
+def fold_in_place(module: Any, layer: Any) -> Any:
+    folded = faithful_fold(module, layer)
+    module.weight.data.copy_(folded.weight)
+    return folded
+
+
+@function_fault("folding", "fold", "the weights' sign is lost")
+def fold_absolute(module: Any, layer: Any) -> Any:
+    return fold_by(module, layer, scale_of(layer, layer.eps).abs())
 
 
 # Time.

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import faults
+from bnsuite.cases import functions
 from bnsuite.cases.checks import CheckCase, CheckNotApplicableError, Observation, Subject, all_checks
 from bnsuite.cases.implementation import VARIABLE
 from bnsuite.record.select import matcher
@@ -25,12 +26,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @contextlib.contextmanager
 def judging(implementation: str | None) -> Iterator[None]:
-    """Judges a class of ``faults.py``, or torch's own layers."""
+    """Judges a class or function of ``faults.py``, or torch's own."""
     with pytest.MonkeyPatch.context() as patch:
         if implementation is None:
-            patch.delenv(VARIABLE, raising=False)
+            for variable in (VARIABLE, *functions.VARIABLES.values()):
+                patch.delenv(variable, raising=False)
         else:
-            patch.setenv(VARIABLE, f"{faults.__name__}:{implementation}")
+            role = ROLES.get(implementation)
+            patch.setenv(functions.VARIABLES[role] if role else VARIABLE, f"{faults.__name__}:{implementation}")
             patch.setenv("PYTHONPATH", str(Path(faults.__file__).parent), prepend=os.pathsep)
         yield
 
@@ -92,6 +95,8 @@ def catches(case: CheckCase, fault: faults.Fault) -> bool:
 
 def base_of(name: str) -> str:
     """The layer that a fault changes, itself not faulty."""
+    if name in ROLES:
+        return f"faithful_{ROLES[name]}"
     if issubclass(getattr(faults, name), faults.Synchronised):
         return "Synchronised"
     return "Composed" if issubclass(getattr(faults, name), faults.Composed) else "Faithful"
@@ -100,7 +105,7 @@ def base_of(name: str) -> str:
 def applies(case: CheckCase) -> bool:
     """Returns True if `case` applies to implementations and can be run here."""
     there = all(importlib.util.find_spec(package) for package in case.needs)
-    return case.pluggable and there and (torch.cuda.is_available() or not case.gpu_only)
+    return (case.pluggable or bool(case.role)) and there and (torch.cuda.is_available() or not case.gpu_only)
 
 
 def meant_for(fault: faults.Fault) -> list[CheckCase]:
@@ -112,7 +117,9 @@ def meant_for(fault: faults.Fault) -> list[CheckCase]:
 
 
 BY_ID = {case.id: case for case in all_checks()}
-RIGHT = ("Faithful", "Composed", "Synchronised")
+#: The roles of functions, and those that are not faulty.
+ROLES = {**{fault.name: fault.role for fault in faults.FAULTS if fault.role}, "faithful_fold": "fold"}
+RIGHT = ("Faithful", "Composed", "Synchronised", "faithful_fold")
 CHECKED = [fault for fault in faults.FAULTS if fault.gate in {"numerics", "behaviour"}]
 
 
@@ -136,7 +143,7 @@ def test_is_caught(fault: faults.Fault) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in all_checks() if case.quick and applies(case)], ids=lambda case: case.id
+    "case", [case for case in all_checks() if case.quick and case.pluggable and applies(case)], ids=lambda case: case.id
 )
 def test_faithful_is_green(case: CheckCase) -> None:
     """No quick check finds anything wrong with a layer that does what torch's does."""

@@ -83,6 +83,11 @@ class Case(ABC):
         return False
 
     @property
+    def role(self) -> str:
+        """The role of a function that it judges, in whose place a user's may stand; "" for none."""
+        return ""
+
+    @property
     def to_calibrate(self) -> tuple[str, ...]:
         """What a GPU is judged by only once it is calibrated: patterns of names of observations, or "ratio"."""
         return ()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 
-from bnsuite.cases import implementation, workload
+from bnsuite.cases import functions, implementation, workload
 from bnsuite.cases.case import PROFILES, Case
 from bnsuite.cases.checks.case import CheckCase
 from bnsuite.cases.data import SETS
@@ -54,10 +54,11 @@ def case(name: str) -> Case:
 
 
 def profile(name: str) -> list[Case]:
-    """Returns the cases of the profile `name`; under a user's implementation, those that contain it."""
+    """Returns the cases of the profile `name`; those alone that contain what a user names, if anything is named."""
     chosen = [one for one in all_cases() if name in one.profiles]
-    if implementation.named() is not None:
-        return [one for one in chosen if one.pluggable]
+    plugged, roles = implementation.named() is not None, functions.named()
+    if plugged or roles:
+        return [one for one in chosen if (plugged and one.pluggable) or one.role in roles]
     return [one for one in chosen if not (isinstance(one, RatioCase) and one.of_implementation)]
 
 

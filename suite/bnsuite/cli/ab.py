@@ -19,6 +19,7 @@ from bnsuite.cli.options import MeasuringOptions, ShowOptions
 @options.measuring
 @click.option("--impl-b", metavar="MODULE:FACTORY", help="Judge this batch norm in place of B's (or FILE.py:FACTORY).")
 @options.supports("--supports-b")
+@options.fold("--fold-b")
 @options.budget
 @options.seed
 @click.option(
@@ -38,6 +39,7 @@ def command(
     b: str,
     impl_b: str | None,
     supports: dict[str, tuple[str, ...]] | None,
+    fold: str | None,
     budget: float | None,
     seed: int | None,
     injected: dict[str, float] | None,
@@ -51,7 +53,7 @@ def command(
     request = ComparisonRequest(
         a=a,
         b=b,
-        options=(given.run_options(), given.run_options(impl_b, supports=supports)),
+        options=(given.run_options(), given.run_options(impl_b, supports=supports, fold=fold)),
         folder=given.folder,
         data=given.data,
         baselines=given.baselines,

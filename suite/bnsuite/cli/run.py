@@ -37,6 +37,7 @@ confirm_option = click.option(
     "--impl", metavar="MODULE:FACTORY", help="Judge this batch norm in place of torch's (or FILE.py:FACTORY)."
 )
 @options.supports("--supports")
+@options.fold("--fold")
 @click.option(
     "--environment",
     default=".",
@@ -54,6 +55,7 @@ def command(
     *,
     impl: str | None,
     supports: dict[str, tuple[str, ...]] | None,
+    fold: str | None,
     environment: str,
     confirm: str | None,
     oversubscribe: bool,
@@ -74,7 +76,7 @@ def command(
 
     def options_of(given: MeasuringOptions) -> RunOptions:
         more = {"oversubscribe": oversubscribe, "budget_s": budget}
-        return given.run_options(impl, environment, supports).model_copy(update=more)
+        return given.run_options(impl, environment, supports, fold=fold).model_copy(update=more)
 
     if given.device == ALL:
         if confirm is not None or budget is not None or dry_run:

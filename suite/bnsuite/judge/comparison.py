@@ -64,11 +64,7 @@ def _unless_only_in_a(a: Run, b: Run, times: InterleavedTimes, finding: Finding)
 
     A check that a user's implementation refuses, or that needs a package which is not installed, stays SKIPPED.
     """
-    if (
-        finding.gate not in CHECK_GATES
-        or finding.verdict is not Verdict.SKIPPED
-        or b.options.implementation is not None
-    ):
+    if finding.gate not in CHECK_GATES or finding.verdict is not Verdict.SKIPPED or b.options.replaces:
         return finding
     outcome = _outcome(a, finding)
     if outcome is None or outcome.status is not Status.MEASURED or _result(b, finding).case.lacks:

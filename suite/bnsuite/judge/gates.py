@@ -52,7 +52,7 @@ def _of_rehearsal(finding: Finding) -> Finding:
 
 def _missing(run: Run, reference: Reference) -> list[Finding]:
     """Returns a finding for each case of the reference that the run's profile and selection include and it lacks."""
-    if run.options.implementation is not None:  # it is measured where it has a part, which is not everywhere
+    if run.options.replaces:  # it is measured where it has a part, which is not everywhere
         return []
     has = {(result.id, gate) for result in run.cases for gate in result.outcomes}
     selected = matcher(run.options.select) if run.options.select else lambda _: True

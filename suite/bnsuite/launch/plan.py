@@ -96,6 +96,7 @@ def run_options(
     workloads: Iterable[str] = (),
     environment: str = ".",
     supports: Mapping[str, tuple[str, ...]] | None = None,
+    fold: str | None = None,
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -121,6 +122,7 @@ def run_options(
         threads=threads,
         timeout_s=timeout_s,
         implementation=_absolute(implementation),
+        fold=_absolute(fold, "--fold"),
         cases=case_files(cases),
         workloads=case_files(workloads, "--workload"),
         environment=environment,
@@ -151,17 +153,15 @@ def case_files(texts: Iterable[str], given_as: str = "--cases") -> tuple[str, ..
     return tuple(dict.fromkeys(found))
 
 
-def _absolute(implementation: str | None) -> str | None:
-    """Returns an implementation as it is found from any folder; InputError if it is no ``module:factory``."""
-    if implementation is None:
+def _absolute(named: str | None, given_as: str = "implementation") -> str | None:
+    """Returns an implementation or function as it is found from any folder; InputError if it is no ``module:name``."""
+    if named is None:
         return None
-    place, _, factory = implementation.rpartition(":")
+    place, _, factory = named.rpartition(":")
     if not place or not factory.isidentifier():
-        raise InputError(
-            f"implementation {implementation}: write it like package.module:factory or path/to/file.py:factory"
-        )
+        raise InputError(f"{given_as} {named}: write it like package.module:factory or path/to/file.py:factory")
     if not place.endswith(".py"):
-        return implementation
+        return named
     if not Path(place).is_file():
-        raise InputError(f"implementation {implementation}: there is no file {place}")
+        raise InputError(f"{given_as} {named}: there is no file {place}")
     return f"{Path(place).resolve()}:{factory}"

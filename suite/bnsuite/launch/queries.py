@@ -95,9 +95,10 @@ def ask_environment(
         except ChildError as error:
             if not _is_to_blame(device, worker):
                 raise
-            raise InputError(
-                f"implementation {worker.options.implementation}: can't be imported: {error}; look at its import"
-            ) from error
+            its = worker.options
+            blamed = [f"implementation {its.implementation}"] if its.implementation else []
+            blamed += [f"--{role.replace('_', '-')} {name}" for role, name in its.functions.items()]
+            raise InputError(f"{', '.join(blamed)}: can't be imported: {error}; look at its import") from error
         version = info.packages.get("torch", "")
         numbers = re.match(r"(\d+)\.(\d+)", version)
         if numbers and (int(numbers[1]), int(numbers[2])) < MIN_TORCH:
@@ -189,10 +190,10 @@ def _ask(device: str, worker: Worker, timeout_s: float, *, goes_on: bool = False
 
 
 def _is_to_blame(device: str, worker: Worker) -> bool:
-    """Returns True if the worker's environment answers without the worker's implementation, though not with it."""
-    if worker.options.implementation is None or worker.closed:
+    """Returns True if the worker's environment answers without the user's layer and functions, though not with them."""
+    if not (worker.options.implementation or worker.options.functions) or worker.closed:
         return False
-    options = replace(worker.options, label=f"{worker.options.label}-alone", implementation=None)
+    options = replace(worker.options, label=f"{worker.options.label}-alone", implementation=None, functions={})
     try:
         _ask(device, Worker(options, worker.environment), START_UP_S)
     except (InputError, ChildError, RequestFailedError):

@@ -111,7 +111,7 @@ class Session:
         """
         options = self.options
         self.environment.prepare(self._notify)
-        has_implementation = options.implementation is not None
+        has_implementation = options.replaces
         query = self.query = self.worker("environment", torch_first=has_implementation)
         limit_s = options.timeout_s if has_implementation else START_UP_S
         answer = self._beside.submit(ask_environment, options.device, query, limit_s, goes_on=True)
@@ -228,6 +228,7 @@ class Session:
             device=self.options.device,
             implementation=self.options.implementation,
             supports=self.options.supports,
+            functions=self.options.functions,
             cases=self.options.cases,
             workloads=self.options.workloads,
             huge_pages=huge_pages,

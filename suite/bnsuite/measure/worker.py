@@ -47,14 +47,15 @@ def _catalogue(request: Request) -> Answer:
 
 def _environment(request: Request) -> Answer:
     """The device that was asked for, resolved, and the environment around it; or why it is refused."""
-    from bnsuite.cases import implementation, skips
+    from bnsuite.cases import functions, implementation, skips
     from bnsuite.measure import devices, environment
 
     try:
         skips.declared()  # loads the implementation, if there is one
+        functions.load_all()
         device = devices.resolve(request["device"])
         return {"refused": None, "device": device.name, "environment": environment.describe(device)}
-    except (devices.DeviceError, implementation.ImplementationError) as error:
+    except (devices.DeviceError, implementation.ImplementationError, functions.FunctionError) as error:
         refused = str(error)
     except RuntimeError as error:  # a GPU that is busy, lost or in exclusive use says so when it is first touched
         refused = f"--device {request['device']}: {devices.why_refused(request['device'], error)}"

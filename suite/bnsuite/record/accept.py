@@ -112,10 +112,9 @@ def _key(runs: list[Run]) -> MachineKey:
         apart = [f"{name} {ours} and {its}" for name, ours, its in _builds(runs[0], run) if ours != its]
         if apart:
             raise InputError(f"the runs are of different releases ({'; '.join(apart)}); accept one release's at a time")
-        if run.options.implementation is not None:
-            raise InputError(
-                f"the run of {run.started} measured {run.options.implementation}; baselines are of torch's own layers"
-            )
+        if run.options.replaces:
+            judged = ", ".join(filter(None, [run.options.implementation, *run.options.functions.values()]))
+            raise InputError(f"the run of {run.started} measured {judged}; baselines are of torch's own layers")
     return key
 
 

@@ -239,10 +239,22 @@ class RunOptions(Value):
     environment: str = "."
     #: The kinds that the implementation supports by --supports, as lists of words by name; None if it was not given.
     supports: dict[str, tuple[str, ...]] | None = None
+    #: The function that stood in for torch's own that fold a layer into the module before it; None for those.
+    fold: str | None = None
     #: Whether ranks were to share cores where there are too few for each to have its own.
     oversubscribe: bool = False
     #: Seconds given for the measuring by --budget; None for no limit.
     budget_s: Annotated[float, Field(gt=0, lt=1e7)] | None = None
+
+    @property
+    def functions(self) -> dict[str, str]:
+        """The user's functions that stood in for torch's, by role."""
+        return {role: name for role, name in (("fold", self.fold),) if name is not None}
+
+    @property
+    def replaces(self) -> bool:
+        """Whether something of the user's stood in for torch's own; only cases that contain it are measured."""
+        return self.implementation is not None or bool(self.functions)
 
 
 class RunKind(str, Enum):

@@ -80,7 +80,7 @@ def accept(report: Report, gate: str = "") -> str | None:
 
 def _of_run(report: Report, verb: str, *options: str) -> str | None:
     """Returns the command of a verb that takes a run of torch's own layers; None for another one."""
-    if isinstance(report, ComparisonReport) or report.run.options.implementation is not None:
+    if isinstance(report, ComparisonReport) or report.run.options.replaces:
         return None
     folder = os.fspath(report.folder) if report.folder is not None else ""
     if not folder.isprintable() or folder.startswith("-"):

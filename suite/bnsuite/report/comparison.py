@@ -9,6 +9,7 @@ from bnsuite.judge.verdict import Finding, worst
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.schema import EnvironmentInfo, Run
 from bnsuite.report import cells, kernels, tabular, text
+from bnsuite.report.replaced import replaced
 from bnsuite.report.screen import Screen
 from bnsuite.report.tabular import NOTHING
 
@@ -31,12 +32,12 @@ def markdown(a: Run, b: Run, findings: list[Finding]) -> str:
 def heading(a: Run, b: Run, times: InterleavedTimes) -> Iterator[str]:
     """Yields what was compared, by what name, and what differs."""
     options = b.options
-    implementation = options.implementation
-    replaced = f", with {implementation} in the place of torch's batch norm" if implementation else ""
+    named = replaced(options)
+    stands = f", with {text.clipped(named)}" if named else ""
     yield f"bnsuite {b.bnsuite} · ab · {options.profile} · {b.device} · {text.clipped(b.environment.cpu)}"
     yield f"A, trusted: {text.clipped(times.a)}"
     injected = "".join(f", with {name} = {amount:g} injected" for name, amount in times.injected.items())
-    yield f"B, judged: {text.clipped(times.b)}{text.clipped(replaced)}{injected}"
+    yield f"B, judged: {text.clipped(times.b)}{stands}{injected}"
     apart = [*differences(a.environment, b.environment), *kernels.changes(a, b)]
     yield f"differs: {text.listed(apart, 40, between='; ') if apart else 'nothing that bnsuite knows of'}"
 

@@ -70,16 +70,19 @@ def settings(run: Run, profile: str | None = None) -> list[str]:
 
 
 def implementation(run: Run, side: str) -> list[str]:
-    """Returns the options that name an implementation and what it supports; none for torch's own layers.
+    """Returns the options that name an implementation, what it supports, and functions; none for torch's own.
 
     `side` ends their names: "-b" in a comparison.
     """
     options = run.options
+    functions = [
+        part for role, name in options.functions.items() for part in (f"--{role.replace('_', '-')}{side}", name)
+    ]
     if options.implementation is None:
-        return []
+        return functions
     declared = ";".join(f"{kind}={','.join(words)}" for kind, words in (options.supports or {}).items())
     supports = [f"--supports{side}", declared] if declared else []
-    return [f"--impl{side}", options.implementation, *supports]
+    return [f"--impl{side}", options.implementation, *supports, *functions]
 
 
 def _fault(name: str, amount: float) -> str:

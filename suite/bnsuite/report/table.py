@@ -7,6 +7,7 @@ from bnsuite.judge.timing import share_of_limit
 from bnsuite.judge.verdict import Finding, worst
 from bnsuite.record.schema import CaseResult, Run
 from bnsuite.report import cells, tabular, text, units
+from bnsuite.report.replaced import replaced
 from bnsuite.report.screen import Screen
 from bnsuite.report.tabular import NOTHING
 
@@ -34,12 +35,12 @@ def heading(run: Run) -> str:
         if environment.gpu
         else f"{environment.cpu}, {units.count(environment.cores_given, 'core')} given"
     )
-    implementation = run.options.implementation
-    replaced = f"{implementation} in the place of torch's batch norm · " if implementation else ""
+    named = replaced(run.options)
+    stands = f"{text.clipped(named)} · " if named else ""
     cuda = f", CUDA {environment.cuda}, cuDNN {environment.cudnn}" if environment.gpu else ""
     torch, python = (text.clipped(one) for one in (environment.packages.get("torch", "?"), environment.python))
     line = (
-        f"bnsuite {run.bnsuite} · {run.options.profile} · {run.device} · {text.clipped(replaced)}torch {torch}{cuda} · "
+        f"bnsuite {run.bnsuite} · {run.options.profile} · {run.device} · {stands}torch {torch}{cuda} · "
         f"Python {python} · {units.count(environment.threads, 'thread')} · {text.clipped(where)}"
     )
     return text.clipped(line, text.MAX_REASON)

@@ -88,6 +88,8 @@ class CheckCase(Case):
     rows: tuple[str, ...] = ()
     #: It checks a part of torch (operators, converters, other norms) that an implementation doesn't replace.
     torch_only: bool = False
+    #: The role of the function that it judges (see ``cases/functions.py``), which a user may replace; "" for none.
+    function: str = ""
     #: Seconds after which it counts as hanging.
     limit_s: float = 60.0
     #: It may end the process that it runs in, so that it has one of its own, and so many seconds there; how that ended
@@ -121,6 +123,10 @@ class CheckCase(Case):
     @property
     def pluggable(self) -> bool:
         return not self.torch_only
+
+    @property
+    def role(self) -> str:
+        return self.function
 
     @property
     def packages(self) -> tuple[str, ...]:

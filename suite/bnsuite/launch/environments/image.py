@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 #: The mount points of our folders in a container.
 INNER, STAGE, USERS = "/bnsuite/inner", "/bnsuite/stage", "/bnsuite/implementation"
-#: The folders of files of cases, and of workloads, are mounted below these.
-CASES, WORKLOADS = "/bnsuite/cases", "/bnsuite/workloads"
+#: The folders of files of cases, of workloads and of functions are mounted below these.
+CASES, WORKLOADS, FUNCTIONS = "/bnsuite/cases", "/bnsuite/workloads", "/bnsuite/functions"
 
 #: Finds the Python that has torch, and has it supervise a worker; one without torch says so itself.
 FIND_PYTHON = """
@@ -172,13 +172,14 @@ class Image(Environment):
             user = f"{_NOBODY}:{_NOBODY}"
             make_readable(options.stage)
         on_gpu = None not in _gpu_requests(options.device)
-        mounts, variables, path = _implementation(options)
-        more = [
+        users = [
+            _implementation(options),
             _files(options.cases, CASES, "BNSUITE_CASES"),
             _files(options.workloads, WORKLOADS, "BNSUITE_WORKLOADS"),
+            _functions(options),
         ]
-        case_path = [folder for _, _, imported in more for folder in imported]
-        python_path = os.pathsep.join([INNER, *path, *case_path, *self._path])
+        imported = [folder for _, _, folders in users for folder in folders]
+        python_path = os.pathsep.join([INNER, *imported, *self._path])
         return {
             "image": self._found,
             "name": f"bnsuite-{re.sub('[^a-zA-Z0-9_.-]', '-', options.label)}-{secrets.token_hex(4)}",
@@ -186,16 +187,14 @@ class Image(Environment):
             "command": [],
             "environment": {
                 **self._variables(options, token),
-                **variables,
-                **{name: value for _, variables, _ in more for name, value in variables.items()},
+                **{name: value for _, variables, _ in users for name, value in variables.items()},
                 "PYTHONPATH": python_path,
             },
             "working_dir": "/tmp",  # noqa: S108  # the container's own
             "mounts": [
                 _mount(inner_half(options.scratch), INNER),
                 _mount(options.stage, STAGE),
-                *mounts,
-                *(mount for mounts, _, _ in more for mount in mounts),
+                *(mount for mounts, _, _ in users for mount in mounts),
             ],
             "labels": labels(self._id),
             "user": user,
@@ -266,6 +265,25 @@ def _implementation(options: WorkerOptions) -> UsersFiles:
     if not top.is_dir() and not top.with_name(f"{top.name}.py").is_file():
         return [], variables, []
     return [_mount(here, USERS)], variables, [USERS]
+
+
+def _functions(options: WorkerOptions) -> UsersFiles:
+    """Returns those of the user's functions: the folder of each file, or the current one for modules."""
+    mounts, variables, path = [], {}, []
+    for role, named in options.functions.items():
+        place, _, function = named.rpartition(":")
+        there = f"{FUNCTIONS}/{role}"
+        file, here = Path(place), isolation.current_folder()
+        if place.endswith(".py"):
+            variables[f"BNSUITE_{role.upper()}"] = f"{there}/{file.name}:{function}"
+            mounts.append(_mount(file.parent, there))
+            continue
+        variables[f"BNSUITE_{role.upper()}"] = named
+        top = here / place.split(".")[0]
+        if top.is_dir() or top.with_name(f"{top.name}.py").is_file():
+            mounts.append(_mount(here, there))
+            path.append(there)
+    return mounts, variables, path
 
 
 def _files(named: tuple[str, ...], place: str, variable: str) -> UsersFiles:

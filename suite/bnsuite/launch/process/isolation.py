@@ -84,6 +84,7 @@ REMOVED = (
     "BNSUITE_SUPPORTS",
     "BNSUITE_CASES",
     "BNSUITE_WORKLOADS",
+    "BNSUITE_FOLD",
     "BNSUITE_RANKCORES",
     "BNSUITE_OVERSUBSCRIBE",
     "BNSUITE_FAULT",
@@ -108,6 +109,7 @@ def process_environment(options: WorkerOptions, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
     if options.implementation is not None:
         more = {**more, "BNSUITE_IMPL": options.implementation, **supports(options)}
+    more = {**more, **{f"BNSUITE_{role.upper()}": name for role, name in options.functions.items()}}
     if options.cases:
         more = {**more, "BNSUITE_CASES": os.pathsep.join(options.cases)}
     if options.workloads:

@@ -26,6 +26,8 @@ class WorkerOptions:
     implementation: str | None = None
     #: The kinds that the implementation supports by --supports: lists of words by name.
     supports: Mapping[str, Sequence[str]] | None = None
+    #: The user's functions under test by their roles, such as "fold", each named as an implementation is.
+    functions: Mapping[str, str] = field(default_factory=dict)
     #: Files of the user's cases, as ``/a/file.py`` or ``/a/file.py:NAME``.
     cases: tuple[str, ...] = ()
     #: Workloads of the user's, likewise.
@@ -43,7 +45,7 @@ class WorkerOptions:
     @property
     def imports_users_files(self) -> bool:
         """Whether the process imports files of the user's."""
-        return self.implementation is not None or bool(self.cases) or bool(self.workloads)
+        return self.implementation is not None or bool(self.cases or self.workloads or self.functions)
 
     @property
     def times(self) -> bool:

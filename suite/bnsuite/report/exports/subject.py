@@ -80,8 +80,15 @@ class Subject:
         """Returns what differs between the two sides of a comparison; None for a run."""
         if self.trusted is None:
             return None
-        a, b = (one.options.implementation or "torch's own" for one in (self.trusted, self.run))
+        own = "torch's own"
+        a, b = (one.options.implementation or own for one in (self.trusted, self.run))
         layer = [] if a == b else [f"batch norm {a} → {b}"]
+        a_s, b_s = (one.options.functions for one in (self.trusted, self.run))
+        layer += [
+            f"{role} {a_s.get(role, own)} → {b_s.get(role, own)}"
+            for role in {**a_s, **b_s}
+            if a_s.get(role) != b_s.get(role)
+        ]
         apart = comparison.differences(self.trusted.environment, self.run.environment)
         return [*layer, *apart, *kernels.changes(self.trusted, self.run)]
 

@@ -26,6 +26,7 @@ _CAUSES = {
 _FIRST = {
     "environment": "environment",
     "implementation": "implementation",
+    "fold": "folding",
     "injected": "injected fault",
     "packages.torch": "torch",
     "torch_git": "torch revision",
@@ -103,6 +104,7 @@ def _recorded(run: Run) -> dict[str, Any]:
     return {
         **_flat(run.environment.model_dump(mode="json")),
         "implementation": run.options.implementation,
+        **run.options.functions,
         "bnsuite": run.bnsuite,
         "bnsuite revision": run.revision,
         "timed cores": isolation.timed_cores,

@@ -21,6 +21,7 @@ from bnsuite.report.html.budget import Budget, budget
 from bnsuite.report.html.launches import GPU_HEADERS
 from bnsuite.report.html.sentence import sentence
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
+from bnsuite.report.replaced import replaced
 from bnsuite.report.summary import last_line
 from bnsuite.report.text import clipped, one_line
 
@@ -107,12 +108,12 @@ def _of_comparison(report: ComparisonReport, places: dict[str, str]) -> dict[str
 def comparison_heading(report: ComparisonReport) -> list[str]:
     """Returns what was compared, in lines."""
     options, times = report.b.options, report.times
-    replaced = f", with {options.implementation} in the place of torch's batch norm" if options.implementation else ""
+    named = replaced(options)
     budget_s = "" if times.budget_s is None else f", in {units.duration(times.budget_s)} at most"
     where = f"{report.b.device} · {clipped(report.b.environment.cpu)}"
     return [
         f"bnsuite {report.b.bnsuite} · ab · {options.profile} · {where}",
-        f"A, trusted: {clipped(times.a)} · B, judged: {clipped(times.b)}{clipped(replaced)}",
+        f"A, trusted: {clipped(times.a)} · B, judged: {clipped(times.b)}{clipped(f', with {named}') if named else ''}",
         f"seed {times.seed}, up to {times.most_launches} launches per case and as many to confirm{budget_s}",
     ]
 

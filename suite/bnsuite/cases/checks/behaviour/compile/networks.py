@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bnsuite.cases.checks.behaviour.compile.backends import AOT, INDUCTOR, PARTS, counted, need, reset
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Subject
@@ -82,7 +82,7 @@ class Member:
         net = net.to(subject.device).train(self.training)
         return net.double() if self.dtype == "float64" else net
 
-    def input(self, subject: Subject, seed: int, count: int | None) -> torch.Tensor:
+    def input(self, subject: Subject, seed: int, count: int | None = None) -> torch.Tensor:
         import torch
 
         shape = (count or self.shape[0], *self.shape[1:])
@@ -105,7 +105,7 @@ def _step(nets: Nets, call: Call, xs: list[Any], dys: list[Any], *, grad: bool) 
     with torch.set_grad_enabled(grad):
         ys = call(*leaves)
     if grad:
-        torch.autograd.backward(ys, [dy.to(y.dtype) for dy, y in zip(dys, ys, strict=True)])
+        torch.autograd.backward(ys, [_shaped(dy, y) for dy, y in zip(dys, ys, strict=True)])
     results = []
     for net, leaf, y in zip(nets, leaves, ys, strict=True):
         found = {"y": y.detach(), "dx": leaf.grad}
@@ -115,11 +115,24 @@ def _step(nets: Nets, call: Call, xs: list[Any], dys: list[Any], *, grad: bool) 
     return results
 
 
+def _shaped(dy: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Returns an incoming gradient of the type and shape of `y`, which may have fewer values than the input."""
+    return dy.to(y.dtype) if dy.shape == y.shape else dy.to(y.dtype).flatten()[: y.numel()].view(y.shape)
+
+
 def _through(nets: Nets) -> Call:
     def call(*xs: torch.Tensor) -> list[Any]:
         return [net(x) for net, x in zip(nets, xs, strict=True)]
 
     return call
+
+
+class Compilable(Protocol):
+    """A net that is compiled together with others, and its inputs."""
+
+    def made(self, subject: Subject) -> nn.Module: ...
+
+    def input(self, subject: Subject, seed: int, count: int | None = None) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,7 @@ class CompileOptions:
     ratio: float = RATIO
 
 
-def _together(subject: Subject, *, members: dict[str, Member], how: CompileOptions) -> Iterator[Observation]:
+def together(subject: Subject, *, members: Mapping[str, Compilable], how: CompileOptions) -> Iterator[Observation]:
     """Compares steps of nets that are compiled together with eager mode and float64, from the same state."""
     import torch
 
@@ -277,7 +290,7 @@ def cases() -> Iterator[BehaviourCase]:
                     continue
                 yield case(
                     name=f"{backend}/{name}",
-                    observe=partial(_together, members=members, how=CompileOptions(backend, ratio=_ratio(name))),
+                    observe=partial(together, members=members, how=CompileOptions(backend, ratio=_ratio(name))),
                     rows=rows,
                     quick=backend == AOT and name == "batch_norm2d/flags",
                     torch_only=torch_only,
@@ -292,18 +305,18 @@ def cases() -> Iterator[BehaviourCase]:
         **{name: (members, ("N79", "N80", "N73")) for name, members in _other_norm_banks() if name != "other-norms-3d"},
     }
     for name, (members, rows) in inductor.items():
-        observe = partial(_together, members=members, how=CompileOptions(INDUCTOR, ratio=_ratio(name)))
+        observe = partial(together, members=members, how=CompileOptions(INDUCTOR, ratio=_ratio(name)))
         yield case(name=f"{INDUCTOR}/{name}", observe=observe, rows=rows, torch_only="other-norms" in name)
     for backend, name in ((PARTS, "1d"), (PARTS, "2d"), (INDUCTOR, "2d")):
         kinds = ("batch_norm", "block") if name == "2d" else ("batch_norm",)
         how = CompileOptions(backend, dynamic=True, counts=(3, 4, 7, 32, 5))
         yield case(
             name=f"{backend}/batch_norm{name}/dynamic",
-            observe=partial(_together, members=_both(SHAPES[name], kinds=kinds), how=how),
+            observe=partial(together, members=_both(SHAPES[name], kinds=kinds), how=how),
             rows=("N74",),
         )
     for backend in (AOT, PARTS):
         how = CompileOptions(backend, dynamic=None, fullgraph=False, grad=False)
         yield case(
-            name=f"{backend}/batch_norm2d/no-grad", observe=partial(_together, members=_both(SHAPES["2d"]), how=how)
+            name=f"{backend}/batch_norm2d/no-grad", observe=partial(together, members=_both(SHAPES["2d"]), how=how)
         )

@@ -1,0 +1,132 @@
+"""Chains of layers under torch.compile: a norm, an activation, a change of shape, and the next norm.
+
+Compilers fuse over such a chain, and a fused kernel may take one shape for another. A chain amplifies rounding errors;
+eager mode has these as well, and errors are counted in those of eager mode against float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bnsuite.cases.checks.behaviour.compile.backends import INDUCTOR, PARTS
+from bnsuite.cases.checks.behaviour.compile.networks import CompileOptions, together
+from bnsuite.cases.checks.case import BehaviourCase, Subject
+from bnsuite.cases.checks.material.arithmetic import randomize_state
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+SHAPE = (6, 7, 2, 5)
+Layers = Callable[[Subject], "list[nn.Module]"]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain of layers on an input of `SHAPE`, as a member of the nets that are compiled together."""
+
+    layers: Layers
+    training: bool
+    channels_last: bool = False
+
+    def made(self, subject: Subject) -> nn.Module:
+        import torch
+
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(*self.layers(subject)).to(subject.device)
+        for one in net:
+            if "Norm" in type(one).__name__ or hasattr(one, "running_mean"):
+                randomize_state(one)
+        return net.train(self.training)
+
+    def input(self, subject: Subject, seed: int, count: int | None = None) -> torch.Tensor:
+        import torch
+
+        x = subject.randn(count or SHAPE[0], *SHAPE[1:], seed=seed)
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+
+
+def _chains() -> dict[str, Layers]:
+    from torch import nn
+
+    _, channels, height, width = SHAPE
+    places = height * width
+    flat = channels * places
+    return {
+        # pytorch/pytorch#181266
+        "instance+flatten+1d": lambda s: [
+            nn.InstanceNorm2d(channels),
+            nn.ReLU(),
+            nn.Flatten(),
+            s.batch_norm(1, flat),
+        ],
+        "2d+elu+flatten+linear+1d": lambda s: [
+            s.batch_norm(2, channels),
+            nn.ELU(),
+            nn.Flatten(),
+            nn.Linear(flat, 9),
+            s.batch_norm(1, 9),
+        ],
+        # pytorch/pytorch#181696
+        "2d+elu+group": lambda s: [s.batch_norm(2, channels), nn.ELU(), nn.GroupNorm(channels, channels)],
+        "conv+2d+pool+2d+conv": lambda s: [
+            nn.Conv2d(channels, 8, 3, padding=1),
+            s.batch_norm(2, 8),
+            nn.SiLU(),
+            nn.AvgPool2d((1, 2)),
+            s.batch_norm(2, 8),
+            nn.Conv2d(8, 4, 1),
+        ],
+        "2d+reshape+1d+layer": lambda s: [
+            s.batch_norm(2, channels),
+            nn.GELU(),
+            nn.Flatten(2),
+            s.batch_norm(1, channels),
+            nn.LayerNorm(places),
+        ],
+        "2d+max-pool+flatten+1d": lambda s: [
+            s.batch_norm(2, channels),
+            nn.Hardswish(),
+            nn.MaxPool2d((2, 1)),
+            nn.Flatten(),
+            s.batch_norm(1, channels * width),
+        ],
+    }
+
+
+NAMES = (
+    "instance+flatten+1d",
+    "2d+elu+flatten+linear+1d",
+    "2d+elu+group",
+    "conv+2d+pool+2d+conv",
+    "2d+reshape+1d+layer",
+    "2d+max-pool+flatten+1d",
+)
+
+
+#: Those of which the backward pass is compiled to machine code as well.
+FEW = ("instance+flatten+1d", "2d+elu+flatten+linear+1d")
+
+
+def _layers(name: str, subject: Subject) -> list[nn.Module]:
+    return _chains()[name](subject)
+
+
+def cases() -> Iterator[BehaviourCase]:
+    for backend in (PARTS, INDUCTOR):
+        for training in (True, False):
+            mode = "train" if training else "eval"
+            names = NAMES if backend == PARTS or not training else FEW  # compiling a backward pass takes seconds
+            members = {name: Chain(partial(_layers, name), training) for name in names}
+            members["conv, channels-last"] = Chain(partial(_layers, "conv+2d+pool+2d+conv"), training, True)
+            yield BehaviourCase(
+                group="compile",
+                name=f"{backend}/chains/{mode}",
+                observe=partial(together, members=members, how=CompileOptions(backend, counts=(None, None))),
+                rule="a chain of layers that is compiled computes what eager mode does, to rounding",
+                rows=("C01", "C02"),
+                limit_s=300.0,
+            )
