@@ -627,6 +627,78 @@ class SecondDerivativeFails(_HookedGradient):
         return dy
 
 
+# forward-mode: directional derivatives.
+
+
+class _TangentFault(torch.autograd.Function):
+    """Returns `y` as it is; its forward-mode derivative is that of `tangent_of`, its backward pass is right."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor) -> Tensor:
+        return y.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        return dy
+
+
+class _TangentShort(_TangentFault):
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return tangent * 0.99
+
+
+class _TangentCut(_TangentFault):
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return _Constant.apply(tangent)
+
+
+class _TangentRefused(_TangentFault):
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        raise NotImplementedError("forward mode is not implemented")
+
+
+class _Constant(_TangentFault):
+    """Has no derivative in any mode."""
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        return torch.zeros_like(dy)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return torch.zeros_like(tangent)
+
+
+@fault("forward-mode", "numerics", "the forward-mode derivative is 1 % short")
+class ForwardModeShort(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = _TangentShort.apply(super().forward(x))
+        return y
+
+
+@fault("forward-mode", "numerics", "the forward-mode derivative is a constant to the next derivative")
+class ForwardModeNested(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = _TangentCut.apply(super().forward(x))
+        return y
+
+
+@fault("forward-mode", "numerics", "forward mode is refused")
+class ForwardModeRefused(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = _TangentRefused.apply(super().forward(x))
+        return y
+
+
 # state, convert, validation: the layer as an object.
 
 

@@ -6,6 +6,7 @@ from bnsuite.cases.checks.numerics import (
     degenerate,
     dtypes,
     eval_backward,
+    forward_mode,
     higher_order,
     large_batch,
     large_tensor,
@@ -29,4 +30,5 @@ FAMILIES = (
     large_tensor,
     eval_backward,
     higher_order,
+    forward_mode,
 )
