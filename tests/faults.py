@@ -828,6 +828,22 @@ class InputChanged(Faithful):
         return y
 
 
+@fault("arguments", "behaviour", "the incoming gradient is scaled in place")
+class GradientOverwritten(_HookedGradient):
+    def incoming(self, dy: Tensor) -> Tensor:
+        before = dy.clone()
+        dy.data.mul_(1.5)
+        return before
+
+
+@fault("arguments", "behaviour", "the backward pass moves the running mean once more")
+class BackwardMoves(_HookedGradient):
+    def incoming(self, dy: Tensor) -> Tensor:
+        if self.running_mean is not None:
+            self.running_mean.data.mul_(0.9)
+        return dy
+
+
 # autocast, checkpoint, compile, export, determinism: beside the rest of torch.
 
 

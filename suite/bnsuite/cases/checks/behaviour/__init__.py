@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bnsuite.cases.checks.behaviour import (
+    arguments,
     autocast,
     checkpoint,
     compile,  # noqa: A004  # the family is called so
@@ -31,6 +32,7 @@ FAMILIES = (
     toggles,
     frozen,
     folding,
+    arguments,
     autocast,
     cuda_graphs,
     validation,

@@ -75,7 +75,8 @@ def _layer(subject: Subject, dimensions: int, channels: int, state: str, **optio
     from torch import nn
 
     kind = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1]
-    layer: Any = randomize_state(kind(channels, **{"eps": 1e-3, **options})).to(subject.device).eval()
+    made: nn.Module = randomize_state(kind(channels, **{"eps": 1e-3, **options})).to(subject.device).eval()
+    layer: Any = made
     with torch.no_grad():
         if state == "tiny-variance":
             layer.running_var.mul_(1e-6)
@@ -85,7 +86,7 @@ def _layer(subject: Subject, dimensions: int, channels: int, state: str, **optio
             layer.weight.mul_(torch.arange(channels, device=subject.device) % 2)
         if layer.weight is not None and state == "negative-weights":
             layer.weight.neg_()
-    return layer
+    return made
 
 
 def _convolution(

@@ -152,8 +152,8 @@ def _observe(subject: Subject, *, layer: _Layer) -> Iterator[Observation]:
             gpu_errors.note(error)
             yield Observation(name, "refused")
             continue
-        error = ((found - truth).norm() / truth.norm()).item()
-        right = math.isfinite(error) and error <= NEAR
+        off = ((found - truth).norm() / truth.norm()).item()
+        right = math.isfinite(off) and off <= NEAR
         yield Observation(name, "right" if right else "wrong", expected=None if right else "right")
 
 
