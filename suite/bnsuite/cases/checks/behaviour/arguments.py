@@ -32,7 +32,7 @@ ROLES: dict[str, tuple[tuple[str, str], ...]] = {
 def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     import torch
 
-    first, second = (each.detach().contiguous().view(torch.uint8) for each in (one, other))
+    first, second = (each.detach().reshape(-1).view(torch.uint8) for each in (one, other))
     return torch.equal(first, second)
 
 
@@ -83,9 +83,10 @@ def _roles(subject: Subject, *, roles: str, dimensions: int, training: bool) -> 
     for role, other in ROLES[roles]:
         tensors[role] = tensors[other]
     copies = {name: one.clone() for name, one in tensors.items()}
-    right = functional.batch_norm(x, **copies, training=training)
+    call: Any = partial(functional.batch_norm, x, training=training)
+    right = call(**copies)
     try:
-        y = functional.batch_norm(x, **tensors, training=training)
+        y = call(**tensors)
     except (RuntimeError, ValueError) as error:
         gpu_errors.note(error)
         yield Observation("y", 0.0, LIMIT)
