@@ -9,7 +9,7 @@ from functools import cache
 WORDS: dict[str, re.Pattern[str]] = {
     label: re.compile(pattern)
     for label, pattern in {
-        "layer": r"(sync_)?batch_norm(\dd(\+places)?)?|(layer|group|instance|rms)_norm|lazy\dd|functional",
+        "layer": r"(sync_)?batch_norm(\dd(\+places)?)?|(layer|group|instance)_norm|lazy\dd|functional",
         "mode": r"train|eval",
         "dtype": r"b?float\d+|b?f\d\d",
         "layout": r"contiguous|channels-last|ncl?|n(chw|hwc|cdhw|dhwc)",
