@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
 from bnsuite.judge.gate import Gate
 from bnsuite.judge.gates import GATES, judge
@@ -15,9 +15,6 @@ from bnsuite.report import table
 from bnsuite.report.reasons import words
 from bnsuite.report.screen import Screen
 from conftest import curve, make_run, result, timing
-
-if TYPE_CHECKING:
-    import pytest
 
 RUN = make_run(
     result("train/w/bn/x", timings=(timing(1e-2),) * 3, curves=(curve(0), curve(1))),
@@ -103,6 +100,17 @@ def test_a_case_that_was_not_asked_for_is_not_missing() -> None:
     only_full = {name: one.model_copy(update={"profiles": ("full",)}) for name, one in REFERENCE.convergence.items()}
     quick = judge(make_run(RUN.cases[1]), Reference(name="b", convergence=only_full))
     assert not any(one.verdict is Verdict.MISSING for one in quick)
+
+
+@pytest.mark.parametrize(("measured", "missing"), [("op/a", 0), ("workload/b/step", 0), ("workload/a/forward", 1)])
+def test_a_workload_that_the_run_was_not_given_is_not_missing(measured: str, missing: int) -> None:
+    """Files of workloads share one folder of baselines; a part of a workload that was measured is missed."""
+    accepted = make_run(result("workload/a/step", timings=(timing(1e-3),)))
+    findings = judge(
+        make_run(result(measured, timings=(timing(1e-3),))), from_run(accepted, "accepted", machine_key(accepted))
+    )
+    lost = {one.case for one in findings if one.verdict is Verdict.MISSING}
+    assert lost == ({"workload/a/step"} if missing else set())
 
 
 def test_a_rehearsal_is_judged_by_nothing() -> None:

@@ -231,7 +231,7 @@ class MeasuringOptions:
         implementation: str | None = None,
         environment: str = ".",
         supports: Mapping[str, tuple[str, ...]] | None = None,
-        **functions: str | None,
+        fold: str | None = None,
     ) -> RunOptions:
         """The options of one run, checked as far as can be without starting anything; raises InputError."""
         return run_options(
@@ -245,7 +245,7 @@ class MeasuringOptions:
             workloads=self.workloads,
             environment=environment,
             supports=supports,
-            **functions,
+            fold=fold,
         )
 
 

@@ -46,7 +46,7 @@ CHECKS_S = {
     "determinism": 1.0,
     "sync-batch-norm": 0.7,
     "higher-order": 0.2,
-    "forward-mode": 0.1,
+    "forward-mode": 0.15,
     "memory-leaks": 0.2,
     "reference": 0.15,
     "validation": 0.25,

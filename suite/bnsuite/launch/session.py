@@ -111,9 +111,8 @@ class Session:
         """
         options = self.options
         self.environment.prepare(self._notify)
-        has_implementation = options.replaces
-        query = self.query = self.worker("environment", torch_first=has_implementation)
-        limit_s = options.timeout_s if has_implementation else START_UP_S
+        query = self.query = self.worker("environment", torch_first=options.replaces)
+        limit_s = options.timeout_s if options.replaces else START_UP_S
         answer = self._beside.submit(ask_environment, options.device, query, limit_s, goes_on=True)
         try:
             plan = catalogue(options.profile, options.select, self.stage.source, self.worker("catalogue"))

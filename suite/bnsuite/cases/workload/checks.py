@@ -8,15 +8,14 @@ measured: the module in float64 is moved by inputs and parameters that are off b
 from __future__ import annotations
 
 import copy
-import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.allocations import held, operators
 from bnsuite.cases.checks.case import BOUNDLESS, CheckNotApplicableError, Observation, Subject
-from bnsuite.cases.checks.material.growth import GROWTH, resident_per_step
+from bnsuite.cases.checks.material.arithmetic import same_bits
+from bnsuite.cases.checks.material.growth import GROWTH, resident_per_step, without_collection
 from bnsuite.cases.workload import material
 from bnsuite.cases.workload.declared import Kind, Workload
 from bnsuite.cases.workload.state import SideEffectError, WorkloadError
@@ -222,14 +221,14 @@ def _held_output(step: ModuleStep) -> str:
         first = [one for _, one in material.tensors(step.apply(step.inputs))]
         kept = [one.clone() for one in first]
         step.apply(material.draw(step.workload, step.device, 7))
-    return "left alone" if all(map(material.same_bits, first, kept)) else "overwritten"
+    return "left alone" if all(map(same_bits, first, kept)) else "overwritten"
 
 
 def determinism(subject: Subject, *, workload: Workload) -> Iterator[Observation]:
     runs = [_built(subject, workload).results() for _ in range(3)]
     if not runs[0]:
         raise CheckNotApplicableError(f"workload {workload}: its step returns no tensor that could be compared")
-    same = all(len(one) == len(runs[0]) and all(map(material.same_bits, runs[0], one)) for one in runs[1:])
+    same = all(len(one) == len(runs[0]) and all(map(same_bits, runs[0], one)) for one in runs[1:])
     yield Observation("results", "same" if same else "different", expected="same")
 
 
@@ -237,23 +236,10 @@ def memory_leaks(subject: Subject, *, workload: Workload) -> Iterator[Observatio
     step = _built(subject, workload)
 
     def run(count: int) -> None:
-        with _without_collection():
+        with without_collection():
             for _ in range(count):
                 step()
 
     _, short, long = (held(partial(run, count), subject.device).net for count in (3, 3, 13))
     yield Observation("bytes/step", abs(long - short) / 10, 0.0)
     yield Observation("resident bytes/step", resident_per_step(run), GROWTH)
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Collects cycles at the end alone: one that is left is no leak."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-        gc.collect(0)
-    finally:
-        if collects:
-            gc.enable()

@@ -11,6 +11,7 @@ from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from bnsuite.cases.checks.material.arithmetic import same_bits
 from bnsuite.cases.user_files import module_from
 from bnsuite.cases.workload.declared import ARGUMENTS, INPUTS, Workload
 from bnsuite.cases.workload.state import SideEffectError, WorkloadError, guarded, seed_all, seed_changed
@@ -150,16 +151,6 @@ def call(workload: Workload, function: Callable[[], Any], seed: int) -> Any:
     if seed_changed(seed):
         raise SideEffectError(f"workload {workload}: changes the seed of torch's generator; use a torch.Generator")
     return result
-
-
-def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Returns True if two tensors are of one kind and equal to the bit."""
-    import torch
-
-    if (one.shape, one.dtype) != (other.shape, other.dtype):
-        return False
-    first, second = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (one, other))
-    return torch.equal(first, second)
 
 
 def is_near(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import CheckNotApplicableError
+from bnsuite.cases.checks.material.arithmetic import same_bits
 from bnsuite.cases.workload import material
 from bnsuite.cases.workload.declared import INPUTS, Workload
 from bnsuite.cases.workload.state import Processes, SharedState, SideEffectError, seed_all
@@ -47,13 +48,13 @@ class ModuleStep:
         self._require_same_shapes(others)
         self._expected = [one.detach().cpu() for one in self._results_of(others)]
         self._varied = any(
-            not material.same_bits(one, other)
+            not same_bits(one, other)
             for (_, one), (_, other) in zip(self._places, material.tensors(others), strict=False)
         )
         floating = [
             (one, other) for one, other in zip(first, self._expected, strict=False) if other.is_floating_point()
         ]
-        if self._varied and floating and all(material.same_bits(one, other) for one, other in floating):
+        if self._varied and floating and all(same_bits(one, other) for one, other in floating):
             raise self._error("returns the same outputs for other inputs; compute them in every call")
 
     def _error(self, text: str) -> SideEffectError:
@@ -156,7 +157,7 @@ class ModuleStep:
     def _require_untouched(self) -> None:
         drawn = material.tensors(material.draw(self.workload, self.device, self._seed))
         for (name, one), (_, before) in zip(self._places, drawn, strict=False):
-            if one.shape == before.shape and not material.same_bits(one, before):
+            if one.shape == before.shape and not same_bits(one, before):
                 raise self._error(f"overwrites its input {name or 0}; copy it before it is changed")
 
     def verify(self) -> None:

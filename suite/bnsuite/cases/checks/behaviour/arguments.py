@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material import other_norms
-from bnsuite.cases.checks.material.arithmetic import randomize_state
+from bnsuite.cases.checks.material.arithmetic import randomize_state, same_bits
 
 if TYPE_CHECKING:
     import torch
@@ -29,13 +29,6 @@ ROLES: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    import torch
-
-    first, second = (each.detach().reshape(-1).view(torch.uint8) for each in (one, other))
-    return torch.equal(first, second)
-
-
 def _unchanged(subject: Subject, *, kind: str, dimensions: int, training: bool) -> Iterator[Observation]:
     """One step, and the bits of everything that it was given before and after each half of it."""
     shape = SHAPES[dimensions]
@@ -52,7 +45,7 @@ def _unchanged(subject: Subject, *, kind: str, dimensions: int, training: bool) 
 
     def compared(half: str) -> Iterator[Observation]:
         for name, one in given.items():
-            same = _same_bits(one, before[name])
+            same = same_bits(one, before[name])
             yield Observation(f"{half}/{name}", "unchanged" if same else "changed", expected="unchanged")
 
     y = layer(x)
@@ -60,11 +53,11 @@ def _unchanged(subject: Subject, *, kind: str, dimensions: int, training: bool) 
     result, statistics = y.detach().clone(), {name: one.clone() for name, one in layer.named_buffers()}
     y.backward(dy)
     yield from compared("backward")
-    same = _same_bits(y, result)
+    same = same_bits(y, result)
     yield Observation("backward/y", "unchanged" if same else "changed", expected="unchanged")
     for name, one in layer.named_buffers():
         if training:  # moved by the forward pass, and by nothing later
-            same = _same_bits(one, statistics[name])
+            same = same_bits(one, statistics[name])
             yield Observation(f"backward/{name}", "unchanged" if same else "changed", expected="unchanged")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from bnsuite.cases.allocations import held
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state
-from bnsuite.cases.checks.material.growth import GROWTH, resident_per_step
+from bnsuite.cases.checks.material.growth import GROWTH, resident_per_step, without_collection
 
 if TYPE_CHECKING:
     import torch
@@ -97,18 +96,12 @@ SIZES = (5, 8, 24, 12, 6, 17, 3, 20, 9, 14)
 
 
 def _steps(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, walk: Pass, count: int) -> None:
-    collects = gc.isenabled()
-    gc.disable()
-    try:
+    with without_collection():
         for number in range(count):
             size = SIZES[number % len(SIZES)]
             walk(layer, x[:size].clone().requires_grad_(), dy[:size])
             for parameter in layer.parameters():
                 parameter.grad = None
-        gc.collect(0)  # all that came since is of the first generation: a cycle is no leak
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _with_graph(layer: nn.Module) -> str:

@@ -245,3 +245,13 @@ def step_against_float64(
         yield Observation(
             f"{prefix}num_batches_tracked", str(int(counter)), expected=str(start.counted + start.training)
         )
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Returns True if two tensors are of one kind and equal to the bit."""
+    import torch
+
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    first, second = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (one, other))
+    return torch.equal(first, second)

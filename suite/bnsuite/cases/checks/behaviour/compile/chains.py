@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.behaviour.compile.backends import INDUCTOR, PARTS
 from bnsuite.cases.checks.behaviour.compile.networks import CompileOptions, together
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-SHAPE = (6, 7, 2, 5)
-Layers = Callable[[Subject], "list[nn.Module]"]
+SHAPE = SAMPLES, CHANNELS, HEIGHT, WIDTH = (6, 7, 2, 5)
+Layers = Callable[[Any, Subject], "list[nn.Module]"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Chain:
         import torch
 
         torch.manual_seed(0)
-        net = torch.nn.Sequential(*self.layers(subject)).to(subject.device)
+        net = torch.nn.Sequential(*self.layers(torch.nn, subject)).to(subject.device)
         for one in net:
             if "Norm" in type(one).__name__ or hasattr(one, "running_mean"):
                 randomize_state(one)
@@ -45,83 +45,62 @@ class Chain:
     def input(self, subject: Subject, seed: int, count: int | None = None) -> torch.Tensor:
         import torch
 
-        x = subject.randn(count or SHAPE[0], *SHAPE[1:], seed=seed)
+        x = subject.randn(count or SAMPLES, *SHAPE[1:], seed=seed)
         return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
 
 
-def _chains() -> dict[str, Layers]:
-    from torch import nn
-
-    _, channels, height, width = SHAPE
-    places = height * width
-    flat = channels * places
-    return {
-        # pytorch/pytorch#181266
-        "instance+flatten+1d": lambda s: [
-            nn.InstanceNorm2d(channels),
-            nn.ReLU(),
-            nn.Flatten(),
-            s.batch_norm(1, flat),
-        ],
-        "2d+elu+flatten+linear+1d": lambda s: [
-            s.batch_norm(2, channels),
-            nn.ELU(),
-            nn.Flatten(),
-            nn.Linear(flat, 9),
-            s.batch_norm(1, 9),
-        ],
-        # pytorch/pytorch#181696
-        "2d+elu+group": lambda s: [s.batch_norm(2, channels), nn.ELU(), nn.GroupNorm(channels, channels)],
-        "conv+2d+pool+2d+conv": lambda s: [
-            nn.Conv2d(channels, 8, 3, padding=1),
-            s.batch_norm(2, 8),
-            nn.SiLU(),
-            nn.AvgPool2d((1, 2)),
-            s.batch_norm(2, 8),
-            nn.Conv2d(8, 4, 1),
-        ],
-        "2d+reshape+1d+layer": lambda s: [
-            s.batch_norm(2, channels),
-            nn.GELU(),
-            nn.Flatten(2),
-            s.batch_norm(1, channels),
-            nn.LayerNorm(places),
-        ],
-        "2d+max-pool+flatten+1d": lambda s: [
-            s.batch_norm(2, channels),
-            nn.Hardswish(),
-            nn.MaxPool2d((2, 1)),
-            nn.Flatten(),
-            s.batch_norm(1, channels * width),
-        ],
-    }
-
-
-NAMES = (
-    "instance+flatten+1d",
-    "2d+elu+flatten+linear+1d",
-    "2d+elu+group",
-    "conv+2d+pool+2d+conv",
-    "2d+reshape+1d+layer",
-    "2d+max-pool+flatten+1d",
-)
-
-
+#: The layers of each chain, made with `torch.nn`.
+CHAINS: dict[str, Layers] = {
+    # pytorch/pytorch#181266
+    "instance+flatten+1d": lambda nn, s: [
+        nn.InstanceNorm2d(CHANNELS),
+        nn.ReLU(),
+        nn.Flatten(),
+        s.batch_norm(1, CHANNELS * HEIGHT * WIDTH),
+    ],
+    "2d+elu+flatten+linear+1d": lambda nn, s: [
+        s.batch_norm(2, CHANNELS),
+        nn.ELU(),
+        nn.Flatten(),
+        nn.Linear(CHANNELS * HEIGHT * WIDTH, 9),
+        s.batch_norm(1, 9),
+    ],
+    # pytorch/pytorch#181696
+    "2d+elu+group": lambda nn, s: [s.batch_norm(2, CHANNELS), nn.ELU(), nn.GroupNorm(CHANNELS, CHANNELS)],
+    "conv+2d+pool+2d+conv": lambda nn, s: [
+        nn.Conv2d(CHANNELS, 8, 3, padding=1),
+        s.batch_norm(2, 8),
+        nn.SiLU(),
+        nn.AvgPool2d((1, 2)),
+        s.batch_norm(2, 8),
+        nn.Conv2d(8, 4, 1),
+    ],
+    "2d+reshape+1d+layer": lambda nn, s: [
+        s.batch_norm(2, CHANNELS),
+        nn.GELU(),
+        nn.Flatten(2),
+        s.batch_norm(1, CHANNELS),
+        nn.LayerNorm(HEIGHT * WIDTH),
+    ],
+    "2d+max-pool+flatten+1d": lambda nn, s: [
+        s.batch_norm(2, CHANNELS),
+        nn.Hardswish(),
+        nn.MaxPool2d((2, 1)),
+        nn.Flatten(),
+        s.batch_norm(1, CHANNELS * WIDTH),
+    ],
+}
 #: Those of which the backward pass is compiled to machine code as well.
 FEW = ("instance+flatten+1d", "2d+elu+flatten+linear+1d")
-
-
-def _layers(name: str, subject: Subject) -> list[nn.Module]:
-    return _chains()[name](subject)
 
 
 def cases() -> Iterator[BehaviourCase]:
     for backend in (PARTS, INDUCTOR):
         for training in (True, False):
             mode = "train" if training else "eval"
-            names = NAMES if backend == PARTS or not training else FEW  # compiling a backward pass takes seconds
-            members = {name: Chain(partial(_layers, name), training) for name in names}
-            members["conv, channels-last"] = Chain(partial(_layers, "conv+2d+pool+2d+conv"), training, True)
+            names = CHAINS if backend == PARTS or not training else FEW  # compiling a backward pass takes seconds
+            members = {name: Chain(CHAINS[name], training) for name in names}
+            members["conv, channels-last"] = Chain(CHAINS["conv+2d+pool+2d+conv"], training, channels_last=True)
             yield BehaviourCase(
                 group="compile",
                 name=f"{backend}/chains/{mode}",
