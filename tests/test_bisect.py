@@ -17,7 +17,7 @@ from bnsuite.experiments.ab import ComparisonRequest, ComparisonResult
 from bnsuite.experiments.bisect import BisectRequest, EndedError, bisect
 from bnsuite.experiments.events import Event
 from bnsuite.judge import gates
-from bnsuite.judge.bisect import Assessment, BisectAnswer, BisectStep, Search, assess, comparable
+from bnsuite.judge.bisect import Assessment, BisectAnswer, BisectStep, Search, assess, comparable, label
 from bnsuite.judge.reason import text as because
 from bnsuite.judge.verdict import ExitStatus, Finding, Verdict
 from bnsuite.launch.environments import EnvironmentUnavailableError
@@ -116,7 +116,9 @@ def test_a_pass_is_good_only_where_it_excludes_the_change(
     lines: list[str] = []
     shown = {"2.5.0": [finding(Verdict.PASS, change=0.009)], "2.6.0": [finding(Verdict.REGRESSED, change=0.013)]}
     answer = bisect(
-        BisectRequest(("2.4.0", *shown), WANTED, None), Releases(shown), lambda event: lines.append(words(event))
+        BisectRequest(environments("2.4.0", *shown), WANTED, None),
+        Releases(shown),
+        lambda event: lines.append(words(event)),
     )
     assert (answer.first_bad, answer.between) == ("2.6.0", ("2.5.0",))
     assert lines[-1].endswith("(-0.1 % to +1.9 %), by which it could still have the change that is looked for")
@@ -153,7 +155,10 @@ def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
             ["-k", "op/batch_norm1d", "--good", "torch==1.13.1"],
             "torch==1.13.1: what is judged must be torch 2.4 or new",
         ),
-        (["-k", "op/batch_norm1d", "--good", "."], "--good .: is no release of torch, and only those are bisected"),
+        (
+            ["-k", "op/batch_norm1d", "--good", "."],
+            "--good .: is neither torch==X.Y.Z nor docker:REPOSITORY:TAG; name ",
+        ),
         (
             ["-k", "op/batch_norm1d", "--good", "torch==2.9.1"],
             "--good torch==2.9.1: is not older than --bad torch==2.9",
@@ -188,7 +193,7 @@ class Releases:
 
     def __call__(self, wanted: ComparisonRequest) -> ComparisonResult:
         self.options.append(wanted)
-        shown = self._shown[wanted.b.removeprefix("torch==")]
+        shown = self._shown[label(wanted.b)]
         if isinstance(shown, Exception):
             raise shown
         run = make_run(result("op/a"))
@@ -206,12 +211,17 @@ ASKED = make_run().options.model_copy(update={"device": "cpu", "select": "op"})
 WANTED = ComparisonRequest("torch==2.4.0", "torch==2.6.0", (ASKED, ASKED), OUT, None, Path("baselines"))
 
 
+def environments(*labels: str) -> tuple[str, ...]:
+    """Environments by their short names: those of releases are versions."""
+    return tuple(f"torch=={one}" if one[0].isdigit() else one for one in labels)
+
+
 def ran(shown: dict[str, list[Finding] | Exception | str], gate: str | None = None) -> tuple[int, Releases]:
     compare = Releases(shown)
     asked = make_run().options.model_copy(update={"device": "auto", "select": "op"})
-    names = ["2.4.0", *shown]
-    wanted = ComparisonRequest("torch==2.4.0", f"torch=={names[-1]}", (asked, asked), OUT, None, Path("baselines"))
-    answer = bisect(BisectRequest(tuple(names), wanted, gate), compare, lambda event: print(words(event)))
+    names = environments("2.4.0", *shown)
+    wanted = ComparisonRequest(names[0], names[-1], (asked, asked), OUT, None, Path("baselines"))
+    answer = bisect(BisectRequest(names, wanted, gate), compare, lambda event: print(words(event)))
     print(sentence(answer))
     return answer.status, compare
 
@@ -246,7 +256,7 @@ def test_the_answer_is_also_data() -> None:
     wanted = ComparisonRequest("torch==2.4.0", "torch==2.7.0", (asked, asked), OUT, None, Path("baselines"))
     steps: list[Event] = []
     shown: dict[str, list[Finding] | Exception | str] = {"2.5.0": GOOD, "2.6.0": BAD, "2.7.0": BAD}
-    answer = bisect(BisectRequest(("2.4.0", *shown), wanted, "timing"), Releases(shown), steps.append)
+    answer = bisect(BisectRequest(environments("2.4.0", *shown), wanted, "timing"), Releases(shown), steps.append)
     assert BisectAnswer.model_validate_json(answer.model_dump_json(by_alias=True)) == answer
     assert [(one.release, one.assessment) for one in answer.steps] == [
         ("2.7.0", Assessment.BAD),
@@ -256,7 +266,7 @@ def test_the_answer_is_also_data() -> None:
     assert (answer.good, answer.bad, answer.gate) == ("2.4.0", "2.7.0", "timing")
     assert (answer.last_good, answer.first_bad, answer.between) == ("2.5.0", "2.6.0", ())
     assert len(steps) == 4
-    same = bisect(BisectRequest(("2.4.0", "2.5.0"), wanted, None), Releases({"2.5.0": GOOD}), steps.append)
+    same = bisect(BisectRequest(environments("2.4.0", "2.5.0"), wanted, None), Releases({"2.5.0": GOOD}), steps.append)
     assert (same.first_bad, same.last_good, same.status) == (None, None, 0)
 
 

@@ -1,4 +1,4 @@
-"""``bnsuite bisect``: which release of torch brought a change."""
+"""``bnsuite bisect``: which environment brought a change, of a list or of all between two."""
 
 from __future__ import annotations
 
@@ -33,11 +33,17 @@ class GateName(click.ParamType[str]):
 
 
 @click.command(
-    short_help="Find the release of torch that brought a change.",
-    help="Find the release of torch that brought a change, by interleaved comparisons.",
+    short_help="Find the release of torch, or the image, that brought a change.",
+    help="Find the environment that brought a change, by interleaved comparisons. Name all of them, the oldest first, "
+    "as ab takes them: the first is trusted, and the last shows the change. Or name two with --good and --bad.",
 )
-@click.option("--good", required=True, metavar="torch==X.Y.Z", help="A release that is trusted.")
-@click.option("--bad", required=True, metavar="torch==X.Y.Z", help="A newer release that shows the change.")
+@click.argument("environments", nargs=-1, metavar="[ENVIRONMENT ...]")
+@click.option(
+    "--good",
+    metavar="ENVIRONMENT",
+    help="A release (torch==X.Y.Z) or image (docker:IMAGE) that is trusted; others up to --bad are listed.",
+)
+@click.option("--bad", metavar="ENVIRONMENT", help="A newer one of the same kind that shows the change.")
 @click.option(
     "--gate", type=GateName(), metavar="GATE", help="The gate that must have regressed, such as timing (default: any)."
 )
@@ -48,34 +54,30 @@ class GateName(click.ParamType[str]):
 def command(
     given: MeasuringOptions,
     *,
-    good: str,
-    bad: str,
+    environments: tuple[str, ...],
+    good: str | None,
+    bad: str | None,
     gate: str | None,
     budget: float | None,
     seed: int | None,
     as_json: bool,
 ) -> int:
-    """Search between two releases; returns the exit status."""
+    """Search among environments; returns the exit status."""
     from bnsuite.cli.verdicts import compared
     from bnsuite.experiments.ab import ComparisonRequest
     from bnsuite.experiments.bisect import BisectRequest, EndedError, bisect
-    from bnsuite.launch.environments import parse
-    from bnsuite.launch.environments.package_index import between, named, releases
     from bnsuite.launch.queries import catalogue
 
     if given.select is None:
         raise InputError("bisect: no case is named; name one with -k, see `bnsuite list`")
-    first, last = named("--good", good), named("--bad", bad)
-    for version in (first, last):
-        parse(f"torch=={version}")
     run_options = given.run_options()
     planned = catalogue(given.profile, given.select, given.data, case_files=given.cases, workloads=given.workloads)
     _require_cases(planned, given.select, gate)
-    chosen = tuple(between(releases(), first, last))
+    chosen = _environments(environments, good, bad)
     with given.folder.claimed() as folder:
         comparison = ComparisonRequest(
-            a=f"torch=={first}",
-            b=f"torch=={last}",
+            a=chosen[0],
+            b=chosen[-1],
             options=(run_options, run_options),
             folder=folder,
             data=given.data,
@@ -90,6 +92,22 @@ def command(
             raise error.cause from None
         _show(answer, folder, as_json=as_json)
     return answer.status
+
+
+def _environments(listed: tuple[str, ...], good: str | None, bad: str | None) -> tuple[str, ...]:
+    """Returns the environments to search, the oldest first; raises InputError if they are not named in one way."""
+    from bnsuite.launch.environments.between import ONE_BY_ONE, between, named
+
+    if listed and (good is not None or bad is not None):
+        raise InputError("bisect: names environments and --good or --bad; give either the list or the two options")
+    if listed:
+        return named(listed)
+    for option, value, other in (("--good", good, "--bad"), ("--bad", bad, "--good")):
+        if value is None:
+            raise InputError(f"bisect: {option} is missing; give it with {other}, or {ONE_BY_ONE}")
+    assert good is not None
+    assert bad is not None
+    return between(good, bad)
 
 
 def _show(answer: BisectAnswer, folder: ResultsFolder, *, as_json: bool) -> None:

@@ -140,7 +140,7 @@ def words(event: Event) -> str:
     if isinstance(event, Remark | Planned):
         return event.text if isinstance(event, Remark) else planning.before(event.estimate, event.budget_s)
     if isinstance(event, BisectBegan):
-        return f"{event.releases} releases from torch {event.good}, which is trusted, to {event.bad}"
+        return bisect.beginning(event.environments)
     if isinstance(event, BisectCompared):
         return bisect.step(event.step)
     if isinstance(event, TrialBegan):

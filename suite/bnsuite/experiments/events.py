@@ -35,16 +35,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class BisectBegan:
-    """A search over so many releases, from a trusted one to a bad one."""
+    """A search over these environments begins: the oldest first, of which the first is trusted and the last bad."""
 
-    releases: int
-    good: str
-    bad: str
+    environments: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class BisectCompared:
-    """One more release was compared with the good one."""
+    """One more environment was compared with the good one."""
 
     step: BisectStep
 

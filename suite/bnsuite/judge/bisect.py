@@ -1,6 +1,6 @@
-"""The search for the release that brought a change: the state of a release by its comparison, and the next one.
+"""The search for the environment that brought a change: the state of one by its comparison, and the next one.
 
-The first release is good and the last one bad. As with git's bisect, a release whose state can't be determined is
+The first environment is good and the last one bad. As with git's bisect, one whose state can't be determined is
 skipped, and those next to it are compared instead.
 """
 
@@ -21,7 +21,7 @@ UNCHANGED = frozenset({Verdict.PASS, Verdict.IMPROVED})
 
 
 class Assessment(Enum):
-    """The result of comparing a release with the good one."""
+    """The result of comparing an environment with the good one."""
 
     GOOD = "good"
     BAD = "bad"
@@ -29,14 +29,19 @@ class Assessment(Enum):
 
 
 class BisectStep(Value):
-    """One release, compared with the good one."""
+    """One environment, compared with the good one."""
 
+    #: The version of a release of torch; any other environment as it was named.
     release: str
     assessment: Assessment
     #: The findings that it follows from, the clearest first.
     findings: tuple[Finding, ...] = ()
     #: Why there are none, or what ended the comparison; None where the findings say it.
     problem: str | None = None
+    #: The environment as `ab` takes it, such as ``torch==2.14.1`` or ``docker:trainer:2025-03``.
+    environment: str | None = None
+    #: The folder of the comparison, inside the folder of the search.
+    folder: str | None = None
 
 
 class BisectAnswer(Versioned):
@@ -44,71 +49,78 @@ class BisectAnswer(Versioned):
 
     SCHEMA: ClassVar[int] = 1
 
-    #: The ends, as they were named.
+    #: The ends: the version of a release of torch, any other environment as it was named.
     good: str
     bad: str
     #: The gate whose regression was looked for; None for any gate's.
     gate: str | None
     #: In the order in which they were compared.
     steps: tuple[BisectStep, ...]
-    #: The newest release that is good, and the oldest that is bad; None where there is no change, or it is unknown.
+    #: The newest that is good, and the oldest that is bad; None where there is no change, or it is unknown.
     last_good: str | None
     first_bad: str | None
-    #: The releases between these two, which are still unknown.
+    #: Those between these two, which are still unknown.
     between: tuple[str, ...]
     #: What ended the search before its end, or None.
     ended: str | None = None
     status: ExitStatus
     #: The answer in words, as a report wrote it; nothing reads it.
     text: str = ""
+    #: All environments of the search as `ab` takes them, the oldest first.
+    environments: tuple[str, ...] = ()
+
+
+def label(environment: str) -> str:
+    """Returns the short name of an environment: of a release of torch its version."""
+    return environment.removeprefix("torch==")
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search in progress: between `good` and `bad`, two places in `releases`, something changed."""
+    """A search in progress: between `good` and `bad`, two places in `environments`, something changed."""
 
     #: Oldest first, at least two.
-    releases: tuple[str, ...]
+    environments: tuple[str, ...]
     good: int
     bad: int
     skipped: frozenset[str] = frozenset()
 
     @staticmethod
-    def over(releases: Collection[str]) -> Search:
+    def over(environments: Collection[str]) -> Search:
         """Returns a search of which nothing is known but its two ends."""
-        return Search(tuple(releases), 0, len(releases) - 1)
+        return Search(tuple(environments), 0, len(environments) - 1)
 
     @property
     def last_good(self) -> str:
-        """The newest release that is known to be good."""
-        return self.releases[self.good]
+        """The newest one that is known to be good."""
+        return self.environments[self.good]
 
     @property
     def first_bad(self) -> str:
-        """The oldest release that is known to be bad."""
-        return self.releases[self.bad]
+        """The oldest one that is known to be bad."""
+        return self.environments[self.bad]
 
     @property
     def between(self) -> tuple[str, ...]:
-        """The releases whose state is not known."""
-        return self.releases[self.good + 1 : self.bad]
+        """Those whose state is not known."""
+        return self.environments[self.good + 1 : self.bad]
 
     @property
     def next(self) -> str | None:
-        """The release to compare next: the one nearest to the middle that was not skipped, or None."""
-        open_ = [place for place in range(self.good + 1, self.bad) if self.releases[place] not in self.skipped]
+        """The environment to compare next: the one nearest to the middle that was not skipped, or None."""
+        open_ = [place for place in range(self.good + 1, self.bad) if self.environments[place] not in self.skipped]
         if not open_:
             return None
-        return self.releases[min(open_, key=lambda place: abs(2 * place - self.good - self.bad))]
+        return self.environments[min(open_, key=lambda place: abs(2 * place - self.good - self.bad))]
 
-    def after(self, release: str, assessment: Assessment) -> Search:
-        """The search once `release`, which is one of those between, was looked at."""
-        place = self.releases.index(release)
+    def after(self, environment: str, assessment: Assessment) -> Search:
+        """The search once `environment`, which is one of those between, was looked at."""
+        place = self.environments.index(environment)
         if assessment is Assessment.GOOD:
             return replace(self, good=place)
         if assessment is Assessment.BAD:
             return replace(self, bad=place)
-        return replace(self, skipped=self.skipped | {release})
+        return replace(self, skipped=self.skipped | {environment})
 
 
 def comparable(findings: Iterable[Finding], gate: str | None) -> frozenset[Which]:

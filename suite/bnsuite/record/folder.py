@@ -6,8 +6,9 @@ import contextlib
 import fcntl
 import itertools
 import os
+import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -42,7 +43,42 @@ NODE, TOGETHER = "node.json", "together"
 BISECT = "bisect.json"
 SELFTEST, SELFTEST_REPORT, TRIALS = "selftest.jsonl", "selftest.md", "trials"
 
+#: Letters in the name of the folder of a step of a search: file systems take 255, and a digest has 64.
+MAX_STEP_NAME = 150
+
 _PICTURES = ("svg", "png", "gif")
+
+
+def step_folders(environments: Iterable[str]) -> dict[str, str]:
+    """Returns the name of the folder of each step of a search, by environment, each another one.
+
+    That of ``torch==2.14.1`` is ``2.14.1``, that of ``docker:trainer:2025-03`` is ``docker-trainer-2025-03``.
+    """
+    folders: dict[str, str] = {}
+    for environment in environments:
+        name = _step_folder(environment)
+        numbers = itertools.count(2)
+        while name.casefold() in map(str.casefold, folders.values()):
+            name = f"{_step_folder(environment)}-{next(numbers)}"
+        folders[environment] = name
+    return folders
+
+
+def is_step_folder(name: str, environment: str) -> bool:
+    """Returns True if `name` is one that a step of `environment` may have, and not a folder of the user's."""
+    own = re.escape(_step_folder(environment))
+    return re.fullmatch(rf"(?=\d|docker-|python-|this-interpreter){own}(-\d+)?", name) is not None
+
+
+def _step_folder(environment: str) -> str:
+    """Returns letters, digits and . _ + - of an environment's name; other signs are a hyphen each time they come."""
+    if environment.startswith("torch=="):
+        return _plain(environment.removeprefix("torch=="))
+    return _plain(environment) if environment != "." else "this-interpreter"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text)[:MAX_STEP_NAME]
 
 
 class ResultsFolder:

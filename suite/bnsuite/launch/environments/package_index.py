@@ -34,7 +34,7 @@ def named(option: str, text: str) -> str:
     package, _, version = text.partition("==")
     found = VERSION.fullmatch(version)
     if package != "torch" or found is None:
-        raise InputError(f"{option} {text}: is no release of torch, and only those are bisected; write torch==X.Y.Z")
+        raise InputError(f"{option} {text}: is no release of torch; write torch==X.Y.Z")
     if _before_a_release(version):
         raise InputError(f"{option} {text}: is a pre-release, and only releases are bisected; name one")
     return version

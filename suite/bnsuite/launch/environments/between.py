@@ -1,0 +1,56 @@
+"""The environments of a search: those that were named one by one, or all between two of one kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bnsuite.launch.environments import image_tags, package_index
+from bnsuite.launch.environments.parse import parse
+from bnsuite.launch.environments.release import Release
+from bnsuite.record.errors import InputError
+
+ONE_BY_ONE = "name the environments one by one, the oldest first: bnsuite bisect A B C ..."
+
+
+def named(environments: Sequence[str]) -> tuple[str, ...]:
+    """Returns the environments of a list, once those that take no time to look at are known to be there.
+
+    Releases of torch are made when their turn comes. Raises InputError for fewer than two, for one that is named twice,
+    and for what is no environment.
+    """
+    if len(environments) < 2:
+        raise InputError(f"bisect {' '.join(environments)}: one environment is too few; {ONE_BY_ONE}")
+    for place, name in enumerate(environments):
+        if name in environments[:place]:
+            raise InputError(f"bisect: {name} is named twice; name each environment once, the oldest first")
+    for environment in map(parse, environments):
+        if not isinstance(environment, Release):
+            try:
+                environment.prepare()
+            finally:
+                environment.close()
+    return tuple(environments)
+
+
+def between(good: str, bad: str) -> tuple[str, ...]:
+    """Returns the environments from `good` to `bad`, both included, the oldest first.
+
+    They are releases of torch on the package index, or images of one repository on this machine. Raises InputError if
+    the ends are of two kinds, or of another kind, and whatever keeps the others from being listed.
+    """
+    kinds = {_kind("--good", good), _kind("--bad", bad)}
+    if len(kinds) > 1:
+        raise InputError(f"--good {good} and --bad {bad}: nothing is between two kinds of environment; {ONE_BY_ONE}")
+    if kinds == {"docker"}:
+        return image_tags.between(good, bad)
+    first, last = package_index.named("--good", good), package_index.named("--bad", bad)
+    for version in (first, last):
+        parse(f"torch=={version}")
+    return tuple(f"torch=={version}" for version in package_index.between(package_index.releases(), first, last))
+
+
+def _kind(option: str, text: str) -> str:
+    for kind, prefix in (("docker", "docker:"), ("torch", "torch==")):
+        if text.startswith(prefix):
+            return kind
+    raise InputError(f"{option} {text}: is neither torch==X.Y.Z nor docker:REPOSITORY:TAG; {ONE_BY_ONE}")
