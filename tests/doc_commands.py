@@ -158,7 +158,7 @@ def _check_bnsuite(words: list[str], *, inline: bool = False) -> None:
             raise WrongCommandError(f"bnsuite {verb} takes no {left[0]}")
         for param in command.params:
             _check_value(param, values.get(param.name or ""), context)
-        if verb == "bisect" and not values.get("environments"):
+        if verb == "bisect" and not isinstance(values.get("environments"), tuple):
             for option in ("good", "bad"):
                 if not isinstance(values.get(option), str):
                     raise WrongCommandError(f"--{option} is missing")

@@ -55,6 +55,7 @@ HOMES = {
     "jinja2": {"report/html/page.py"},
     "markupsafe": {"report/html/page.py", "report/html/svg.py"},
     "docker": {"launch"},
+    "packaging": {"launch/environments"},
     "click": {"cli"},
     "argparse": set(),
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from bnsuite.cli import options, parameters
+from bnsuite.cli import index_options, options, parameters
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
+from bnsuite.record.package_index import PackageIndex
 
 
 @click.command(
@@ -20,6 +21,7 @@ from bnsuite.cli.options import MeasuringOptions, ShowOptions
 @click.option("--impl-b", metavar="MODULE:FACTORY", help="Judge this batch norm in place of B's (or FILE.py:FACTORY).")
 @options.supports("--supports-b")
 @options.fold("--fold-b")
+@index_options.package_index
 @options.budget
 @options.seed
 @click.option(
@@ -40,6 +42,7 @@ def command(
     impl_b: str | None,
     supports: dict[str, tuple[str, ...]] | None,
     fold: str | None,
+    index: PackageIndex | None,
     budget: float | None,
     seed: int | None,
     injected: dict[str, float] | None,
@@ -50,6 +53,7 @@ def command(
     from bnsuite.cli.verdicts import comparison_made, show_report
     from bnsuite.experiments.ab import ComparisonRequest
 
+    index_options.require_release(index, (a, b))
     request = ComparisonRequest(
         a=a,
         b=b,
@@ -60,6 +64,7 @@ def command(
         seed=seed,
         budget_s=budget,
         injected=injected or {},
+        index=index,
     )
     result, report, unwritten = comparison_made(request, strict=strict, stages=not show.quiet)
     result.folder.point_latest_here()

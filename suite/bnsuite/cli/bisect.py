@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnsuite.cli import options
+from bnsuite.cli import index_options, options
 from bnsuite.cli.options import MeasuringOptions
 from bnsuite.cli.output import lines, remark, say
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import BISECT, ResultsFolder
+from bnsuite.record.package_index import PackageIndex
 
 if TYPE_CHECKING:
     from bnsuite.judge.bisect import BisectAnswer
@@ -47,6 +48,7 @@ class GateName(click.ParamType[str]):
 @click.option(
     "--gate", type=GateName(), metavar="GATE", help="The gate that must have regressed, such as timing (default: any)."
 )
+@index_options.package_index
 @options.budget
 @options.seed
 @options.measuring
@@ -58,6 +60,7 @@ def command(
     good: str | None,
     bad: str | None,
     gate: str | None,
+    index: PackageIndex | None,
     budget: float | None,
     seed: int | None,
     as_json: bool,
@@ -73,7 +76,7 @@ def command(
     run_options = given.run_options()
     planned = catalogue(given.profile, given.select, given.data, case_files=given.cases, workloads=given.workloads)
     _require_cases(planned, given.select, gate)
-    chosen = _environments(environments, good, bad)
+    chosen = _environments(environments, good, bad, index)
     with given.folder.claimed() as folder:
         comparison = ComparisonRequest(
             a=chosen[0],
@@ -84,6 +87,7 @@ def command(
             baselines=given.baselines,
             seed=seed,
             budget_s=budget,
+            index=index,
         )
         try:
             answer = bisect(BisectRequest(chosen, comparison, gate), compared, lines(remark if as_json else say))
@@ -94,20 +98,24 @@ def command(
     return answer.status
 
 
-def _environments(listed: tuple[str, ...], good: str | None, bad: str | None) -> tuple[str, ...]:
+def _environments(
+    listed: tuple[str, ...], good: str | None, bad: str | None, index: PackageIndex | None
+) -> tuple[str, ...]:
     """Returns the environments to search, the oldest first; raises InputError if they are not named in one way."""
     from bnsuite.launch.environments.between import ONE_BY_ONE, between, named
 
     if listed and (good is not None or bad is not None):
         raise InputError("bisect: names environments and --good or --bad; give either the list or the two options")
     if listed:
-        return named(listed)
+        index_options.require_release(index, listed)
+        return named(listed, index)
     for option, value, other in (("--good", good, "--bad"), ("--bad", bad, "--good")):
         if value is None:
             raise InputError(f"bisect: {option} is missing; give it with {other}, or {ONE_BY_ONE}")
     assert good is not None
     assert bad is not None
-    return between(good, bad)
+    index_options.require_release(index, (good, bad))
+    return between(good, bad, index)
 
 
 def _show(answer: BisectAnswer, folder: ResultsFolder, *, as_json: bool) -> None:

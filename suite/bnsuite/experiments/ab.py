@@ -20,6 +20,7 @@ from bnsuite.record import host, interleaved, pins
 from bnsuite.record.errors import InputError, in_one_line
 from bnsuite.record.folder import ResultsFolder
 from bnsuite.record.host import HostReport
+from bnsuite.record.package_index import PackageIndex
 from bnsuite.record.schema import Run, RunOptions
 
 
@@ -41,6 +42,8 @@ class ComparisonRequest:
     budget_s: float | None = None
     #: A known fault for B's steps (see ``measure/fault_injection.py``).
     injected: dict[str, float] = field(default_factory=dict)
+    #: The package index of releases of torch; None for that of pip's settings.
+    index: PackageIndex | None = None
     #: The state of the host, to be kept beside the results.
     host: HostReport | None = None
 
@@ -70,7 +73,7 @@ def compare(request: ComparisonRequest, notify: Notify) -> ComparisonResult:
     Raises InputError for an environment that can't be had; files of an earlier command stay then. What ends the
     measuring later is recorded in the runs, and what was measured is judged.
     """
-    environments = parse(request.a), parse(request.b)
+    environments = parse(request.a, request.index), parse(request.b, request.index)
     known = pins.read(request.baselines)
     if not request.folder.named_by_time:
         request.folder.require_no_other_sides()
@@ -81,8 +84,12 @@ def compare(request: ComparisonRequest, notify: Notify) -> ComparisonResult:
 
 def _of_sides(request: ComparisonRequest) -> tuple[RunOptions, RunOptions]:
     """The options of each side, with the environment that it is."""
-    a, b = request.options
-    return a.model_copy(update={"environment": request.a}), b.model_copy(update={"environment": request.b})
+    index = None if request.index is None else request.index.without_secrets()
+    a, b = (
+        options.model_copy(update={"environment": name, "index": index})
+        for name, options in zip((request.a, request.b), request.options, strict=True)
+    )
+    return a, b
 
 
 def _measured(

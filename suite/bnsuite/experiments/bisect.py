@@ -54,7 +54,7 @@ def bisect(request: BisectRequest, compare: Compare, notify: Notify) -> BisectAn
     steps = {bad: _step(bad, ends, dict.fromkeys(which), folders)}
     notify(BisectCompared(steps[bad]))
     if steps[bad].assessment is not Assessment.BAD:
-        return _answer(search, steps, gate)
+        return _answer(search, steps, request)
     worse = [one for one in ends.findings if one.verdict is Verdict.REGRESSED and (one.case, one.gate) in which]
     sizes = {(one.case, one.gate): one.change if one.gate == "timing" else None for one in worse}
     wanted = replace(wanted, options=_narrowed(wanted.options, sizes, ends))
@@ -62,18 +62,18 @@ def bisect(request: BisectRequest, compare: Compare, notify: Notify) -> BisectAn
         try:
             steps[name] = _step(name, _compared(compare, wanted, name, folders), sizes, folders)
         except KeyboardInterrupt:
-            return _answer(search, steps, gate, ended="interrupted")
+            return _answer(search, steps, request, ended="interrupted")
         except Exception as error:
             # What is not of this environment would meet the others too.
             if not isinstance(error, EnvironmentUnavailableError) or error.environment != name:
-                raise EndedError(_answer(search, steps, gate, ended=in_one_line(error)), error) from error
+                raise EndedError(_answer(search, steps, request, ended=in_one_line(error)), error) from error
             problem = f"not available: {error.cause}"
             steps[name] = BisectStep(
                 release=label(name), assessment=Assessment.SKIPPED, problem=problem, environment=name
             )
         notify(BisectCompared(steps[name]))
         search = search.after(name, steps[name].assessment)
-    return _answer(search, steps, gate)
+    return _answer(search, steps, request)
 
 
 def _compared(compare: Compare, wanted: ComparisonRequest, name: str, folders: Mapping[str, str]) -> ComparisonResult:
@@ -125,17 +125,18 @@ def _step(
 
 
 def _answer(
-    search: Search, steps: Mapping[str, BisectStep], gate: str | None, ended: str | None = None
+    search: Search, steps: Mapping[str, BisectStep], request: BisectRequest, ended: str | None = None
 ) -> BisectAnswer:
     """Returns the answer from the steps so far; `ended` is the reason if the search ended early."""
     end = steps[search.environments[-1]].assessment
     changed = end is Assessment.BAD
     told = end is Assessment.GOOD or (changed and not search.between)
+    index = request.comparison.index
     return BisectAnswer(
         schema=BisectAnswer.SCHEMA,
         good=label(search.environments[0]),
         bad=label(search.environments[-1]),
-        gate=gate,
+        gate=request.gate,
         steps=tuple(steps.values()),
         last_good=label(search.last_good) if changed else None,
         first_bad=label(search.first_bad) if changed else None,
@@ -143,4 +144,5 @@ def _answer(
         ended=ended,
         status=ExitStatus.FINE if told else ExitStatus.NOT_MEASURED,
         environments=search.environments,
+        index=None if index is None else index.without_secrets(),
     )

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import ClassVar
 
 from bnsuite.judge.verdict import WORST_FIRST, ExitStatus, Finding, Verdict
+from bnsuite.record.package_index import PackageIndex
 from bnsuite.record.schema import Value, Versioned
 
 #: A case and the gate that judges it.
@@ -68,6 +69,8 @@ class BisectAnswer(Versioned):
     text: str = ""
     #: All environments of the search as `ab` takes them, the oldest first.
     environments: tuple[str, ...] = ()
+    #: The package index of releases of torch, if one was named; None for that of pip's settings.
+    index: PackageIndex | None = None
 
 
 def label(environment: str) -> str:

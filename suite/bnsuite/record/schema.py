@@ -19,6 +19,7 @@ from bnsuite.record.gpu import Gpu, GpuWatch
 from bnsuite.record.image import ImageInfo
 from bnsuite.record.launched import LaunchedKernels
 from bnsuite.record.migrations import Migration
+from bnsuite.record.package_index import PackageIndex
 from bnsuite.record.quantities import Bytes, Number, Seconds, Share, Whole
 from bnsuite.record.value import Value as Value  # noqa: PLC0414  # the base of all records is found here
 
@@ -241,6 +242,8 @@ class RunOptions(Value):
     supports: dict[str, tuple[str, ...]] | None = None
     #: The function that stood in for torch's own that fold a layer into the module before it; None for those.
     fold: str | None = None
+    #: The package index named for the releases of torch of the command; None for that of pip's settings.
+    index: PackageIndex | None = None
     #: Whether ranks were to share cores where there are too few for each to have its own.
     oversubscribe: bool = False
     #: Seconds given for the measuring by --budget; None for no limit.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bnsuite.record.errors import InputError
 from bnsuite.record.interleaved import InterleavedTimes
+from bnsuite.record.package_index import PackageIndex
 from bnsuite.record.schema import Run
 from bnsuite.record.select import expression, matcher
 
@@ -45,7 +46,22 @@ def compare_again(
     named = implementation(run, "-b")
     injected = [part for name, amount in times.injected.items() for part in ("--inject", _fault(name, amount))]
     order = ["--seed", str(times.seed)] if seed else []
-    return compare(times.a, times.b, [*settings(run, profile), *named, *injected, *order], cases, select)
+    return compare(
+        times.a,
+        times.b,
+        [*settings(run, profile), *named, *package_index(run.options.index), *injected, *order],
+        cases,
+        select,
+    )
+
+
+def package_index(index: PackageIndex | None) -> list[str]:
+    """Returns the options that name a package index, without the secrets that were never recorded."""
+    if index is None:
+        return []
+    main = [] if index.url is None else ["--index-url", index.url]
+    extra = [part for url in index.extra_urls for part in ("--extra-index-url", url)]
+    return [*main, *extra, *(["--pre"] if index.pre else [])]
 
 
 def compare(a: str, b: str, options: Sequence[str], cases: Sequence[str], select: str | None = None) -> str | None:

@@ -8,11 +8,12 @@ from bnsuite.launch.environments import image_tags, package_index
 from bnsuite.launch.environments.parse import parse
 from bnsuite.launch.environments.release import Release
 from bnsuite.record.errors import InputError
+from bnsuite.record.package_index import PackageIndex
 
 ONE_BY_ONE = "name the environments one by one, the oldest first: bnsuite bisect A B C ..."
 
 
-def named(environments: Sequence[str]) -> tuple[str, ...]:
+def named(environments: Sequence[str], index: PackageIndex | None = None) -> tuple[str, ...]:
     """Returns the environments of a list, once those that take no time to look at are known to be there.
 
     Releases of torch are made when their turn comes. Raises InputError for fewer than two, for one that is named twice,
@@ -23,7 +24,7 @@ def named(environments: Sequence[str]) -> tuple[str, ...]:
     for place, name in enumerate(environments):
         if name in environments[:place]:
             raise InputError(f"bisect: {name} is named twice; name each environment once, the oldest first")
-    for environment in map(parse, environments):
+    for environment in (parse(name, index) for name in environments):
         if not isinstance(environment, Release):
             try:
                 environment.prepare()
@@ -32,21 +33,24 @@ def named(environments: Sequence[str]) -> tuple[str, ...]:
     return tuple(environments)
 
 
-def between(good: str, bad: str) -> tuple[str, ...]:
+def between(good: str, bad: str, index: PackageIndex | None = None) -> tuple[str, ...]:
     """Returns the environments from `good` to `bad`, both included, the oldest first.
 
-    They are releases of torch on the package index, or images of one repository on this machine. Raises InputError if
-    the ends are of two kinds, or of another kind, and whatever keeps the others from being listed.
+    They are releases of torch on the package index, or images of one repository on this machine. Pre-releases count
+    if `index` says so, or if an end is one. Raises InputError if the ends are of two kinds, or of another kind, and for
+    whatever keeps the others from being listed.
     """
     kinds = {_kind("--good", good), _kind("--bad", bad)}
     if len(kinds) > 1:
         raise InputError(f"--good {good} and --bad {bad}: nothing is between two kinds of environment; {ONE_BY_ONE}")
     if kinds == {"docker"}:
         return image_tags.between(good, bad)
-    first, last = package_index.named("--good", good), package_index.named("--bad", bad)
-    for version in (first, last):
-        parse(f"torch=={version}")
-    return tuple(f"torch=={version}" for version in package_index.between(package_index.releases(), first, last))
+    ends = [package_index.named(option, text) for option, text in (("--good", good), ("--bad", bad))]
+    for version in ends:
+        parse(f"torch=={version}", index)
+    asked = index or PackageIndex()
+    listed = asked.model_copy(update={"pre": asked.pre or any(map(package_index.is_pre_release, ends))})
+    return tuple(f"torch=={version}" for version in package_index.between(package_index.releases(listed), *ends))
 
 
 def _kind(option: str, text: str) -> str:

@@ -7,12 +7,16 @@ from bnsuite.launch.environments.image import Image
 from bnsuite.launch.environments.interpreter import Here, Interpreter
 from bnsuite.launch.environments.release import Release
 from bnsuite.record.errors import InputError
+from bnsuite.record.package_index import PackageIndex
 
 FORMS = ". (this interpreter), python:PATH, torch==X.Y.Z or docker:IMAGE"
 
 
-def parse(text: str) -> Environment:
-    """Returns the environment that `text` names; InputError, with the forms there are, if it names none."""
+def parse(text: str, index: PackageIndex | None = None) -> Environment:
+    """Returns the environment that `text` names; a release comes from `index`, or from where pip is set up for.
+
+    Raises InputError, with the forms there are, if it names none.
+    """
     kind, _, rest = text.partition(":")
     package, _, version = text.partition("==")
     if text == Here.NAME:
@@ -22,5 +26,5 @@ def parse(text: str) -> Environment:
     if kind == "docker" and rest:
         return Image(text, rest)
     if package == "torch" and version:
-        return Release(text, version)
+        return Release(text, version, index)
     raise InputError(f"{text!r} is no environment; write {FORMS}")

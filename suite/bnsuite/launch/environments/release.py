@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import platform
 import re
@@ -14,24 +15,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from packaging.version import Version
+
+from bnsuite.launch.environments import pip
 from bnsuite.launch.environments.bundle import inner_half
 from bnsuite.launch.environments.environment import MIN_TORCH, EnvironmentUnavailableError, Notify
 from bnsuite.launch.environments.interpreter import Interpreter
 from bnsuite.launch.process.isolation import current_folder
 from bnsuite.launch.process.options import WorkerOptions
+from bnsuite.record.package_index import PackageIndex, text_without_secrets
 from bnsuite.record.schema import EnvironmentInfo
 
 #: A release as pip takes it after ``torch==``.
 VERSION = re.compile(r"(\d+)\.(\d+)(\.\d+)?((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?")
-
-#: Settings of the user that would have pip install elsewhere, or find packages outside the new environment.
-REMOVED = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
-
-#: Messages of pip if it cannot reach its index, with the meaning.
-UNREACHABLE = (
-    r"Connection(Error|Refused)|connection broken|Timeout|NameResolution|Max retries|ProxyError|SSLError",
-    "the package index can't be reached; connect this machine, or set PIP_INDEX_URL or PIP_FIND_LINKS",
-)
 
 #: Messages of pip, each with its meaning.
 CAUSES = (
@@ -40,14 +36,16 @@ CAUSES = (
         "no space is left in {cache} or in TMPDIR; free some, or set XDG_CACHE_HOME and TMPDIR",
     ),
     (r"Disk quota exceeded", "the quota of {cache} or of TMPDIR is used up; set XDG_CACHE_HOME and TMPDIR"),
-    UNREACHABLE,
+    pip.REFUSED,
+    pip.UNTRUSTED,
+    pip.UNREACHABLE,
     (
         r"requirement torch==\S+ \(from versions: none\)",
-        "the package index has no torch for {python}; name another interpreter with python:PATH",
+        "{index} has no torch for {python}; name another interpreter with python:PATH",
     ),
     (
         r"requirement torch==\S+ \(from versions: (?P<versions>[^)]+)\)",
-        "the package index has no such release for {python}, it has {versions}; choose one of these",
+        "{index} has no such release for {python}, it has {versions}; choose one of these",
     ),
     (r"ensurepip is not", "{executable} can't make virtual environments; apt install python3-venv"),
 )
@@ -62,10 +60,11 @@ class Release(Interpreter):
     """A release of torch in a virtual environment of the Python that runs this.
 
     It is made under a lock in a folder beside its own and renamed when it is complete: one whose making was
-    interrupted is never used.
+    interrupted is never used. One from an index that the user names has a folder of its own: two indexes may have
+    different builds of one version.
     """
 
-    def __init__(self, name: str, version: str) -> None:
+    def __init__(self, name: str, version: str, index: PackageIndex | None = None) -> None:
         found = VERSION.fullmatch(version)
         if found is None:
             raise EnvironmentUnavailableError(name, f"{version!r} is no release of torch; write it like torch==2.9.1")
@@ -74,9 +73,9 @@ class Release(Interpreter):
                 name, f"what is judged must be torch {'.'.join(map(str, MIN_TORCH))} or newer"
             )
         kind = f"{sys.implementation.cache_tag}-{platform.machine()}"
-        self._folder = default_cache() / f"{version}-{kind}"
+        self._folder = default_cache() / f"{version}-{kind}{_key(index)}"
         super().__init__(name, str(self._folder))
-        self._version = version
+        self._version, self._index = version, index
         self.hint = f"remove {self._folder}, and it is made anew"
 
     def prepare(self, notify: Notify = lambda _: None) -> None:
@@ -96,7 +95,7 @@ class Release(Interpreter):
     def check(self, info: EnvironmentInfo) -> None:
         """Makes sure that the torch found there is this release."""
         found = info.packages.get("torch", "none")
-        if _numbers(found) != _numbers(self._version):
+        if _public(found) != _public(self._version):
             raise self.unavailable(f"{self._folder} holds torch {found}; {self.hint}")
 
     def _variables(self, options: WorkerOptions, token: str) -> dict[str, str]:
@@ -126,9 +125,9 @@ class Release(Interpreter):
         shutil.rmtree(part, ignore_errors=True)
         try:
             self._run([sys.executable, "-m", "venv", str(part)], lock)
-            pip = [str(part / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-color"]
-            pip += ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
-            self._run([*pip, f"torch=={self._version}"], lock)
+            install = [str(part / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-color"]
+            install += ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+            self._run([*install, f"torch=={self._version}"], lock)
             shutil.rmtree(self._folder, ignore_errors=True)
             part.rename(self._folder)
         finally:
@@ -136,10 +135,9 @@ class Release(Interpreter):
 
     def _run(self, command: list[str], lock: IO[str]) -> None:
         """Runs `command` to its end; it inherits the lock, for it may outlive this process."""
-        kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
         done = subprocess.run(
             command,
-            env=kept,
+            env=pip.variables(self._index),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -149,23 +147,32 @@ class Release(Interpreter):
             check=False,
         )
         if done.returncode != 0:
-            raise self.unavailable(cause(done.stdout, self._folder.parent))
+            raise self.unavailable(cause(done.stdout, self._folder.parent, self._index))
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """Returns the numbers of a release, such as (2, 9, 0) for "2.9" and for "2.9.0+cpu"."""
-    found = VERSION.match(version)
-    return (int(found[1]), int(found[2]), int((found[3] or ".0")[1:])) if found else ()
+def _key(index: PackageIndex | None) -> str:
+    """Returns the end of the name of a folder of releases from `index`; a new password changes nothing."""
+    if index is None:
+        return ""
+    text = index.without_secrets().model_dump_json()
+    return f"-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def cause(output: str, cache: Path) -> str:
+def _public(version: str) -> Version | None:
+    """Returns a version without its local label: that of 2.9 and of 2.9.0+cpu is one. None for what is no version."""
+    return Version(Version(version).public) if VERSION.fullmatch(version) else None
+
+
+def cause(output: str, cache: Path, index: PackageIndex | None = None) -> str:
     """Returns why pip, or the making of a virtual environment, failed, with the fix, from its output."""
     for pattern, meaning in CAUSES:
         if found := re.search(pattern, output):
             versions = [one.strip() for one in (found.groupdict().get("versions") or "").split(",")]
             shown = [version for version in versions if VERSION.fullmatch(version)][-8:]
             python = f"Python {platform.python_version()} on {platform.machine()}"
-            return meaning.format(cache=cache, versions=", ".join(shown), python=python, executable=sys.executable)
-    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
+            words = {"python": python, "executable": sys.executable, "index": pip.shown(index)}
+            return meaning.format(cache=cache, versions=", ".join(shown), **words)
+    said = text_without_secrets(output, index)
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
     errors = [line for line in lines if line.startswith("ERROR:")]
     return f"pip can't install it: {(errors or lines)[-1].removeprefix('ERROR:').strip()[:300]}"
