@@ -1,8 +1,9 @@
-"""Which release brought a change: the search and the verb, without environments but in the last test."""
+"""Which environment brought a change: the search and the verb, without environments but in the slow tests."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +25,11 @@ from bnsuite.launch.environments import EnvironmentUnavailableError
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import ResultsFolder
 from bnsuite.record.interleaved import InterleavedTimes
+from bnsuite.record.package_index import PackageIndex
 from bnsuite.record.schema import RunOptions
 from bnsuite.report.bisect import sentence
 from conftest import make_run, result
+from index_server import serving
 from test_package_index import index, wheel
 
 __all__ = ["index"]
@@ -164,6 +167,23 @@ def test_a_gate_that_was_named_is_the_only_one_that_tells() -> None:
             "--good torch==2.9.1: is not older than --bad torch==2.9",
         ),
         (["-k", "op/batch_norm1d", "--gate", "speed"], "--gate: there is no gate 'speed'; choose from"),
+        (
+            ["-k", "op/batch_norm1d", "--good", "docker:trainer:1"],
+            "--good docker:trainer:1 and --bad torch==2.9.1: nothing is between two kinds of environment; name the ",
+        ),
+        (
+            ["-k", "op/batch_norm1d", "--good", "python:/usr/bin/python3"],
+            "--good python:/usr/bin/python3: is neither torch==X.Y.Z nor docker:REPOSITORY:TAG; name the environments ",
+        ),
+        (
+            ["-k", "op/batch_norm1d", "--good", "docker:a:1", "--bad", "docker:a:2", "--pre"],
+            "--pre: no environment is a release of torch; leave it out, or name torch==X.Y.Z",
+        ),
+        (
+            ["-k", "op/batch_norm1d", "--index-url", "ftp://me:secret@example.org"],
+            "--index-url: is no address of a package index; write it like https://HOST/simple; see ",
+        ),
+        (["-k", "op/batch_norm1d", ".", "torch==2.9.1"], "bisect: names environments and --good or --bad; give either"),
     ],
 )
 def test_wrong_input_is_one_line(
@@ -182,6 +202,38 @@ def test_wrong_input_is_one_line(
     assert said in err
     assert err.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "bisect: --good is missing; give it with --bad, or name the environments one by one, the oldest first: "),
+        (["--good", "torch==2.8.0"], "bisect: --bad is missing; give it with --good, or name the environments one by "),
+        (["torch==2.8.0"], "bisect torch==2.8.0: one environment is too few; name the environments one by one, the "),
+        ([".", "torch==2.8.0", "."], "bisect: . is named twice; name each environment once, the oldest first"),
+        (
+            [".", "python:/nowhere", "torch==2.8.0"],
+            "python:/nowhere: there is no /nowhere; name an interpreter, or the",
+        ),
+        ([".", "trainer:2025-01"], "'trainer:2025-01' is no environment; write . (this interpreter), python:PATH, "),
+        ([".", "torch==1.13.1", "torch==2.8.0"], "torch==1.13.1: what is judged must be torch 2.4 or newer"),
+        (
+            [".", f"python:{sys.executable}", "--index-url", "https://h/x"],
+            "--index-url: no environment is a release of",
+        ),
+    ],
+)
+def test_a_wrong_list_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    """Status 2 before anything is measured, and no folder is left."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["bisect", *arguments, "-k", "op/batch_norm1d", "--device", "cpu"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 class Releases:
@@ -248,6 +300,75 @@ def test_the_release_is_named_with_its_evidence(capsys: pytest.CaptureFixture[st
         return options.device, options.select
 
     assert [said(one.options[1]) for one in compare.options] == [("auto", "op"), ("cpu", "op/a"), ("cpu", "op/a")]
+
+
+WORSE = "REGRESSED timing of op/a, +12.0 % (+11.0 % to +13.0 %)"
+MONTHS = tuple(f"docker:trainer:2025-{month:02}" for month in range(1, 6))
+
+
+def test_images_are_searched_as_releases_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """By their names as they were given, each in a folder that is safe on any file system."""
+    bad_from_the_fourth = dict(zip(MONTHS[1:], (GOOD, GOOD, BAD, BAD), strict=True))
+    names = (MONTHS[0], *bad_from_the_fourth)
+    wanted = ComparisonRequest(names[0], names[-1], (ASKED, ASKED), OUT, None, Path("baselines"))
+    compare = Releases(bad_from_the_fourth)
+    answer = bisect(BisectRequest(names, wanted, None), compare, lambda event: print(words(event)))
+    assert (answer.good, answer.last_good, answer.first_bad, answer.bad) == (names[0], *names[2:5])
+    assert (answer.environments, answer.index) == (names, None)
+    assert [(one.release, one.environment, one.folder) for one in answer.steps] == [
+        (names[place], names[place], f"docker-trainer-2025-0{place + 1}") for place in (4, 2, 3)
+    ]
+    assert [one.folder.path for one in compare.options] == [OUT.path / str(one.folder) for one in answer.steps]
+    assert [(one.a, one.b) for one in compare.options] == [(names[0], names[place]) for place in (4, 2, 3)]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"5 environments from {names[0]}, which is trusted, to {names[4]}; between them " + ", ".join(
+        names[1:4]
+    )
+    assert lines[1].startswith(f"{names[4]}: bad: REGRESSED timing of op/a, ")
+    assert sentence(answer) == (
+        f"{names[3]} is the first bad one (REGRESSED timing of op/a, +12.0 % (+11.0 % to +13.0 %)); "
+        f"{names[2]} is good (PASS timing of op/a, +0.1 % (-0.9 % to +1.1 %))"
+    )
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        (
+            {"2.5.0": BAD, MONTHS[0]: BAD},
+            f"torch 2.5.0 is the first bad one ({WORSE}); 2.4.0 is good, as given",
+        ),
+        (
+            {MONTHS[0]: BAD, "2.5.0": BAD},
+            f"{MONTHS[0]} is the first bad one ({WORSE}); torch 2.4.0 is good, as given",
+        ),
+        (
+            {"2.5.0": GOOD, ".": GOOD},
+            "no change between torch 2.4.0 and .: PASS timing of op/a, +0.1 % (-0.9 % to +1.1 %)",
+        ),
+        (
+            {".": [finding(Verdict.FAILED)]},
+            "whether . differs from torch 2.4.0 could not be told: FAILED timing of op/a, the reason of op/a",
+        ),
+    ],
+)
+def test_environments_of_several_kinds_are_told_apart(
+    shown: dict[str, list[Finding] | Exception | str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A version is that of torch wherever an image stands beside it."""
+    ran(shown)
+    assert capsys.readouterr().out.splitlines()[-1] == said
+
+
+def test_an_image_that_is_gone_is_gone_around(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a release that can't be had; what another environment lacks ends the search."""
+    gone = EnvironmentUnavailableError(MONTHS[1], "the Docker engine has no image trainer:2025-02; docker pull it")
+    ran({MONTHS[1]: gone, MONTHS[2]: BAD})
+    out = capsys.readouterr().out
+    assert f"{MONTHS[1]}: skipped: not available: the Docker engine has no image trainer:2025-02; docker pull" in out
+    assert out.splitlines()[-1].endswith(f"; {MONTHS[1]} could not be told")
+    with pytest.raises(EndedError):
+        ran({MONTHS[1]: EnvironmentUnavailableError(MONTHS[0], "it is gone"), MONTHS[2]: BAD})
 
 
 def test_the_answer_is_also_data() -> None:
@@ -320,10 +441,15 @@ def test_what_an_earlier_search_left_is_gone(
     for version in ("2.7.0", "2.8.0", "2.9.1"):
         wheel(index, version, {})
     steps = tuple(BisectStep(release=release, assessment=Assessment.GOOD) for release in ("2.6.0", ".."))
+    image = BisectStep(
+        release=MONTHS[0], assessment=Assessment.GOOD, environment=MONTHS[0], folder="docker-trainer-2025-01-2"
+    )
+    forged = image.model_copy(update={"folder": "mine"})
     ends_of_it = {"good": "2.5.0", "bad": "2.6.0", "gate": None, "last_good": None, "first_bad": None}
-    left = BisectAnswer(schema=1, **ends_of_it, between=(), steps=steps, status=ExitStatus.FINE)
+    left = BisectAnswer(schema=1, **ends_of_it, between=(), steps=(*steps, image, forged), status=ExitStatus.FINE)
     (tmp_path / "o" / "2.6.0").mkdir(parents=True)
     (tmp_path / "o" / "mine").mkdir()
+    (tmp_path / "o" / "docker-trainer-2025-01-2").mkdir()
     (tmp_path / "o" / "bisect.json").write_text(left.model_dump_json(by_alias=True))
     gone: InputError | list[Finding] = InputError("o/2.8.0: cannot be written to")
     shown = {"2.8.0": gone if ends == "early" else GOOD, "2.9.1": gone if ends == "at once" else BAD}
@@ -333,7 +459,8 @@ def test_what_an_earlier_search_left_is_gone(
     out, err = capsys.readouterr()
     assert status == (0 if ends == "found" else 2), err
     assert (tmp_path / "o" / "mine").exists()
-    assert (tmp_path / "o" / "2.6.0").exists() is (ends == "at once")
+    for old in ("2.6.0", "docker-trainer-2025-01-2"):
+        assert (tmp_path / "o" / old).exists() is (ends == "at once")
     answer = BisectAnswer.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
     assert (answer == left) is (ends == "at once")
     assert ("o/2.8.0: cannot be written to" in err) is (ends != "found")
@@ -392,6 +519,34 @@ def fake_release(index: Path, version: str, code: str) -> None:
     name = f"release_{version.replace('.', '_')}"
     path = f"import {name}\n{sysconfig.get_path('purelib')}\n"
     wheel(index, version, {f"{name}.py": code, f"{name}.pth": path})
+
+
+@pytest.mark.slow
+def test_the_night_that_brought_a_change_is_found_on_another_index(
+    index: Path, start: Callable[..., subprocess.Popen[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By real pips, from an index with a password, which nothing prints or records."""
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    nightly = tmp_path / "nightly"
+    nightly.mkdir()
+    wheel(nightly, "2.14.0", {})
+    for day, code in (("0930", ""), ("1001", ""), ("1003", WRONG), ("1004", WRONG)):
+        fake_release(nightly, f"2.15.0.dev2026{day}", code)
+    wheel(nightly, "2.15.0.dev20261002", {}, "cp27-cp27m-any")
+    with serving(nightly, user="me:hidden-words") as url:
+        ends = ("--good", "torch==2.15.0.dev20260930", "--bad", "torch==2.15.0.dev20261004", "--index-url", url)
+        process = start("bisect", *ends, "-k", "numerics/ref and eval/eps", "--device", "cpu", "--out", "o")
+        out, err = process.communicate(timeout=900)
+    assert process.returncode == 0, err
+    assert out.startswith("4 releases from torch 2.15.0.dev20260930, which is trusted, to 2.15.0.dev20261004\n")
+    assert "torch 2.15.0.dev20261003 is the first bad one (REGRESSED numerics of numerics/reference/" in out
+    answer = BisectAnswer.model_validate_json((tmp_path / "o" / "bisect.json").read_text())
+    assert (answer.last_good, answer.first_bad) == ("2.15.0.dev20261001", "2.15.0.dev20261003")
+    assert answer.index == PackageIndex(url=url.replace("me:hidden-words@", ""))
+    written = [path for top in ("o", "cache") for path in (tmp_path / top).rglob("*") if path.is_file()]
+    assert tmp_path / "o" / "2.15.0.dev20261001" / "b" / "run.json" in written
+    assert [path for path in written if b"hidden-words" in path.read_bytes()] == []
+    assert "hidden-words" not in out + err + "".join(map(str, written))
 
 
 @pytest.mark.slow

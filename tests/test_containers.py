@@ -280,6 +280,52 @@ def test_a_workload_comes_along(base: str, worker: Any) -> None:
     assert {"workload/transformer/forward", "workload/transformer/step"} <= set(ids)
 
 
+#: Makes the batch norm of the torch that is imported later wrong.
+WRONG = """
+import builtins, sys
+real = builtins.__import__
+def imports(name, *rest, **more):
+    module = real(name, *rest, **more)
+    norm = sys.modules.get("torch.nn.modules.batchnorm")
+    if hasattr(norm, "SyncBatchNorm"):
+        builtins.__import__ = real
+        right = norm.F.batch_norm
+        norm.F.batch_norm = lambda *arguments, **named: right(*arguments, **named) * 1.01
+    return module
+builtins.__import__ = imports
+"""
+
+
+def test_the_image_that_brought_a_change_is_found(
+    client: Any, image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five monthly images of one repository the third has a wrong batch norm, and so have those after it."""
+    repository = f"bnsuite-test-{os.getpid()}/monthly"
+    tags = [f"{repository}:2025-{month:02}" for month in range(1, 6)]
+    try:
+        for place, tag in enumerate(tags):
+            built = image(f"ENV MONTH={place}", sitecustomize=WRONG if place >= 2 else "")
+            client.images.get(built.removeprefix("docker:")).tag(tag)
+        arguments = ["--good", f"docker:{tags[0]}", "--bad", f"docker:{tags[-1]}", "-k", "numerics/ref and eval/eps"]
+        done = subprocess.run(
+            [sys.executable, "-m", "bnsuite", "bisect", *arguments, "--device", "cpu", "--out", str(tmp_path / "o")],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+    finally:
+        for tag in tags:
+            with contextlib.suppress(docker.errors.ImageNotFound):
+                client.images.remove(tag, noprune=True)
+    assert done.returncode == 0, done.stderr
+    assert f"docker:{tags[2]} is the first bad one (REGRESSED numerics of numerics/reference/" in done.stdout
+    answer = json.loads((tmp_path / "o" / "bisect.json").read_text())
+    assert (answer["last_good"], answer["first_bad"]) == (f"docker:{tags[1]}", f"docker:{tags[2]}")
+    assert answer["environments"] == [f"docker:{tag}" for tag in tags]
+    assert all((tmp_path / "o" / step["folder"] / "interleaved.json").exists() for step in answer["steps"])
+
+
 def test_an_image_that_is_not_there_is_told(client: Any) -> None:
     with pytest.raises(InputError) as caught:
         parse("docker:nobody/has-this:1").prepare()

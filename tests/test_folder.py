@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bnsuite.record.errors import InputError
-from bnsuite.record.folder import OLD_TIMES, TIMES, ResultsFolder
+from bnsuite.record.folder import OLD_TIMES, TIMES, ResultsFolder, is_step_folder, step_folders
 
 
 def put(*paths: Path) -> None:
@@ -79,3 +79,43 @@ def test_two_commands_in_one_second_have_a_folder_each(tmp_path: Path, monkeypat
         assert second.path.name == f"{first.path.name}-2"
         second.point_latest_here()
     assert (tmp_path / "results" / "latest").readlink() == Path(second.path.name)
+
+
+DIGEST = "docker:localhost:5000/trainer@sha256:" + "0123456789abcdef" * 4
+
+
+def test_a_step_of_a_search_has_a_folder_whatever_its_environment_is_called() -> None:
+    """One name of a folder for each, safe on any file system, the version of a release as it is."""
+    named = step_folders(
+        (
+            "torch==2.14.0+cpu",
+            ".",
+            "docker:trainer:2025-03",
+            "docker:trainer-2025:03",
+            "docker:Trainer:2025:03",
+            DIGEST,
+            "python:/opt/../a b/bin/python",
+            f"python:/{'x' * 300}",
+        )
+    )
+    assert list(named.values())[:6] == [
+        "2.14.0+cpu",
+        "this-interpreter",
+        "docker-trainer-2025-03",
+        "docker-trainer-2025-03-2",
+        "docker-Trainer-2025-03-3",
+        "docker-localhost-5000-trainer-sha256-" + "0123456789abcdef" * 4,
+    ]
+    assert named["python:/opt/../a b/bin/python"] == "python-opt-..-a-b-bin-python"
+    for environment, name in named.items():
+        assert len(name) < 200
+        assert is_step_folder(name, environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "environment"),
+    [("mine", "mine"), ("..", "torch==.."), ("mine", "docker:mine"), ("../2.6.0", "torch==2.6.0"), ("", "torch==")],
+)
+def test_no_other_folder_is_one_of_a_step(name: str, environment: str) -> None:
+    """An answer that was edited by hand leads to no folder of the user's."""
+    assert not is_step_folder(name, environment)

@@ -17,6 +17,7 @@ from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.worker import Worker
 from bnsuite.launch.queries import ask_environment
 from bnsuite.record.errors import InputError
+from bnsuite.record.package_index import PackageIndex
 from conftest import make_run
 
 
@@ -106,6 +107,31 @@ def test_a_release_that_was_taken_apart_is_told_with_the_mend(cache: Path, tmp_p
     worker = Worker(WorkerOptions("worker", tmp_path, tmp_path), site)
     with pytest.raises(InputError, match=f"torch is not installed there; remove {folder}, and it is made anew$"):
         ask_environment("cpu", worker)
+
+
+def test_an_index_has_folders_of_its_own(cache: Path) -> None:
+    """Two may have different builds of one version; users and passwords are no part of it, and in no name."""
+
+    def folder(index: PackageIndex | None) -> str:
+        return Path(parse("torch==2.5.9", index)._path).name
+
+    plain, password = "https://example.org/cpu", "https://me:secret@example.org/cpu"
+    several = (None, plain, "https://example.org/cu130", password.replace("secret", "changed"), password)
+    names = [folder(None if url is None else PackageIndex(url=url)) for url in several]
+    assert names[0] == key("2.5.9")
+    assert names[1] == names[3] == names[4]
+    assert len(set(names)) == 3
+    assert len({folder(PackageIndex(url=plain, extra_urls=(plain,))), folder(PackageIndex(url=plain, pre=True))}) == 2
+    assert not any("secret" in name or "me" in name for name in names)
+
+
+def test_nightly_builds_are_told_apart(cache: Path) -> None:
+    """By the date, and not by the numbers of the release that they lead to alone."""
+    environment = make_run().environment
+    nightly = parse("torch==2.15.0.dev20261101")
+    nightly.check(environment.model_copy(update={"packages": {"torch": "2.15.0.dev20261101+cpu"}}))
+    with pytest.raises(InputError, match=r"holds torch 2\.15\.0\.dev20261102\+cpu; remove"):
+        nightly.check(environment.model_copy(update={"packages": {"torch": "2.15.0.dev20261102+cpu"}}))
 
 
 def refused(text: str) -> str:

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from bnsuite.cli.command import DEFAULT, VERB_GROUP
+from bnsuite.record.package_index import PackageIndex
 from bnsuite.report import repeat
 from html_pages import COMPARISON, RUN
 
@@ -50,6 +51,16 @@ def test_commands_are_parsed_as_they_are_meant(name: str, monkeypatch: pytest.Mo
     expected = {"select": name, "a": "python:/a b/python", "b": "docker:trainer:new", "seed": 7}
     assert (verb, {key: params[key] for key in expected}) == ("ab", expected)
     assert (params["injected"], params["impl_b"]) == ({"slower": 0.2}, "my.pkg:Layer")
+
+
+def test_an_index_is_named_again() -> None:
+    """With all that was recorded of it."""
+    index = PackageIndex(url="https://example.org/simple", extra_urls=("https://example.net/b",), pre=True)
+    run = RUN.model_copy(update={"options": RUN.options.model_copy(update={"index": index})})
+    command = repeat.compare_again(run, COMPARISON.times, ["op/a"])
+    assert command is not None
+    params = parsed(command)[1]
+    assert (params["index_url"], params["extra_index_url"], params["pre"]) == (index.url, index.extra_urls, True)
 
 
 def test_ranks_that_shared_cores_share_them_again() -> None:

@@ -57,7 +57,8 @@ def in_order(listed: Sequence[dict[str, Any]], repository: str) -> list[ListedIm
     for one in listed:
         tags = [tag for tag in one.get("RepoTags") or () if NONE not in tag and _repository(tag) == repository]
         digests = [name for name in one.get("RepoDigests") or () if NONE not in name]
-        names = [*sorted(tags, key=_natural), *sorted(digests), one["Id"]]
+        # A tag such as "latest" is soon that of another image.
+        names = [*sorted(tags, key=lambda tag: (_numberless(tag), _natural(tag))), *sorted(digests), one["Id"]]
         found.append(ListedImage(one["Id"], int(one["Created"]), names[0]))
     return sorted(found, key=lambda image: (image.created, _natural(image.name)))
 
@@ -103,3 +104,7 @@ def _repository(text: str) -> str:
 def _natural(name: str) -> list[tuple[int, str]]:
     """Returns a key by which 2.9 comes before 2.10."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _numberless(tag: str) -> bool:
+    return not any(letter.isdecimal() for letter in tag.rpartition(":")[2])
