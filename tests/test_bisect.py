@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -516,8 +516,10 @@ builtins.__import__ = imports
 
 def fake_release(index: Path, version: str, code: str) -> None:
     """A release that is the tests' own torch once `code` was run."""
+    torch = find_spec("torch")
+    assert torch is not None
     name = f"release_{version.replace('.', '_')}"
-    path = f"import {name}\n{sysconfig.get_path('purelib')}\n"
+    path = f"import {name}\n{Path(str(torch.origin)).parents[1]}\n"
     wheel(index, version, {f"{name}.py": code, f"{name}.pth": path})
 
 

@@ -19,6 +19,7 @@ from bnsuite.launch.queries import ask_environment
 from bnsuite.record.errors import InputError
 from bnsuite.record.package_index import PackageIndex
 from conftest import make_run
+from index_server import serving
 
 
 def wheel(folder: Path, version: str) -> None:
@@ -155,6 +156,19 @@ def test_an_index_that_cannot_be_reached_is_told(cache: Path, monkeypatch: pytes
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
     assert refused("torch==2.5.9").startswith("torch==2.5.9: the package index can't be reached; connect ")
+
+
+@pytest.mark.slow
+def test_an_index_that_refuses_access_is_told(
+    cache: Path, package_index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line without the password; pip itself says that there is no torch."""
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    with serving(package_index, user="me:secret") as url, pytest.raises(InputError) as caught:
+        parse("torch==2.5.9", PackageIndex(url=url.replace("secret", "hidden"))).prepare()
+    assert str(caught.value).startswith("torch==2.5.9: the package index refuses access; check its address, and name ")
+    assert "hidden" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from pathlib import Path
 
 from bnsuite.record.package_index import PackageIndex, without_secrets
 
@@ -40,6 +43,14 @@ def variables(index: PackageIndex | None) -> dict[str, str]:
     if index.extra_urls:
         kept |= {"PIP_EXTRA_INDEX_URL": " ".join(index.extra_urls)}
     return kept | ({"PIP_PRE": "1"} if index.pre else {})
+
+
+def refusals(log: Path) -> str:
+    """Returns the lines of pip's log that say that an index refused access, which pip itself does not show."""
+    with contextlib.suppress(OSError):
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        return "".join(line for line in lines if re.search(REFUSED[0], line))
+    return ""
 
 
 def shown(index: PackageIndex | None) -> str:

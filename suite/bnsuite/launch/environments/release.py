@@ -29,6 +29,9 @@ from bnsuite.record.schema import EnvironmentInfo
 #: A release as pip takes it after ``torch==``.
 VERSION = re.compile(r"(\d+)\.(\d+)(\.\d+)?((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?")
 
+#: The log of pip in an environment that is being made.
+LOG = "pip.log"
+
 #: Messages of pip, each with its meaning.
 CAUSES = (
     (
@@ -126,15 +129,16 @@ class Release(Interpreter):
         try:
             self._run([sys.executable, "-m", "venv", str(part)], lock)
             install = [str(part / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-color"]
-            install += ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
-            self._run([*install, f"torch=={self._version}"], lock)
+            install += ["--disable-pip-version-check", "--no-input", "--progress-bar=off", f"--log={part / LOG}"]
+            self._run([*install, f"torch=={self._version}"], lock, part / LOG)
+            (part / LOG).unlink(missing_ok=True)
             shutil.rmtree(self._folder, ignore_errors=True)
             part.rename(self._folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def _run(self, command: list[str], lock: IO[str]) -> None:
-        """Runs `command` to its end; it inherits the lock, for it may outlive this process."""
+    def _run(self, command: list[str], lock: IO[str], log: Path | None = None) -> None:
+        """Runs `command` to its end; it inherits the lock, for it may outlive this process. pip writes a `log`."""
         done = subprocess.run(
             command,
             env=pip.variables(self._index),
@@ -147,7 +151,8 @@ class Release(Interpreter):
             check=False,
         )
         if done.returncode != 0:
-            raise self.unavailable(cause(done.stdout, self._folder.parent, self._index))
+            refused = pip.refusals(log) if log is not None and "(from versions: none)" in done.stdout else ""
+            raise self.unavailable(cause(refused + done.stdout, self._folder.parent, self._index))
 
 
 def _key(index: PackageIndex | None) -> str:
