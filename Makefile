@@ -57,7 +57,7 @@ image-run: ## run the image on the CPU without network, read-only; results in re
 	  -v "$(CURDIR)/results/image:/results" $(IMAGE) --device cpu
 
 image-test: setup-test ## test the image
-	BNSUITE_IMAGE=$(IMAGE) $(BIN)/pytest -s tests/test_image.py tests/test_containers.py
+	BNSUITE_IMAGE=$(IMAGE) $(BIN)/pytest -s tests/test_image.py tests/test_containers.py tests/test_image_tags.py
 
 overhead: setup-test ## print the time that the harness adds to a step
 	$(BIN)/pytest -q -s tests/overhead.py

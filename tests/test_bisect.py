@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -546,7 +547,8 @@ def test_the_night_that_brought_a_change_is_found_on_another_index(
     assert (answer.last_good, answer.first_bad) == ("2.15.0.dev20261001", "2.15.0.dev20261003")
     assert answer.index == PackageIndex(url=url.replace("me:hidden-words@", ""))
     written = [path for top in ("o", "cache") for path in (tmp_path / top).rglob("*") if path.is_file()]
-    assert tmp_path / "o" / "2.15.0.dev20261001" / "b" / "run.json" in written
+    run = json.loads((tmp_path / "o" / "2.15.0.dev20261001" / "b" / "run.json").read_text())
+    assert run["options"]["index"] == answer.index.model_dump(mode="json")
     assert [path for path in written if b"hidden-words" in path.read_bytes()] == []
     assert "hidden-words" not in out + err + "".join(map(str, written))
 

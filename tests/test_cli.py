@@ -79,6 +79,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--device", "cpu", "--profile=full", "-k", "cold"], "cases chosen need a GPU; --device cuda measures them"),
         (["--device", "cpu", "-k", "vgg11"], "cases of the quick profile, but 4 of the full one: --profile full"),
         (["ab", ".", ".", "--device", "cpu", "-k", "ratio/layouts"], "matches ratios only, which compare two "),
+        (
+            ["ab", ".", ".", "--index-url", "https://h/simple"],
+            "--index-url: no environment is a release of torch; leave",
+        ),
+        (
+            ["ab", ".", ".", "--extra-index-url", "http://me:x y@h"],
+            "--extra-index-url: is no address of a package index",
+        ),
+        (["ab", ".", ".", "--index-url", "https://h:port/simple"], "--index-url: is no address of a package index; "),
         (["list", "-k", "no_such_case"], "-k 'no_such_case' matches none of the "),
         (["--out", "run/run.json"], "run/run.json: cannot be written to: File exists"),
         (["--out", "run/run.json/x"], "run/run.json/x: cannot be written to: Not a directory"),
