@@ -296,28 +296,21 @@ builtins.__import__ = imports
 """
 
 
-def test_the_image_that_brought_a_change_is_found(
-    client: Any, image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_image_that_brought_a_change_is_found(client: Any, image: Any, tmp_path: Path) -> None:
     """Of five monthly images of one repository the third has a wrong batch norm, and so have those after it."""
     repository = f"bnsuite-test-{os.getpid()}/monthly"
     tags = [f"{repository}:2025-{month:02}" for month in range(1, 6)]
-    try:
-        for place, tag in enumerate(tags):
-            built = image(f"ENV MONTH={place}", sitecustomize=WRONG if place >= 2 else "")
-            client.images.get(built.removeprefix("docker:")).tag(tag)
-        arguments = ["--good", f"docker:{tags[0]}", "--bad", f"docker:{tags[-1]}", "-k", "numerics/ref and eval/eps"]
-        done = subprocess.run(
-            [sys.executable, "-m", "bnsuite", "bisect", *arguments, "--device", "cpu", "--out", str(tmp_path / "o")],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-        )
-    finally:
-        for tag in tags:
-            with contextlib.suppress(docker.errors.ImageNotFound):
-                client.images.remove(tag, noprune=True)
+    for place, tag in enumerate(tags):  # a tag goes with its image
+        built = image(f"ENV MONTH={place}", sitecustomize=WRONG if place >= 2 else "")
+        client.images.get(built.removeprefix("docker:")).tag(tag)
+    arguments = ["--good", f"docker:{tags[0]}", "--bad", f"docker:{tags[-1]}", "-k", "numerics/ref and eval/eps"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bnsuite", "bisect", *arguments, "--device", "cpu", "--out", str(tmp_path / "o")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert f"docker:{tags[2]} is the first bad one (REGRESSED numerics of numerics/reference/" in done.stdout
     answer = json.loads((tmp_path / "o" / "bisect.json").read_text())

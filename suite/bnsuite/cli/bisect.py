@@ -69,14 +69,16 @@ def command(
     from bnsuite.cli.verdicts import compared
     from bnsuite.experiments.ab import ComparisonRequest
     from bnsuite.experiments.bisect import BisectRequest, EndedError, bisect
+    from bnsuite.launch.environments.between import between
     from bnsuite.launch.queries import catalogue
 
     if given.select is None:
         raise InputError("bisect: no case is named; name one with -k, see `bnsuite list`")
+    named, ends = _named(environments, good, bad, index)
     run_options = given.run_options()
     planned = catalogue(given.profile, given.select, given.data, case_files=given.cases, workloads=given.workloads)
     _require_cases(planned, given.select, gate)
-    chosen = _environments(environments, good, bad, index)
+    chosen = named or between(*ends, index)
     with given.folder.claimed() as folder:
         comparison = ComparisonRequest(
             a=chosen[0],
@@ -98,24 +100,26 @@ def command(
     return answer.status
 
 
-def _environments(
+def _named(
     listed: tuple[str, ...], good: str | None, bad: str | None, index: PackageIndex | None
-) -> tuple[str, ...]:
-    """Returns the environments to search, the oldest first; raises InputError if they are not named in one way."""
-    from bnsuite.launch.environments.between import ONE_BY_ONE, between, named
+) -> tuple[tuple[str, ...], tuple[str, str]]:
+    """Returns the list of environments, which is empty if two ends are named, and the ends.
+
+    Raises InputError if they are not named in one way, or are not what can be searched.
+    """
+    from bnsuite.launch.environments import between
 
     if listed and (good is not None or bad is not None):
         raise InputError("bisect: names environments and --good or --bad; give either the list or the two options")
     if listed:
         index_options.require_release(index, listed)
-        return named(listed, index)
-    for option, value, other in (("--good", good, "--bad"), ("--bad", bad, "--good")):
-        if value is None:
-            raise InputError(f"bisect: {option} is missing; give it with {other}, or {ONE_BY_ONE}")
-    assert good is not None
-    assert bad is not None
+        return between.named(listed, index), (listed[0], listed[-1])
+    if good is None or bad is None:
+        missing, other = ("--good", "--bad") if good is None else ("--bad", "--good")
+        raise InputError(f"bisect: {missing} is missing; give it with {other}, or {between.ONE_BY_ONE}")
     index_options.require_release(index, (good, bad))
-    return between(good, bad, index)
+    between.require_ends(good, bad, index)
+    return (), (good, bad)
 
 
 def _show(answer: BisectAnswer, folder: ResultsFolder, *, as_json: bool) -> None:

@@ -33,28 +33,31 @@ def named(environments: Sequence[str], index: PackageIndex | None = None) -> tup
     return tuple(environments)
 
 
+def require_ends(good: str, bad: str, index: PackageIndex | None = None) -> None:
+    """Raise InputError unless these are two releases of torch, or two images; nothing is asked for that."""
+    if len({_kind("--good", good), _kind("--bad", bad)}) > 1:
+        raise InputError(f"--good {good} and --bad {bad}: nothing is between two kinds of environment; {ONE_BY_ONE}")
+    for option, text in (("--good", good), ("--bad", bad)):
+        if not text.startswith(image_tags.KIND):
+            parse(f"torch=={package_index.named(option, text)}", index)
+
+
 def between(good: str, bad: str, index: PackageIndex | None = None) -> tuple[str, ...]:
     """Returns the environments from `good` to `bad`, both included, the oldest first.
 
     They are releases of torch on the package index, or images of one repository on this machine. Pre-releases count
-    if `index` says so, or if an end is one. Raises InputError if the ends are of two kinds, or of another kind, and for
-    whatever keeps the others from being listed.
+    if `index` says so, or if an end is one. Raises InputError if the others can't be listed, or `good` is the newer.
     """
-    kinds = {_kind("--good", good), _kind("--bad", bad)}
-    if len(kinds) > 1:
-        raise InputError(f"--good {good} and --bad {bad}: nothing is between two kinds of environment; {ONE_BY_ONE}")
-    if kinds == {"docker"}:
+    if good.startswith(image_tags.KIND):
         return image_tags.between(good, bad)
     ends = [package_index.named(option, text) for option, text in (("--good", good), ("--bad", bad))]
-    for version in ends:
-        parse(f"torch=={version}", index)
     asked = index or PackageIndex()
     listed = asked.model_copy(update={"pre": asked.pre or any(map(package_index.is_pre_release, ends))})
     return tuple(f"torch=={version}" for version in package_index.between(package_index.releases(listed), *ends))
 
 
 def _kind(option: str, text: str) -> str:
-    for kind, prefix in (("docker", "docker:"), ("torch", "torch==")):
+    for kind, prefix in (("docker", image_tags.KIND), ("torch", "torch==")):
         if text.startswith(prefix):
             return kind
     raise InputError(f"{option} {text}: is neither torch==X.Y.Z nor docker:REPOSITORY:TAG; {ONE_BY_ONE}")
