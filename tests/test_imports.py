@@ -56,6 +56,8 @@ HOMES = {
     "markupsafe": {"report/html/page.py", "report/html/svg.py"},
     "docker": {"launch"},
     "click": {"cli"},
+    "tomllib": {"cli/config.py"},
+    "tomli": {"cli/config.py"},
     "argparse": set(),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bnsuite.cli import options
+from bnsuite.cli import config, options
 from bnsuite.cli.output import lines, say, screen
 from bnsuite.experiments.trials import DEFAULT, KINDS
 from bnsuite.record.folder import RESULTS, SELFTEST_REPORT, ResultsFolder
@@ -35,7 +35,7 @@ class Kinds(click.ParamType[tuple[str, ...]]):
 
 def default_folder() -> Path:
     """The folder that trials go to by default."""
-    return Path(os.environ.get("BNSUITE_OUT") or RESULTS) / FOLDER
+    return Path(os.environ.get("BNSUITE_OUT") or config.results()) / FOLDER
 
 
 @click.command(
@@ -63,6 +63,7 @@ def default_folder() -> Path:
 )
 @options.threads
 @options.timeout
+@options.config
 @options.debug
 def command(
     *,
@@ -84,7 +85,13 @@ def command(
     from bnsuite.report.selftest import markdown, terminal
 
     checked = run_options(
-        device=device, profile=profile, select=None, threads=threads, timeout_s=timeout, implementation=None
+        device=device,
+        profile=profile,
+        select=None,
+        threads=threads,
+        timeout_s=timeout,
+        implementation=None,
+        config=config.used(),
     )
     with ResultsFolder(out or default_folder()).claimed() as folder:
         request = SelftestRequest(

@@ -97,6 +97,7 @@ def run_options(
     environment: str = ".",
     supports: Mapping[str, tuple[str, ...]] | None = None,
     fold: str | None = None,
+    config: str | None = None,
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -127,6 +128,7 @@ def run_options(
         workloads=case_files(workloads, "--workload"),
         environment=environment,
         supports=None if supports is None else dict(supports),
+        config=config,
     )
 
 
