@@ -258,6 +258,7 @@ def test_a_worker_times_a_workload_block_by_block(write: Write) -> None:
     assert kernels["kernels"]["launched"]
 
 
+@pytest.mark.slow
 def test_the_keras_model_is_sound() -> None:
     """Two runs are equal and it has no side effects; Keras computes in float32 whatever its parameters are."""
     path = example("keras_mlp")
