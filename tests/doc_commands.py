@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from bnsuite.cli.command import DEFAULT, VERB_GROUP, VERBS
+from bnsuite.cli.config import KEYS
 from conftest import ROOT
 
 #: Verbs, options of a verb (with "VALUE" after one that takes a value) and files that documents name and that are not
@@ -33,6 +34,8 @@ DOCKER = {
     "--shm-size": True,
 }
 
+#: The page whose commands take from a file what they lack.
+CONFIGURED = "docs/how-to/configure.md"
 #: A line of a block or an inline code that is a command: perhaps with variables before it.
 COMMAND = re.compile(r"(?:\$ )?((?:[A-Z_]+=\S+ )*(?:bnsuite(?= |$)|docker run |make |pytest suite).*)")
 #: Words in capitals stand for what a user fills in.
@@ -115,7 +118,7 @@ def check(command: Command) -> None:
     elif words[0] == "docker":
         _check_docker(words[2:])
     elif words[0] == "bnsuite":
-        _check_bnsuite(words[1:], inline=command.inline)
+        _check_bnsuite(words[1:], inline=command.inline, configured=command.page == CONFIGURED)
     for path in named_files(command.text):
         require_file(path)
 
@@ -142,7 +145,7 @@ def _check_docker(words: list[str]) -> None:
         _check_bnsuite(rest[1:])
 
 
-def _check_bnsuite(words: list[str], *, inline: bool = False) -> None:
+def _check_bnsuite(words: list[str], *, inline: bool = False, configured: bool = False) -> None:
     """Parse as click does, but call nothing: no file is looked for and nothing is measured."""
     verb, rest = split_verb(words)
     if verb is None or verb in PENDING or (inline and not rest):
@@ -156,8 +159,9 @@ def _check_bnsuite(words: list[str], *, inline: bool = False) -> None:
             return
         if left:
             raise WrongCommandError(f"bnsuite {verb} takes no {left[0]}")
+        by_file = {key.param for key in KEYS.values() if verb in key.verbs} if configured else set()
         for param in command.params:
-            _check_value(param, values.get(param.name or ""), context)
+            _check_value(param, values.get(param.name or ""), context, by_file=param.name in by_file)
         if verb == "bisect" and not isinstance(values.get("environments"), tuple):
             for option in ("good", "bad"):
                 if not isinstance(values.get(option), str):
@@ -200,10 +204,10 @@ def without_pending(verb: str, words: list[str]) -> list[str]:
     return kept
 
 
-def _check_value(param: click.Parameter, value: object, context: click.Context) -> None:
+def _check_value(param: click.Parameter, value: object, context: click.Context, *, by_file: bool) -> None:
     """Convert a value as click would; a placeholder stands for a right one."""
     absent = value is None or repr(value).startswith("Sentinel")
-    if absent and param.required:
+    if absent and param.required and not by_file:
         raise WrongCommandError(f"{param.opts[0]} is missing")
     given = value if isinstance(value, list | tuple) else [value]
     if absent or not all(isinstance(one, str) for one in given):

@@ -172,7 +172,7 @@ def options_of(verb: str) -> set[str]:
     """Returns the options of a verb that is there."""
     found = VERB_GROUP.get_command(click.Context(VERB_GROUP), verb)
     assert found is not None
-    return {name for param in found.params for name in param.opts}
+    return {name for param in found.params for name in (*param.opts, *param.secondary_opts)}
 
 
 def _on_sample(words: list[str], folder: Path) -> list[str]:

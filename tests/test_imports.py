@@ -57,6 +57,8 @@ HOMES = {
     "docker": {"launch"},
     "packaging": {"launch/environments"},
     "click": {"cli"},
+    "tomllib": {"cli/config.py"},
+    "tomli": {"cli/config.py"},
     "argparse": set(),
 }
 

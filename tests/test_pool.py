@@ -9,6 +9,7 @@ from typing import Any
 from bnsuite.launch.process.messages import CheckAnswer
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.pool import Job, ask_all
+from bnsuite.launch.process.stream import SilentError
 from bnsuite.launch.process.worker import Worker
 from fake_environment import FakeEnvironment
 
@@ -55,3 +56,25 @@ def test_the_time_of_a_request_is_without_the_start_of_its_process(tmp_path: Pat
     first, second = (one.took_s for one in ask_all(jobs, [worker], CheckAnswer))
     assert first is None
     assert second is not None
+
+
+def test_a_users_code_that_gives_no_answer_is_not_tried_again(tmp_path: Path) -> None:
+    """Its other jobs fail with that reason, at once; those of other code, and one that only raises, go on."""
+    silence = SilentError("said nothing for 30 s")
+    errors = {"a-1": silence, "b-1": RuntimeError("broken"), "c-1": silence}
+
+    def reply(request: dict[str, Any]) -> dict[str, Any]:
+        if request["case"] in errors:
+            raise errors[request["case"]]
+        return {"observations": [], "skipped": "nothing to look at"}
+
+    worker = Worker(WorkerOptions("w", tmp_path, tmp_path, 1), FakeEnvironment(check=reply))
+    jobs = [
+        Job(name, "", {"do": "check", "case": name}, 30.0, "the limit", subject="" if name[0] == "c" else name[0])
+        for name in ("a-1", "b-1", "c-1", "a-2", "b-2", "c-2")
+    ]
+    reasons = {one.job.case: one.reason for one in ask_all(jobs, [worker], CheckAnswer)}
+    assert reasons["a-1"] == "no answer after 30 s, the limit"
+    assert reasons["a-2"] == "not tried: a-1 gave no answer after 30 s, the limit"
+    assert reasons["b-1"] == "RuntimeError: broken"
+    assert [reasons[name] for name in ("b-2", "c-2")] == ["", ""]

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from bnsuite.cases import CatalogueError, CheckNotApplicableError, Subject, all_cases
-from bnsuite.cases.workload import VARIABLE, cases_of, declared
+from bnsuite.cases.workload import VARIABLE, cases_of, declared, material
 from bnsuite.cases.workload.declared import Kind
+from bnsuite.cases.workload.state import WorkloadError
 from bnsuite.measure.devices import get
 from bnsuite.measure.timed_launch import time_case
 from conftest import ROOT, Command
@@ -137,12 +142,95 @@ def test_the_command_lists_a_workload_alone(bnsuite: Command, write: Write) -> N
     )
 
 
-@pytest.mark.parametrize("name", ["transformer", pytest.param("resnet18", marks=pytest.mark.slow)])
+def test_a_broken_one_of_several_files_fails_by_itself(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has one case, which says why; alone it is refused before anything is measured."""
+    fine, broken = write(linear()), write("def (", "broken.py")
+    monkeypatch.setenv(VARIABLE, f"{fine}:{broken}:{fine}:Other")
+    named = {case.id: case for case in all_cases() if "workload/" in case.id}
+    assert [name for name in named if "/mine/" not in name] == ["workload/broken/step", "workload/mine.Other/step"]
+    with pytest.raises(WorkloadError, match=f"^workload {broken}: can't be read: SyntaxError: invalid syntax"):
+        named["workload/broken/step"].build("cpu")
+    with pytest.raises(WorkloadError, match=f"^workload {fine}:Other: has no Other; name a class or a function"):
+        named["workload/mine.Other/step"].build("cpu")
+    monkeypatch.setenv(VARIABLE, str(broken))
+    with pytest.raises(CatalogueError, match="can't be read"):
+        all_cases()
+
+
+#: Code that does to the process of the measuring what it should not, and still computes.
+INTRUSIONS = {
+    "prints": """
+import os, subprocess
+os.write(1, b'{"done": {}}\\n')
+def intrude():
+    print('{"done": {}}', flush=True)
+    subprocess.run(["echo", '{"done": {}}'], check=True)
+""",
+    "reads": """
+import subprocess, sys
+assert sys.stdin.readline() == ""
+def intrude():
+    assert subprocess.run(["cat"], capture_output=True, check=True).stdout == b""
+""",
+    "forks": """
+import os
+def intrude():
+    if child := os.fork():
+        os.waitpid(child, 0)
+""",
+    "forks_first": """
+import os
+if child := os.fork():
+    os.waitpid(child, 0)
+def intrude(): ...
+""",
+    "ends": """
+def intrude():
+    raise SystemExit(0)
+""",
+}
+
+
+def test_a_worker_answers_for_each_workload_whatever_another_one_does(write: Write) -> None:
+    """Output, input and children of measured code are none of its own: each answer is that of its request."""
+    forward = "(intrude(), self.layer(x))[1]"
+    paths = [write(linear(forward).replace(HEAD, HEAD + code), f"{name}.py") for name, code in INTRUSIONS.items()]
+    write(linear(), "fine.py")
+    where = {"device": "cpu", "seed": 0, "fault": {}}
+    names = [*INTRUSIONS, "fine"]
+    answers = ask(
+        [
+            {"do": do, "case": case.format(name), **where}
+            for name in names
+            for do, case in (("check", "numerics/workload/{}/outputs"), ("build", "workload/{}/forward"))
+        ],
+        **{VARIABLE: ":".join(map(str, [*paths, paths[0].with_name("fine.py")]))},
+    )
+    assert len(answers) == 2 * len(names)
+    for name, checked, built in zip(names, answers[::2], answers[1::2], strict=True):
+        if name in {"prints", "reads", "fine"}:
+            assert checked["done"]["observations"][0]["what"] == "input 0"
+            assert built["done"]["step_s"] > 0
+            continue
+        said = "its step fails: SystemExit: 0" if name == "ends" else "forks, and the child came back from the step"
+        for answer in (checked, built):
+            assert f"workload {name}.py:Model: {said}" in answer["failed"]
+
+
+def example(name: str) -> Path:
+    """The file of an example; the test is skipped by the name of the package that it lacks."""
+    package = {"resnet18": "torchvision", "keras_mlp": "keras"}.get(name)
+    if package is not None and find_spec(package) is None:  # importing Keras needs its backend to be named
+        pytest.skip(f"{package} is not installed")
+    if name == "c_kernel" and shutil.which("cc") is None:
+        pytest.skip("there is no C compiler (cc)")
+    return EXAMPLES / f"{name}.py"
+
+
+@pytest.mark.parametrize("name", ["transformer", "c_kernel", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_an_example_is_sound(name: str) -> None:
     """Its values are near float64, two runs are equal, and it has no side effects."""
-    if name == "resnet18":
-        pytest.importorskip("torchvision")
-    path = EXAMPLES / f"{name}.py"
+    path = example(name)
     for check in ("float64", "determinism", "side-effects"):
         seen = observed(path, check)
         assert seen
@@ -168,6 +256,41 @@ def test_a_worker_times_a_workload_block_by_block(write: Write) -> None:
     assert len(block["samples_s"]) == 2
     assert memory["memory"]["allocated_peak_bytes"] > 0
     assert kernels["kernels"]["launched"]
+
+
+@pytest.mark.slow
+def test_the_keras_model_is_sound() -> None:
+    """Two runs are equal and it has no side effects; Keras computes in float32 whatever its parameters are."""
+    path = example("keras_mlp")
+    for check in ("determinism", "side-effects"):
+        assert not [one for one in observed(path, check).values() if is_wrong(one)]
+    with pytest.raises(
+        CheckNotApplicableError, match=r"keras_mlp\.py:Model: a copy of it, for float64, has parameters"
+    ):
+        observed(path, "float64")
+
+
+def test_the_c_kernel_has_the_gradients_of_its_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64 they are those of finite differences; without a compiler one line says what to install."""
+    workload = declared(example("c_kernel"), None)
+    module = material.make(workload, "cpu").double()
+    module.weight = nn.Parameter(module.weight.detach()[:5])
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.allclose(module(x), nn.functional.rms_norm(x, (5,), module.weight, 1e-6), rtol=1e-12)
+    assert torch.autograd.gradcheck(lambda x, _: module(x), (x, module.weight))
+    monkeypatch.setenv("PATH", "/nowhere")
+    material._module_of.cache_clear()
+    with pytest.raises(WorkloadError) as caught:
+        material.make(workload, "cpu")
+    cause = "RuntimeError: there is no C compiler (cc) on the PATH; install one, such as gcc"
+    assert str(caught.value) == f"workload c_kernel.py:Model: can't be imported: {cause}"
+
+
+def test_a_module_that_computes_in_float32_is_not_held_to_float64(write: Write) -> None:
+    """Whatever it is moved to, as a Keras model does: then nothing more precise is there to compare with."""
+    path = write(linear("torch.sin(x.float() @ self.layer.weight.float().T).to(x.dtype)"))
+    with pytest.raises(CheckNotApplicableError, match="computes in float32 though it was moved to float64"):
+        observed(path, "float64")
 
 
 STEP = HEAD + (

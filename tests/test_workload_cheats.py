@@ -154,6 +154,14 @@ def cheat(layer, x):
 """,
         "forks, and the child came back from the step",
     ),
+    "outputs of other shapes each time": (
+        """
+SIZES = iter(range(1, 10**9))
+def cheat(layer, x):
+    return layer(x)[: 1 + next(SIZES) % 5]
+""",
+        "returns other shapes each time, [(",
+    ),
     "other shapes each time": (
         """
 SIZES = iter(range(3, 999))
@@ -274,6 +282,10 @@ def test_a_step_that_replays_is_seen(write: Write) -> None:
         ),
         (linear("None"), "returns nothing, and no tensor to look at"),
         (linear("self.layer(x[0, 0])"), "its step fails: "),
+        (
+            linear("self.layer(x)").replace("(self, x)", "(self, x, mask)"),
+            "its step fails: TypeError: Model.forward() ",
+        ),
         (linear("exit(3)"), "its step fails: SystemExit: 3"),
         (linear().replace("return [torch.rand(6, 4)]", "raise KeyError(1)"), "get_inputs() fails: KeyError: 1"),
         (FORM.format(body="def Model():\n    return 3"), "can't be made: TypeError: it is a int, and no nn.Module"),

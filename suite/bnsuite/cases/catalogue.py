@@ -85,8 +85,9 @@ def _sources(files: str, workloads: str) -> Iterator[Source]:
     yield BUILT_IN, _built_in
     for file in parse(files):
         yield f"cases {file}", partial(_of_file, file)
-    for path, name in entries(workloads, "workload"):
-        one = workload.declared(path, name)
+    named = entries(workloads, "workload")
+    for path, name in named:
+        one = workload.declared(path, name) if len(named) == 1 else workload.declared_or_broken(path, name)
         yield f"workload {path}:{one.name}", partial(workload.cases_of, one)
     for entry in entry_points(group=GROUP):
         yield f"plug-in {entry.name}", partial(_of_plug_in, entry)

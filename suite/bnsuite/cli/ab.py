@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from bnsuite.cli import index_options, options, parameters
+from bnsuite.cli import config, index_options, options, parameters
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
+from bnsuite.cli.run import require_environment
 from bnsuite.record.package_index import PackageIndex
 
 
@@ -51,8 +52,15 @@ def command(
 ) -> int:
     """Compare two environments and judge B; returns the exit status."""
     from bnsuite.cli.verdicts import comparison_made, show_report
+
+    context = click.get_current_context()
+    if options.on_command_line(context, "a") and not options.on_command_line(context, "b"):
+        raise click.UsageError("only A is named; name both A and B, or neither if a file names them", context)
     from bnsuite.experiments.ab import ComparisonRequest
 
+    for name, environment in (("A", a), ("B", b)):
+        if config.is_default(context, name.lower()):
+            require_environment(name, environment)
     index_options.require_release(index, (a, b))
     request = ComparisonRequest(
         a=a,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 )
 @click.argument("runs", nargs=-1, type=options.PATH, metavar="[RUN ...]")
 @options.baselines_unchecked
+@options.config
 @click.option("--only", type=click.Choice(WHAT), help="Accept one kind of reference alone.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
 @options.debug

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnsuite.cli import index_options, options
+from bnsuite.cli import config, index_options, options
 from bnsuite.cli.options import MeasuringOptions
 from bnsuite.cli.output import lines, remark, say
 from bnsuite.record.errors import InputError
@@ -74,6 +74,11 @@ def command(
 
     if given.select is None:
         raise InputError("bisect: no case is named; name one with -k, see `bnsuite list`")
+    context = click.get_current_context()
+    if any(config.is_given(context, one) for one in ("good", "bad")) and config.is_default(context, "environments"):
+        environments = ()  # of a file, which the command line wins over
+    if config.is_given(context, "environments") and environments:
+        good, bad = (None if config.is_default(context, name) else one for name, one in (("good", good), ("bad", bad)))
     named, ends = _named(environments, good, bad, index)
     run_options = given.run_options()
     planned = catalogue(given.profile, given.select, given.data, case_files=given.cases, workloads=given.workloads)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnsuite.cli import options
+from bnsuite.cli import config, named_files, options
 from bnsuite.cli.accept import require_kept
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
 from bnsuite.cli.output import progress, remark, say, screen, status_of
@@ -42,12 +42,13 @@ MEASURING = ("device", "profile", "select", "threads", "timeout", "out", "data_d
 @options.device
 @options.profile
 @options.select
-@options.cases
+@named_files.cases
 @options.out
 @options.threads
 @options.timeout
 @options.data_unchecked
 @options.baselines_unchecked
+@options.config
 @options.debug
 @click.pass_context
 def command(
@@ -121,6 +122,7 @@ def _given(
         folder=options.results_folder(out),
         data=data,
         baselines=baselines,
+        config=config.used(),
     )
 
 

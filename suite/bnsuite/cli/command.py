@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 from bnsuite import __version__
-from bnsuite.cli import output
+from bnsuite.cli import config, output
 from bnsuite.launch.process import interrupts
 from bnsuite.record.errors import InputError
 
@@ -123,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     """Parse and run; click's own errors become InputError."""
+    context: click.Context | None = None
     try:
         with VERB_GROUP.make_context("bnsuite", arguments) as context:
             status: int | None = VERB_GROUP.invoke(context)
@@ -130,11 +131,16 @@ def _invoke(arguments: list[str]) -> int:
     except click.exceptions.Exit as ended:  # --help and --version
         return ended.exit_code
     except click.ClickException as error:
-        raise InputError(_said(error)) from None
+        raise InputError(_said(error, context)) from None
+    except InputError as error:
+        said = config.blamed(str(error), context) if context is not None else str(error)
+        if said == str(error):
+            raise
+        raise InputError(said) from error
 
 
-def _said(error: click.ClickException) -> str:
-    """An error of usage in one line that names the option and the help."""
+def _said(error: click.ClickException, of_group: click.Context | None) -> str:
+    """An error of usage in one line that names the option, or the file that gave its value, and the help."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     text = error.format_message()
     text = f"{text[:1].lower()}{text[1:]}"
@@ -144,6 +150,7 @@ def _said(error: click.ClickException) -> str:
         and not isinstance(error, click.MissingParameter)
     ):
         text = f"{_name(error.param)}: {error.message}"
+    text = config.blamed(text, of_group) if of_group is not None else text
     text = " ".join(text.split()).rstrip(".").replace(". Did you mean", "; did you mean")
     return f"{text}; see `{context.command_path if context else 'bnsuite'} --help`"
 

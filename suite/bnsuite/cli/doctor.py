@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnsuite.cli import options, parameters
+from bnsuite.cli import config, options, parameters
 from bnsuite.cli.output import say
 from bnsuite.record.errors import InputError, NotMeasuredError
-from bnsuite.record.folder import RESULTS
 
 if TYPE_CHECKING:
     from bnsuite.record.host import HostCheck, NoiseFloor
@@ -30,6 +29,7 @@ STATUSES = "0 fit to measure, 1 something disturbs, 2 something could not be loo
 @options.out
 @options.data_unchecked
 @options.baselines_unchecked
+@options.config
 @click.option("--ignore", "ignored", multiple=True, metavar="CHECK", help="Leave a check out; repeatable.")
 @click.option("--measure", is_flag=True, help="Measure the noise floor as well, in about 45 seconds.")
 @click.option(
@@ -62,7 +62,7 @@ def command(
         if name not in names:
             raise InputError(f"--ignore {name}: there is no such check; choose from {', '.join(names)}")
     request = doctor.DoctorRequest(
-        device=device, threads=threads, results=out or RESULTS, data=data_dir or _images(), baselines=baselines
+        device=device, threads=threads, results=out or config.results(), data=data_dir or _images(), baselines=baselines
     )
     host = doctor.Host()
     checks = doctor.examine(host, request, ignored=ignored)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bnsuite.cli import options
+from bnsuite.cli import named_files, options
 from bnsuite.cli.output import say, screen
 from bnsuite.launch.plan import PLANS
 
@@ -19,9 +19,10 @@ from bnsuite.launch.plan import PLANS
     "--profile", default="full", type=click.Choice(tuple(PLANS)), help="The cases of a profile (default: full)."
 )
 @options.select
-@options.cases
-@options.workloads
+@named_files.cases
+@named_files.workloads
 @options.data
+@options.config
 @options.debug
 def command(
     *, profile: str, select: str | None, cases: tuple[str, ...], workloads: tuple[str, ...], data_dir: Path | None
@@ -30,7 +31,7 @@ def command(
     from bnsuite.launch.queries import catalogue
     from bnsuite.report.catalogue import cases as cases_table
 
-    select = options.chosen(select, cases, workloads)
+    select = named_files.chosen(select, cases, workloads)
     planned = catalogue(profile, select, data_dir, case_files=cases, workloads=workloads)
     say(cases_table(planned, screen("never"), each_check=select is not None))
     return 0

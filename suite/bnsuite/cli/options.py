@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from bnsuite.cli import config as configuration
+from bnsuite.cli import named_files
 from bnsuite.cli.parameters import Duration, PathType, Positive
-from bnsuite.launch.plan import PLANS, case_files, run_options
+from bnsuite.launch.plan import PLANS, run_options
 from bnsuite.launch.supports import parse as parse_supports
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import LATEST, RESULTS, ResultsFolder
@@ -22,28 +24,16 @@ from bnsuite.report.detail import Detail
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-CASES_VARIABLE, WORKLOADS_VARIABLE = "BNSUITE_CASES", "BNSUITE_WORKLOADS"
-#: What is measured where workloads are named and nothing else is.
-WORKLOADS_ALONE = "^workload/ or ^numerics/workload/ or ^behaviour/workload/"
 #: The file that GitHub shows as the summary of a step of a job.
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 #: The folder of baselines, where none is named.
 BASELINES = Path("baselines")
 
 
-def _given_as(ctx: click.Context, name: str) -> str | None:
-    """Returns the option or the variable that the value of a parameter was given by; None for a default."""
-    source = ctx.get_parameter_source(name)
-    param = next(one for one in ctx.command.params if one.name == name)
-    if source is ParameterSource.ENVIRONMENT:
-        return str(param.envvar)
-    return None if source in {ParameterSource.DEFAULT, None} else param.opts[0]
-
-
 def existing_data(ctx: click.Context, value: Path | None) -> Path | None:
     """The folder of images, which must be there if one was named."""
     if value is not None and not value.is_dir():
-        name = _given_as(ctx, "data_dir")
+        name = configuration.given_as(ctx, "data_dir")
         raise InputError(f"{name} {value}: there is no such folder; make it, and images are downloaded into it")
     return value
 
@@ -52,28 +42,15 @@ def existing_baselines(ctx: click.Context, value: Path | None) -> Path:
     """The folder of baselines, which must be there if one was named."""
     from bnsuite.record.files import exists
 
-    name = _given_as(ctx, "baselines")
+    name = configuration.given_as(ctx, "baselines")
     if value is not None and name is not None:
         if exists(value) and not value.is_dir():
             raise InputError(f"{name} {value}: is a file; name a folder")
         if not value.is_dir():
-            raise InputError(f"{name} {value}: there is no such folder; `bnsuite accept` makes one")
+            from_file = configuration.is_default(ctx, "baselines")
+            advice = "make it before the first run" if from_file else "`bnsuite accept` makes one"
+            raise InputError(f"{name} {value}: there is no such folder; {advice}")
     return value or BASELINES
-
-
-def _case_files(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
-    variable = os.environ.get(CASES_VARIABLE, "")
-    return tuple(dict.fromkeys([*case_files([variable], CASES_VARIABLE), *case_files(value, "--cases")]))
-
-
-def _workloads(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
-    variable = os.environ.get(WORKLOADS_VARIABLE, "")
-    return tuple(dict.fromkeys([*case_files([variable], WORKLOADS_VARIABLE), *case_files(value, "--workload")]))
-
-
-def chosen(select: str | None, cases: tuple[str, ...], workloads: tuple[str, ...]) -> str | None:
-    """Returns the expression of -k; where it is not given, workloads are measured by themselves."""
-    return WORKLOADS_ALONE if select is None and workloads and not cases else select
 
 
 def _baselines(callback: Callable[..., Path] | None) -> Callable[[F], F]:
@@ -103,6 +80,7 @@ PATH, WHOLE, NUMBER = PathType(), Positive(whole=True), Positive(whole=False)
 baselines = _baselines(lambda ctx, _param, value: existing_baselines(ctx, value))
 #: For a verb that makes the folder, or that needs it only with some of its options.
 baselines_unchecked = _baselines(lambda _ctx, _param, value: value or BASELINES)
+config = configuration.option
 debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 select = click.option(
     "-k",
@@ -113,28 +91,6 @@ select = click.option(
 )
 data = _data(lambda ctx, _param, value: existing_data(ctx, value))
 data_unchecked = _data(None)
-cases = click.option(
-    "--cases",
-    multiple=True,
-    metavar="FILE.py[:NAME]",
-    callback=_case_files,
-    help="Measure the cases of this file as well; repeatable (also: $BNSUITE_CASES).",
-)
-
-
-def _workload_option(help_: str) -> Callable[[F], F]:
-    return click.option(
-        "--workload",
-        "workloads",
-        multiple=True,
-        metavar="FILE.py[:NAME]",
-        callback=_workloads,
-        help=f"{help_}; repeatable (also: ${WORKLOADS_VARIABLE}).",
-    )
-
-
-workloads = _workload_option("Measure this module or step of your own, and without -k and --cases nothing else")
-workloads_alone = _workload_option("Compare this module or step of your own in the place of built-in cases")
 
 
 def _device(help_: str) -> Callable[[F], F]:
@@ -187,16 +143,23 @@ seed = click.option(
     "--seed", type=int, metavar="N", help="Seed of the order of cases and sides (default: drawn, and recorded)."
 )
 strict = click.option(
-    "--strict", is_flag=True, help="Exit with status 3 if any case is INCONCLUSIVE, NO_BASELINE or SKIPPED."
+    "--strict/--no-strict",
+    default=False,
+    help="Exit with status 3 if any case is INCONCLUSIVE, NO_BASELINE or SKIPPED.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
 _COLOR_HELP = "Colours: auto (on a terminal without $NO_COLOR; the default), always or never."
-run_argument = click.argument("run", type=PATH, envvar="BNSUITE_OUT", default=LATEST, metavar="RUN")
+
+
+def run_argument(function: F) -> F:
+    """Give a verb the argument RUN, whose default may stand in a file."""
+    argument = click.argument("run", type=PATH, envvar="BNSUITE_OUT", default=LATEST, metavar="RUN")
+    return config(argument(function))
 
 
 def last_run() -> Path:
     """The folder of the last run, if it went where runs go by themselves."""
-    return Path(os.environ.get("BNSUITE_OUT") or LATEST)
+    return Path(os.environ.get("BNSUITE_OUT") or configuration.results() / LATEST.name)
 
 
 def step_summary() -> Path | None:
@@ -231,6 +194,8 @@ class MeasuringOptions:
     #: The folder of images, if one was named.
     data: Path | None
     baselines: Path
+    #: The file that defaults were taken from, absolute, if there is one.
+    config: str | None = None
 
     def run_options(
         self,
@@ -252,6 +217,7 @@ class MeasuringOptions:
             environment=environment,
             supports=supports,
             fold=fold,
+            config=self.config,
         )
 
 
@@ -294,7 +260,7 @@ def results_folder(path: Path | None) -> ResultsFolder:
     """The folder that was named, or one named by the time."""
     from bnsuite.report.writers import OUTPUTS
 
-    return ResultsFolder.of_now(OUTPUTS) if path is None else ResultsFolder(path, OUTPUTS)
+    return ResultsFolder.of_now(OUTPUTS, configuration.results()) if path is None else ResultsFolder(path, OUTPUTS)
 
 
 def measuring(function: Callable[..., int]) -> Callable[..., int]:
@@ -327,7 +293,7 @@ def _measuring(function: Callable[..., int], device_option: Callable[..., Any]) 
         given = MeasuringOptions(
             device=device,
             profile=profile,
-            select=chosen(select, cases, workloads),
+            select=named_files.chosen(select, cases, workloads),
             cases=cases,
             workloads=workloads,
             threads=threads,
@@ -335,9 +301,12 @@ def _measuring(function: Callable[..., int], device_option: Callable[..., Any]) 
             folder=results_folder(out),
             data=data_dir,
             baselines=baselines,
+            config=configuration.used(),
         )
         return function(given, **rest)
 
-    for option in (debug, baselines, data, timeout, threads, out, workloads, cases, select, profile, device_option):
+    where = (debug, config, baselines, data, timeout, threads, out)
+    what = (named_files.workloads, named_files.cases, select, profile, device_option)
+    for option in (*where, *what):
         verb = option(verb)
     return verb

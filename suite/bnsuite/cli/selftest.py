@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnsuite.cli import options
+from bnsuite.cli import config, named_files, options
 from bnsuite.cli.output import lines, say, screen
 from bnsuite.experiments.trials import DEFAULT, KINDS, WORKLOAD_DEFAULT, of_workloads
 from bnsuite.record.errors import InputError
@@ -39,7 +39,7 @@ class Kinds(click.ParamType[tuple[str, ...]]):
 
 def default_folder() -> Path:
     """The folder that trials go to by default."""
-    return Path(os.environ.get("BNSUITE_OUT") or RESULTS) / FOLDER
+    return Path(os.environ.get("BNSUITE_OUT") or config.results()) / FOLDER
 
 
 @click.command(
@@ -59,7 +59,7 @@ def default_folder() -> Path:
 @click.option("--busy", is_flag=True, help="Let a process of ours work on another core all the while.")
 @options.device
 @options.profile
-@options.workloads_alone
+@named_files.workloads_alone
 @click.option(
     "--out",
     type=options.PATH,
@@ -68,6 +68,7 @@ def default_folder() -> Path:
 )
 @options.threads
 @options.timeout
+@options.config
 @options.debug
 def command(
     *,
@@ -97,6 +98,7 @@ def command(
         timeout_s=timeout,
         implementation=None,
         workloads=workloads,
+        config=config.used(),
     )
     names = _names(checked) if workloads else ()
     chosen = _kinds(kinds, names)

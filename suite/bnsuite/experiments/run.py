@@ -17,7 +17,7 @@ from bnsuite.launch.progress import ProgressCounter
 from bnsuite.launch.session import Session
 from bnsuite.record import host
 from bnsuite.record.errors import NotMeasuredError, in_one_line
-from bnsuite.record.folder import LATEST, ResultsFolder
+from bnsuite.record.folder import ResultsFolder
 from bnsuite.record.host import HostReport
 from bnsuite.record.planned import Estimate
 from bnsuite.record.reference import Reference
@@ -121,4 +121,4 @@ def _session(request: RunRequest, notify: Notify) -> Session:
 
 def _stages(request: RunRequest, prepared: PreparedSession, reference: Reference) -> Stages:
     """Returns the stages of a run, planned by what an earlier run in the folder, or the latest one, has recorded."""
-    return Stages(prepared, reference, known(prepared.run, reference, (request.folder.path, LATEST)))
+    return Stages(prepared, reference, known(prepared.run, reference, (request.folder.path, request.folder.latest)))

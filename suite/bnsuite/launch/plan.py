@@ -80,6 +80,13 @@ def turn(case: PlannedCase, device: str) -> str:
     return family if device != "cpu" and family in LARGE else ""
 
 
+def workload(case: PlannedCase) -> str:
+    """Returns the name of the user's workload that a case is of; empty for any other."""
+    if case.kind == "check" and case.labels.get("family") == "workload":
+        return case.labels.get("aspect", "").partition("/")[0]
+    return case.labels.get("workload", "") if case.family == "workload" else ""
+
+
 def _seeds(plan: Plan) -> tuple[int, ...]:
     return tuple(range(plan.seeds))
 
@@ -97,6 +104,7 @@ def run_options(
     environment: str = ".",
     supports: Mapping[str, tuple[str, ...]] | None = None,
     fold: str | None = None,
+    config: str | None = None,
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -129,6 +137,7 @@ def run_options(
         workloads=case_files(workloads, "--workload"),
         environment=environment,
         supports=None if supports is None else dict(supports),
+        config=config,
     )
 
 

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from bnsuite.launch.order import telling
-from bnsuite.launch.plan import GPU_CHECKERS, GPU_TRAINERS, gpu_workers, turn
+from bnsuite.launch.plan import GPU_CHECKERS, GPU_TRAINERS, gpu_workers, turn, workload
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.messages import (
     CheckAnswer,
@@ -22,6 +22,7 @@ from bnsuite.launch.process.messages import (
     shorten,
 )
 from bnsuite.launch.process.pool import Job, Result, ask_all
+from bnsuite.launch.process.stream import SilentError
 from bnsuite.launch.process.worker import TIMEOUT
 from bnsuite.launch.queries import ask_condition
 from bnsuite.record.diagnosis import Diagnosis
@@ -151,15 +152,21 @@ class PreparedSession:
         worker = self.session.query
         names = self.recorder.ids("kernels")
         self.progress.expect(len(names))
+        silent: dict[str, str] = {}
         for name in names:
             if deadline is not None and monotonic() > deadline:
                 break
             request = {"do": "kernels", "case": name, "device": self.device}
+            of = workload(self._planned[name])
             try:
+                if of in silent:
+                    raise NotMeasuredError(silent[of])
                 answer = worker.ask(request, KernelsAnswer, self.options.timeout_s)
             except NotMeasuredError as error:
                 self.session.keep_logs()
                 self.recorder.leave_out(name, "kernels", shorten(str(error)))
+                if of and isinstance(error, SilentError):
+                    silent[of] = f"not tried: {name} gave {error}"
                 self._require_gpu(str(error))
             else:
                 if answer.kernels is None:
@@ -183,6 +190,7 @@ class PreparedSession:
                 limits_s[name] or self.options.timeout_s,
                 "the limit of this check" if limits_s[name] else TIMEOUT,
                 turn(self._planned[name], self.device),
+                workload(self._planned[name]),
             )
             for name in order
         ]

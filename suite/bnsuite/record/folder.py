@@ -91,9 +91,9 @@ class ResultsFolder:
         self.path, self._outputs, self.named_by_time = path, tuple(outputs), named_by_time
 
     @classmethod
-    def of_now(cls, outputs: Collection[str] = ()) -> ResultsFolder:
-        """A folder below ``results/`` that is named by the time in UTC."""
-        return cls(RESULTS / datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), outputs, named_by_time=True)
+    def of_now(cls, outputs: Collection[str] = (), root: Path = RESULTS) -> ResultsFolder:
+        """A folder below `root` that is named by the time in UTC."""
+        return cls(root / datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), outputs, named_by_time=True)
 
     def within(self, name: str) -> ResultsFolder:
         """A folder of results inside this one."""
@@ -105,6 +105,11 @@ class ResultsFolder:
         old = self.path / OLD_TIMES
         new = self.path / TIMES
         return old if exists(old) and not exists(new) else new
+
+    @property
+    def latest(self) -> Path:
+        """The link to the newest folder beside this one if it is named by the time, else to the newest in RESULTS."""
+        return self.path.parent / LATEST.name if self.named_by_time else LATEST
 
     @property
     def is_comparison(self) -> bool:
@@ -205,9 +210,9 @@ class ResultsFolder:
                 )
 
     def point_latest_here(self) -> None:
-        """Make ``results/latest`` lead here if the folder is named by the time; without links it does not exist."""
+        """Make ``latest`` beside it lead here if the folder is named by the time; without links it does not exist."""
         if not self.named_by_time:
             return
         with contextlib.suppress(OSError):
-            LATEST.unlink(missing_ok=True)
-            LATEST.symlink_to(self.path.name)
+            self.latest.unlink(missing_ok=True)
+            self.latest.symlink_to(self.path.name)

@@ -248,6 +248,8 @@ class RunOptions(Value):
     oversubscribe: bool = False
     #: Seconds given for the measuring by --budget; None for no limit.
     budget_s: Annotated[float, Field(gt=0, lt=1e7)] | None = None
+    #: The file that defaults of options were taken from, absolute; None for no file.
+    config: str | None = None
 
     @property
     def functions(self) -> dict[str, str]:

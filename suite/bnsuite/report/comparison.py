@@ -34,7 +34,8 @@ def heading(a: Run, b: Run, times: InterleavedTimes) -> Iterator[str]:
     options = b.options
     named = replaced(options)
     stands = f", with {text.clipped(named)}" if named else ""
-    yield f"bnsuite {b.bnsuite} · ab · {options.profile} · {b.device} · {text.clipped(b.environment.cpu)}"
+    config = f" · options of {text.clipped(options.config)}" if options.config else ""
+    yield f"bnsuite {b.bnsuite} · ab · {options.profile} · {b.device} · {text.clipped(b.environment.cpu)}{config}"
     yield f"A, trusted: {text.clipped(times.a)}"
     injected = "".join(f", with {name} = {amount:g} injected" for name, amount in times.injected.items())
     yield f"B, judged: {text.clipped(times.b)}{stands}{injected}"

@@ -39,9 +39,10 @@ def heading(run: Run) -> str:
     stands = f"{text.clipped(named)} · " if named else ""
     cuda = f", CUDA {environment.cuda}, cuDNN {environment.cudnn}" if environment.gpu else ""
     torch, python = (text.clipped(one) for one in (environment.packages.get("torch", "?"), environment.python))
+    config = f" · options of {text.clipped(run.options.config)}" if run.options.config else ""
     line = (
         f"bnsuite {run.bnsuite} · {run.options.profile} · {run.device} · {stands}torch {torch}{cuda} · "
-        f"Python {python} · {units.count(environment.threads, 'thread')} · {text.clipped(where)}"
+        f"Python {python} · {units.count(environment.threads, 'thread')} · {text.clipped(where)}{config}"
     )
     return text.clipped(line, text.MAX_REASON)
 

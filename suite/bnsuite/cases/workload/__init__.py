@@ -3,7 +3,7 @@
 What a file holds is read from its source, so that listing its cases imports nothing of the user's.
 """
 
-from bnsuite.cases.workload.declared import VARIABLE, Workload, declared
+from bnsuite.cases.workload.declared import VARIABLE, Workload, declared, declared_or_broken
 from bnsuite.cases.workload.families import cases_of
 
-__all__ = ["VARIABLE", "Workload", "cases_of", "declared"]
+__all__ = ["VARIABLE", "Workload", "cases_of", "declared", "declared_or_broken"]

@@ -50,11 +50,13 @@ def float64(subject: Subject, *, workload: Workload) -> Iterator[Observation]:
         exact = _step(workload, exact_module, exact_inputs)
     except WorkloadError as error:
         raise CheckNotApplicableError(f"does not run in float64: {error}") from error
+    if [name for name, _ in exact_module.named_parameters()] != [name for name, _ in module.named_parameters()]:
+        raise CheckNotApplicableError(f"workload {workload}: a copy of it, for float64, has parameters of other names")
     changes = [_moved(workload, module, inputs, exact, number) for number in range(NUDGES)]
     worst: dict[str, float] = {}
     for name, one in seen.items():
         group = name if name.startswith(("y", "d(input")) else f"d({name.split('.')[0]})"
-        ratio = _ratio(one, exact.get(name), max(change[name] for change in changes))
+        ratio = _ratio(one, exact.get(name), max(change.get(name, 0.0) for change in changes))
         worst[group] = max(worst.get(group, 0.0), ratio)
     for group, ratio in worst.items():
         yield Observation(group, ratio, LIMIT)
@@ -100,10 +102,18 @@ def _moved(
         for one, before in zip(moved.parameters(), module.parameters(), strict=True):
             one.copy_(nudged(before))
     results = _step(workload, moved, material.tree_map(nudged, inputs))
+    if _are_rounded(list(results.values()), torch.float32):
+        raise CheckNotApplicableError(f"workload {workload}: computes in float32 though it was moved to float64")
     return {
         name: material.rms((one.double() - exact[name].double()).nan_to_num(0.0, 0.0, 0.0))
         for name, one in results.items()
     }
+
+
+def _are_rounded(results: list[torch.Tensor], dtype: torch.dtype) -> bool:
+    """Returns True if the values that are no whole numbers are all values of a lower precision."""
+    telling = [one for one in results if one.is_floating_point() and (one != one.round()).any()]
+    return bool(telling) and all(same_bits(one, one.to(dtype).to(one.dtype)) for one in telling)
 
 
 def _step(workload: Workload, module: nn.Module, inputs: Any) -> dict[str, torch.Tensor]:

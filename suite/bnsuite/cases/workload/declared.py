@@ -35,6 +35,8 @@ class Workload:
     path: Path
     name: str
     kind: Kind
+    #: Why its file holds no workload; None if it does.
+    broken: str | None = None
 
     def __str__(self) -> str:
         return f"{self.path.name}:{self.name}"
@@ -71,6 +73,14 @@ def declared(path: Path, name: str | None) -> Workload:
         return Workload(path, name, Kind.MODULE)
     is_step = name == STEP or name.endswith(f"_{STEP}") or not inputs
     return Workload(path, name, Kind.STEP if is_step else Kind.MODULE)
+
+
+def declared_or_broken(path: Path, name: str | None) -> Workload:
+    """Returns the same of one among several files: if it holds no workload, its step fails and the others go on."""
+    try:
+        return declared(path, name)
+    except CatalogueError as error:
+        return Workload(path, name or STEP, Kind.STEP, str(error))
 
 
 def _names(body: list[ast.stmt]) -> Iterator[tuple[str, type[ast.stmt]]]:

@@ -11,6 +11,7 @@ from bnsuite.cases.case import Case, Step
 from bnsuite.cases.checks.case import BehaviourCase, CheckCase, NumericsCase
 from bnsuite.cases.workload import checks
 from bnsuite.cases.workload.declared import Kind, Workload
+from bnsuite.cases.workload.state import WorkloadError
 
 #: Seconds after which a check of a workload, whose steps may be long, counts as hanging.
 LIMIT_S, LEAKS_LIMIT_S = 300.0, 1200.0
@@ -44,6 +45,8 @@ class WorkloadCase(Case):
     def build(self, device: str, seed: int = 0) -> Step:
         from bnsuite.cases.workload.steps import FactoryStep, ModuleStep
 
+        if self.workload.broken is not None:
+            raise WorkloadError(self.workload.broken)
         if self.workload.kind is Kind.STEP:
             return FactoryStep(self.workload, device, seed=seed)
         return ModuleStep(self.workload, device, training=self.part == "step", seed=seed)
@@ -60,7 +63,8 @@ def cases_of(workload: Workload) -> Iterator[Case]:
     if workload.kind is Kind.MODULE:
         yield WorkloadCase(workload=workload, part="forward")
     yield WorkloadCase(workload=workload, part="step")
-    yield from _checks(workload)
+    if workload.broken is None:
+        yield from _checks(workload)
 
 
 def _checks(workload: Workload) -> Iterator[CheckCase]:

@@ -26,6 +26,8 @@ CLOCKS = (
     ),
     *(("torch.cuda", name) for name in ("synchronize", "Event", "current_stream")),
 )
+#: What is said of a workload whose child goes on as if it were the parent.
+FORKED = "forks, and the child came back from the step; end it with os._exit"
 #: A seed that no file sets by itself.
 SEED = 0x626E_0000
 
@@ -108,15 +110,29 @@ class SharedState:
 
 @contextmanager
 def guarded(who: object, what: str) -> Iterator[None]:
-    """Puts shared state back at the end; raises WorkloadError if it was changed, and for whatever is raised inside."""
-    state = SharedState()
+    """Puts shared state back at the end; raises WorkloadError if it was changed, and for whatever is raised inside.
+
+    A child that was forked inside and comes here goes no further.
+    """
+    state, getpid, returned = SharedState(), os.getpid, _returned(str(who))
+    pid = getpid()
     try:
         with told(who, what):
             yield
     finally:
-        changed = state.changed()
+        if getpid() != pid:
+            returned[0] = 1
+            os._exit(1)
+        changed = FORKED if returned[0] else None
+        changed = state.changed() or changed
         if changed is not None and sys.exc_info()[1] is None:
             raise SideEffectError(f"workload {who}: {changed}")
+
+
+@lru_cache(maxsize=64)
+def _returned(who: str) -> mmap:  # noqa: ARG001  # one for each
+    """Returns the mark, shared with children, that a child of a workload has come back."""
+    return mmap(-1, 1)
 
 
 @contextmanager
@@ -168,7 +184,7 @@ class Processes:
     def trouble(self) -> str | None:
         """Returns what the steps have left behind, or None."""
         if self._mark[0]:
-            return "forks, and the child came back from the step; end it with os._exit"
+            return FORKED
         if (more := threading.active_count() - self._threads) > 0:
             return f"leaves {more} threads behind, whose work is not timed; join them before it returns"
         return None

@@ -127,12 +127,17 @@ class ModuleStep:
         if not self._weights:
             self._with_gradient = [at for at, one in enumerate(found) if one.requires_grad]
             self._weights = material.weights_like([found[at] for at in self._with_gradient])
+        self._require_shapes_of(self._weights, [found[at] for at in self._with_gradient if at < len(found)])
         kept = [one.detach().clone() for one in found]
         if not self._with_gradient:
             return kept
         outputs = [found[at] for at in self._with_gradient]
         gradients = torch.autograd.grad(outputs, wanted, self._weights, allow_unused=True)
         return [*kept, *(one for one in gradients if one is not None)]
+
+    def _require_shapes_of(self, before: list[torch.Tensor], now: list[torch.Tensor]) -> None:
+        if (shapes := [tuple(one.shape) for one in before]) != (others := [tuple(one.shape) for one in now]):
+            raise self._error(f"returns other shapes each time, {shapes} and then {others}; keep them")
 
     def renew(self, seed: int) -> None:
         """Gives the inputs values that no call has seen; SideEffectError if the last ones were overwritten."""
@@ -169,7 +174,8 @@ class ModuleStep:
         self._fill(HIDDEN)
         self._seed = 0
         now = self.results()
-        if len(now) != len(self._expected) or not all(map(material.is_near, now, self._expected)):
+        self._require_shapes_of(self._expected, now)
+        if not all(map(material.is_near, now, self._expected)):
             text = "computes other outputs after it was timed than before, for the same inputs"
             raise self._error(f"{text}; keep no results from one call to the next")
         self._fill(before)

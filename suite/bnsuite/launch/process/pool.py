@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from bnsuite.launch.process.child import ChildError
+from bnsuite.launch.process.child import ChildError, SilentError
 from bnsuite.launch.process.worker import TIMEOUT, RequestFailedError, Worker
 
 T = TypeVar("T")
@@ -29,6 +29,8 @@ class Job:
     limit: str = TIMEOUT
     #: Jobs with the same name here come one after another, beside others.
     turn: str = ""
+    #: The code of a user's that it runs: once a job of it gave no answer in time, no other one is tried.
+    subject: str = ""
 
 
 class _Jobs:
@@ -56,6 +58,16 @@ class _Jobs:
             known = name in self._failed
             self._failed.add(name)
             return not known
+
+    def give_up(self, job: Job, error: Exception) -> list[Job]:
+        """Leaves out further jobs of the same code if one of it gave no answer in time, and returns them."""
+        if not job.subject or not isinstance(error, SilentError):
+            return []
+        with self._lock:
+            left = [other for other in self._jobs if other.subject == job.subject]
+            self._jobs = [other for other in self._jobs if other not in left]
+            self._failed |= {other.case for other in left}
+            return left
 
     def stop(self) -> None:
         with self._lock:
@@ -85,16 +97,9 @@ def ask_all(
     results: queue.SimpleQueue[Result[T] | None] = queue.SimpleQueue()
 
     def work(worker: Worker) -> None:
-        job = None
         try:
-            while job := waiting.take(job):
-                began, running = monotonic(), worker.running
-                try:
-                    answer = worker.ask(job.request, kind, job.timeout_s, job.limit)
-                    results.put(Result(job, answer, took_s=monotonic() - began if running else None))
-                except (ChildError, RequestFailedError) as error:
-                    if waiting.drop(job.case):
-                        results.put(Result(job, None, f"{job.label}{error}"))
+            for result in _answers(waiting, worker, kind):
+                results.put(result)
         finally:
             results.put(None)
 
@@ -112,6 +117,21 @@ def ask_all(
                 worker.close()
         for thread in threads:
             thread.result()
+
+
+def _answers(waiting: _Jobs, worker: Worker, kind: type[T]) -> Iterator[Result[T]]:
+    """Yields the results of the jobs that one worker takes."""
+    job = None
+    while job := waiting.take(job):
+        began, running = monotonic(), worker.running
+        try:
+            answer = worker.ask(job.request, kind, job.timeout_s, job.limit)
+            yield Result(job, answer, took_s=monotonic() - began if running else None)
+        except (ChildError, RequestFailedError) as error:
+            if waiting.drop(job.case):
+                yield Result(job, None, f"{job.label}{error}")
+            for other in waiting.give_up(job, error):
+                yield Result(other, None, f"not tried: {job.case} gave {error}")
 
 
 def _left(deadline: float | None) -> float | None:

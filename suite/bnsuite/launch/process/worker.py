@@ -110,7 +110,7 @@ class Worker:
         try:
             line = process.receive(timeout_s)
         except SilentError:
-            raise ChildError(f"no answer after {timeout_s:g} s, {limit}") from None
+            raise SilentError(f"no answer after {timeout_s:g} s, {limit}") from None
         if line is None:
             raise ChildError(process.exit_reason())
         answer: _Answer[T] = parse_message(line, TypeAdapter(_Answer[kind]))  # type: ignore[valid-type]  # made at run time
