@@ -208,6 +208,15 @@ class EnvironmentInfo(Value):
     tf32: dict[str, bool] | None = None
     #: Measured on a CUDA that is a name, by the project's own tests: it says nothing about a GPU.
     rehearsal: bool = False
+    #: The libraries underneath torch and their versions, such as oneDNN, MKL and the OpenMP runtime, as torch names
+    #: them; what could not be parsed stands as text under "other".
+    builds: dict[str, str] = Field(default_factory=dict)
+    #: The settings that torch was built with, such as `USE_MKLDNN`, without folders of the machine that built it.
+    build_settings: dict[str, str] = Field(default_factory=dict)
+    #: The features of the CPU that its libraries choose their code by, such as `amx_tile`; None where that is unknown.
+    cpu_features: tuple[str, ...] | None = None
+    #: Those that torch says it can use.
+    cpu_used: dict[str, bool] = Field(default_factory=dict)
 
 
 class Isolation(Value):
