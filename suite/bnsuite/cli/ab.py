@@ -28,7 +28,7 @@ from bnsuite.cli.options import MeasuringOptions, ShowOptions
     "injected",
     type=parameters.Fault(),
     metavar="FAULT",
-    help="Inject a known fault into B: slower=0.03 (a share) or holds=2097152 (bytes).",
+    help="Inject a known fault into B: slower=0.03 (a share), holds=2097152 (bytes) or spins=1 (threads).",
 )
 @options.strict
 @options.showing

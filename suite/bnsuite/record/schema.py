@@ -79,6 +79,9 @@ class Timing(Value):
     gpu: GpuWatch | None = None
     host_s: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
     held: bool | None = None
+    #: Processor time of all threads over wall time while the rounds ran: the cores that were kept busy. None where it
+    #: is not known, and for several ranks. Times the time of a step, it is the processor time of a step.
+    cores_busy: Annotated[Number, Field(ge=0)] | None = None
 
     @property
     def disturbed(self) -> str | None:
