@@ -179,6 +179,8 @@ def test_a_block_of_a_real_case_has_its_rounds(name: str) -> None:
     assert all(sample > 0 for sample in samples_s)
     assert share is not None
     assert 0 < share < 1.1
+    assert cores is not None
+    assert cores >= 0.99 * share, "all threads work at least as long as the one that calls the step"
     assert case.release() is None
 
 
