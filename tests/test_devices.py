@@ -182,7 +182,7 @@ def test_a_cpu_refuses_what_only_a_gpu_can_do(execution: Execution) -> None:
     def step() -> None:
         pass
 
-    if execution in {Execution.NATIVE, Execution.GRAPH}:
+    if execution in {Execution.NATIVE, Execution.GRAPH, Execution.BENCHMARKED}:
         with pytest.raises(devices.DeviceError, match="measure the case on a GPU"):
             CPU.run_as(execution, step)
     else:
@@ -202,6 +202,25 @@ def test_without_cudnn_means_during_the_step_only(monkeypatch: pytest.MonkeyPatc
         devices.get("cuda:0").run_as(Execution.NATIVE, step)()
     assert states == [False]
     assert torch.backends.cudnn.enabled
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_the_benchmark_mode_is_on_during_the_step_only(monkeypatch: pytest.MonkeyPatch, flag: bool) -> None:
+    """With the other flag of TF32, by which torch keeps its algorithms apart; also where the step raises."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", flag)
+    states = []
+
+    def state() -> tuple[bool, bool]:
+        return torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
+
+    def step() -> None:
+        states.append(state())
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        devices.get("cuda:0").run_as(Execution.BENCHMARKED, step)()
+    assert states == [(True, not flag)]
+    assert state() == (False, flag)
 
 
 class FakePresence:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 
@@ -44,7 +45,7 @@ def test_a_block_is_warm_steps_and_rounds() -> None:
     case = interleaved(FakeCase(device=device, step_s=0.5))
     assert (case.step_s, case.cold, case.examples) == (0.5, False, 32)
     begin = len(device.log)
-    assert case.block(rounds=3, iterations=2, warm=1) == ([0.5] * 3, None, None, None)
+    assert case.block(rounds=3, iterations=2, warm=1)[:4] == ([0.5] * 3, None, None, None)
     assert device.log[begin:] == ["fake"] * 7
 
 
@@ -52,7 +53,7 @@ def test_the_clock_of_a_slowed_side_runs_fast_by_that_share() -> None:
     """Exactly; without a fault the clock stays as it is."""
     device = FakeDevice()
     case = interleaved(FakeCase(device=device, step_s=0.5), InjectedFault(slower=0.03))
-    assert case.block(2, 1, 0) == ([pytest.approx(0.515)] * 2, None, None, None)
+    assert case.block(2, 1, 0)[:4] == ([pytest.approx(0.515)] * 2, None, None, None)
     assert InjectedFault(slower=0.03).clock(2.0) == pytest.approx(2.06, rel=1e-12)
     assert NO_FAULT.clock(2.0) == 2.0
 
@@ -85,7 +86,7 @@ def test_a_control_is_not_watched() -> None:
     """Nothing is decided by what its telemetry would say."""
     device = FakeDevice(tick_s=1e-3)
     control = ready("control/copy", device, 0, NO_FAULT)
-    assert control.block(2, 1, 0) == (pytest.approx([1e-3] * 2), None, None, None)
+    assert control.block(2, 1, 0)[:4] == (pytest.approx([1e-3] * 2), None, None, None)
     assert control.release() is None
     assert device.log == ["empty caches"]
 
@@ -101,6 +102,18 @@ def test_a_block_on_a_gpu_is_held_and_has_the_time_of_the_host() -> None:
     assert block.host_s == pytest.approx([LAUNCH_S] * 3)
     assert (block.held, block.cpu_share) == (True, None)
     assert BlockAnswer.model_validate_json(json.dumps(block._asdict())).held is True
+
+
+def test_threads_that_spin_keep_more_cores_busy_than_the_step() -> None:
+    """Processor time is that of all threads, and not of the one that calls the step; a release ends them."""
+    before = set(threading.enumerate())
+    case = ready(LAYER, CPU, 0, InjectedFault(spins=1))
+    (spinning,) = set(threading.enumerate()) - before
+    blocks = iter(lambda: case.block(rounds=10, iterations=20, warm=0), None)
+    block = next(one for one in blocks if one.cores_busy and one.cpu_share and one.cores_busy > 1.2 * one.cpu_share)
+    assert BlockAnswer.model_validate_json(json.dumps(block._asdict())).cores_busy == block.cores_busy
+    case.release()
+    spinning.join()
 
 
 def test_the_launch_control_is_the_time_of_the_host() -> None:
@@ -129,6 +142,7 @@ def test_the_worker_answers_a_comparison(device: FakeDevice) -> None:
     assert built == {"step_s": pytest.approx(2e-3), "cold": False, "examples": 64, "skipped": None}
     assert worker.ANSWERS["rebuild"]({"shift": 64}) == {}
     block = worker.ANSWERS["time_block"]({"rounds": 3, "iterations": 1, "warm": 1})
+    assert block.pop("cores_busy") >= 0.0
     assert block == {"samples_s": pytest.approx([3e-3] * 3), "cpu_share": None, "host_s": None, "held": None}
     assert worker.ANSWERS["measure_memory"]({}) == {"memory": {"allocated_peak_bytes": 0}}
     assert worker.ANSWERS["release"]({})["gpu"]["sm_clock_mhz_min"] == 1980
@@ -158,13 +172,15 @@ def test_a_block_of_a_real_case_has_its_rounds(name: str) -> None:
     """Seconds per step, one value per round, and the share of the core."""
     case = ready(name, CPU, 0, NO_FAULT)
     case.rebuild(64)
-    samples_s, share, host_s, held = case.block(5, 2, 1)
+    samples_s, share, host_s, held, cores = case.block(5, 2, 1)
     assert (host_s, held) == (None, None)
     assert case.step_s > 0
     assert len(samples_s) == 5
     assert all(sample > 0 for sample in samples_s)
     assert share is not None
     assert 0 < share < 1.1
+    assert cores is not None
+    assert cores >= 0.99 * share, "all threads work at least as long as the one that calls the step"
     assert case.release() is None
 
 

@@ -376,6 +376,36 @@ def test_steps_for_a_gpu_are_built_and_hold_the_same_memory(ask: Rehearsal) -> N
     assert left < 1 << 20
 
 
+BENCHMARKED = """
+from dataclasses import replace
+from bnsuite.cases import RatioCase, all_cases
+from bnsuite.measure import devices, timed_case
+device = devices.get("cuda:0")
+device.use()
+cases = [case for case in all_cases() if isinstance(case, RatioCase) and case.comparison == "benchmark-off-vs-on"]
+case = next(case for case in cases if case.numerator.phase == "fwd+bwd")
+small = [replace(side, shape=(2, 8, 4, 4)) for side in (case.numerator, case.denominator)]
+flags = []
+forward = torch.nn.Conv2d.forward
+def noted(self, x):
+    flags.append(torch.backends.cudnn.benchmark)
+    return forward(self, x)
+torch.nn.Conv2d.forward = noted
+for side in small:
+    timed_case.build(side, device)()
+[len(cases), flags, [side.execution.value for side in small], torch.backends.cudnn.benchmark]
+"""
+
+
+def test_cudnns_benchmark_is_compared_with_its_own_choice(ask: Rehearsal) -> None:
+    """A ratio of blocks of convolution and batch norm in halves: the flag is on in one of the two steps alone."""
+    cases, flags, executions, left = ask(BENCHMARKED)
+    assert cases == 8
+    assert flags == [False, True]
+    assert executions == ["eager", "benchmarked"]
+    assert not left
+
+
 @pytest.mark.slow
 def test_trainings_for_a_gpu_are_built(ask: Rehearsal) -> None:
     """The same of networks that are too slow for a CPU, on small images, where torchvision is there."""

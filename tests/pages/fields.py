@@ -101,7 +101,7 @@ FIELDS = {
     "Judgement.status": "The exit status.",
     "Judgement.findings": "One entry per case and gate. In the file each also has its reason in words, `summary`.",
     "Finding.case": "The id of the case.",
-    "Finding.gate": "The gate: `timing`, `memory`, `kernels`, `numerics`, `behaviour` or `convergence`.",
+    "Finding.gate": "The gate: `timing`, `cpu-time`, `memory`, `kernels`, `numerics`, `behaviour` or `convergence`.",
     "Finding.verdict": "The [verdict](verdicts.md).",
     "Finding.reason": "The reason as data.",
     "Finding.evidence": "Numbers behind the verdict, by name.",

@@ -17,6 +17,8 @@ class Execution(str, Enum):
     COLD = "cold"
     #: Replayed from a captured graph.
     GRAPH = "graph"
+    #: With the algorithms of convolutions that cuDNN's benchmark mode finds.
+    BENCHMARKED = "benchmarked"
 
 
 class TimedBy(str, Enum):

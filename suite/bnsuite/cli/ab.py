@@ -31,7 +31,7 @@ from bnsuite.record.package_index import PackageIndex
     "injected",
     type=parameters.Fault(),
     metavar="FAULT",
-    help="Inject a known fault into B: slower=0.03 (a share) or holds=2097152 (bytes).",
+    help="Inject a known fault into B: slower=0.03 (a share), holds=2097152 (bytes) or spins=1 (threads).",
 )
 @options.strict
 @options.showing

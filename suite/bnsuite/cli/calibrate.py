@@ -143,7 +143,7 @@ def _measure(given: MeasuringOptions) -> Path:
         folder.point_latest_here()
         for warning in result.warnings:
             remark(warning)
-        judgement = judged(result.run, result.findings, result.reference.name, strict=False)
+        judgement = judged(result.run, result.findings, result.reference, strict=False)
         report = RunReport(result.run, judgement, folder=folder.path, reference=result.reference)
         show_run(report, ShowOptions(as_json=False, detail=Detail.LAST_LINE, color="never"), written=True)
     if result.error is not None:

@@ -66,7 +66,7 @@ def command(
                 loaded, reference, tuple(findings), confirm, folder, data_dir, baselines, measured_here=False
             )
         )
-    judgement = judged(loaded, findings, reference.name, strict=strict)
+    judgement = judged(loaded, findings, reference, strict=strict)
     report = RunReport(loaded, judgement, folder=folder.path, reference=reference)
     return show_run(report, show, written=confirming)
 

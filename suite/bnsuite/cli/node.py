@@ -103,7 +103,7 @@ def _write_run(one: RunResult, *, strict: bool) -> None:
     from bnsuite.report import writers
     from bnsuite.report.judged import RunReport
 
-    judgement = judged(one.run, one.findings, one.reference.name, strict=strict)
+    judgement = judged(one.run, one.findings, one.reference, strict=strict)
     report = RunReport(one.run, judgement, folder=one.folder.path, reference=one.reference)
     report = replace(report, sections=claims_of(one.run, one.folder.path))
     for problem in writers.write(report, one.folder.path):

@@ -56,8 +56,12 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
+#: Threads that one process spins at most.
+MAX_SPINNING = 64
+
+
 class Fault(click.ParamType[dict[str, float]]):
-    """A fault such as ``slower=0.03`` or ``holds=2097152``, as the worker takes it."""
+    """A fault such as ``slower=0.03``, ``holds=2097152`` or ``spins=1``, as the worker takes it."""
 
     name = "fault"
 
@@ -71,7 +75,9 @@ class Fault(click.ParamType[dict[str, float]]):
                 return {"slower": float(amount)}
             if name == "holds" and 0 < int(amount) < 1 << 40:
                 return {"bytes_held": int(amount)}
+            if name == "spins" and 0 < int(amount) <= MAX_SPINNING:
+                return {"spins": int(amount)}
         except ValueError:
             pass
-        text = f"{value!r} is no fault; write it like slower=0.03 (a share) or holds=2097152 (bytes)"
+        text = f"{value!r} is no fault; write it like slower=0.03 (a share), holds=2097152 (bytes) or spins=1 (threads)"
         return self.fail(text, param, ctx)

@@ -119,7 +119,7 @@ def command(
                     given.baselines,
                 )
             )
-        judgement = judged(result.run, findings, result.reference.name, strict=strict)
+        judgement = judged(result.run, findings, result.reference, strict=strict)
         report = RunReport(result.run, judgement, folder=folder.path, reference=result.reference)
         status = show_run(report, show, written=True, error=result.error)
     if result.error is None or isinstance(result.error, WriteError):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bnsuite.cli.options import ShowOptions
 from bnsuite.cli.output import progress, remark, say, say_painted, screen, status_of
+from bnsuite.judge import layers
 from bnsuite.judge.budget import measured_nothing
 from bnsuite.judge.diagnosis import nothing_measured
-from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, exit_status
+from bnsuite.judge.verdict import ExitStatus, Finding, Judgement, LayerChange, exit_status
 from bnsuite.record import pictures
 from bnsuite.record.errors import InputError, WriteError, one_line
 from bnsuite.record.folder import REPORT
@@ -37,11 +38,19 @@ def reference_for(run: Run, baselines: Path) -> Reference:
     return stored.without_folder(baselines)
 
 
-def judged(run: Run, findings: Sequence[Finding], reference: str, *, strict: bool) -> Judgement:
-    """The findings of a run, or of B, with the exit status that follows from them."""
+def judged(run: Run, findings: Sequence[Finding], reference: Reference, *, strict: bool) -> Judgement:
+    """The findings of a run with the exit status that follows from them, and what differs from the reference."""
+    return _judgement(run, findings, reference.name, layers.since(reference, run, findings), strict=strict)
+
+
+def _judgement(
+    run: Run, findings: Sequence[Finding], reference: str, apart: tuple[LayerChange, ...], *, strict: bool
+) -> Judgement:
     measured = run.finished and not nothing_measured(run, findings) and not measured_nothing(run)
     status = exit_status(findings, finished=measured, strict=strict)
-    return Judgement(schema=Judgement.SCHEMA, reference=reference, status=status, findings=tuple(findings))
+    return Judgement(
+        schema=Judgement.SCHEMA, reference=reference, status=status, findings=tuple(findings), layers=apart
+    )
 
 
 def show_run(report: RunReport, show: ShowOptions, *, written: bool, error: Exception | None = None) -> int:
@@ -136,7 +145,8 @@ def comparison_made(
         host = doctor.taken(doctor.DoctorRequest(options.device, options.threads, folder.path))
         with progress(stages=stages) as notify:
             result = compare(replace(request, folder=folder, host=host), notify)
-        judgement = judged(result.b, result.findings, result.times.a, strict=strict)
+        apart = layers.between(result.a, result.b)
+        judgement = _judgement(result.b, result.findings, result.times.a, apart, strict=strict)
         report = ComparisonReport(result.a, result.b, result.times, judgement, folder.path, host)
         unwritten = next(iter(writers.write(report, folder.path)), None)
     for warning in result.warnings:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from math import comb, log
-from statistics import fmean
+from statistics import fmean, median
+from typing import NamedTuple
 
 from bnsuite.record.interleaved import InterleavedTimes, PairedCase, PairedLaunch
 from bnsuite.record.schema import UNDISTURBED_SHARE
@@ -27,6 +28,34 @@ def value(launch: PairedLaunch) -> float | None:
         return None
     quarter = len(ratios) // 4
     return fmean(ratios[quarter : len(ratios) - quarter])
+
+
+class Busy(NamedTuple):
+    """The cores that both sides kept busy in a launch, and the change from A's to B's (log scale)."""
+
+    change: float
+    a: float
+    b: float
+
+
+def cores_busy(launch: PairedLaunch) -> Busy | None:
+    """Returns the cores that were kept busy: the interquartile mean of changes over pairs; None where that is unknown.
+
+    Pairs of which a side had to share its core don't count.
+    """
+    if not launch.a_cores_busy or not launch.b_cores_busy:
+        return None
+    pairs = [
+        (a, b)
+        for a, b, disturbed in zip(launch.a_cores_busy, launch.b_cores_busy, _disturbed_pairs(launch), strict=True)
+        if not disturbed and a > 0 and b > 0
+    ]
+    if 2 * len(pairs) <= len(launch.a_s):
+        return None
+    changes = sorted(log(b / a) for a, b in pairs)
+    quarter = len(changes) // 4
+    change = fmean(changes[quarter : len(changes) - quarter])
+    return Busy(change, median(a for a, _ in pairs), median(b for _, b in pairs))
 
 
 def values(case: PairedCase, *, confirms: bool = False) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from functools import partial
 
-from bnsuite.judge import convergence, interleaved
+from bnsuite.judge import convergence, cpu_time, interleaved
 from bnsuite.judge.budget import is_pending, out_of_time
 from bnsuite.judge.checks import deviations, reasons
 from bnsuite.judge.gates import judge as judge_run
@@ -27,7 +27,11 @@ def judge(a: Run, b: Run, times: InterleavedTimes, pins: Collection[Pin]) -> lis
     def timing(run: Run, _: Reference) -> list[Finding]:
         return interleaved.judge(run, times)
 
-    findings = [_beside(a, times.a, finding) for finding in judge_run(b, reference, {interleaved.GATE: timing})]
+    def processor(run: Run, _: Reference) -> list[Finding]:
+        return cpu_time.between(run, times)
+
+    instead = {interleaved.GATE: timing, cpu_time.GATE: processor}
+    findings = [_beside(a, times.a, finding) for finding in judge_run(b, reference, instead)]
     findings = [_with_pins(b, pins, _unless_only_in_a(a, b, times, finding)) for finding in findings]
     if times.budget_s is None or not b.finished:
         return findings

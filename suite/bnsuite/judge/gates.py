@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from bnsuite.judge import budget, checks, convergence, kernels, memory, timing
+from bnsuite.judge import budget, checks, convergence, cpu_time, kernels, memory, timing
 from bnsuite.judge.gate import Gate, Judge
 from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.verdict import Finding, Verdict
@@ -21,6 +21,7 @@ GATES: dict[str, Gate] = {
         checks.NUMERICS_GATE,
         checks.BEHAVIOUR_GATE,
         timing.TIMING_GATE,
+        cpu_time.CPU_TIME_GATE,
         memory.MEMORY_GATE,
         kernels.KERNELS_GATE,
         convergence.CONVERGENCE_GATE,

@@ -88,6 +88,13 @@ class ReasonCode(str, Enum):
     #: `seeds`, `of`, `reason`.
     BUDGET_ENDED_AFTER_SEEDS = "budget-ended-after-seeds"
 
+    # Processor time: `change` of it and of the `wall` time (relative), `cores` kept busy before and now, `limit`,
+    # `launches`.
+    CPU_TIME_ABOVE = "cpu-time-above"
+    CPU_TIME_BELOW = "cpu-time-below"
+    CPU_TIME_WITHIN = "cpu-time-within"
+    CPU_TIME_UNDECIDED = "cpu-time-undecided"
+
     # Memory, in bytes.
     NO_PEAK = "no-peak"
     #: `peak`, `baseline`.

@@ -70,6 +70,14 @@ class Finding(Value):
         return self.verdict is Verdict.INCONCLUSIVE and bool(self.evidence.get("unconfirmed"))
 
 
+class LayerChange(Value):
+    """A layer of the environment that differs from the reference's, such as torch: its value there, and now."""
+
+    layer: str
+    before: str
+    now: str
+
+
 class ExitStatus(IntEnum):
     """The exit status of a command that judges; 1 wins over 3."""
 
@@ -125,3 +133,5 @@ class Judgement(Versioned):
     reference: str
     status: ExitStatus
     findings: tuple[Finding, ...]
+    #: The layers that are known to differ from the reference's: where there are several, no single cause can be named.
+    layers: tuple[LayerChange, ...] = ()

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bnsuite.measure import devices
+from bnsuite.measure import builds, devices
 
 #: Packages whose version is recorded if they are installed; none is imported for it.
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "pytest", "pytest-benchmark", "nvidia-ml-py")
@@ -21,16 +21,28 @@ BASE_VARIABLE = "BNSUITE_BASE"
 #: Variables that change what is measured, recorded if set. Their values are settings, never secrets.
 VARIABLES = (
     *devices.VARIABLES,
+    "ATEN_CPU_CAPABILITY",
     "GLIBC_TUNABLES",
-    "KMP_AFFINITY",
     "LD_PRELOAD",
     "MALLOC_MMAP_THRESHOLD_",
     "MALLOC_TOP_PAD_",
     "MALLOC_TRIM_THRESHOLD_",
-    "MKL_NUM_THREADS",
-    "OMP_NUM_THREADS",
     "PYTHONHASHSEED",
     "PYTORCH_ALLOC_CONF",
+)
+
+
+#: Families of such variables, by the beginning of their names: those of CUDA, and of the CPU's libraries.
+VARIABLE_FAMILIES = (
+    *devices.VARIABLE_FAMILIES,
+    "DNNL_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "OMP_",
+    "ONEDNN_",
+    "OPENBLAS_",
+    "TORCH_MKLDNN_",
 )
 
 
@@ -54,6 +66,7 @@ def describe(device: devices.Device) -> dict[str, Any]:
         "rehearsal": devices.is_rehearsed(),
         "variables": {name: os.environ[name] for name in sorted(os.environ) if _is_setting(name)},
         "image": _image(),
+        **builds.describe(),
     }
 
 
@@ -62,8 +75,8 @@ NOT_RECORDED = re.compile(r"(DIR|DIRECTORY|PATH|FILE|HOST|SERVER|URL|REDIS\w*|TO
 
 
 def _is_setting(name: str) -> bool:
-    """True if a variable is one of VARIABLES or of the families that change what is measured."""
-    of_family = name.startswith(devices.VARIABLE_FAMILIES) and not NOT_RECORDED.search(name)
+    """True if a variable is one of VARIABLES, or of the families, that change what is measured."""
+    of_family = name.startswith(VARIABLE_FAMILIES) and not NOT_RECORDED.search(name)
     return name in VARIABLES or of_family
 
 

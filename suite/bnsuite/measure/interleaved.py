@@ -49,6 +49,8 @@ class TimedBlock(NamedTuple):
     #: Seconds that the host took to launch a step, per round, and if the samples are without them; None on a CPU.
     host_s: list[float] | None
     held: bool | None
+    #: Processor seconds of all threads over wall seconds; None for several ranks.
+    cores_busy: float | None
 
 
 class InterleavedCase:
@@ -73,6 +75,7 @@ class InterleavedCase:
         self._whole: Step | None = None
         self._step: Step | None = None
         self._build()
+        self._spinning = fault.spinning() if case is not None else None
         #: Caches are emptied before each round, which is of one step then.
         self.cold = case is not None and is_cold(case)
         self._flush = None if case is None else flush_of(case, device)
@@ -135,7 +138,8 @@ class InterleavedCase:
         with at_work(self._telemetry), CoreShare(self._device, ranks) as share:
             timed = self._device.time_rounds(step, rounds, iterations, self._flush, self._by, host_s=self.pace.host_s)
         samples_s = (timed.host_s if self._of_host else None) or timed.device_s
-        return TimedBlock([self._fault.clock(seconds) for seconds in samples_s], share.value, timed.host_s, timed.held)
+        clocked = [self._fault.clock(seconds) for seconds in samples_s]
+        return TimedBlock(clocked, share.value, timed.host_s, timed.held, share.cores)
 
     def memory(self) -> dict[str, int | None]:
         """Bytes that the case's step holds at its peak (see :meth:`Device.memory`). A control has none to measure."""
@@ -148,6 +152,8 @@ class InterleavedCase:
         """Frees the case's memory, on the device too; returns the summary of its telemetry, None without sensors."""
         summary = None if self._telemetry is None else self._telemetry.stop()
         self._telemetry = self._step = self._whole = self._flush = self._pad = None
+        if self._spinning is not None:
+            self._spinning.set()
         gc.collect()
         self._device.empty_caches()  # the other side is on the same device
         return summary

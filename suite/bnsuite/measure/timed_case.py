@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from bnsuite.cases import distributed, skips
 from bnsuite.cases.execution import Execution, TimedBy
 from bnsuite.measure import fault_injection
-from bnsuite.measure.clock import Rounds
+from bnsuite.measure.clock import Rounds, process_cpu_s
 from bnsuite.measure.control import Controls
 from bnsuite.measure.devices import KINDS
 from bnsuite.measure.devices.held_queue import Pace
@@ -99,21 +99,27 @@ class TimingSample:
     host_s: list[float] | None = None
     #: `samples_s` are the device's own time; None on a CPU.
     held: bool | None = None
+    #: Processor seconds of all threads over wall seconds, while the rounds ran; None for several ranks.
+    cores_busy: float | None = None
 
 
 class CoreShare:
-    """A context that measures this thread's processor time over wall time.
+    """A context that measures this thread's processor time over wall time, and that of all threads.
 
     On a device that works on the thread's core the share is near 1; less means that something else had the core.
     """
 
     def __init__(self, device: Device, ranks: int = 1) -> None:
-        self._measured = device.works_on_core and ranks == 1  # one of several ranks waits for the others
-        self._begin_s = self._begin_cpu_s = 0.0
+        self._alone = ranks == 1  # one of several ranks waits for the others, which are other processes
+        self._measured = device.works_on_core and self._alone
+        self._begin_s = self._begin_cpu_s = self._begin_all_s = 0.0
         #: None on a device that does its work elsewhere, and of one of several ranks.
         self.value: float | None = None
+        #: The number of cores that the process kept busy; None of one of several ranks.
+        self.cores: float | None = None
 
     def __enter__(self) -> Self:
+        self._begin_all_s = process_cpu_s()
         self._begin_s, self._begin_cpu_s = perf_counter(), thread_time()
         return self
 
@@ -123,6 +129,8 @@ class CoreShare:
         wall_s, cpu_s = perf_counter() - self._begin_s, thread_time() - self._begin_cpu_s
         if self._measured:
             self.value = cpu_s / wall_s
+        if self._alone:
+            self.cores = (process_cpu_s() - self._begin_all_s) / wall_s
 
 
 class Conditions:
@@ -138,6 +146,10 @@ class Conditions:
     @property
     def cpu_share(self) -> float | None:
         return self._share.value
+
+    @property
+    def cores_busy(self) -> float | None:
+        return self._share.cores
 
     def __enter__(self) -> Self:
         self._telemetry = self._device.watch(self._period_s)
@@ -272,6 +284,7 @@ class TimedCase:
             memory=self._device.memory(self._case.smoke_step(self.step)),
             host_s=timed.host_s,
             held=timed.held,
+            cores_busy=self.conditions.cores_busy,
         )
 
 

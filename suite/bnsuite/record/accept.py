@@ -293,4 +293,5 @@ def _origin(run: Run) -> Origin:
         packages=environment.packages,
         cuda=environment.cuda,
         cudnn=environment.cudnn,
+        environment=environment,
     )

@@ -19,7 +19,7 @@ from bnsuite.record.key import MachineKey, differences, machine_key
 from bnsuite.record.lines import LINES
 from bnsuite.record.migrations import Migration
 from bnsuite.record.reference import Absence, Cause, CurveReference, Reference, TimingReference
-from bnsuite.record.schema import Curve, Run, Value, Versioned
+from bnsuite.record.schema import Curve, EnvironmentInfo, Run, Value, Versioned
 from bnsuite.record.store import parse
 
 
@@ -33,6 +33,15 @@ class Origin(Value):
     packages: dict[str, str]
     cuda: str | None
     cudnn: int | None
+    #: All of the environment, from 0.7.0 on.
+    environment: EnvironmentInfo | None = None
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The environment as far as it is known, by the names of ``EnvironmentInfo``."""
+        if self.environment is not None:
+            return self.environment.model_dump(mode="json")
+        return self.model_dump(mode="json", include={"python", "packages", "cuda", "cudnn"})
 
 
 def _tell_torch(file: dict[str, Any]) -> dict[str, Any]:
@@ -94,9 +103,7 @@ def load(folder: Path, run: Run) -> Reference:
         absent=absent,
         nearest=nearest,
         calibration=calibration.judging(folder, run),
-        recorded=timing.origin.model_dump(mode="json", include={"python", "packages", "cuda", "cudnn"})
-        if timing
-        else {},
+        recorded=timing.origin.recorded if timing else {},
     )
 
 

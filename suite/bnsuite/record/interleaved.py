@@ -52,12 +52,17 @@ class PairedLaunch(Value):
     #: Seconds that the host took to launch a step, by block and round as the times are; empty on a CPU.
     a_host_rounds_s: tuple[Rounds, ...] = ()
     b_host_rounds_s: tuple[Rounds, ...] = ()
+    #: Processor time of all threads over wall time, per block; empty where it is not known.
+    a_cores_busy: tuple[CoreShare, ...] = ()
+    b_cores_busy: tuple[CoreShare, ...] = ()
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:
         columns = (self.a_rounds_s, self.b_rounds_s, self.a_first, self.layouts, self.a_shares, self.b_shares)
         hosts = {len(self.a_host_rounds_s), len(self.b_host_rounds_s)}
-        if len(set(map(len, columns))) > 1 or hosts - {0, len(self.a_rounds_s)} or len(hosts) > 1:
+        busy = {len(self.a_cores_busy), len(self.b_cores_busy)}
+        whole = {0, len(self.a_rounds_s)}
+        if len(set(map(len, columns))) > 1 or hosts - whole or len(hosts) > 1 or busy - whole:
             raise ValueError("the blocks of the two sides are not paired")
         return self
 

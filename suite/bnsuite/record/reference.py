@@ -25,13 +25,13 @@ class LaunchValue(Value):
     controls_s: dict[str, Seconds] = Field(min_length=1)
     #: The median SM clock of the GPU under load, where it is known.
     sm_clock_mhz: Number | None = None
+    #: The cores that the process kept busy, where that is known.
+    cores_busy: Number | None = None
 
     @model_serializer(mode="wrap")
     def _without_unknown(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         plain: dict[str, Any] = serialize(self)
-        return (
-            plain if self.sm_clock_mhz is not None else {name: plain[name] for name in plain if name != "sm_clock_mhz"}
-        )
+        return {name: one for name, one in plain.items() if one is not None}
 
 
 def condense(timing: Timing) -> LaunchValue:
@@ -40,6 +40,7 @@ def condense(timing: Timing) -> LaunchValue:
         median_s=median(timing.samples_s),
         controls_s={name: median(samples) for name, samples in timing.controls_s.items()},
         sm_clock_mhz=timing.gpu.sm_clock_mhz_median if timing.gpu is not None else None,
+        cores_busy=timing.cores_busy,
     )
 
 

@@ -80,6 +80,9 @@ class Timing(Value):
     gpu: GpuWatch | None = None
     host_s: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
     held: bool | None = None
+    #: Processor time of all threads over wall time while the rounds ran: the cores that were kept busy. None where it
+    #: is not known, and for several ranks. Times the time of a step, it is the processor time of a step.
+    cores_busy: Annotated[Number, Field(ge=0)] | None = None
 
     @property
     def disturbed(self) -> str | None:
@@ -209,6 +212,15 @@ class EnvironmentInfo(Value):
     tf32: dict[str, bool] | None = None
     #: Measured on a CUDA that is a name, by the project's own tests: it says nothing about a GPU.
     rehearsal: bool = False
+    #: The libraries underneath torch and their versions, such as oneDNN, MKL and the OpenMP runtime, as torch names
+    #: them; what could not be parsed stands as text under "other".
+    builds: dict[str, str] = Field(default_factory=dict)
+    #: The settings that torch was built with, such as `USE_MKLDNN`, without folders of the machine that built it.
+    build_settings: dict[str, str] = Field(default_factory=dict)
+    #: The features of the CPU that its libraries choose their code by, such as `amx_tile`; None where that is unknown.
+    cpu_features: tuple[str, ...] | None = None
+    #: Those that torch says it can use.
+    cpu_used: dict[str, bool] = Field(default_factory=dict)
 
 
 class Isolation(Value):

@@ -27,9 +27,9 @@ def measure(report: Report, cases: Sequence[str], *, full: bool = False) -> str 
     """Returns the command that measures `cases` again as they were measured; with all launches and seeds if `full`."""
     profile = "full" if full else None
     if isinstance(report, ComparisonReport):
-        select = _selection(cases, report.b.options.select)
+        select = selection(cases, report.b.options.select)
         return repeat.compare_again(report.b, report.times, cases, profile=profile, select=select, seed=not full)
-    return repeat.run_again(report.run, cases, profile=profile, select=_selection(cases, report.run.options.select))
+    return repeat.run_again(report.run, cases, profile=profile, select=selection(cases, report.run.options.select))
 
 
 def settle(report: Report, finding: Finding, cases: Sequence[str]) -> str | None:
@@ -92,7 +92,7 @@ def _confirm(report: Report, advice: Mapping[str, object], cases: Sequence[str])
     """Returns the comparison of the baseline's environment, or of torch's own layer, with what was measured."""
     run = report.judged
     environment = advice.get("environment")
-    select = _selection(cases, run.options.select)
+    select = selection(cases, run.options.select)
     settings = repeat.settings(run)
     if run.options.implementation is not None:
         return repeat.compare(".", ".", [*settings, *repeat.implementation(run, "-b")], cases, select)
@@ -101,7 +101,7 @@ def _confirm(report: Report, advice: Mapping[str, object], cases: Sequence[str])
     return repeat.compare(environment, run.options.environment, settings, cases, select)
 
 
-def _selection(cases: Sequence[str], select: str | None) -> str | None:
+def selection(cases: Sequence[str], select: str | None) -> str | None:
     """Returns an expression for `cases`: the names of a few; of many what was selected, or how all of them begin.
 
     None where a few have to be named and can't be.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnsuite.judge import comparison
+from bnsuite.judge import comparison, layers
 from bnsuite.judge.verdict import Judgement, exit_status
 from bnsuite.record import host, interleaved, pins, store
 from bnsuite.record.errors import InputError
@@ -90,7 +90,13 @@ def _comparison(folder: ResultsFolder, baselines: Path) -> ComparisonReport:
     if verdicts is None:
         findings = comparison.judge(a, b, times, pins.read(baselines))
         status = exit_status(findings, finished=b.finished, strict=False)
-        verdicts = Judgement(schema=Judgement.SCHEMA, reference=times.a, status=status, findings=tuple(findings))
+        verdicts = Judgement(
+            schema=Judgement.SCHEMA,
+            reference=times.a,
+            status=status,
+            findings=tuple(findings),
+            layers=layers.between(a, b),
+        )
     return ComparisonReport(a, b, times, verdicts, folder.path, host.load(folder.path))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnsuite.judge.verdict import Verdict
-from bnsuite.report import comparison, diagnosis, doctor, gpu, news, table, text, totals
+from bnsuite.report import causes, comparison, diagnosis, doctor, gpu, news, table, text, totals
 from bnsuite.report.detail import Detail
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from bnsuite.report.news import Item
@@ -32,6 +32,7 @@ def render(report: Report, screen: Screen, detail: Detail = Detail.NEWS) -> str:
     diagnosed = diagnosis.lines(report.judged, report.judgement.findings)
     blocks.append(list(_diagnosis(diagnosed, screen)))
     blocks += _news(report, screen, everything=detail is Detail.EVERYTHING, explained=bool(diagnosed))
+    blocks.append(list(_causes(report, screen)))
     blocks += [list(_totals(report, screen)), list(_gpu(report, screen)), end]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -124,6 +125,13 @@ def _places(item: Item, screen: Screen, *, everything: bool) -> Iterator[str]:
         yield from (screen.faint(piece) for piece in screen.wrap(line, 6, 8))
     if len(item.places) > most:
         yield screen.faint(f"      and {len(item.places) - most} more")
+
+
+def _causes(report: Report, screen: Screen) -> Iterator[str]:
+    """Yields what is known to differ from the reference, where something got worse or better."""
+    known = causes.sentence(report)
+    if known is not None:
+        yield from screen.wrap(text.one_line(known), hanging=2)
 
 
 def _totals(report: Report, screen: Screen) -> Iterator[str]:

@@ -99,9 +99,15 @@ def _curves(findings: Sequence[Finding]) -> str:
     return f"curves {' and '.join(parts) or 'unlike the reference'} of {len(findings)}{_others(findings)}"
 
 
+def _cpu_times(findings: Sequence[Finding]) -> str:
+    passed = _passed(findings)
+    return f"CPU times of {_of(len(passed), len(findings))} within the margin{_others(findings)}"
+
+
 #: By gate: the words for all findings of it.
 _GATES: dict[str, Callable[[Sequence[Finding]], str]] = {
     "timing": _times,
+    "cpu-time": _cpu_times,
     "memory": _memory,
     "kernels": _kernels,
     "convergence": _curves,

@@ -42,7 +42,7 @@ class LayerCase(Case):
 
     Parameters and running statistics are float32 whatever the activation is, as under autocast. The other
     normalization layers (``layer_norm``, ``group_norm``, ``instance_norm``) have no modes: their forward pass is
-    ``fwd``.
+    ``fwd``. ``conv_batch_norm2d`` has a 3x3 convolution before batch norm, and a ReLU after it.
     """
 
     layer: str

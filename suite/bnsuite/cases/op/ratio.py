@@ -228,6 +228,29 @@ def _of_kinds() -> Iterator[RatioCase]:
             )
 
 
+def _of_algorithms() -> Iterator[RatioCase]:
+    """Yields the comparisons of the algorithms that cuDNN chooses for a convolution by itself, and by trying them.
+
+    A release of cuDNN may choose worse for some shapes (pytorch/pytorch#146096).
+    """
+    shapes = ((32, 64, 56, 56), COMMON, (32, 512, 7, 7))
+    for shape in shapes:
+        for layout in ("nchw", "nhwc"):
+            for phase in ("fwd-eval", "fwd+bwd") if shape == COMMON else ("fwd+bwd",):
+                block = LayerCase(
+                    layer="conv_batch_norm2d", phase=phase, layout=layout, shape=shape, dtype="f16", torch_only=True
+                )
+                yield _ratio(
+                    "benchmark-off-vs-on",
+                    block,
+                    replace(block, execution=Execution.BENCHMARKED),
+                    cpu=None,
+                    cuda=1.25,
+                    rule="the algorithms that cuDNN chooses are about as fast as those that it finds by trying",
+                    rows=("P26",),
+                )
+
+
 def _compiled() -> Iterator[RatioCase]:
     """Yields the comparisons on a GPU, where compiling is for speed."""
     batch_norms = [
@@ -268,4 +291,11 @@ def _of_implementations() -> Iterator[RatioCase]:
                 )
 
 
-CASES: tuple[RatioCase, ...] = (*_of_shapes(), *_of_modes(), *_of_kinds(), *_compiled(), *_of_implementations())
+CASES: tuple[RatioCase, ...] = (
+    *_of_shapes(),
+    *_of_modes(),
+    *_of_kinds(),
+    *_of_algorithms(),
+    *_compiled(),
+    *_of_implementations(),
+)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bnsuite.cases import implementation
 from bnsuite.cases.execution import Execution
+from bnsuite.cases.op.case import DTYPES
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,16 @@ def _composition(channels: int) -> nn.Module:
     return Composition()
 
 
+def _block(case: LayerCase) -> nn.Module:
+    """Returns a convolution of the case's dtype that keeps its shape, torch's own batch norm and a ReLU."""
+    import torch
+    from torch import nn
+
+    channels, dtype = case.shape[1], getattr(torch, DTYPES[case.dtype][1])
+    convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False, dtype=dtype)
+    return nn.Sequential(convolution, implementation.torchs_own(2, channels), nn.ReLU())
+
+
 def _layer(case: LayerCase) -> nn.Module:
     from torch import nn
 
@@ -51,6 +62,7 @@ def _layer(case: LayerCase) -> nn.Module:
         "batch_norm2d": lambda: batch_norm(2, channels, **options),
         "batch_norm3d": lambda: batch_norm(3, channels, **options),
         "composition": lambda: _composition(channels),
+        "conv_batch_norm2d": lambda: _block(case),
         "layer_norm": lambda: nn.LayerNorm(shape[1:]),
         "group_norm": lambda: nn.GroupNorm(GROUPS, channels),
         "instance_norm": lambda: instance_norms[len(shape)](channels, affine=case.affine),

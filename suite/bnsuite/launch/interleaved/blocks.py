@@ -103,6 +103,8 @@ class SideSamples:
     #: The host's seconds to launch a step, by block and round, and if the blocks are without them; none on a CPU.
     host_blocks: list[tuple[float, ...]] = field(default_factory=list)
     held: bool | None = None
+    #: Processor time of all threads over wall time, per block; empty for several ranks.
+    cores_busy: list[float] = field(default_factory=list)
     memory: Memory = _NO_MEMORY
     gpu: GpuWatch | None = None
 
@@ -128,6 +130,7 @@ class SideSamples:
             gpu=self.gpu,
             host_s=tuple(sample for block in self.host_blocks for sample in block) or None,
             held=self.held,
+            cores_busy=median(self.cores_busy) if self.cores_busy else None,
         )
 
 
@@ -224,6 +227,8 @@ class InterleavedCase:
             blind=tuple(sorted({spot for side in self.sides if side.gpu for spot in side.gpu.blind})),
             a_host_rounds_s=tuple(a.host_blocks),
             b_host_rounds_s=tuple(b.host_blocks),
+            a_cores_busy=tuple(a.cores_busy),
+            b_cores_busy=tuple(b.cores_busy),
         )
 
     def _make_ready(self, place: int) -> None:
@@ -259,6 +264,8 @@ class InterleavedCase:
                 side = self.sides[place]
                 side.blocks.append(block.samples_s)
                 side.shares.append(block.cpu_share)
+                if block.cores_busy is not None:
+                    side.cores_busy.append(block.cores_busy)
                 if block.host_s is not None:
                     side.host_blocks.append(block.host_s)
                     side.held = bool(block.held) and side.held is not False

@@ -237,13 +237,15 @@ class MoveAnswer(Value):
 class BlockAnswer(Value):
     """Answer to "time_block": seconds a step, a value a round, and processor time over wall time (None on a GPU).
 
-    On a GPU also the host's seconds to launch a step, and if the samples are without them.
+    On a GPU also the host's seconds to launch a step, and if the samples are without them. Of a single rank also the
+    processor time of all threads over wall time.
     """
 
     samples_s: tuple[Seconds, ...] = Field(min_length=1)
     cpu_share: Annotated[Number, Field(ge=0)] | None
     host_s: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
     held: bool | None = None
+    cores_busy: Annotated[Number, Field(ge=0)] | None = None
 
 
 class MemoryAnswer(Value):

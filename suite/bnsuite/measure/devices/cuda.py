@@ -207,6 +207,26 @@ class Cuda(Device):
 
         return native
 
+    def benchmarked(self, step: Step) -> Step:
+        """`step` with cuDNN's benchmark mode on, and with algorithms of its own.
+
+        torch keeps the algorithm of a convolution by its shapes and its flag of TF32, whichever mode chose it: in one
+        process the first mode would decide for both. The flag, which halves have no use for, keeps them apart.
+        """
+        import torch
+
+        cudnn = torch.backends.cudnn
+
+        def fastest() -> None:
+            before = cudnn.benchmark, cudnn.allow_tf32
+            cudnn.benchmark, cudnn.allow_tf32 = True, not before[1]
+            try:
+                step()
+            finally:
+                cudnn.benchmark, cudnn.allow_tf32 = before
+
+        return fastest
+
     def capture(self, step: Step) -> Step:
         import torch
 

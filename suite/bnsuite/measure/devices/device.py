@@ -170,6 +170,12 @@ class Device(ABC):
         """`step` with cuDNN disabled. DeviceError if the device never uses cuDNN."""
         raise DeviceError(f"{self.name}: cuDNN is not used here, so it can't be disabled; measure the case on a GPU")
 
+    def benchmarked(self, step: Step) -> Step:  # noqa: ARG002  # a device with cuDNN overrides it
+        """`step` with cuDNN's benchmark mode on. DeviceError if the device never uses cuDNN."""
+        raise DeviceError(
+            f"{self.name}: cuDNN is not used here, so it has no algorithms to try; measure the case on a GPU"
+        )
+
     def flush(self) -> Step:
         """A step that evicts everything else from the last-level cache; it runs before the clock starts.
 
@@ -189,6 +195,8 @@ class Device(ABC):
         """`step` as `execution` demands. Compiling is part of a case's build, and a flush runs outside the step."""
         if execution is Execution.NATIVE:
             return self.without_cudnn(step)
+        if execution is Execution.BENCHMARKED:
+            return self.benchmarked(step)
         return self.capture(step) if execution is Execution.GRAPH else step
 
 

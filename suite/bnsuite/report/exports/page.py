@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
 
 from bnsuite.judge.verdict import WORST_FIRST, Finding, Verdict
-from bnsuite.report import cells, text, units
+from bnsuite.report import causes, cells, text, units
 from bnsuite.report.exports import numbers
 from bnsuite.report.exports.subject import Subject
 from bnsuite.report.reasons import words
@@ -83,6 +83,8 @@ def render(subject: Subject, most_bytes: int) -> str:
     sign = SIGNS[subject.findings[0].verdict] if subject.findings else "⚪"
     page.add(f"## {sign} bnsuite: {text.github(subject.sentence)}\n")
     page.add("\n".join(_about(subject)) + "\n")
+    if known := causes.sentence(subject.report):
+        page.add(f"{text.github(known)}.\n")
     page.table(*_counts(subject), lambda left: f"and {units.count(left, 'more gate')}")
     news = list(_news(subject))
     if news:

@@ -10,9 +10,12 @@ from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.lines import torch_of
 from bnsuite.record.reference import Cause, Reference
 from bnsuite.record.schema import Run
-from bnsuite.report import kernels, text
+from bnsuite.report import builds, kernels, text
+from bnsuite.report.facts import FACTS
 
 NONE = "none"
+#: The names of what torch was built with begin so.
+_BUILD = "build_settings."
 
 _CAUSES = {
     Cause.NO_FOLDER: "there is no folder of baselines",
@@ -20,28 +23,6 @@ _CAUSES = {
     Cause.NO_TIMING_OF_MACHINE: "none of this machine",
     Cause.OTHER_MACHINE: "it was measured on another machine",
     Cause.OTHER_DEVICE: "it was measured on another device",
-}
-
-#: Facts that are named first, in this order, and by these words.
-_FIRST = {
-    "environment": "environment",
-    "implementation": "implementation",
-    "fold": "folding",
-    "injected": "injected fault",
-    "packages.torch": "torch",
-    "torch_git": "torch revision",
-    "cuda": "CUDA",
-    "cudnn": "cuDNN",
-    "python": "Python",
-    "gpu.driver": "GPU driver",
-    "gpu.name": "GPU",
-    "gpu.capability": "GPU capability",
-    "cpu": "CPU",
-    "cpu_capability": "CPU capability",
-    "cores_given": "cores",
-    "threads": "threads",
-    "system": "system",
-    "libc": "C library",
 }
 
 
@@ -67,16 +48,17 @@ def of_comparison(a: Run, b: Run, times: InterleavedTimes) -> list[Fact]:
     launched = (
         [Fact("kernels", "as it was", text.listed(apart, between="; ", letters=text.MAX_REASON))] if apart else []
     )
+    of_a, of_b = _flags_apart(_recorded(a), _recorded(b))
     return launched + _facts(
-        {"environment": times.a, **_recorded(a), "setting": extra_a, "injected": ""},
-        {"environment": times.b, **_recorded(b), "setting": extra_b, "injected": fault},
+        {"environment": times.a, **of_a, "setting": extra_a, "injected": ""},
+        {"environment": times.b, **of_b, "setting": extra_b, "injected": fault},
     )
 
 
 def of_run(run: Run, reference: Reference) -> list[Fact]:
     """Returns the recorded facts of a run's reference and of the run, as far as the reference has any."""
-    known = dict(reference.recorded) or _torch_of_lines(reference)
-    return _facts(_flat(known), {name: one for name, one in _recorded(run).items() if name in _flat(known)})
+    known = _flat(dict(reference.recorded) or _torch_of_lines(reference))
+    return _facts(*_flags_apart(known, {name: one for name, one in _recorded(run).items() if name in known}))
 
 
 def absences(reference: Reference) -> list[str]:
@@ -114,6 +96,17 @@ def _recorded(run: Run) -> dict[str, Any]:
     }
 
 
+def _flags_apart(a: dict[str, Any], b: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the facts of both; of lists of flags that differ, which are long, the flags that only one side has."""
+    both = [name for name in a if name.startswith(_BUILD) and a[name] != b.get(name) and name in b]
+    for name in both:
+        one, other = (str(facts[name]) for facts in (a, b))
+        if max(map(len, (one, other))) > text.MAX_CELL:
+            gone, added = builds.flags_apart(one, other)
+            a, b = ({**facts, name: f"only here: {' '.join(some) or NONE}"} for facts, some in ((a, gone), (b, added)))
+    return a, b
+
+
 def _flat(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in record.items():
@@ -126,13 +119,17 @@ def _flat(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 def _facts(a: dict[str, Any], b: dict[str, Any]) -> list[Fact]:
     a, b = _flat(a), _flat(b)
-    names = [*(name for name in _FIRST if name in a or name in b), *sorted((a.keys() | b.keys()) - _FIRST.keys())]
-    return [Fact(_FIRST.get(name, _plain(name)), _shown(a.get(name)), _shown(b.get(name))) for name in names]
+    names = [*(name for name in FACTS if name in a or name in b), *sorted((a.keys() | b.keys()) - FACTS.keys())]
+    return [Fact(FACTS.get(name, _plain(name)), _shown(a.get(name)), _shown(b.get(name))) for name in names]
 
 
 def _plain(name: str) -> str:
     """Returns a name without the record that it stands in, where nothing else could be meant."""
-    return text.clipped(name.removeprefix("packages.").replace("gpu.nvml.", "gpu.").replace("_", " "))
+    if name.startswith(_BUILD):  # the name of a setting is not ours
+        return text.clipped(f"built with {name.removeprefix(_BUILD)}")
+    for folder in ("packages.", "builds."):
+        name = name.removeprefix(folder)
+    return text.clipped(name.replace("gpu.nvml.", "gpu.").replace("_", " "))
 
 
 def _shown(value: Any) -> str:

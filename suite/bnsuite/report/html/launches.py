@@ -76,7 +76,7 @@ def of_run(result: CaseResult, reference: Reference | None, budget: Budget) -> L
         )
     watched = any(one.gpu is not None for one in result.timings)
     controls = sorted({name for one in result.timings for name in one.controls_s})
-    headers = ("median", "spread", *controls, "core share", *(_GPU_HEADERS if watched else ()), "notes")
+    headers = ("median", "spread", *controls, "core share", "cores busy", *(_GPU_HEADERS if watched else ()), "notes")
     rows = []
     for number, one in enumerate(result.timings, start=1):
         middle, style = median(one.samples_s), "bad" if one.disturbed else "b"
@@ -95,6 +95,7 @@ def _launch(timing: Timing, middle: float, controls: Sequence[str], *, watched: 
         units.seconds(median(timing.controls_s[one])) if one in timing.controls_s else NOTHING for one in controls
     ]
     cells.append(NOTHING if timing.cpu_share is None else f"{100 * timing.cpu_share:.0f} %")
+    cells.append(NOTHING if timing.cores_busy is None else f"{timing.cores_busy:.2f}")
     if watched:
         cells += gpu_cells(timing.gpu)
     return (*cells, text.clipped("; ".join(notes)))

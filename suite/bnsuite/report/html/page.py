@@ -14,7 +14,7 @@ from markupsafe import Markup
 from bnsuite import __version__
 from bnsuite.judge.sensitivity import by_case
 from bnsuite.record.pictures import Picture
-from bnsuite.report import diagnosis, doctor, findings_json, gpu, planning, table, units
+from bnsuite.report import causes, diagnosis, doctor, findings_json, gpu, planning, table, units
 from bnsuite.report.html import cases, environments, marks, news
 from bnsuite.report.html import forest as plot
 from bnsuite.report.html.budget import Budget, budget
@@ -35,6 +35,7 @@ def text(report: Report) -> str:
     places = cases.anchors(report)
     shared = {
         "sentence": sentence(report),
+        "cause": causes.sentence(report),
         "last_line": last_line(report.judged, list(report.judgement.findings), report.judgement.status),
         "counts": marks.counts(report.judgement.findings),
         "marks": list(marks.MARKS.values()),

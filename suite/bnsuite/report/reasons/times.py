@@ -117,11 +117,25 @@ def _time_undecided(data: Data) -> str:
     return "; ".join([f"{_change(data)}: {kind}", _needs(data), *_gpu(data)])
 
 
+def _cpu_time(data: Data) -> str:
+    before, now = data["cores"]
+    shown = f"CPU time {units.change(data['change'])} per step, wall time {units.change(data['wall'])}"
+    return f"{shown}: {now:.2f} cores kept busy, {before:.2f} before, in {launches(data['launches'])}"
+
+
 def _needs(data: Data) -> str:
     return f"about {data['needs']} more launches would decide"
 
 
 WORDS: dict[ReasonCode, Callable[[Data], str]] = {
+    ReasonCode.CPU_TIME_ABOVE: lambda data: (
+        f"{_cpu_time(data)}; {percent(data['limit'])} more than wall time explains are allowed"
+    ),
+    ReasonCode.CPU_TIME_BELOW: _cpu_time,
+    ReasonCode.CPU_TIME_WITHIN: _cpu_time,
+    ReasonCode.CPU_TIME_UNDECIDED: lambda data: (
+        f"{_cpu_time(data)}; not shown to be within {percent(data['limit'])} of what wall time explains"
+    ),
     ReasonCode.DISTURBED: _disturbed,
     ReasonCode.FEW_LAUNCHES: lambda data: f"only {launches(data['launches'])}: the run ended before",
     ReasonCode.FASTER_THAN_COPY: _faster_than_copy,
