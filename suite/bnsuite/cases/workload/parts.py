@@ -14,8 +14,9 @@ from bnsuite.cases.workload.state import SideEffectError, WorkloadError, guarded
 if TYPE_CHECKING:
     from torch import nn
 
-#: The names that a training must have.
+#: The names that a training must have, and may have.
 REQUIRED = ("model", "data", "loss", "optimizer")
+OPTIONAL = ("validation", "scheduler", "epochs", "target")
 NAMES = f"{', '.join(REQUIRED[:-1])} and {REQUIRED[-1]}"
 #: Epochs of a training that names no number.
 EPOCHS = 5
@@ -49,7 +50,7 @@ def make(workload: Workload, device: str, seed: int) -> Parts:
     if seed_changed(seed):
         advice = "each seed is a training of its own: leave it to its callers"
         raise SideEffectError(f"workload {workload}: sets the seed of torch's generator; {advice}")
-    with guarded(workload, f"can't be moved to {device}"):
+    with guarded(workload, f"can't be used on {device}"):
         try:
             return _parts(made, device)
         except _NoTrainingError as error:
@@ -63,9 +64,8 @@ class _NoTrainingError(Exception):
 def _parts(made: Any, device: str) -> Parts:
     from torch import nn
 
-    found = made if isinstance(made, dict) else getattr(made, "__dict__", {})
-    if isinstance(made, nn.Module) or not isinstance(found, dict):
-        found = {}
+    every = (*REQUIRED, *OPTIONAL)
+    found = made if isinstance(made, dict) else {name: getattr(made, name, None) for name in every}
     if missing := [name for name in REQUIRED if found.get(name) is None]:
         kind = "nothing" if made is None else f"a {type(made).__name__} without {', '.join(missing)}"
         raise _NoTrainingError(f"returns {kind}; return a dictionary, or an object, with {NAMES}")

@@ -115,9 +115,13 @@ class UserTraining(Epochs):
             raise self._error("its loss has no gradient; compute it from what the model returns")
         loss.backward()
         self._parts.optimizer.step()
+        self._end_child()
+        return loss.detach().reshape(())
+
+    def _end_child(self) -> None:
+        """Ends a child that a step has forked: it has no threads of autograd's, and a backward pass would never end."""
         if self._getpid() != self._pid:
             self._processes.end_child()
-        return loss.detach().reshape(())
 
     def _forward(self, batch: Any) -> tuple[torch.Tensor, Any, Any]:
         """Returns the loss of a batch, and outputs and targets where they are told apart."""
@@ -135,6 +139,7 @@ class UserTraining(Epochs):
     def _scalar(self, loss: Any) -> torch.Tensor:
         import torch
 
+        self._end_child()
         kind = type(loss)
         if not isinstance(loss, torch.Tensor):
             raise self._error(f"its loss is a {kind.__name__}, and no tensor")
