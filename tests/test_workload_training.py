@@ -245,6 +245,14 @@ LOSS = "def cheat(y, t):\n{body}\n    return nn.functional.cross_entropy(y, t)\n
 FORKING = "def cheat(y, t):\n    loss = nn.functional.cross_entropy(y, t)\n    os.fork()\n    return loss\n"
 
 
+OVERWRITING = """
+def cheat(y, t):
+    loss = nn.functional.cross_entropy(y, t.clone())
+    t.add_(1).remainder_(3)
+    return loss
+"""
+
+
 def by_loss(body: str, before: str = "") -> str:
     """A training whose loss does this as well."""
     return form(before + LOSS.format(body=body), loss="cheat")
@@ -273,15 +281,11 @@ CHEATS: dict[str, tuple[str, str]] = {
         "a new training begins with other losses than one before it, from the same seed; make its model, data",
     ),
     "data that it overwrites": (
-        form(
-            "DATA = batches(2)\ndef cheat(y, t):\n    DATA[0][0].mul_(2)\n    return y.mean()\n",
-            data="DATA",
-            loss="cheat",
-        ),
+        form("DATA = batches(2)\n" + OVERWRITING, data="DATA", loss="cheat"),
         "a new training begins with other losses than one before it",
     ),
     "a loss replayed once it is warm": (
-        by_loss("    KEPT.append(1)\n    if len(KEPT) > 9:\n        return 0 * y.sum()", "KEPT = []\n"),
+        by_loss("    KEPT.append(1)\n    if len(KEPT) > 5:\n        return 0 * y.sum()", "KEPT = []\n"),
         "a new training begins with other losses than one before it",
     ),
 }

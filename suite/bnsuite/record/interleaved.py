@@ -52,6 +52,8 @@ class PairedLaunch(Value):
     #: Seconds that the host took to launch a step, by block and round as the times are; empty on a CPU.
     a_host_rounds_s: tuple[Rounds, ...] = ()
     b_host_rounds_s: tuple[Rounds, ...] = ()
+    #: Seconds that the case took in the launch, on both sides and with all that belongs to it; None if not recorded.
+    took_s: Seconds | None = None
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:
@@ -118,6 +120,8 @@ class InterleavedTimes(Versioned):
     variables: dict[str, dict[str, str]]
     #: The known fault injected into B, if any (see ``measure/fault_injection.py``).
     injected: dict[str, float] = Field(default_factory=dict)
+    #: Seconds of each launch before its first case: the start of both processes, and the controls.
+    starts_s: tuple[Seconds, ...] = ()
     cases: tuple[PairedCase, ...]
 
 

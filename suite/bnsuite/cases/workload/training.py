@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -18,6 +19,7 @@ from bnsuite.cases.workload.state import (
     SharedState,
     SideEffectError,
     WorkloadError,
+    guarded,
     seed_all,
     seed_changed,
     told,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 COMPARED = 3
 #: The distance of the seeds of two epochs, and the number of seeds that there are: NumPy's have 32 bits.
 STRIDE, SEEDS = 7919, 1 << 31
+#: The name of the thread that hands indices to a DataLoader's processes, and the most that it takes to end.
+FEEDER, FEEDER_S = "QueueFeederThread", 10.0
 #: The number of an epoch beside all others, whose first batches are always the same.
 BESIDE = -1
 
@@ -178,6 +182,9 @@ class UserTraining(Epochs):
         for loader in (self._parts.data, self._parts.validation):
             if getattr(loader, "persistent_workers", False):
                 vars(loader)["_iterator"] = None
+        for thread in threading.enumerate():
+            if thread.name == FEEDER:  # its queue is closed
+                thread.join(FEEDER_S)
 
     def trouble(self) -> str | None:
         """Returns what the training has left behind, or None."""
@@ -211,8 +218,9 @@ class WorkloadTraining(UserTraining):
 
 def _first_losses(workload: Workload, device: str, seed: int) -> list[torch.Tensor]:
     """Returns the losses of the first batches of a new training."""
-    training = UserTraining(workload, device, seed)
-    losses = [one.cpu() for one in training.train_on(COMPARED)]
+    with guarded(workload, "its first batches fail"):
+        training = UserTraining(workload, device, seed)
+        losses = [one.cpu() for one in training.train_on(COMPARED)]
     if (trouble := training.trouble()) is not None:
         raise SideEffectError(f"workload {workload}: {trouble}")
     return losses
