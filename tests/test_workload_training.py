@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,6 @@ from bnsuite.measure.devices import get
 from bnsuite.measure.timed_launch import time_case
 from bnsuite.measure.training_recorder import Curve, Detail, record
 from bnsuite.record.recorder import Recorder
-from bnsuite.record.schema import Status
 from conftest import Command, curve, make_run, result
 from conftest import detail as bare_detail
 from test_catalogue import ask
@@ -248,7 +249,7 @@ FORKING = "def cheat(y, t):\n    loss = nn.functional.cross_entropy(y, t)\n    o
 OVERWRITING = """
 def cheat(y, t):
     loss = nn.functional.cross_entropy(y, t.clone())
-    t.add_(1).remainder_(3)
+    t.zero_()
     return loss
 """
 
@@ -432,28 +433,19 @@ def test_a_run_holds_a_training_against_accepted_curves(bnsuite: Command, write:
 
 @pytest.mark.slow
 def test_a_comparison_holds_b_against_the_curves_of_a(bnsuite: Command, write: Write, tmp_path: Path) -> None:
-    """What B learns worse, by an environment in which the file reads another learning rate, is REGRESSED by seed."""
-    code = "import os, sys\nRATE = 0.001 if 'b-launch' in str(sys.argv) else 0.1\n"
-    path = write(form(code, epochs="3"), "net.py")
-    done = bnsuite(
-        "ab",
-        ".",
-        ".",
-        "--device",
-        "cpu",
-        "--workload",
-        str(path),
-        "--budget",
-        "1m",
-        "--out",
-        "o",
-        "--json",
-        BNSUITE_CASES="",
-    )
+    """An interpreter in which the training learns a tenth as fast is REGRESSED by seed, whatever its times are."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "slow"], check=True)
+    (packages,) = (tmp_path / "slow" / "lib").glob("*/site-packages")
+    (packages / "ours.pth").write_text("\n".join(one for one in sys.path if one))
+    rate = "import sys\nRATE = 0.01 if sys.prefix.endswith('slow') else 0.1\n"
+    path = write(form(rate, optimizer="torch.optim.SGD(model.parameters(), lr=RATE)", epochs="3"), "net.py")
+    command = ("ab", ".", f"python:{tmp_path / 'slow' / 'bin' / 'python'}", "--device", "cpu", "--workload", str(path))
+    done = bnsuite(*command, "--budget", "2m", "--out", "o", "--json", BNSUITE_CASES="")
     found = findings_of(done.out)
-    assert found["workload/net/training", "convergence"]["verdict"] == "PASS", done.out + done.err
+    assert found["workload/net/training", "convergence"]["verdict"] == "REGRESSED", done.out + done.err
+    assert found["workload/net/training", "convergence"]["reason"]["data"]["metrics"]["final training loss"] > 0
     assert found["behaviour/workload/net/determinism", "behaviour"]["verdict"] == "PASS"
-    run = json.loads((tmp_path / "o" / "b" / "run.json").read_text())
-    (training,) = (one for one in run["cases"] if one["case"]["id"] == "workload/net/training")
-    assert training["outcomes"]["convergence"]["status"] == Status.MEASURED.value
-    assert training["timings"]
+    times = json.loads((tmp_path / "o" / "interleaved.json").read_text())
+    (training,) = (one for one in times["cases"] if one["id"] == "workload/net/training")
+    assert len(times["starts_s"]) >= len(training["launches"]) > 0
+    assert all(one["took_s"] > 0 for one in training["launches"])

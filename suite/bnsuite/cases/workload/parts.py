@@ -65,7 +65,7 @@ def _parts(made: Any, device: str) -> Parts:
     from torch import nn
 
     every = (*REQUIRED, *OPTIONAL)
-    found = made if isinstance(made, dict) else {name: getattr(made, name, None) for name in every}
+    found: dict[str, Any] = made if isinstance(made, dict) else {name: getattr(made, name, None) for name in every}
     if missing := [name for name in REQUIRED if found.get(name) is None]:
         kind = "nothing" if made is None else f"a {type(made).__name__} without {', '.join(missing)}"
         raise _NoTrainingError(f"returns {kind}; return a dictionary, or an object, with {NAMES}")
