@@ -94,7 +94,7 @@ def test_a_file_is_read_and_not_imported(write: Write, text: str, name: str | No
 @pytest.mark.parametrize(
     ("text", "name", "said"),
     [
-        ("x = 1", None, "has neither Model nor step; name what to measure: {path}:NAME"),
+        ("x = 1", None, "has no Model, step or training; name what to measure: {path}:NAME"),
         (linear(), "Other", "has no Other; name a class or a function of the file"),
         ("class Model: ...", None, "has no get_inputs(); write one that returns the inputs of one call as a list"),
         ("def (", None, "can't be read: SyntaxError: invalid syntax"),

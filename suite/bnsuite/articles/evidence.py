@@ -12,6 +12,8 @@ from bnsuite.judge.convergence import epochs_to_target
 from bnsuite.record.details import Detail
 from bnsuite.record.schema import CaseResult, Curve, Run
 
+#: The trainings of the articles.
+FAMILY = "train"
 #: The loss of a training none of whose losses is finite.
 DIVERGED_LOSS = 1e9
 
@@ -28,7 +30,8 @@ class Evidence:
 
     @cached_property
     def _trainings(self) -> dict[str, CaseResult]:
-        return {result.id: result for result in self.run.cases if result.curves}
+        own = (result for result in self.run.cases if result.case.family == FAMILY)  # none of a user's file
+        return {result.id: result for result in own if result.curves}
 
     def without_details(self) -> list[str]:
         """Returns the trainings of which only the curves are known."""

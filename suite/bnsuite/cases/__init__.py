@@ -21,7 +21,7 @@ from bnsuite.cases.data import DataError
 from bnsuite.cases.execution import TimedBy
 from bnsuite.cases.op.case import LayerCase
 from bnsuite.cases.op.ratio import RatioCase
-from bnsuite.cases.train.case import TrainCase
+from bnsuite.cases.train.case import TrainCase, TrainingCase
 from bnsuite.cases.train.optimizers import Adam, Sgd
 from bnsuite.cases.train.training import Training
 from bnsuite.cases.user_files import CatalogueError
@@ -44,6 +44,7 @@ __all__ = [
     "TimedBy",
     "TrainCase",
     "Training",
+    "TrainingCase",
     "all_cases",
     "implementation",
     "networks",

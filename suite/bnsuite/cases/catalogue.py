@@ -18,7 +18,7 @@ from bnsuite.cases.case import PROFILES, Case
 from bnsuite.cases.checks.case import CheckCase
 from bnsuite.cases.data import SETS
 from bnsuite.cases.op.ratio import RatioCase
-from bnsuite.cases.train.case import TrainCase
+from bnsuite.cases.train.case import TrainCase, TrainingCase
 from bnsuite.cases.user_files import VARIABLE, CasesFile, CatalogueError, entries, module_from, parse
 
 GROUP = "bnsuite.cases"
@@ -31,7 +31,7 @@ GATES: dict[str, tuple[type[Case], ...]] = {
     "timing": (),
     "memory": (),
     "kernels": (),
-    "convergence": (TrainCase,),
+    "convergence": (TrainCase, TrainingCase),
     "numerics": (CheckCase,),
     "behaviour": (CheckCase,),
 }

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from bnsuite.cases import TrainCase, Training
 from bnsuite.measure.layer_statistics import Histogram, LayerStatistics, Units
 
 if TYPE_CHECKING:
     import torch
 
-    from bnsuite.cases import TrainCase, Training
+    from bnsuite.cases import TrainingCase
+    from bnsuite.cases.train.epochs import Epochs
     from bnsuite.measure.devices import Device
 
 #: The step whose batch loss is the early loss: late enough to have learnt, early enough to differ.
@@ -55,7 +57,10 @@ class Detail:
     """Further facts about one seed; none of them is compared with a baseline."""
 
     seed: int
-    steps_per_epoch: int
+    #: Steps of the first epoch.
+    steps_per_epoch: int = 0
+    #: The validation loss that counts as learnt, if there is one.
+    target: float | None = None
     #: The first epoch, from 1, with a loss that was not finite.
     diverged_epoch: int | None = None
     #: Wall time of each epoch, beside other trainings on other cores: an indication, not a measurement.
@@ -71,17 +76,16 @@ class Detail:
     fitted: Fitted | None = None
 
 
-def record(case: TrainCase, device: Device, seed: int) -> tuple[Curve, Detail]:
+def record(case: TrainingCase, device: Device, seed: int) -> tuple[Curve, Detail]:
     """Trains `case` to its end; divergence is recorded, never raised."""
     device.reset_peak()
-    training = case.build(device.name, seed)
-    curve = Curve(seed)
-    detail = Detail(seed, steps_per_epoch=math.ceil(len(training.data.x_train) / case.batch))
-    statistics = LayerStatistics(training.model) if case.probed else None
+    training = case.start(device.name, seed)
+    curve, detail = Curve(seed), Detail(seed, target=training.target)
+    statistics = LayerStatistics(training.model) if isinstance(case, TrainCase) and case.probed else None
     steps = 0
 
     def validate() -> None:
-        if statistics:
+        if statistics and isinstance(training, Training):
             statistics.record(training.data.x_val)
         loss, accuracy = training.evaluate()
         curve.val_loss.append(_finite(loss))
@@ -89,10 +93,11 @@ def record(case: TrainCase, device: Device, seed: int) -> tuple[Curve, Detail]:
             curve.val_accuracy.append(accuracy)
 
     validate()
-    for epoch in range(1, case.epochs + 1):
+    for epoch in range(1, training.epochs + 1):
         begin_s = perf_counter()
         training()
         losses = _floats(training.losses)
+        detail.steps_per_epoch = detail.steps_per_epoch or len(losses)
         detail.epoch_s.append(perf_counter() - begin_s)
         if steps < EARLY_STEP <= steps + len(losses):
             curve.early_loss = _finite(losses[EARLY_STEP - steps - 1])
@@ -104,8 +109,10 @@ def record(case: TrainCase, device: Device, seed: int) -> tuple[Curve, Detail]:
             detail.diverged_epoch = epoch
     if statistics:
         detail.histograms, detail.units = statistics.histograms, statistics.units
-    _finish(case, training, detail)
+    if isinstance(case, TrainCase) and isinstance(training, Training):
+        _finish(case, training, detail)
     detail.peak_memory_bytes = device.peak_bytes()
+    case.verify(training)
     return curve, detail
 
 
@@ -127,9 +134,10 @@ def _accuracy(training: Training, outputs: torch.Tensor) -> Accuracy:
     )
 
 
-def _record_gradients(training: Training, detail: Detail) -> None:
+def _record_gradients(training: Epochs, detail: Detail) -> None:
     for name, parameters in training.layers():
-        squares = [parameter.grad.square().sum() for parameter in parameters if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        squares = [(one.coalesce().values() if one.is_sparse else one).square().sum() for one in gradients]
         norm = math.sqrt(sum(_floats(squares))) if squares else 0.0
         detail.gradient_norms.setdefault(name, []).append(_finite(norm))
 

@@ -122,12 +122,12 @@ def _stage(request: Request) -> Answer:
 
 def _curve(request: Request) -> Answer:
     """One training, recorded from its first epoch to its last."""
-    from bnsuite.cases import TrainCase, catalogue, skips
+    from bnsuite.cases import TrainingCase, catalogue, skips
     from bnsuite.measure import devices
     from bnsuite.measure.training_recorder import record
 
     case = catalogue.case(request["case"])
-    assert isinstance(case, TrainCase)
+    assert isinstance(case, TrainingCase)
     device = devices.get(request["device"])
     device.use(watched=False)
     try:

@@ -62,6 +62,8 @@ class Detail(Value):
 
     seed: Whole
     steps_per_epoch: Annotated[Whole, Field(ge=1)]
+    #: The validation loss that counts as learnt, if there is one.
+    target: Number | None = None
     #: The first epoch, from 1, with a loss that was not finite.
     diverged_epoch: Whole | None
     #: Wall time beside whatever trained on the other cores.

@@ -55,6 +55,8 @@ class PairedLaunch(Value):
     #: Processor time of all threads over wall time, per block; empty where it is not known.
     a_cores_busy: tuple[CoreShare, ...] = ()
     b_cores_busy: tuple[CoreShare, ...] = ()
+    #: Seconds that the case took in the launch, on both sides and with all that belongs to it; None if not recorded.
+    took_s: Seconds | None = None
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Self:
@@ -123,6 +125,8 @@ class InterleavedTimes(Versioned):
     variables: dict[str, dict[str, str]]
     #: The known fault injected into B, if any (see ``measure/fault_injection.py``).
     injected: dict[str, float] = Field(default_factory=dict)
+    #: Seconds of each launch before its first case: the start of both processes, and the controls.
+    starts_s: tuple[Seconds, ...] = ()
     cases: tuple[PairedCase, ...]
 
 

@@ -76,13 +76,17 @@ class Recorder:
         )
 
     def add_curve(self, name: str, curve: Curve, detail: Detail, took_s: float | None = None) -> None:
-        """Adds one seed of a training; curves are in the order of their seeds, details in files beside the run."""
+        """Adds one seed of a training; curves are in the order of their seeds, details in files beside the run.
+
+        The target of a training of a user's own is known once its file was imported.
+        """
         self._details.setdefault(name, []).append(detail)
         (case,) = (one.case for one in self.run.cases if one.id == name)
         details.save(case, self._details[name], self._folder)
         self._change(
             name,
             lambda old: {
+                "case": old.case.model_copy(update={"target": detail.target}) if detail.target else old.case,
                 "curves": tuple(sorted((*old.curves, curve), key=lambda one: one.seed)),
                 "took_s": _took(old, "convergence", took_s),
                 "outcomes": _measured(old, "convergence"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnsuite.report import causes, comparison, diagnosis, doctor, gpu, news, section, table, text, totals
+from bnsuite.report import causes, comparison, diagnosis, doctor, gpu, news, resolution, section, table, text, totals
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from bnsuite.report.news import Item
 from bnsuite.report.summary import last_line
@@ -24,6 +24,7 @@ def render(report: Report) -> str:
         "\n".join(line for item in news.items(report) for line in _item(report, item)),
         text.markdown(causes.sentence(report) or ""),
         "\n".join(f"- {name}: {text.markdown(found)}" for name, found in totals.lines(run, findings)),
+        "\n".join(f"- {text.markdown(line)}" for line in resolution.lines(report)),
         _table(report),
         *_gpu(report),
         f"**{text.markdown(last_line(run, findings, report.judgement.status))}**",

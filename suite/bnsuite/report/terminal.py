@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnsuite.judge.verdict import Verdict
-from bnsuite.report import causes, comparison, diagnosis, doctor, gpu, news, table, text, totals
+from bnsuite.report import causes, comparison, diagnosis, doctor, gpu, news, resolution, table, text, totals
 from bnsuite.report.detail import Detail
 from bnsuite.report.judged import ComparisonReport, Report, RunReport
 from bnsuite.report.news import Item
@@ -33,7 +33,7 @@ def render(report: Report, screen: Screen, detail: Detail = Detail.NEWS) -> str:
     blocks.append(list(_diagnosis(diagnosed, screen)))
     blocks += _news(report, screen, everything=detail is Detail.EVERYTHING, explained=bool(diagnosed))
     blocks.append(list(_causes(report, screen)))
-    blocks += [list(_totals(report, screen)), list(_gpu(report, screen)), end]
+    blocks += [list(_totals(report, screen)), list(_resolution(report, screen)), list(_gpu(report, screen)), end]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -141,6 +141,11 @@ def _totals(report: Report, screen: Screen) -> Iterator[str]:
         first, *rest = screen.wrap(found, longest + 2)
         yield f"{name:{longest + 2}}{first.lstrip()}"
         yield from rest
+
+
+def _resolution(report: Report, screen: Screen) -> Iterator[str]:
+    for line in resolution.lines(report):
+        yield from screen.wrap(text.one_line(line), hanging=2)
 
 
 def _gpu(report: Report, screen: Screen) -> Iterator[str]:

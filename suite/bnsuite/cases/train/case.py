@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 
 from bnsuite.cases.case import Case, Step
 from bnsuite.cases.networks import Network
+from bnsuite.cases.train.epochs import Epochs
 from bnsuite.cases.train.optimizers import Optimizer
 from bnsuite.cases.train.training import Training
 
@@ -17,7 +19,30 @@ LONG_EPOCHS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainCase(Case):
+class TrainingCase(Case):
+    """A training, of this package or of a user's file: timed by the epoch, and recorded from its first to its last."""
+
+    kind: ClassVar[str] = "training"
+
+    @abstractmethod
+    def build(self, device: str, seed: int = 0) -> Epochs:
+        """Returns the training from this seed, before its first epoch, to be timed."""
+
+    def start(self, device: str, seed: int = 0) -> Epochs:
+        """Returns the same, to be recorded."""
+        return self.build(device, seed)
+
+    def timed_unit(self, step: Step) -> Step:
+        assert isinstance(step, Epochs)
+        return step.next_batch
+
+    def smoke_step(self, step: Step) -> Step:
+        assert isinstance(step, Epochs)
+        return step.few_batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCase(TrainingCase):
     """One workload with one normalization: network, data and hyperparameters."""
 
     workload: str
@@ -45,7 +70,6 @@ class TrainCase(Case):
     requires: tuple[str, ...] = ()
 
     family: ClassVar[str] = "train"
-    kind: ClassVar[str] = "training"
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -94,14 +118,6 @@ class TrainCase(Case):
     def examples(self, step: Step) -> int:
         assert isinstance(step, Training)
         return len(step.data.x_train)
-
-    def timed_unit(self, step: Step) -> Step:
-        assert isinstance(step, Training)
-        return step.next_batch
-
-    def smoke_step(self, step: Step) -> Step:
-        assert isinstance(step, Training)
-        return step.few_batches
 
     def describe(self, images: Path | None = None) -> dict[str, Any]:
         return {**super().describe(images), "target": self.target}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cached_property
-from itertools import chain, count, islice
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
+
+from bnsuite.cases.train.epochs import Epochs
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 GATHERED = 64
 
 
-class Training:
-    """A call is one epoch, and nothing but the epoch.
+class Training(Epochs):
+    """A training of this package.
 
     Initialisation and the order of the data come from the CPU generator whatever the device, so that the same seed
     starts the same training everywhere and two environments can be compared seed by seed. What is drawn while it
@@ -49,33 +49,16 @@ class Training:
         self._random = any(isinstance(layer, torch.nn.Dropout) for layer in self.model.modules())
         self._chance: torch.Tensor | None = None
         self._seed = seed
-        #: The batch losses of the last epoch, on the device.
-        self.losses: list[torch.Tensor] = []
+        self.losses = []
+        self.epochs, self.target = case.epochs, case.target
 
     def _build(self) -> nn.Module:
         model = self._case.network.build().to(self._device)
         self._optimizer = self._case.optimizer.build(model.parameters())
         return model
 
-    def __call__(self) -> None:
-        """Train one epoch."""
-        with self._own_chance():
-            self.losses = [self.step(x, y) for x, y in self._batches()]
-
-    def next_batch(self) -> None:
-        """Train on one batch more; epochs follow on one another."""
-        with self._own_chance():
-            self.step(*next(self._endless))
-
-    def few_batches(self) -> None:
-        """Train on four batches."""
-        with self._own_chance():
-            for x, y in islice(self._batches(), 4):
-                self.step(x, y)
-
-    @cached_property
-    def _endless(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        return chain.from_iterable(self._batches() for _ in count())
+    def _scope(self) -> AbstractContextManager[None]:
+        return self._own_chance()
 
     def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of an epoch; many are gathered at once, which is quicker than each by itself."""
@@ -141,13 +124,6 @@ class Training:
         """Returns a mask of the samples of the validation set that are classified correctly."""
         guess = outputs > 0 if outputs.dim() == 1 else outputs.argmax(1)
         return guess == self.data.y_val
-
-    def layers(self) -> Iterator[tuple[str, list[torch.nn.Parameter]]]:
-        """The layers that have parameters of their own, by name, in the order of the network."""
-        for name, module in self.model.named_modules():
-            parameters = list(module.parameters(recurse=False))
-            if parameters:
-                yield f"{name}-{type(module).__name__}", parameters
 
     @contextmanager
     def _own_chance(self, *, keep: bool = True) -> Iterator[None]:

@@ -8,7 +8,7 @@ measured: the module in float64 is moved by inputs and parameters that are off b
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from bnsuite.cases.workload import material
 from bnsuite.cases.workload.declared import Kind, Workload
 from bnsuite.cases.workload.state import SideEffectError, WorkloadError
 from bnsuite.cases.workload.steps import FactoryStep, ModuleStep
+from bnsuite.cases.workload.training import WorkloadTraining
 
 if TYPE_CHECKING:
     import torch
@@ -188,7 +189,9 @@ def _projections(prefix: str, named: list[tuple[str, torch.Tensor]]) -> Iterator
         yield Observation(f"{place} projected", float((lifted * weights.abs()).sum()))
 
 
-def _built(subject: Subject, workload: Workload, *, seed: int = 0) -> ModuleStep | FactoryStep:
+def _built(subject: Subject, workload: Workload, *, seed: int = 0) -> ModuleStep | FactoryStep | WorkloadTraining:
+    if workload.kind is Kind.TRAINING:
+        return WorkloadTraining(workload, subject.device, seed)
     if workload.kind is Kind.STEP:
         return FactoryStep(workload, subject.device, seed=seed)
     try:
@@ -201,8 +204,11 @@ def side_effects(subject: Subject, *, workload: Workload) -> Iterator[Observatio
     try:
         step = _built(subject, workload)
         for number in range(3):
-            step()
-            step.renew(number + 1)
+            if isinstance(step, WorkloadTraining):
+                step.next_batch()
+            else:
+                step()
+                step.renew(number + 1)
         step.verify()
     except SideEffectError as error:
         yield Observation("step", str(error).removeprefix(f"workload {workload}: "), expected="no side effects")
@@ -244,12 +250,15 @@ def determinism(subject: Subject, *, workload: Workload) -> Iterator[Observation
 
 def memory_leaks(subject: Subject, *, workload: Workload) -> Iterator[Observation]:
     step = _built(subject, workload)
+    # of a training the same batch again and again: the last one of an epoch may be smaller
+    again: Callable[[], Any] = partial(step.step, step.first_batch()) if isinstance(step, WorkloadTraining) else step
 
-    def run(count: int) -> None:
+    def run(count: int, one: Callable[[], Any] = again) -> None:
         with without_collection():
             for _ in range(count):
-                step()
+                one()
 
     _, short, long = (held(partial(run, count), subject.device).net for count in (3, 3, 13))
     yield Observation("bytes/step", abs(long - short) / 10, 0.0)
-    yield Observation("resident bytes/step", resident_per_step(run), GROWTH)
+    on = step.next_batch if isinstance(step, WorkloadTraining) else step
+    yield Observation("resident bytes/step", resident_per_step(partial(run, one=on)), GROWTH)

@@ -13,8 +13,10 @@ from bnsuite.cases.user_files import CatalogueError
 
 #: Set in every measured process: ``FILE.py`` or ``FILE.py:NAME``, several of them separated by `os.pathsep`.
 VARIABLE = "BNSUITE_WORKLOADS"
-#: What is meant where no name is given: a class as KernelBench has it, or else a factory of a step.
-MODEL, STEP = "Model", "step"
+#: What is meant where no name is given: a class as KernelBench has it, or else a factory of a step, or a training.
+MODEL, STEP, TRAINING = "Model", "step", "training"
+#: The usual names, which ids leave out.
+USUAL = (MODEL, STEP, TRAINING, TRAINING.title())
 #: The function that returns the inputs of one call, and the one that returns the arguments of the class.
 INPUTS, ARGUMENTS = "get_inputs", "get_init_inputs"
 
@@ -26,6 +28,8 @@ class Kind(Enum):
     MODULE = "module"
     #: A factory of a callable that takes nothing.
     STEP = "step"
+    #: A function or class that holds a model, data, a loss and an optimizer.
+    TRAINING = "training"
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,10 @@ class Workload:
     @property
     def id(self) -> str:
         """The word for it in ids: the file's name, and the name in it if that is not the usual one."""
-        words = [self.path.stem, *([] if self.name in {MODEL, STEP} else [self.name])]
-        return re.sub(r"[^\w.+=,-]", "-", ".".join(words), flags=re.ASCII)
+        words = ".".join([self.path.stem, *([] if self.name in USUAL else [self.name])])
+        if self.kind is Kind.TRAINING:  # it is also the name of the file of its accepted curves
+            return re.sub(r"[^\w.-]", "-", words, flags=re.ASCII).lstrip("_.-") or TRAINING
+        return re.sub(r"[^\w.+=,-]", "-", words, flags=re.ASCII)
 
 
 def declared(path: Path, name: str | None) -> Workload:
@@ -59,14 +65,19 @@ def declared(path: Path, name: str | None) -> Workload:
         first = next(iter(str(error).splitlines()), "")
         raise CatalogueError(f"{source}: can't be read: {type(error).__name__}: {first}") from error
     names = dict(_names(tree.body))
+    inputs = INPUTS in names or "*" in names
     if name is None:
-        name = next((one for one in (MODEL, STEP) if one in names), None)
+        # a class Model that has no inputs may be what a training trains
+        usual = USUAL if inputs else (*USUAL[1:], MODEL)
+        name = next((one for one in usual if one in names), None)
         if name is None:
-            raise CatalogueError(f"{source}: has neither {MODEL} nor {STEP}; name what to measure: {path}:NAME")
+            raise CatalogueError(f"{source}: has no {MODEL}, {STEP} or {TRAINING}; name what to measure: {path}:NAME")
     elif name not in names and "*" not in names:
         raise CatalogueError(f"{source}: has no {name}; name a class or a function of the file")
-    inputs = INPUTS in names or "*" in names
-    if names.get(name) is ast.ClassDef:
+    is_class = names.get(name) is ast.ClassDef
+    if name.lower().endswith(TRAINING) and not (is_class and inputs):
+        return Workload(path, name, Kind.TRAINING)
+    if is_class:
         if not inputs:
             advice = "write one that returns the inputs of one call as a list"
             raise CatalogueError(f"{source}: has no {INPUTS}(); {advice}")

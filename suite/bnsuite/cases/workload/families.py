@@ -8,13 +8,17 @@ from functools import partial
 from typing import Any, ClassVar
 
 from bnsuite.cases.case import Case, Step
-from bnsuite.cases.checks.case import BehaviourCase, CheckCase, NumericsCase
+from bnsuite.cases.checks.case import BehaviourCase, CheckCase, CheckNotApplicableError, NumericsCase
+from bnsuite.cases.train.case import TrainingCase
+from bnsuite.cases.train.epochs import Epochs
 from bnsuite.cases.workload import checks
 from bnsuite.cases.workload.declared import Kind, Workload
 from bnsuite.cases.workload.state import WorkloadError
 
 #: Seconds after which a check of a workload, whose steps may be long, counts as hanging.
 LIMIT_S, LEAKS_LIMIT_S = 300.0, 1200.0
+#: Epochs of a training that are timed in one launch of a run.
+TIMED_EPOCHS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +62,60 @@ class WorkloadCase(Case):
         step.verify()
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkloadTrainingCase(TrainingCase):
+    """A training of a user's own; how many epochs it has is known once its file was imported."""
+
+    workload: Workload
+
+    family: ClassVar[str] = "workload"
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        return ("timing", "memory", "kernels", "convergence")
+
+    @property
+    def id(self) -> str:
+        return f"workload/{self.workload.id}/training"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"workload": self.workload.id, "part": "training"}
+
+    @property
+    def nbytes(self) -> None:
+        return None
+
+    @property
+    def rounds(self) -> int:
+        return TIMED_EPOCHS
+
+    def start(self, device: str, seed: int = 0) -> Epochs:
+        from bnsuite.cases.workload.training import WorkloadTraining
+
+        return WorkloadTraining(self.workload, device, seed)
+
+    def build(self, device: str, seed: int = 0) -> Epochs:
+        from bnsuite.cases.workload.training import WorkloadTraining
+
+        training = WorkloadTraining(self.workload, device, seed)
+        if device == "cpu" and (workers := training.loading_processes):
+            text = f"its DataLoader has {workers} processes, which take time from the cores that are timed"
+            raise CheckNotApplicableError(f"workload {self.workload}: {text}; use num_workers=0")
+        return training
+
+    def verify(self, step: Any) -> None:
+        step.verify()
+
+
 def cases_of(workload: Workload) -> Iterator[Case]:
     """Yields the cases of a workload: what is timed, then its checks."""
-    if workload.kind is Kind.MODULE:
-        yield WorkloadCase(workload=workload, part="forward")
-    yield WorkloadCase(workload=workload, part="step")
+    if workload.kind is Kind.TRAINING:
+        yield WorkloadTrainingCase(workload=workload)
+    else:
+        if workload.kind is Kind.MODULE:
+            yield WorkloadCase(workload=workload, part="forward")
+        yield WorkloadCase(workload=workload, part="step")
     if workload.broken is None:
         yield from _checks(workload)
 

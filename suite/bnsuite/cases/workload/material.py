@@ -33,11 +33,18 @@ def _module_of(workload: Workload) -> ModuleType:
         return module_from(workload.path, "bnsuite_workload")
 
 
-def _named(workload: Workload, name: str) -> Any:
+def named(workload: Workload, name: str) -> Any:
     found = getattr(_module_of(workload), name, None)
     if found is None:
         raise WorkloadError(f"workload {workload}: has no {name}")
     return found
+
+
+def parameters_of(function: Any) -> list[str]:
+    """Returns the names of the parameters of a function, as far as Python can tell."""
+    with contextlib.suppress(TypeError, ValueError):
+        return list(inspect.signature(function).parameters)
+    return []
 
 
 def _made_on(factory: Any, device: str, arguments: Any = ()) -> Any:
@@ -45,10 +52,8 @@ def _made_on(factory: Any, device: str, arguments: Any = ()) -> Any:
     import torch
 
     more: dict[str, Any] = dict(arguments) if isinstance(arguments, dict) else {}
-    if not more and not arguments and not inspect.isclass(factory):
-        with contextlib.suppress(TypeError, ValueError):
-            if "device" in inspect.signature(factory).parameters:
-                more = {"device": device}
+    if not more and not arguments and not inspect.isclass(factory) and "device" in parameters_of(factory):
+        more = {"device": device}
     where = torch.device(device) if device != "cpu" and not inspect.isclass(factory) else contextlib.nullcontext()
     with where:
         return factory(*(() if isinstance(arguments, dict) else arguments), **more)
@@ -58,7 +63,7 @@ def make(workload: Workload, device: str, seed: int = 0) -> nn.Module:
     """Returns the module of a workload on a device, with the weights of this seed."""
     from torch import nn
 
-    factory = _named(workload, workload.name)
+    factory = named(workload, workload.name)
     given = getattr(_module_of(workload), ARGUMENTS, None) if inspect.isclass(factory) else None
     seed_all(seed)
     with guarded(workload, f"can't be made with the arguments of {ARGUMENTS}()" if given else "can't be made"):
@@ -76,7 +81,7 @@ def make_step(workload: Workload, device: str, seed: int = 0) -> Callable[[], An
     _module_of(workload)
     seed_all(seed)
     with guarded(workload, "can't be made"):
-        made = _made_on(_named(workload, workload.name), device)
+        made = _made_on(named(workload, workload.name), device)
         if not callable(made):
             raise TypeError(f"it returns a {type(made).__name__}, and no function to be timed")
         return made  # type: ignore[no-any-return]
@@ -86,7 +91,7 @@ def draw(workload: Workload, device: str, seed: int) -> Any:
     """Returns the inputs of one call, drawn from this seed: a list, or a dictionary of arguments by name."""
     seed_all(seed)
     with guarded(workload, f"{INPUTS}() fails"):
-        drawn = _named(workload, INPUTS)()
+        drawn = named(workload, INPUTS)()
     return tree_map(lambda one: one.detach().to(device), list(drawn) if isinstance(drawn, tuple) else drawn)
 
 

@@ -136,8 +136,8 @@ def _returned(who: str) -> mmap:  # noqa: ARG001  # one for each
 
 
 @contextmanager
-def told(who: object, what: str) -> Iterator[None]:
-    """Turns any exception inside into a WorkloadError in one line: `who` could not be `what`."""
+def told(who: object, what: str | Callable[[], str]) -> Iterator[None]:
+    """Turns any exception inside into a WorkloadError in one line: `who`, `what` failed (then), and the cause."""
     try:
         yield
     except WorkloadError:
@@ -145,7 +145,8 @@ def told(who: object, what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         first = next(iter(str(error).strip().splitlines()), "")
         cause = f"{type(error).__name__}: {first}" if first else type(error).__name__
-        raise WorkloadError(f"workload {who}: {what}: {cause}") from error
+        failed = what() if callable(what) else what
+        raise WorkloadError(f"workload {who}: {failed}: {cause}") from error
 
 
 def seed_all(seed: int) -> None:

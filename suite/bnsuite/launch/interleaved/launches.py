@@ -214,6 +214,7 @@ class InterleavedLaunches:
             case = self._time(name, processes, CONTROL_S)
             for place, side in enumerate(case.sides if case is not None else ()):
                 controls[place][control] = side.rounds_s
+        self.times = self.times.model_copy(update={"starts_s": (*self.times.starts_s, self._overhead_s)})
         case_s = max(MIN_CASE_S, min(MAX_CASE_S, self._start_s / max(1, len(names))))
         deadline = processes.deadline
         for name in names:
@@ -292,7 +293,8 @@ class InterleavedLaunches:
         confirms: bool,
     ) -> None:
         """Adds the launch of a case to the times and, unless it is a control, to both runs."""
-        self._add(name, case.launch(plan, confirms=confirms))
+        took = {"took_s": self._seconds[name]}
+        self._add(name, case.launch(plan, confirms=confirms).model_copy(update=took))
         if controls is None:
             return
         self._counted.add(self.begun)

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from bnsuite import __version__
 from bnsuite.judge.sensitivity import by_case
 from bnsuite.record.pictures import Picture
-from bnsuite.report import causes, diagnosis, doctor, findings_json, gpu, planning, table, units
+from bnsuite.report import causes, diagnosis, doctor, findings_json, gpu, planning, resolution, table, units
 from bnsuite.report.html import cases, environments, marks, news
 from bnsuite.report.html import forest as plot
 from bnsuite.report.html.budget import Budget, budget
@@ -92,7 +92,7 @@ def _of_comparison(report: ComparisonReport, places: dict[str, str]) -> dict[str
         "kind": "comparison",
         "title": "comparison",
         "what": [*comparison_heading(report), f"measured {b.started}"],
-        "notes": [*environments.unusual(b), *filter(None, [gpu.line(b)])],
+        "notes": [*environments.unusual(b), *filter(None, [gpu.line(b)]), *resolution.lines(report)],
         "sides": ("A, trusted", "B, judged"),
         "facts": environments.of_comparison(report.a, b, report.times),
         "fact_notes": [],
