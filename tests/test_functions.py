@@ -95,9 +95,9 @@ def test_a_missing_file_is_refused_before_anything_starts() -> None:
     """With the option and the file."""
     asked = {"device": "cpu", "profile": "quick", "select": None, "threads": 1, "timeout_s": 9.0}
     with pytest.raises(InputError, match=r"^--fold nothing.py:fold: there is no file nothing.py$"):
-        run_options(**asked, implementation=None, fold="nothing.py:fold")  # type: ignore[arg-type]
+        run_options(**asked, implementation=None, functions={"fold": "nothing.py:fold"})  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"^--fold fold: write it like"):
-        run_options(**asked, implementation=None, fold="fold")  # type: ignore[arg-type]
+        run_options(**asked, implementation=None, functions={"fold": "fold"})  # type: ignore[arg-type]
 
 
 def test_it_reaches_a_process_and_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bnsuite.cli import options, parameters
+from bnsuite.cli import functions, options, parameters
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
 
 
@@ -19,7 +19,7 @@ from bnsuite.cli.options import MeasuringOptions, ShowOptions
 @options.measuring
 @click.option("--impl-b", metavar="MODULE:FACTORY", help="Judge this batch norm in place of B's (or FILE.py:FACTORY).")
 @options.supports("--supports-b")
-@options.fold("--fold-b")
+@functions.options("-b")
 @options.budget
 @options.seed
 @click.option(
@@ -39,7 +39,7 @@ def command(
     b: str,
     impl_b: str | None,
     supports: dict[str, tuple[str, ...]] | None,
-    fold: str | None,
+    functions: dict[str, str],
     budget: float | None,
     seed: int | None,
     injected: dict[str, float] | None,
@@ -53,7 +53,7 @@ def command(
     request = ComparisonRequest(
         a=a,
         b=b,
-        options=(given.run_options(), given.run_options(impl_b, supports=supports, fold=fold)),
+        options=(given.run_options(), given.run_options(impl_b, supports=supports, functions=functions)),
         folder=given.folder,
         data=given.data,
         baselines=given.baselines,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bnsuite.record.functions import ROLES
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.lines import torch_of
 from bnsuite.record.reference import Cause, Reference
@@ -26,7 +27,7 @@ _CAUSES = {
 _FIRST = {
     "environment": "environment",
     "implementation": "implementation",
-    "fold": "folding",
+    **{role.name: role.title for role in ROLES.values()},
     "injected": "injected fault",
     "packages.torch": "torch",
     "torch_git": "torch revision",
