@@ -16,6 +16,8 @@ from bnsuite.launch.process import isolation
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.record import store
 from bnsuite.record.errors import InputError
+from bnsuite.record.functions import ROLES
+from bnsuite.record.schema import RunOptions
 from bnsuite.report import repeat
 from bnsuite.report.table import heading
 from conftest import Command
@@ -57,6 +59,18 @@ def test_a_fold_that_gives_no_module_is_an_outcome(
     monkeypatch.setenv("BNSUITE_FOLD", f"{tmp_path}/mine.py:fold")
     case = next(iter(folding.cases()))
     assert {one.value for one in case.observe(Subject("cpu"))} == {said}
+
+
+def test_both_halves_have_the_same_roles() -> None:
+    """By the same options and variables; each has a field in ``run.json``, and a family of cases of its own."""
+    assert {role.name: role.variable for role in ROLES.values()} == functions.VARIABLES
+    assert {role.name: role.option for role in ROLES.values()} == functions.OPTIONS
+    assert ROLES.keys() <= RunOptions.model_fields.keys()
+    for case in catalogue.all_cases():
+        assert [name for name, role in ROLES.items() if case.id.startswith(role.family)] == [case.role][
+            : bool(case.role)
+        ]
+    assert {case.role for case in catalogue.all_cases()} - {""} == ROLES.keys()
 
 
 def test_only_cases_that_contain_it_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
