@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Dimensions of the input beyond (N, C); without any it is (N, C).
 SPATIAL: dict[str, tuple[int, ...]] = {"nc": (), "1d": (5,), "2d": (5, 4), "3d": (3, 2, 3)}
 #: The samples of each batch.
-SIZES = {"equal": (6, 6, 6, 6), "unequal": (9, 3, 6, 2), "one-batch": (7,), "many": (4,) * 40}
+SIZES = {"equal": (6, 6, 6, 6), "unequal": (9, 3, 6, 2), "one-batch": (7,), "many": (4,) * 24}
 CHANNELS = 3
 #: How a pass ends that raises nothing.
 DONE = "done"
