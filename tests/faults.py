@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable
@@ -1051,14 +1052,14 @@ def module_outputs(module: Any) -> int:
     return int(module.out_features if isinstance(module, torch.nn.Linear) else module.out_channels)
 
 
-_Function = Callable[[Any, Any], Any]
+_Function = Callable[..., Any]
 
 
-def function_fault(family: str, role: str, what: str) -> Callable[[_Function], _Function]:
-    """Enter a function that stands in for torch's own of that role."""
+def function_fault(family: str, role: str, what: str, cases: str = "") -> Callable[[_Function], _Function]:
+    """Enter a function that stands in for torch's own of that role; `cases` are the family's that are to catch it."""
 
     def enter(made: _Function) -> _Function:
-        _FOUND.append(Fault(made.__name__, family, "behaviour", what, f"behaviour/{family}/", role))
+        _FOUND.append(Fault(made.__name__, family, "behaviour", what, f"behaviour/{family}/{cases}", role))
         return made
 
     return enter
@@ -1092,6 +1093,195 @@ def fold_in_place(module: Any, layer: Any) -> Any:
 @function_fault("folding", "fold", "the weights' sign is lost")
 def fold_absolute(module: Any, layer: Any) -> Any:
     return fold_by(module, layer, scale_of(layer, layer.eps).abs())
+
+
+# update-bn: a function of the user's that takes statistics anew, by --update-bn.
+
+
+def norms_of(model: Any) -> list[Any]:
+    return [one for one in model.modules() if isinstance(one, _BatchNorm)]
+
+
+def faithful_update_bn(loader: Any, model: Any, device: Any = None) -> None:
+    """Takes the statistics of every batch norm anew, as it should be."""
+    update_by(loader, model, device)
+
+
+@torch.no_grad()
+def update_by(
+    loader: Any, model: Any, device: Any = None, *, momentum: float | None = None, reset: bool = True
+) -> None:
+    modes = {one: one.training for one in model.modules()}
+    momenta = {one: one.momentum for one in norms_of(model)}
+    try:
+        if momenta:
+            model.train()
+        for one in momenta:
+            one.momentum = momentum
+            if reset:
+                one.reset_running_stats()
+        for batch in loader if momenta else ():
+            x = batch[0] if isinstance(batch, list | tuple) else batch
+            model(x if device is None else x.to(device))
+    finally:
+        for one, mode in modes.items():
+            one.training = mode
+        for one, before in momenta.items():
+            one.momentum = before
+
+
+def update_by_hand(loader: Any, model: Any, statistics_of: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
+    """Takes the mean and variance from the inputs of each layer, which hooks see."""
+    found: dict[Any, list[tuple[Tensor, ...]]] = {one: [] for one in norms_of(model)}
+    hooks = [
+        one.register_forward_pre_hook(lambda layer, given: found[layer].append(statistics_of(given[0])))
+        for one in found
+    ]
+    update_by(loader, model)
+    for hook in hooks:
+        hook.remove()
+    for one, seen in found.items():
+        if seen and one.running_mean is not None:
+            mean, var, share = (torch.stack(parts) for parts in zip(*seen, strict=True))
+            one.running_mean.copy_((mean * share).sum(0) / share.sum())
+            one.running_var.copy_((var * share).sum(0) / share.sum())
+
+
+@function_fault("update-bn", "update_bn", "momentum is None afterwards")
+def update_loses_momentum(loader: Any, model: Any) -> None:
+    update_by(loader, model)
+    for one in norms_of(model):
+        one.momentum = None
+
+
+@function_fault("update-bn", "update_bn", "an exponential average instead of the plain one")
+def update_exponential(loader: Any, model: Any) -> None:
+    update_by(loader, model, momentum=0.1)
+
+
+@function_fault("update-bn", "update_bn", "momentum is 0 in the pass: the statistics stay at their start")
+def update_zero_momentum(loader: Any, model: Any) -> None:
+    update_by(loader, model, momentum=0.0)
+
+
+@function_fault("update-bn", "update_bn", "the average goes on from the old statistics")
+def update_not_reset(loader: Any, model: Any) -> None:
+    update_by(loader, model, reset=False)
+
+
+@function_fault("update-bn", "update_bn", "the variances are biased")
+def update_biased(loader: Any, model: Any) -> None:
+    one = torch.ones(1)
+    update_by_hand(loader, model, lambda x: (x.mean(axes_of(x)), x.var(axes_of(x), correction=0), one))
+
+
+@function_fault("update-bn", "update_bn", "batches count by their size")
+def update_by_size(loader: Any, model: Any) -> None:
+    update_by_hand(loader, model, lambda x: (x.mean(axes_of(x)), x.var(axes_of(x)), torch.ones(1) * len(x)))
+
+
+@function_fault("update-bn", "update_bn", "the variance is the mean square less the square of the mean", "numbers/far")
+def update_by_squares(loader: Any, model: Any) -> None:
+    def of(x: Tensor) -> tuple[Tensor, ...]:
+        mean, n = x.mean(axes_of(x)), count_of(x)
+        return mean, (x.square().mean(axes_of(x)) - mean.square()) * n / (n - 1), torch.ones(1)
+
+    update_by_hand(loader, model, of)
+
+
+@function_fault("update-bn", "update_bn", "the second layer sees the first one evaluate")
+def update_one_by_one(loader: Any, model: Any) -> None:
+    batches, training = list(loader), model.training
+    model.eval()
+    for one in norms_of(model):
+        kept, one.momentum = one.momentum, None
+        one.reset_running_stats()
+        one.train()
+        with torch.no_grad():
+            for batch in batches:
+                model(batch)
+        one.eval()
+        one.momentum = kept
+    model.train(training)
+
+
+@function_fault("update-bn", "update_bn", "the last batch is dropped")
+def update_drops_last(loader: Any, model: Any) -> None:
+    update_by(list(loader)[:-1], model)
+
+
+@function_fault("update-bn", "update_bn", "the counter of batches is 0 afterwards")
+def update_no_count(loader: Any, model: Any) -> None:
+    update_by(loader, model)
+    for one in norms_of(model):
+        if one.num_batches_tracked is not None:
+            one.num_batches_tracked.zero_()
+
+
+@function_fault("update-bn", "update_bn", "the model is left in training")
+def update_leaves_training(loader: Any, model: Any) -> None:
+    update_by(loader, model)
+    model.train()
+
+
+@function_fault("update-bn", "update_bn", "dropout is left off")
+def update_dropout_off(loader: Any, model: Any) -> None:
+    for one in model.modules():
+        if isinstance(one, torch.nn.Dropout):
+            one.p = 0.0
+    update_by(loader, model)
+
+
+@function_fault("update-bn", "update_bn", "the parameters are left frozen")
+def update_freezes(loader: Any, model: Any) -> None:
+    update_by(loader, model.requires_grad_(False))
+
+
+@function_fault("update-bn", "update_bn", "gradients are left off")
+def update_gradients_off(loader: Any, model: Any) -> None:
+    torch.set_grad_enabled(False)
+    update_by(loader, model)
+
+
+@function_fault("update-bn", "update_bn", "gradients are set to none")
+def update_clears_gradients(loader: Any, model: Any) -> None:
+    update_by(loader, model)
+    model.zero_grad()
+
+
+@function_fault("update-bn", "update_bn", "hooks are left behind")
+def update_leaves_hooks(loader: Any, model: Any) -> None:
+    for one in norms_of(model):
+        one.register_forward_pre_hook(lambda *_: None)
+    update_by(loader, model)
+
+
+@function_fault("update-bn", "update_bn", "buffers are replaced by those of float64")
+def update_widens(loader: Any, model: Any) -> None:
+    update_by(loader, model)
+    for one in norms_of(model):
+        if one.running_var is not None:
+            one.running_var = one.running_var.double()
+
+
+@function_fault("update-bn", "update_bn", "batches must be tensors or lists", "loaders")
+def update_no_tuples(loader: Any, model: Any) -> None:
+    update_by((list(batch) if isinstance(batch, list) else [batch] for batch in loader), model)
+
+
+@function_fault("update-bn", "update_bn", "SyncBatchNorm is left out", "models")
+def update_plain_only(loader: Any, model: Any) -> None:
+    others = [one for one in norms_of(model) if isinstance(one, torch.nn.SyncBatchNorm)]
+    before = [copy.deepcopy(one.state_dict()) for one in others]
+    update_by(loader, model)
+    for one, state in zip(others, before, strict=True):
+        one.load_state_dict(state)
+
+
+@function_fault("update-bn", "update_bn", "an exception of the loader is swallowed", "ends")
+def update_swallows(loader: Any, model: Any) -> None:
+    with contextlib.suppress(KeyError):
+        update_by(loader, model)
 
 
 # Time.

@@ -118,8 +118,11 @@ def meant_for(fault: faults.Fault) -> list[CheckCase]:
 
 BY_ID = {case.id: case for case in all_checks()}
 #: The roles of functions, and those that are not faulty.
-ROLES = {**{fault.name: fault.role for fault in faults.FAULTS if fault.role}, "faithful_fold": "fold"}
-RIGHT = ("Faithful", "Composed", "Synchronised", "faithful_fold")
+ROLES = {
+    **{fault.name: fault.role for fault in faults.FAULTS if fault.role},
+    **{f"faithful_{role}": role for role in functions.ROLES},
+}
+RIGHT = ("Faithful", "Composed", "Synchronised", *(f"faithful_{role}" for role in functions.ROLES))
 CHECKED = [fault for fault in faults.FAULTS if fault.gate in {"numerics", "behaviour"}]
 
 

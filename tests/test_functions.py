@@ -16,6 +16,8 @@ from bnsuite.launch.process import isolation
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.record import store
 from bnsuite.record.errors import InputError
+from bnsuite.record.functions import ROLES
+from bnsuite.record.schema import RunOptions
 from bnsuite.report import repeat
 from bnsuite.report.table import heading
 from conftest import Command
@@ -59,6 +61,18 @@ def test_a_fold_that_gives_no_module_is_an_outcome(
     assert {one.value for one in case.observe(Subject("cpu"))} == {said}
 
 
+def test_both_halves_have_the_same_roles() -> None:
+    """By the same options and variables; each has a field in ``run.json``, and a family of cases of its own."""
+    assert {role.name: role.variable for role in ROLES.values()} == functions.VARIABLES
+    assert {role.name: role.option for role in ROLES.values()} == functions.OPTIONS
+    assert ROLES.keys() <= RunOptions.model_fields.keys()
+    for case in catalogue.all_cases():
+        assert [name for name, role in ROLES.items() if case.id.startswith(role.family)] == [case.role][
+            : bool(case.role)
+        ]
+    assert {case.role for case in catalogue.all_cases()} - {""} == ROLES.keys()
+
+
 def test_only_cases_that_contain_it_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """With an implementation beside it, those of that as well."""
     monkeypatch.setenv("BNSUITE_FOLD", f"{FAULTS}:faithful_fold")
@@ -95,9 +109,9 @@ def test_a_missing_file_is_refused_before_anything_starts() -> None:
     """With the option and the file."""
     asked = {"device": "cpu", "profile": "quick", "select": None, "threads": 1, "timeout_s": 9.0}
     with pytest.raises(InputError, match=r"^--fold nothing.py:fold: there is no file nothing.py$"):
-        run_options(**asked, implementation=None, fold="nothing.py:fold")  # type: ignore[arg-type]
+        run_options(**asked, implementation=None, functions={"fold": "nothing.py:fold"})  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"^--fold fold: write it like"):
-        run_options(**asked, implementation=None, fold="fold")  # type: ignore[arg-type]
+        run_options(**asked, implementation=None, functions={"fold": "fold"})  # type: ignore[arg-type]
 
 
 def test_it_reaches_a_process_and_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

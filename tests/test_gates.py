@@ -121,3 +121,11 @@ def test_a_rehearsal_is_judged_by_nothing() -> None:
     findings = judge(rehearsed, REFERENCE)
     assert [one.verdict for one in findings] == [Verdict.INVALID] * 3 + [Verdict.FAILED]
     assert {words(one) for one in findings[:3]} == {"rehearsed on a CUDA that is a name: the numbers are no GPU's"}
+
+
+def test_a_retired_case_is_not_missed() -> None:
+    """Baselines of before have cases whose work others do today."""
+    lost = ("behaviour/frozen/batch_norm2d/folded/conv/groups=2", "behaviour/frozen/batch_norm2d/others")
+    before = make_run(*(result(name, observations=(Observation(what="y", value=1.0, limit=2.0),)) for name in lost))
+    findings = judge(make_run(RUN.cases[1]), from_run(before, "accepted", machine_key(before)))
+    assert [one.case for one in findings if one.verdict is Verdict.MISSING] == [lost[1]]

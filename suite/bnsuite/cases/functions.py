@@ -14,10 +14,11 @@ from typing import Any
 
 from bnsuite.cases.user_files import module_from
 
-#: The variables of a measured process that name them, by role.
-VARIABLES = {"fold": "BNSUITE_FOLD"}
-#: The options that name them, by role.
-OPTIONS = {role: f"--{role.replace('_', '-')}" for role in VARIABLES}
+#: The roles: what a function does in the place of torch's. ``record/functions.py`` has the same ones.
+ROLES = ("fold", "update_bn")
+#: The variables of a measured process that name the functions, and the options that do, by role.
+VARIABLES = {role: f"BNSUITE_{role.upper()}" for role in ROLES}
+OPTIONS = {role: f"--{role.replace('_', '-')}" for role in ROLES}
 
 
 class FunctionError(ValueError):

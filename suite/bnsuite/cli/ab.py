@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bnsuite.cli import config, index_options, options, parameters
+from bnsuite.cli import config, functions, index_options, options, parameters
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
 from bnsuite.cli.run import require_environment
 from bnsuite.record.package_index import PackageIndex
@@ -21,7 +21,7 @@ from bnsuite.record.package_index import PackageIndex
 @options.measuring
 @click.option("--impl-b", metavar="MODULE:FACTORY", help="Judge this batch norm in place of B's (or FILE.py:FACTORY).")
 @options.supports("--supports-b")
-@options.fold("--fold-b")
+@functions.options("-b")
 @index_options.package_index
 @options.budget
 @options.seed
@@ -42,7 +42,7 @@ def command(
     b: str,
     impl_b: str | None,
     supports: dict[str, tuple[str, ...]] | None,
-    fold: str | None,
+    functions: dict[str, str],
     index: PackageIndex | None,
     budget: float | None,
     seed: int | None,
@@ -65,7 +65,7 @@ def command(
     request = ComparisonRequest(
         a=a,
         b=b,
-        options=(given.run_options(), given.run_options(impl_b, supports=supports, fold=fold)),
+        options=(given.run_options(), given.run_options(impl_b, supports=supports, functions=functions)),
         folder=given.folder,
         data=given.data,
         baselines=given.baselines,

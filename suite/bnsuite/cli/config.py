@@ -18,6 +18,7 @@ from click.core import ParameterSource
 
 from bnsuite.record.errors import InputError
 from bnsuite.record.folder import LATEST, RESULTS
+from bnsuite.record.functions import ROLES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -105,12 +106,12 @@ KEYS: dict[str, Key] = {
     "environment": Key("environment", ENVIRONMENT, ("run",), own=True),
     "impl": Key("impl", CODE, ("run",), own=True),
     "supports": Key("supports", TEXTS, ("run",), own=True),
-    "fold": Key("fold", CODE, ("run",), own=True),
+    **{role.option[2:]: Key(role.name, CODE, ("run",), own=True) for role in ROLES.values()},
     "a": Key("a", ENVIRONMENT, ("ab",), own=True),
     "b": Key("b", ENVIRONMENT, ("ab",), own=True),
     "impl-b": Key("impl_b", CODE, ("ab",), own=True),
     "supports-b": Key("supports", TEXTS, ("ab",), own=True),
-    "fold-b": Key("fold", CODE, ("ab",), own=True),
+    **{f"{role.option[2:]}-b": Key(role.name, CODE, ("ab",), own=True) for role in ROLES.values()},
     "good": Key("good", TEXT, ("bisect",), own=True),
     "bad": Key("bad", TEXT, ("bisect",), own=True),
     "environments": Key("environments", ENVIRONMENTS, ("bisect",), own=True),

@@ -109,16 +109,6 @@ timeout = click.option(
 )
 
 
-def fold(name: str) -> Callable[[F], F]:
-    """Returns the option, called `name`, for the user's function that folds a layer into the module before it."""
-    return click.option(
-        name,
-        "fold",
-        metavar="MODULE:FUNCTION",
-        help="Judge this function that folds batch norm into a convolution or linear layer (or FILE.py:FUNCTION).",
-    )
-
-
 def supports(name: str) -> Callable[[F], F]:
     """Returns the option, called `name`, for what an implementation supports: lists of words by name, or None."""
     return click.option(
@@ -202,7 +192,7 @@ class MeasuringOptions:
         implementation: str | None = None,
         environment: str = ".",
         supports: Mapping[str, tuple[str, ...]] | None = None,
-        fold: str | None = None,
+        functions: Mapping[str, str] | None = None,
     ) -> RunOptions:
         """The options of one run, checked as far as can be without starting anything; raises InputError."""
         return run_options(
@@ -216,7 +206,7 @@ class MeasuringOptions:
             workloads=self.workloads,
             environment=environment,
             supports=supports,
-            fold=fold,
+            functions=functions,
             config=self.config,
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bnsuite.cli import options
+from bnsuite.cli import functions, options
 from bnsuite.cli.options import MeasuringOptions, ShowOptions
 from bnsuite.cli.output import lines, progress, remark, say, status_of, words
 from bnsuite.record.devices import ALL
@@ -37,7 +37,7 @@ confirm_option = click.option(
     "--impl", metavar="MODULE:FACTORY", help="Judge this batch norm in place of torch's (or FILE.py:FACTORY)."
 )
 @options.supports("--supports")
-@options.fold("--fold")
+@functions.options()
 @click.option(
     "--environment",
     default=".",
@@ -55,7 +55,7 @@ def command(
     *,
     impl: str | None,
     supports: dict[str, tuple[str, ...]] | None,
-    fold: str | None,
+    functions: dict[str, str],
     environment: str,
     confirm: str | None,
     oversubscribe: bool,
@@ -76,7 +76,7 @@ def command(
 
     def options_of(given: MeasuringOptions) -> RunOptions:
         more = {"oversubscribe": oversubscribe, "budget_s": budget}
-        return given.run_options(impl, environment, supports, fold=fold).model_copy(update=more)
+        return given.run_options(impl, environment, supports, functions=functions).model_copy(update=more)
 
     if given.device == ALL:
         if confirm is not None or budget is not None or dry_run:

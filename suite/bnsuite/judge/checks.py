@@ -23,6 +23,7 @@ from bnsuite.judge.outcomes import not_measured, without_reference
 from bnsuite.judge.reason import Reason, ReasonCode, Record, first_of, reason
 from bnsuite.judge.verdict import EvidenceValue, Finding, Verdict
 from bnsuite.record.calibration import CalibratedLimit
+from bnsuite.record.functions import ROLES
 from bnsuite.record.lines import CHECKS, CheckLine, kind_of_device
 from bnsuite.record.pins import Pin
 from bnsuite.record.reference import Reference
@@ -41,9 +42,6 @@ NOT_SEEN = "not seen"
 NOT_FINITE = 1e30
 #: Reasons named of one case; the rest is counted.
 MAX_NAMED = 3
-
-#: The beginning of the ids of the cases that judge a function of the user's, by its role.
-FAMILIES = {"fold": "behaviour/folding/"}
 
 PinOf = Callable[[Observation], Pin | None]
 
@@ -221,7 +219,7 @@ def _names(code: ReasonCode, names: Sequence[str], **data: str | bool | Reason |
 
 def _pin_of(run: Run, result: CaseResult, reference: Reference, one: Observation) -> Pin | None:
     """Returns the pin that covers a deviation, if there is one; those of torch's functions excuse no user's."""
-    if any(result.id.startswith(FAMILIES[role]) for role in run.options.functions):
+    if any(result.id.startswith(ROLES[role].family) for role in run.options.functions):
         return None
     return next((pin for pin in reference.pins if pin.covers(run, result.id, one)), None)
 

@@ -11,6 +11,7 @@ from bnsuite.judge.reason import ReasonCode, reason
 from bnsuite.judge.verdict import Finding, Verdict
 from bnsuite.record.durations import cut_short
 from bnsuite.record.reference import Reference
+from bnsuite.record.renames import is_retired
 from bnsuite.record.schema import Run
 from bnsuite.record.select import matcher
 
@@ -72,6 +73,7 @@ def _missing(run: Run, reference: Reference) -> list[Finding]:
         for gate in GATES.values()
         for one in gate.accepted(reference, run)
         if (one.id, gate.name) not in has and run.options.profile in one.profiles and selected(one.id)
+        if not is_retired(one.id)
         if _workload(one.id) is None or _workload(one.id) in workloads  # of a file that this run was not given
     ]
 

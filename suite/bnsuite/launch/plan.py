@@ -10,6 +10,7 @@ from pathlib import Path
 from bnsuite.launch.process.isolation import cores
 from bnsuite.record import devices
 from bnsuite.record.errors import InputError
+from bnsuite.record.functions import ROLES
 from bnsuite.record.schema import PlannedCase, RunOptions
 from bnsuite.record.select import matcher
 
@@ -103,7 +104,7 @@ def run_options(
     workloads: Iterable[str] = (),
     environment: str = ".",
     supports: Mapping[str, tuple[str, ...]] | None = None,
-    fold: str | None = None,
+    functions: Mapping[str, str] | None = None,
     config: str | None = None,
 ) -> RunOptions:
     """Returns the options of a run, checked as far as can be without starting anything; raises InputError."""
@@ -123,6 +124,7 @@ def run_options(
     plan = PLANS[profile]
     if supports is not None and implementation is None:
         raise InputError("--supports: there is no implementation to describe; name one with --impl (ab: --impl-b)")
+    named = {role: _absolute(name, ROLES[role].option) for role, name in (functions or {}).items()}
     return RunOptions(
         device=device,
         profile=profile,
@@ -132,13 +134,12 @@ def run_options(
         threads=threads,
         timeout_s=timeout_s,
         implementation=_absolute(implementation),
-        fold=_absolute(fold, "--fold"),
         cases=case_files(cases),
         workloads=case_files(workloads, "--workload"),
         environment=environment,
         supports=None if supports is None else dict(supports),
         config=config,
-    )
+    ).model_copy(update=named)
 
 
 def case_files(texts: Iterable[str], given_as: str = "--cases") -> tuple[str, ...]:

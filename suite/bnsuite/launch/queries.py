@@ -25,6 +25,7 @@ from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.launch.process.scratch import ScratchError, scratch_folder
 from bnsuite.launch.process.worker import START_UP, START_UP_S, TIMEOUT, RequestFailedError, Worker
 from bnsuite.record.errors import InputError, NotMeasuredError
+from bnsuite.record.functions import ROLES
 from bnsuite.record.schema import EnvironmentInfo, PlannedCase
 from bnsuite.record.select import matcher
 
@@ -97,7 +98,7 @@ def ask_environment(
                 raise
             its = worker.options
             blamed = [f"implementation {its.implementation}"] if its.implementation else []
-            blamed += [f"--{role.replace('_', '-')} {name}" for role, name in its.functions.items()]
+            blamed += [f"{ROLES[role].option} {name}" for role, name in its.functions.items()]
             raise InputError(f"{', '.join(blamed)}: can't be imported: {error}; look at its import") from error
         version = info.packages.get("torch", "")
         numbers = re.match(r"(\d+)\.(\d+)", version)

@@ -40,6 +40,14 @@ PREFIXES = (
     ("relation/", "ratio/"),
 )
 
+#: Ids of cases that are gone because others do what they did; those until 0.6.
+RETIRED = re.compile(r"behaviour/frozen/batch_norm\dd/folded/.+|numerics/running-statistics/update_bn")
+
+
+def is_retired(name: str) -> bool:
+    """Returns True for the id of a case that baselines of before have, and that no run measures any more."""
+    return RETIRED.fullmatch(name) is not None
+
 
 def current_id(old: str) -> str:
     """Returns today's spelling of an id, or of a pattern of ids; one that is new is returned as it is."""

@@ -15,6 +15,7 @@ from bnsuite.record import migrations
 from bnsuite.record.devices import FOUND
 from bnsuite.record.diagnosis import Diagnosis
 from bnsuite.record.durations import CostOfCase, TimeOfCase, Timetable
+from bnsuite.record.functions import ROLES
 from bnsuite.record.gpu import Gpu, GpuWatch
 from bnsuite.record.image import ImageInfo
 from bnsuite.record.launched import LaunchedKernels
@@ -254,6 +255,8 @@ class RunOptions(Value):
     supports: dict[str, tuple[str, ...]] | None = None
     #: The function that stood in for torch's own that fold a layer into the module before it; None for those.
     fold: str | None = None
+    #: The one that stood in for torch's own that takes the running statistics of a model anew; None for that.
+    update_bn: str | None = None
     #: The package index named for the releases of torch of the command; None for that of pip's settings.
     index: PackageIndex | None = None
     #: Whether ranks were to share cores where there are too few for each to have its own.
@@ -266,7 +269,7 @@ class RunOptions(Value):
     @property
     def functions(self) -> dict[str, str]:
         """The user's functions that stood in for torch's, by role."""
-        return {role: name for role, name in (("fold", self.fold),) if name is not None}
+        return {role: name for role in ROLES if (name := getattr(self, role)) is not None}
 
     @property
     def replaces(self) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bnsuite.record.functions import ROLES
+
 #: Facts that are named first, in this order, and by these words.
 FACTS = {
     "environment": "environment",
     "implementation": "implementation",
-    "fold": "folding",
+    **{role.name: role.title for role in ROLES.values()},
     "injected": "injected fault",
     "packages.torch": "torch",
     "torch_git": "torch revision",

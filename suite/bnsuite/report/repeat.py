@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from bnsuite.record.errors import InputError
+from bnsuite.record.functions import ROLES
 from bnsuite.record.interleaved import InterleavedTimes
 from bnsuite.record.package_index import PackageIndex
 from bnsuite.record.schema import Run
@@ -91,9 +92,7 @@ def implementation(run: Run, side: str) -> list[str]:
     `side` ends their names: "-b" in a comparison.
     """
     options = run.options
-    functions = [
-        part for role, name in options.functions.items() for part in (f"--{role.replace('_', '-')}{side}", name)
-    ]
+    functions = [part for role, name in options.functions.items() for part in (f"{ROLES[role].option}{side}", name)]
     if options.implementation is None:
         return functions
     declared = ";".join(f"{kind}={','.join(words)}" for kind, words in (options.supports or {}).items())

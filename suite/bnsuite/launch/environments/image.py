@@ -15,6 +15,7 @@ from bnsuite.launch.environments.engine import ENVIRONMENT, engine_errors, label
 from bnsuite.launch.environments.environment import Environment, Notify, WorkerProcess
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.options import WorkerOptions
+from bnsuite.record.functions import ROLES
 from bnsuite.record.image import ImageInfo
 from bnsuite.record.schema import EnvironmentInfo
 
@@ -275,10 +276,10 @@ def _functions(options: WorkerOptions) -> UsersFiles:
         there = f"{FUNCTIONS}/{role}"
         file, here = Path(place), isolation.current_folder()
         if place.endswith(".py"):
-            variables[f"BNSUITE_{role.upper()}"] = f"{there}/{file.name}:{function}"
+            variables[ROLES[role].variable] = f"{there}/{file.name}:{function}"
             mounts.append(_mount(file.parent, there))
             continue
-        variables[f"BNSUITE_{role.upper()}"] = named
+        variables[ROLES[role].variable] = named
         top = here / place.split(".")[0]
         if top.is_dir() or top.with_name(f"{top.name}.py").is_file():
             mounts.append(_mount(here, there))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bnsuite.launch.process.options import WorkerOptions
 from bnsuite.record.errors import InputError
+from bnsuite.record.functions import ROLES
 
 #: Where the kernel says who gets huge pages.
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -84,7 +85,7 @@ REMOVED = (
     "BNSUITE_SUPPORTS",
     "BNSUITE_CASES",
     "BNSUITE_WORKLOADS",
-    "BNSUITE_FOLD",
+    *(role.variable for role in ROLES.values()),
     "BNSUITE_RANKCORES",
     "BNSUITE_OVERSUBSCRIBE",
     "BNSUITE_FAULT",
@@ -109,7 +110,7 @@ def process_environment(options: WorkerOptions, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
     if options.implementation is not None:
         more = {**more, "BNSUITE_IMPL": options.implementation, **supports(options)}
-    more = {**more, **{f"BNSUITE_{role.upper()}": name for role, name in options.functions.items()}}
+    more = {**more, **{ROLES[role].variable: name for role, name in options.functions.items()}}
     if options.cases:
         more = {**more, "BNSUITE_CASES": os.pathsep.join(options.cases)}
     if options.workloads:

@@ -20,6 +20,7 @@ from bnsuite.cases.checks.behaviour import (
     sync_batch_norm,
     sync_conversion,
     toggles,
+    update_bn,
     validation,
 )
 
@@ -32,6 +33,7 @@ FAMILIES = (
     toggles,
     frozen,
     folding,
+    update_bn,
     arguments,
     autocast,
     cuda_graphs,

@@ -1,15 +1,13 @@
-"""Family ``frozen``: frozen layers and folded ones."""
+"""Family ``frozen``: layers whose parameters or statistics are frozen, also in training for quantization."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import BehaviourCase, CheckNotApplicableError, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state, step_against_float64
 from bnsuite.cases.checks.material.states import BUFFERS, snapshot
@@ -143,70 +141,6 @@ def _zero(subject: Subject, *, dimensions: int, part: str, training: bool) -> It
     yield from step_against_float64(layer, x, dy)
 
 
-def _folded(subject: Subject, *, dimensions: int, transpose: bool, groups: int) -> Iterator[Observation]:
-    """A convolution and a layer that evaluates, made into one, beside float64; both stay what they were."""
-    for affine, bias, var in product((True, False), (True, False), (1.0, 1e-6)):
-        prefix = f"affine={'on' if affine else 'off'}/bias={'on' if bias else 'off'}/var={var}/"
-        options = {"affine": affine, "bias": bias, "transpose": transpose}
-        try:
-            found = list(_fold(subject, dimensions, groups=groups, var=var, **options))
-        except RuntimeError as error:
-            gpu_errors.note(error)
-            yield Observation(f"{prefix}outcome", "RuntimeError", expected="folded")
-            continue
-        yield Observation(f"{prefix}outcome", "folded", expected="folded")
-        yield from (replace(one, what=f"{prefix}{one.what}") for one in found)
-
-
-def _fold(
-    subject: Subject, dimensions: int, *, affine: bool, transpose: bool, groups: int, bias: bool, var: float
-) -> Iterator[Observation]:
-    import torch
-    from torch import nn
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    torch.manual_seed(0)
-    kinds: Any = (
-        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d) if transpose else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    )
-    conv = kinds[dimensions - 1](CHANNELS, CHANNELS, 3, padding=1, groups=groups, bias=bias).to(subject.device).eval()
-    layer: Any = _plain(dimensions, affine=affine, eps=1e-3).to(subject.device).eval()
-    with torch.no_grad():
-        layer.running_var.mul_(var)
-    before = {**snapshot(conv), **snapshot(layer)}
-    fused: Any = fuse_conv_bn_eval(conv, layer, transpose)
-    after = {**snapshot(conv), **snapshot(layer)}
-    kept = all(torch.equal(before[name], after[name]) for name in before)
-    yield Observation("what was folded", "kept" if kept else "changed", expected="kept")
-    yield Observation("bias", _some(fused.bias is not None), expected="some")
-    yield Observation("training", str(fused.training), expected="False")
-    x = subject.randn(*SHAPES[dimensions])
-    exact = layer.double()(conv.double()(x.double()))
-    rounded = layer.float()(conv.float()(x))
-    yield Observation("y", error_ratio(fused(x), exact, rounded), LIMIT)
-
-
-def _plain(dimensions: int, **options: Any) -> nn.Module:
-    from torch import nn
-
-    return randomize_state((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1](CHANNELS, **options))
-
-
-def _folded_linear(subject: Subject, *, bias: bool) -> Iterator[Observation]:
-    import torch
-    from torch import nn
-    from torch.nn.utils.fusion import fuse_linear_bn_eval
-
-    torch.manual_seed(0)
-    linear = nn.Linear(4, CHANNELS, bias=bias).to(subject.device).eval()
-    layer: Any = _plain(1).to(subject.device).eval()
-    fused = fuse_linear_bn_eval(linear, layer)
-    x = subject.randn(9, 4)
-    exact = layer.double()(linear.double()(x.double()))
-    rounded = layer.float()(linear.float()(x))
-    yield Observation("y", error_ratio(fused(x), exact, rounded), LIMIT)
-
-
 def _quantized(subject: Subject, *, dimensions: int, part: str, stable: bool) -> Iterator[Observation]:
     """A convolution and layer in one that trains for quantization, with weights of zero by `part`.
 
@@ -317,13 +251,6 @@ def cases() -> Iterator[BehaviourCase]:
                 rule="weights of zero give the bias, and exact gradients",
                 quick=dimensions == 2 and training,
             )
-        for transpose, groups in product((False, True), (1, 2, CHANNELS)):
-            yield case(
-                name=f"{where}/folded/{'transposed' if transpose else 'conv'}/groups={groups}",
-                observe=partial(_folded, dimensions=dimensions, transpose=transpose, groups=groups),
-                rule="a convolution with the layer folded into it computes both",
-                torch_only=True,
-            )
         for part, path in product(("all", "some", "none"), ("default", "stable")):
             yield case(
                 name=f"{where}/quantized/{path}/zero={part}",
@@ -332,13 +259,6 @@ def cases() -> Iterator[BehaviourCase]:
                 rows=("T18",) if part != "none" else (),
                 torch_only=True,
             )
-    for bias in (True, False):
-        yield case(
-            name=f"batch_norm1d/folded/linear/bias={'on' if bias else 'off'}",
-            observe=partial(_folded_linear, bias=bias),
-            rule="a linear layer with the layer folded into it computes both",
-            torch_only=True,
-        )
     yield case(
         name="torchvision",
         observe=_torchvision,

@@ -195,19 +195,6 @@ def _averaged(subject: Subject, *, buffers: bool) -> Iterator[Observation]:
         yield Observation(f"{name}, relative error", (torch.linalg.norm(theirs - mine) / mine.norm()).item(), 0.1)
 
 
-def _again(subject: Subject) -> Iterator[Observation]:
-    """``update_bn`` takes the statistics of a data set anew: the plain average over its batches."""
-    from torch.optim import swa_utils
-
-    setting = Setting()
-    layer = setting.layer(subject)
-    batches = [setting.x(subject, seed) * (seed + 1.0) for seed in range(6)]
-    update: Any = swa_utils.update_bn
-    update(batches, layer)
-    start = replace(state_of(subject.batch_norm(2, setting.kind.shape[1])), momentum=None)
-    yield from _against(layer, start, batches)
-
-
 def _instance(subject: Subject, *, kind: Kind, momentum: float) -> Iterator[Observation]:
     """Instance norm tracks the mean over samples of each sample's mean and unbiased variance."""
     from torch import nn
@@ -247,10 +234,9 @@ RULES = {
     "small": "updates of a thousandth are kept in every precision of the input",
     "population": "after many small batches the statistics are those of the population",
     "averaged": "the statistics of a moving average of the model follow the model's",
-    "update_bn": "recomputed statistics are the plain average over the batches",
     "instance_norm": "instance norm tracks the mean of its samples' means and unbiased variances",
 }
-TORCH_ONLY = re.compile(r"strided/function/.*|update_bn|instance_norm/.*")
+TORCH_ONLY = re.compile(r"strided/function/.*|instance_norm/.*")
 QUICK = re.compile(r"step/.*/(momentum=0.9|n=2)|sequence/.*none|eval/.*/trainable|strided/every-second/.*2d|ungraded.*")
 
 #: A check before it is a case: its name, its function and its rows.
@@ -319,7 +305,6 @@ def _long() -> Iterator[Entry]:
             yield f"population/{'x'.join(map(str, shape))}/momentum={momentum}", observe, ("N44", "N45", "N47")
     for buffers in (True, False):
         yield f"averaged/use_buffers={buffers}", partial(_averaged, buffers=buffers), ("T13",)
-    yield "update_bn", _again, ()
 
 
 def cases() -> Iterator[NumericsCase]:
