@@ -216,7 +216,7 @@ RULES = {
     "transform": "a function transform gives the same results as with basic operations, or is refused as accepted",
 }
 
-NORMS = (Norm("layer_norm", (3, 5), 1), Norm("group_norm", (2, 4, 3), 2), Norm("instance_norm", (2, 2, 5), 2))
+NORMS = (Norm("layer_norm", (3, 5)), Norm("group_norm", (2, 4, 3)), Norm("instance_norm", (2, 2, 5)))
 
 Entry = tuple[str, Observe, tuple[str, ...]]
 
@@ -269,7 +269,7 @@ def cases() -> Iterator[NumericsCase]:
             )
     for norm in NORMS:
         observe = partial(_others, norm=norm)
-        name = f"orders/{norm.name}"
+        name = f"orders/{norm.kind}"
         yield NumericsCase(
             group="higher-order", name=name, observe=observe, rule=RULES["orders"], torch_only=True, quick=False
         )
