@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bnsuite.cases.checks.numerics import (
+    constant_slices,
     degenerate,
     dtypes,
     eval_backward,
@@ -33,4 +34,5 @@ FAMILIES = (
     higher_order,
     forward_mode,
     other_norms,
+    constant_slices,
 )
