@@ -214,6 +214,7 @@ RULES = {
     "single": "a slice of a single value gives the bias, and gradients of zero",
     "zero": "a slice of zeros gives the bias, and no gradient of the weight",
 }
+ROWS = {(LAYER, "single"): ("L01", "L04"), (GROUP, "constant"): ("L09",)}
 PAIRS = (
     ("float32", "float32"),
     ("float64", "float64"),
@@ -255,7 +256,7 @@ def cases() -> Iterator[NumericsCase]:
             name=name,
             observe=partial(each_backend, observers=observers),
             rule=RULES[what],
-            rows=("L01",) if norm.kind == LAYER and what == "single" else (),
+            rows=ROWS.get((norm.kind, what), ()),
             torch_only=norm.kind != BATCH,
             quick=name.endswith("/24x6/float32/parameters=float32/contiguous"),
         )

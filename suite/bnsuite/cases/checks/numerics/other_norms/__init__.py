@@ -21,6 +21,7 @@ RULES = {
     "modes": "a norm without running statistics computes the same in training and in evaluation",
     "zero-weight": "a weight of zero gives the bias, and exact gradients",
     "empty": "an empty batch gives an empty result and gradients of zero",
+    "many": "statistics of many values are summed in float32",
     "sizes": "few values and extents of 1 are computed like any others",
 }
 #: On a CPU's kernels alone it is known how many places the sums lose.

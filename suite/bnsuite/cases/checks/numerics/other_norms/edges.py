@@ -15,6 +15,7 @@ from bnsuite.cases.checks.material.layouts import strided
 from bnsuite.cases.checks.material.other_norms import GROUP, INSTANCE, LAYER, RMS, Norm, affine_of, step_of
 from bnsuite.cases.checks.numerics.other_norms.norms import HALVES, NORMS, Entry, blurred, judged, kept, made
 
+MANY = {LAYER: (2, 80000), RMS: (2, 80000), GROUP: (1, 4, 200, 200), INSTANCE: (1, 2, 200, 400)}
 VALUES = (math.inf, -math.inf, math.nan)
 #: Few values in a slice, extents of 1, and many values.
 SIZES: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -97,6 +98,13 @@ def _sized(subject: Subject, *, norm: Norm, layout: str) -> Iterator[Observation
     yield from blurred(norm, made(subject, norm), x, dy)
 
 
+def _many(subject: Subject, *, norm: Norm, dtype: str) -> Iterator[Observation]:
+    """More values in a slice than float16 can count, of a sum that it can't hold."""
+    x = subject.randn(*norm.shape, mean=10.0, std=10.0, dtype=dtype)
+    dy = subject.randn(*norm.shape, seed=1, mean=0.3, std=0.2, dtype=dtype)
+    yield from blurred(norm, made(subject, norm, kept(norm, dtype)), x, dy)
+
+
 def entries() -> Iterator[Entry]:
     for (name, norm), where, dtype in product(NORMS.items(), ("x", "dy"), ("float32", *HALVES)):
         if dtype in HALVES and "2d" not in name:
@@ -112,10 +120,12 @@ def entries() -> Iterator[Entry]:
             }
             yield "statistics", name, observers, ()
         yield "zero-weight", name, {"": partial(_zero_weight, norm=norm)}, ()
-        yield "empty", name, {"": partial(_empty, norm=norm)}, ()
+        yield "empty", name, {"": partial(_empty, norm=norm)}, ("L02", "N52") if norm.kind == INSTANCE else ("N52",)
     for kind, shapes in SIZES.items():
         for layout in ("contiguous", "channels-last"):
             observers = {
                 "x".join(map(str, shape)): partial(_sized, norm=Norm(kind, shape), layout=layout) for shape in shapes
             }
-            yield "sizes", f"{kind}/{layout}", observers, ()
+            yield "sizes", f"{kind}/{layout}", observers, ("L05",) if kind == GROUP else ()
+    for (kind, shape), dtype in product(MANY.items(), HALVES):
+        yield "many", f"{kind}/{dtype}", {"": partial(_many, norm=Norm(kind, shape), dtype=dtype)}, ()

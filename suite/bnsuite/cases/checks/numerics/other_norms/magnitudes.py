@@ -9,7 +9,7 @@ from itertools import product
 
 from bnsuite.cases.checks.case import Observation, Observe, Subject
 from bnsuite.cases.checks.material.layouts import strided
-from bnsuite.cases.checks.material.other_norms import LAYER, RMS, Norm
+from bnsuite.cases.checks.material.other_norms import GROUP, INSTANCE, LAYER, RMS, Norm
 from bnsuite.cases.checks.numerics.other_norms.norms import FEW, NORMS, Entry, blurred, judged, kept, made, uneven
 
 EPSS = (1e-12, 1e-5, 1e-2)
@@ -86,7 +86,8 @@ def entries() -> Iterator[Entry]:
         yield "settings", name, observers, ("N64",)
     for (name, norm), (dtype, scales) in product(FEW.items(), SCALES.items()):
         observers = {f"std={scale:g}": partial(_scaled, norm=norm, dtype=dtype, scale=scale) for scale in scales}
-        yield "scales", f"{name}/{dtype}", observers, ()
+        rows = ("L07",) if norm.kind == INSTANCE and dtype == "float16" else ()
+        yield "scales", f"{name}/{dtype}", observers, rows
         if norm.by_batch:
             observers = {f"{peak:g}": partial(_peaked, norm=norm, dtype=dtype, peak=peak) for peak in PEAKS[dtype]}
             yield "peaks", f"{name}/{dtype}", observers, ()
@@ -95,4 +96,9 @@ def entries() -> Iterator[Entry]:
             for layout in ("contiguous", "channels-last") if "2d" in name else ("contiguous",):
                 observe = partial(_shifted, norm=norm, dtype=dtype, layout=layout)
                 observers = {f"mean={ratio:g}std": partial(observe, ratio=ratio) for ratio in ratios}
-                yield "offsets", f"{name}/{dtype}/{layout}", observers, ("N27",)
+                yield (
+                    "offsets",
+                    f"{name}/{dtype}/{layout}",
+                    observers,
+                    ("L03", "N27") if norm.kind == GROUP else ("N27",),
+                )

@@ -11,7 +11,7 @@ from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import same_bits
 from bnsuite.cases.checks.material.layouts import strided
-from bnsuite.cases.checks.material.other_norms import Norm, affine_of, step_of
+from bnsuite.cases.checks.material.other_norms import RMS, Norm, affine_of, step_of
 from bnsuite.cases.checks.numerics.other_norms.norms import HALVES, NORMS, Entry, judged, made
 
 if TYPE_CHECKING:
@@ -79,7 +79,12 @@ def entries() -> Iterator[Entry]:
         observe = partial(_step, norm=norm, dtype=dtype, parameters=parameters)
         pairs = LAYOUTS if len(norm.shape) > 2 else LAYOUTS[:1]
         observers = {f"x={x}/dy={dy}": partial(observe, x=x, dy=dy) for x, dy in pairs}
-        yield "step", f"{name}/{dtype}/parameters={parameters}", observers, ("P16",) if "2d" in name else ()
+        rows = (
+            *(("P16",) if "2d" in name else ()),
+            *(("L06",) if norm.axis > 1 else ()),
+            *(("L08",) if norm.kind == RMS and dtype == "bfloat16" else ()),
+        )
+        yield "step", f"{name}/{dtype}/parameters={parameters}", observers, rows
     for name, norm in NORMS.items():
         if not norm.tracked:
             observers = {dtype: partial(_modes, norm=norm, dtype=dtype) for dtype in ("float32", "bfloat16")}
