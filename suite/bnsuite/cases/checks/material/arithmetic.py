@@ -238,6 +238,16 @@ def error_ratio(seen: torch.Tensor, exact: torch.Tensor, rounded: torch.Tensor) 
     return min(BOUNDLESS, (error / floor).max().item())
 
 
+def places(y: torch.Tensor, exact: torch.Tensor) -> float:
+    """Returns the largest error of a value in places of its precision; of one under a quarter, in a quarter's."""
+    import torch
+
+    truth = exact.double()
+    place = torch.finfo(y.dtype).eps * 2.0 ** truth.abs().clamp_min(0.25).log2().floor()
+    worst = ((y.double() - truth).abs() / place).max().item()
+    return min(BOUNDLESS, worst)
+
+
 def _buffers(layer: nn.Module, before: torch.Tensor | None, start: LayerState, prefix: str) -> Iterator[Observation]:
     """Checks that the running mean is updated in place, in its precision: other code may hold the tensor."""
     after = getattr(layer, "running_mean", None)

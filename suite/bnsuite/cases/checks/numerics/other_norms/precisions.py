@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import same_bits
+from bnsuite.cases.checks.material.arithmetic import places, same_bits
 from bnsuite.cases.checks.material.layouts import strided
 from bnsuite.cases.checks.material.other_norms import RMS, Norm, affine_of, step_of
 from bnsuite.cases.checks.numerics.other_norms.norms import HALVES, NORMS, Entry, judged, made
@@ -53,6 +53,11 @@ def _step(subject: Subject, *, norm: Norm, dtype: str, parameters: str, x: str, 
         return
     yield Observation("outcome", "taken")
     layer = made(subject, norm, parameters)
+    if dtype in HALVES and parameters == "float32":
+        truth, found = norm.reference(layer, one, None, exact=True).y, layer(one).detach()
+        assert truth is not None
+        yield Observation("places of y", places(found, truth), 1.0)
+        layer = made(subject, norm, parameters)
     yield from judged(norm, layer, one, other)
     seen = step_of(layer, one, other)
     likes = {"y": one, "dx": one, **{f"d{name}": parameter for name, parameter in affine_of(layer).items()}}
