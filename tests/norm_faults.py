@@ -650,7 +650,7 @@ class SecondCallDiffers(Faithful):
         return y * (1 + 2**-22) if self.calls % 2 else y
 
 
-@fault("a sample's output depends on the size of its batch", "determinism/batch/{norm} and 24x14x33", CENTRED)
+@fault("a sample's output depends on the size of its batch", "determinism/batch/{norm} and 24x14x33")
 class BatchSizeMatters(Faithful):
     def __call__(self, call: Call) -> Tensor:
         y = super().__call__(call)
@@ -665,7 +665,7 @@ class InputChanged(Faithful):
         return super().__call__(call)
 
 
-@fault("the backward pass is kept one activation more", "peak-memory/{norm}/contiguous", CENTRED)
+@fault("the backward pass is kept one activation more", "peak-memory/{norm}/contiguous")
 class KeepsCopy(Faithful):
     def __call__(self, call: Call) -> Tensor:
         x: Tensor = _Holding.apply(call.x, call.x.detach()) if call.x.requires_grad else call.x
