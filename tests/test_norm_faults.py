@@ -97,3 +97,32 @@ def test_faults_are_many() -> None:
     """Every norm has the faults of values, gradients, layouts, precision and values that are not finite."""
     assert len({one.id for one in NORM_FAULTS}) == len(NORM_FAULTS) >= 150
     assert all(sum(one.norm == norm for one in NORM_FAULTS) >= 30 for norm in NORMS)
+
+
+class MeanOff(Composed):
+    """The mean is off by `share` units in the last place at the least, and by twice as many at most."""
+
+    share = 0.0
+
+    def mean(self, rows: torch.Tensor) -> torch.Tensor:
+        mean = super().mean(rows)
+        return mean * (1 + self.share * 2.0**-23)
+
+
+class MeanOffByThree(MeanOff):
+    share = 1.5
+
+
+class MeanOffByForty(MeanOff):
+    share = 40.0
+
+
+@pytest.mark.parametrize(("made", "is_wrong"), [(MeanOffByThree, False), (MeanOffByForty, True)])
+def test_limits_of_constant_slices_are_those_of_a_mean_that_is_a_few_units_off(
+    made: type[Faithful], *, is_wrong: bool
+) -> None:
+    """A mean at most 3 units in the last place off passes for every constant slice, and one that is 40 off does not."""
+    match = matcher("constant-slices/constant/layer_norm and /float32/")
+    cases = [case for case in CHECKS if match(case.id)]
+    assert cases
+    assert all(bool(found(case, made, "layer_norm")) == is_wrong for case in cases)
