@@ -14,6 +14,7 @@ from bnsuite.cases.checks.behaviour import (
     folding,
     frozen,
     memory_leaks,
+    other_norms,
     peak_memory,
     saved_tensors,
     state,
@@ -45,4 +46,5 @@ FAMILIES = (
     data_parallel,
     sync_batch_norm,
     export,
+    other_norms,
 )

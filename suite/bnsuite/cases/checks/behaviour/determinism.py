@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import precision
 from bnsuite.cases.checks.case import BOUNDLESS, BehaviourCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material import other_norms
 from bnsuite.cases.checks.material.arithmetic import randomize_state
 
 if TYPE_CHECKING:
@@ -40,17 +41,10 @@ class Norm:
 
     def layer(self, subject: Subject) -> nn.Module:
         """The layer away from its defaults."""
-        from torch import nn
-
-        channels, dimensions = self.shape[1], max(1, len(self.shape) - 2)
-        instance = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[dimensions]
-        make: dict[str, Callable[[], nn.Module]] = {
-            "batch_norm": lambda: subject.batch_norm(dimensions, channels),
-            "layer_norm": lambda: nn.LayerNorm(self.shape[1:]),
-            "group_norm": lambda: nn.GroupNorm(2, channels),
-            "instance_norm": lambda: instance(channels, affine=True),
-        }
-        return randomize_state(make[self.name]()).to(subject.device).train(self.training)
+        if self.name in other_norms.KINDS:
+            return other_norms.make(subject, self.name, self.shape).train(self.training)
+        layer = subject.batch_norm(max(1, len(self.shape) - 2), self.shape[1])
+        return randomize_state(layer).to(subject.device).train(self.training)
 
     def x(self, subject: Subject, seed: int = 0) -> torch.Tensor:
         import torch
@@ -62,7 +56,7 @@ class Norm:
 def _step(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, wanted: tuple[str, ...] = ()) -> dict[str, torch.Tensor]:
     """Returns output, gradients (of all, or of those `wanted`) and statistics of a step forward and back."""
     leaf = x.detach().requires_grad_(not wanted or "x" in wanted)
-    named = {name: getattr(layer, name) for name in ("weight", "bias")}
+    named: Any = other_norms.affine_of(layer)
     for name, parameter in named.items():
         parameter.grad = None
         parameter.requires_grad_(not wanted or name in wanted)
@@ -242,7 +236,7 @@ def _subsets(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
 
     x, dy = norm.x(subject), norm.x(subject, 1)
     whole = _step(norm.layer(subject), x, dy)
-    names = ("x", "weight", "bias")
+    names = ("x", *other_norms.affine_of(norm.layer(subject)))
     for wanted in (one for size in (1, 2) for one in combinations(names, size)):
         first, second = (_step(norm.layer(subject), x, dy, wanted) for _ in range(2))
         requested = "+".join(wanted)
@@ -281,7 +275,6 @@ STEPS = (
 )
 ALL = (*STEPS, Norm("batch_norm", (70001, 3)), Norm("batch_norm", (2, 1, 301, 307)))
 SMALL = ((24, 14), (24, 14, 33), (24, 14, 9, 7), (24, 14, 3, 4, 5))
-OTHERS = ("layer_norm", "group_norm", "instance_norm")
 
 #: A GPU may take another kernel for another number of samples, or for fewer gradients.
 FROM_CPU = {"batch": ("*",), "subset": ("*, d*",)}
@@ -311,7 +304,7 @@ def _repeats() -> Iterator[Entry]:
 
 
 def _relations() -> Iterator[Entry]:
-    for name in ("batch_norm", *OTHERS):
+    for name in ("batch_norm", *other_norms.KINDS):
         for shape in SMALL if name != "instance_norm" else SMALL[1:]:
             for dtype in ("float32", "bfloat16"):
                 alone = Norm(name, shape, training=name != "batch_norm", dtype=dtype)
@@ -341,7 +334,7 @@ def cases() -> Iterator[BehaviourCase]:
                 observe=observe,
                 rule=RULES[first],
                 rows=rows,
-                torch_only=any(other in name for other in OTHERS),
+                torch_only=any(other in name for other in other_norms.KINDS),
                 gpu_only=gpu_only,
                 limit_s=240.0 if first == "processes" else 60.0,
                 from_cpu=FROM_CPU.get(first, ()),

@@ -38,6 +38,7 @@ def _other_norm(subject: Subject, *, norm: str, last: bool) -> Iterator[Observat
         "group_norm": lambda: nn.GroupNorm(8, channels),
         "layer_norm": lambda: nn.LayerNorm(of.shape[1:]),
         "instance_norm": lambda: nn.InstanceNorm2d(channels, affine=True),
+        "rms_norm": lambda: nn.RMSNorm(of.shape[1:]),
     }
     x, dy = of.made(subject), of.made(subject, 1)
     most = peak(made[norm]().to(subject.device), x, dy)
@@ -64,7 +65,7 @@ def cases() -> Iterator[BehaviourCase]:
             observe=partial(_step, of=of, training=True, options={}, twice=True),
             rows=("M11",),
         )
-    for norm in ("group_norm", "layer_norm", "instance_norm"):
+    for norm in ("group_norm", "layer_norm", "instance_norm", "rms_norm"):
         for last in (False, True):
             yield case(
                 name=f"{norm}/{'channels-last' if last else 'contiguous'}",

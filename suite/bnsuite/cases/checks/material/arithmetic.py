@@ -184,6 +184,30 @@ def compare(
             yield Observation(f"{prefix}{part.name}", error_ratio(one, truth, two_pass), limit)
 
 
+def jogged(x: torch.Tensor) -> torch.Tensor:
+    """`x` in float64, each value off by up to half a unit in float32's last place.
+
+    An error that this makes in exact arithmetic is one that any method in float32 may make.
+    """
+    import torch
+
+    wide = x.detach().double().contiguous()
+    unit = torch.finfo(torch.float32 if x.dtype != torch.float64 else torch.float64).eps
+    noise = torch.rand(wide.shape, generator=torch.Generator().manual_seed(11), dtype=torch.float64).to(x.device)
+    return wide + (noise - 0.5) * unit * wide.abs()
+
+
+def compare_blurred(
+    seen: StepResult, exact: StepResult, rounded: StepResult, jogged: StepResult
+) -> Iterator[Observation]:
+    """Yields errors over the larger of two unavoidable ones: the composite's, and half the input's resolution."""
+    for part in fields(StepResult):
+        one, truth, two_pass, blurred = (getattr(side, part.name) for side in (seen, exact, rounded, jogged))
+        if one is not None and truth is not None:
+            least = min(error_ratio(one, truth, two_pass), error_ratio(one, truth, blurred))
+            yield Observation(part.name, least, LIMIT)
+
+
 def error_ratio(seen: torch.Tensor, exact: torch.Tensor, rounded: torch.Tensor) -> float:
     """Returns the largest error of a channel, in errors of `rounded`; 1e30 if it is not finite where `exact` is.
 
@@ -212,6 +236,16 @@ def error_ratio(seen: torch.Tensor, exact: torch.Tensor, rounded: torch.Tensor) 
     else:
         floor = two_pass_error.max().clamp_min(precision).expand_as(error)
     return min(BOUNDLESS, (error / floor).max().item())
+
+
+def places(y: torch.Tensor, exact: torch.Tensor) -> float:
+    """Returns the largest error of a value in places of its precision; of one under a quarter, in a quarter's."""
+    import torch
+
+    truth = exact.double()
+    place = torch.finfo(y.dtype).eps * 2.0 ** truth.abs().clamp_min(0.25).log2().floor()
+    worst = ((y.double() - truth).abs() / place).max().item()
+    return min(BOUNDLESS, worst)
 
 
 def _buffers(layer: nn.Module, before: torch.Tensor | None, start: LayerState, prefix: str) -> Iterator[Observation]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bnsuite.cases.checks.numerics import (
+    constant_slices,
     degenerate,
     dtypes,
     eval_backward,
@@ -11,6 +12,7 @@ from bnsuite.cases.checks.numerics import (
     large_batch,
     large_tensor,
     offsets,
+    other_norms,
     ranges,
     reference,
     running_statistics,
@@ -31,4 +33,6 @@ FAMILIES = (
     eval_backward,
     higher_order,
     forward_mode,
+    other_norms,
+    constant_slices,
 )

@@ -14,6 +14,7 @@ from bnsuite.cases.checks.material.arithmetic import (
     LIMIT,
     compare,
     layer_step,
+    places,
     randomize_state,
     reference_step,
     state_of,
@@ -74,16 +75,6 @@ def _limit(dtype: str) -> float:
     return 1000.0 if dtype == "float64" else LIMIT
 
 
-def _places(y: torch.Tensor, exact: torch.Tensor) -> float:
-    """The largest error of a value in places of the precision; values under a quarter have a quarter's places."""
-    import torch
-
-    truth = exact.double()
-    place = torch.finfo(y.dtype).eps * 2.0 ** truth.abs().clamp_min(0.25).log2().floor()
-    worst = ((y.double() - truth).abs() / place).max().item()
-    return min(BOUNDLESS, worst)
-
-
 def _kinds(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor, prefix: str = "") -> Iterator[Observation]:
     """The precisions of what a step gives and keeps: the input's, each parameter's, each buffer's own."""
 
@@ -111,7 +102,7 @@ def _step(
     if dtype in HALVES and parameters == "float32":
         state = {name: one.clone() for name, one in layer.state_dict().items()}
         exact: Any = reference_step(state_of(layer), x, None, exact=True)
-        yield Observation("places of y", _places(layer(x).detach(), exact.y), 1.0)
+        yield Observation("places of y", places(layer(x).detach(), exact.y), 1.0)
         layer.load_state_dict(state)
     yield from step_against_float64(layer, x, dy, limit=_limit(dtype))
     yield from _kinds(layer, x, dy)
@@ -141,7 +132,7 @@ def _two(subject: Subject, *, dtype: str, parameters: str) -> Iterator[Observati
     layer = _cast(subject.batch_norm(1, 3), parameters)
     x = torch.tensor([[1.3047, 100.5, -0.01], [0.8789, 95.25, 0.02]]).to(subject.device, getattr(torch, dtype))
     exact: Any = reference_step(state_of(layer), x, None, exact=True)
-    yield Observation("places of y", _places(layer(x).detach(), exact.y), 2.0)
+    yield Observation("places of y", places(layer(x).detach(), exact.y), 2.0)
 
 
 def _autocast(

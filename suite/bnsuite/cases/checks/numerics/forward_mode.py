@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import NumericsCase, Observation, Subject
-from bnsuite.cases.checks.material.arithmetic import randomize_state
+from bnsuite.cases.checks.material.other_norms import BATCH, GROUP, INSTANCE, LAYER, RMS, Norm, affine_of
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     #: A norm as a function of an input, and of a weight and a bias where it has them.
     Function = Callable[..., torch.Tensor]
@@ -23,70 +21,6 @@ if TYPE_CHECKING:
 NEAR = 1e-6
 #: Large enough to be felt, so that a derivative that leaves it out is wrong.
 EPS = 0.1
-BATCH, LAYER, GROUP, INSTANCE, RMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A norm, the shape of its input, (N, C, ...), and its mode."""
-
-    norm: str
-    shape: tuple[int, ...]
-    training: bool = True
-    tracked: bool = False
-
-    @property
-    def by_batch(self) -> bool:
-        return self.training or not self.tracked
-
-    def module(self, subject: Subject) -> nn.Module:
-        from torch import nn
-
-        channels, rank = self.shape[1], len(self.shape)
-        layer: nn.Module
-        if self.norm == BATCH:
-            layer = subject.batch_norm(max(1, rank - 2), channels, eps=EPS, track_running_stats=self.tracked)
-        elif self.norm == LAYER:
-            layer = nn.LayerNorm(self.shape[1:], eps=EPS)
-        elif self.norm == RMS:
-            layer = nn.RMSNorm(self.shape[1:], eps=EPS)
-        elif self.norm == GROUP:
-            layer = nn.GroupNorm(2, channels, eps=EPS)
-        else:
-            instance: Any = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}[rank]
-            layer = instance(channels, eps=EPS, affine=True, track_running_stats=self.tracked)
-        layer = layer.to(subject.device).double()
-        return (randomize_state(layer) if self.norm != RMS else _uneven(layer, subject)).train(self.training)
-
-    def basic(self, module: nn.Module, x: torch.Tensor, *affine: torch.Tensor) -> torch.Tensor:
-        """Returns the output by basic operations, whose derivatives are sure."""
-        by_place = self.norm in {LAYER, RMS}
-        shape = self.shape[1:] if by_place else (-1, *[1] * (x.dim() - 2))
-        if self.by_batch:
-            whole = self.shape
-            parts = x.reshape(whole[0], 2, -1) if self.norm == GROUP else x
-            axes = self._axes(parts.dim())
-            mean = parts.mean(axes, keepdim=True) if self.norm != RMS else parts.new_zeros(())
-            centred = parts - mean
-            unit = (centred / (centred.square().mean(axes, keepdim=True) + EPS).sqrt()).reshape(whole)
-        else:
-            mean, var = (module.get_buffer(f"running_{name}").view(shape) for name in ("mean", "var"))
-            unit = (x - mean) / (var + EPS).sqrt()
-        for one, apply in zip(affine, (unit.__class__.mul, unit.__class__.add), strict=False):
-            unit = apply(unit, one.view(shape))
-        return unit
-
-    def _axes(self, rank: int) -> list[int]:
-        """The dimensions that a mean is over."""
-        if self.norm == BATCH:
-            return [0, *range(2, rank)]
-        return list(range(1 if self.norm in {LAYER, RMS} else 2, rank))
-
-
-def _uneven(layer: nn.Module, subject: Subject) -> nn.Module:
-    weight = layer.get_parameter("weight")
-    weight.data.copy_(subject.randn(*weight.shape, seed=9, dtype="float64"))
-    return layer
 
 
 def _derivatives(subject: Subject, leaves: tuple[torch.Tensor, ...]) -> dict[str, Callable[[Function], torch.Tensor]]:
@@ -126,13 +60,12 @@ def _derivatives(subject: Subject, leaves: tuple[torch.Tensor, ...]) -> dict[str
     }
 
 
-def _observe(subject: Subject, *, layer: _Layer) -> Iterator[Observation]:
+def _observe(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
     """Each derivative by the input and the parameters at once: right, or refused as accepted, but not wrong."""
     import torch
 
-    module = layer.module(subject)
-    affine = (getattr(module, name, None) for name in ("weight", "bias"))
-    given = (subject.randn(*layer.shape, dtype="float64"), *(one for one in affine if one is not None))
+    module = norm.module(subject).double()
+    given = (subject.randn(*norm.shape, dtype="float64"), *affine_of(module).values())
     leaves = tuple(one.detach().clone() for one in given)
     kept = {name: value.clone() for name, value in module.named_buffers()}
 
@@ -142,7 +75,7 @@ def _observe(subject: Subject, *, layer: _Layer) -> Iterator[Observation]:
         return y.tanh()
 
     def exact(x: torch.Tensor, *affine: torch.Tensor) -> torch.Tensor:
-        return layer.basic(module, x, *affine).tanh()
+        return norm.output(module, x, *affine).tanh()
 
     for name, derivative in _derivatives(subject, leaves).items():
         truth = derivative(exact).detach()
@@ -157,42 +90,42 @@ def _observe(subject: Subject, *, layer: _Layer) -> Iterator[Observation]:
         yield Observation(name, "right" if right else "wrong", expected=None if right else "right")
 
 
-LAYERS = (
-    *(_Layer(BATCH, shape) for shape in ((6, 4), (3, 4, 5), (3, 4, 2, 3), (3, 4, 2, 1, 2))),
-    *(_Layer(LAYER, shape) for shape in ((6, 4), (3, 4, 5))),
-    _Layer(RMS, (6, 4)),
-    _Layer(RMS, (3, 4, 5)),
-    *(_Layer(GROUP, shape) for shape in ((6, 4), (3, 4, 5), (3, 4, 2, 3))),
-    *(_Layer(INSTANCE, shape) for shape in ((3, 4, 5), (3, 4, 2, 3), (3, 4, 2, 1, 2))),
-)
+SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
+    BATCH: ((6, 4), (3, 4, 5), (3, 4, 2, 3), (3, 4, 2, 1, 2)),
+    LAYER: ((6, 4), (3, 4, 5)),
+    RMS: ((6, 4), (3, 4, 5)),
+    GROUP: ((6, 4), (3, 4, 5), (3, 4, 2, 3)),
+    INSTANCE: ((3, 4, 5), (3, 4, 2, 3), (3, 4, 2, 1, 2)),
+}
 
 
-def _all_layers() -> Iterator[_Layer]:
+def _all_norms() -> Iterator[Norm]:
     """Every norm, and those that can keep statistics in both modes, with and without them."""
-    for layer in LAYERS:
-        yield layer
-        if layer.norm in {BATCH, INSTANCE}:
-            for training, tracked in ((False, False), (True, True), (False, True)):
-                yield _Layer(layer.norm, layer.shape, training, tracked)
+    for kind, shapes in SHAPES.items():
+        for shape in shapes:
+            yield Norm(kind, shape, eps=EPS)
+            if kind in {BATCH, INSTANCE}:
+                for training, tracked in ((False, False), (True, True), (False, True)):
+                    yield Norm(kind, shape, training, tracked, EPS)
 
 
-def _name(layer: _Layer) -> str:
-    shape = "x".join(map(str, layer.shape))
-    if layer.norm not in {BATCH, INSTANCE}:
-        return f"{layer.norm}/{shape}"
-    mode, kept = ("train" if layer.training else "eval"), ("tracked" if layer.tracked else "untracked")
-    return f"{layer.norm}/{shape}/{mode}/{kept}"
+def _name(norm: Norm) -> str:
+    shape = "x".join(map(str, norm.shape))
+    if norm.kind not in {BATCH, INSTANCE}:
+        return f"{norm.kind}/{shape}"
+    mode, kept = ("train" if norm.training else "eval"), ("tracked" if norm.tracked else "untracked")
+    return f"{norm.kind}/{shape}/{mode}/{kept}"
 
 
 def cases() -> Iterator[NumericsCase]:
-    for layer in _all_layers():
-        rows = {BATCH: ("N83",), LAYER: ("N84",)}.get(layer.norm, ()) if layer.by_batch else ()
+    for norm in _all_norms():
+        rows = {BATCH: ("N83",), LAYER: ("N84",)}.get(norm.kind, ()) if norm.by_batch else ()
         yield NumericsCase(
             group="forward-mode",
-            name=_name(layer),
-            observe=partial(_observe, layer=layer),
+            name=_name(norm),
+            observe=partial(_observe, norm=norm),
             rule="a forward-mode derivative is that of the same computation by basic operations, or is refused",
             rows=rows,
-            torch_only=layer.norm != BATCH,
-            quick=layer.norm == BATCH and layer.shape == (6, 4) and layer.training,
+            torch_only=norm.kind != BATCH,
+            quick=norm.kind == BATCH and norm.shape == (6, 4) and norm.training,
         )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import BOUNDLESS, NumericsCase, Observation, Observe, Subject
+from bnsuite.cases.checks.material import other_norms
 from bnsuite.cases.checks.material.arithmetic import LIMIT, error_ratio, randomize_state, state_of
-from bnsuite.cases.checks.material.other_norms import Norm
+from bnsuite.cases.checks.material.other_norms import Norm, affine_of
 from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
 
 if TYPE_CHECKING:
@@ -116,6 +117,36 @@ def _others(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
     yield from _each(subject, _Problem(layer, lambda x: norm.reference_step(x, layer), (leaf,)))
 
 
+def _other_problem(subject: Subject, norm: Norm, dtype: str) -> _Problem:
+    """Another norm as a function of its input and its parameters."""
+    import torch
+
+    module = norm.module(subject).to(getattr(torch, dtype))
+    named = affine_of(module)
+    kept = {name: value.clone() for name, value in module.named_buffers()}
+
+    def layer(x: torch.Tensor, *affine: torch.Tensor) -> torch.Tensor:
+        given = {**dict(zip(named, affine, strict=False)), **kept}
+        found: torch.Tensor = torch.func.functional_call(module, given, (x,))
+        return found
+
+    leaves = (subject.randn(*norm.shape, dtype=dtype), *(one.detach() for one in named.values()))
+    return _Problem(layer, partial(norm.output, module), leaves)
+
+
+def _with_parameters(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
+    """Derivatives of orders 1 to 3 by the input and the parameters; those of order 3 as `_each` has them."""
+    yield from (one for one in _each(subject, _other_problem(subject, norm, "float64")) if one.what != "order 4")
+
+
+def _other_penalty(subject: Subject, *, norm: Norm) -> Iterator[Observation]:
+    problem = _other_problem(subject, norm, "float32")
+    seen = _penalized(subject, problem, problem.layer, "float32")
+    exact, rounded = (_penalized(subject, problem, problem.basic, dtype) for dtype in ("float64", "float32"))
+    for name, *three in zip(("dx", "dweight", "dbias"), seen, exact, rounded, strict=False):
+        yield Observation(name, error_ratio(*(one.flatten() for one in three)), LIMIT)
+
+
 def _off(seen: torch.Tensor, exact: torch.Tensor) -> float:
     """The error as a share of the size."""
     error = ((seen - exact).norm() / exact.norm()).item()
@@ -149,22 +180,23 @@ def _pinned(what: str, outcome: str) -> Iterator[Observation]:
     yield Observation(what, outcome, expected="right" if outcome == "wrong" else None)
 
 
-def _penalty(subject: Subject, *, setting: Setting, training: bool) -> Iterator[Observation]:
-    """A gradient penalty, as critics have: the parameters' gradients of a loss that holds the input's gradient."""
+def _penalized(subject: Subject, problem: _Problem, norm: Function, dtype: str) -> tuple[torch.Tensor, ...]:
+    """Returns the gradients of a loss that holds the gradient of `norm` by its input."""
     import torch
 
+    leaves = tuple(leaf.detach().to(getattr(torch, dtype)).requires_grad_() for leaf in problem.leaves)
+    score = _weighted(subject, norm, leaves)
+    (slope,) = torch.autograd.grad(score, leaves[0], create_graph=True)
+    loss = (slope.flatten(1).norm(dim=1) - 1.0).square().mean() + score / 10
+    return torch.autograd.grad(loss, leaves)
+
+
+def _penalty(subject: Subject, *, setting: Setting, training: bool) -> Iterator[Observation]:
+    """A gradient penalty, as critics have: the parameters' gradients of a loss that holds the input's gradient."""
     problem = _problem(subject, setting, training=training)
-
-    def gradients(norm: Function, dtype: str) -> tuple[torch.Tensor, ...]:
-        leaves = tuple(leaf.detach().to(getattr(torch, dtype)).requires_grad_() for leaf in problem.leaves)
-        score = _weighted(subject, norm, leaves)
-        (slope,) = torch.autograd.grad(score, leaves[0], create_graph=True)
-        loss = (slope.flatten(1).norm(dim=1) - 1.0).square().mean() + score / 10
-        return torch.autograd.grad(loss, leaves)
-
     with setting.backend():
-        seen = gradients(problem.layer, setting.dtype)
-    exact, rounded = (gradients(problem.basic, dtype) for dtype in ("float64", setting.dtype))
+        seen = _penalized(subject, problem, problem.layer, setting.dtype)
+    exact, rounded = (_penalized(subject, problem, problem.basic, dtype) for dtype in ("float64", setting.dtype))
     for name, *three in zip(("dx", "dweight", "dbias"), seen, exact, rounded, strict=False):
         yield Observation(name, error_ratio(*three), LIMIT)
 
@@ -216,9 +248,23 @@ RULES = {
     "transform": "a function transform gives the same results as with basic operations, or is refused as accepted",
 }
 
-NORMS = (Norm("layer_norm", (3, 5), 1), Norm("group_norm", (2, 4, 3), 2), Norm("instance_norm", (2, 2, 5), 2))
+NORMS = (Norm("layer_norm", (3, 5)), Norm("group_norm", (2, 4, 3)), Norm("instance_norm", (2, 2, 5)))
+
+#: The shapes of other norms whose derivatives by input and parameters are taken.
+SMALL_OTHERS: dict[str, tuple[int, ...]] = {"nc": (3, 6), "1d": (2, 4, 3), "2d": (2, 4, 2, 2), "3d": (2, 4, 2, 1, 2)}
 
 Entry = tuple[str, Observe, tuple[str, ...]]
+
+
+def _other_norms() -> Iterator[tuple[str, Norm]]:
+    for kind in other_norms.KINDS:
+        for dimensions, shape in SMALL_OTHERS.items():
+            if kind != other_norms.INSTANCE:
+                yield f"{kind}/{dimensions}", Norm(kind, shape)
+            elif dimensions != "nc":
+                for training, tracked in ((True, False), (True, True), (False, True)):
+                    mode, kept = ("train" if training else "eval"), ("tracked" if tracked else "untracked")
+                    yield f"{kind}/{dimensions}/{mode}/{kept}", Norm(kind, shape, training, tracked)
 
 
 def _entries(cudnn: bool) -> Iterator[Entry]:
@@ -269,7 +315,18 @@ def cases() -> Iterator[NumericsCase]:
             )
     for norm in NORMS:
         observe = partial(_others, norm=norm)
-        name = f"orders/{norm.name}"
+        name = f"orders/{norm.kind}"
         yield NumericsCase(
             group="higher-order", name=name, observe=observe, rule=RULES["orders"], torch_only=True, quick=False
         )
+    for name, norm in _other_norms():
+        for what, observe in (("orders", _with_parameters), ("penalty", _other_penalty)):
+            yield NumericsCase(
+                group="higher-order",
+                name=f"{what}/{name}" + ("/float32" if what == "penalty" else "/parameters"),
+                observe=partial(observe, norm=norm),
+                rule=RULES[what],
+                rows=("N71",) if what == "orders" and norm.kind == other_norms.INSTANCE else (),
+                torch_only=True,
+                quick=False,
+            )

@@ -76,12 +76,12 @@ SIZES = (65535, 65536, 65537, 131070, 131071, 2**20)
 PAST = (65536, 131071, 200000)
 RULE = "sizes past the limits of indices and launch grids are computed like any others"
 NORMS = (
-    Norm("layer_norm", (65537, 16), 1),
-    Norm("layer_norm", (2**17 + 1, 12), 1),
-    Norm("group_norm", (65537, 16), 2),
-    Norm("group_norm", (65537, 4, 6), 2),
-    Norm("instance_norm", (65537, 2, 12), 2),
-    Norm("instance_norm", (3, 65537, 12), 65537),
+    Norm("layer_norm", (65537, 16)),
+    Norm("layer_norm", (2**17 + 1, 12)),
+    Norm("group_norm", (65537, 16), groups=2),
+    Norm("group_norm", (65537, 4, 6), groups=2),
+    Norm("instance_norm", (65537, 2, 12)),
+    Norm("instance_norm", (3, 65537, 12)),
 )
 EVALUATED = ("N58", "N59", "N60", "N61")
 
@@ -124,7 +124,7 @@ def cases() -> Iterator[NumericsCase]:
                 quick=cudnn and name in {"n=65537/3/train", "n=65537/3/eval", "n=65536/2x1x1/eval"},
             )
     for norm in NORMS:
-        name = f"{norm.name}/{'x'.join(map(str, norm.shape))}"
+        name = f"{norm.kind}/{'x'.join(map(str, norm.shape))}"
         yield NumericsCase(
             group="large-batch", name=name, observe=partial(_norms, norm=norm), rule=RULE, torch_only=True, quick=False
         )

@@ -35,10 +35,10 @@ HUGE: dict[str, tuple[int, ...]] = {
     "2e31-in-channels": (2**11 + 1, 2**20),
 }
 HUGE_NORMS = (
-    Norm("layer_norm", (2**21 + 1, 1024), 1),
-    Norm("layer_norm", (2**22 + 1, 1024), 1),
-    Norm("group_norm", (2**17 + 1, 32, 512), 8),
-    Norm("instance_norm", (2**17 + 1, 32, 512), 32),
+    Norm("layer_norm", (2**21 + 1, 1024)),
+    Norm("layer_norm", (2**22 + 1, 1024)),
+    Norm("group_norm", (2**17 + 1, 32, 512), groups=8),
+    Norm("instance_norm", (2**17 + 1, 32, 512)),
 )
 
 
@@ -176,5 +176,5 @@ def cases() -> Iterator[NumericsCase]:
     last = partial(_huge, shape=HUGE["2e31"], training=True, layout="channels-last")
     yield huge(name="2e31/train/channels-last", observe=last)
     for norm in HUGE_NORMS:
-        name = f"{norm.name}/{'x'.join(map(str, norm.shape))}"
+        name = f"{norm.kind}/{'x'.join(map(str, norm.shape))}"
         yield huge(name=name, observe=partial(_huge_norm, norm=norm), rows=("N63",), torch_only=True)

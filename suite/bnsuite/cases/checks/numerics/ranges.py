@@ -103,7 +103,7 @@ def _beyond(subject: Subject, *, kind: str, dtype: str) -> Iterator[Observation]
             yield Observation(f"running_var of {scale:g}", _outcome(layer.running_var, exact.running_var))
         else:
             layer = other_norms.make(subject, kind, shape).to(x.dtype)
-            layer.bias.data.zero_()
+            other_norms.affine_of(layer).get("bias", torch.zeros(())).data.zero_()
             exact = other_norms.reference_step(kind, layer, x, None, exact=True)
             y = layer(x)
         yield Observation(f"y of {scale:g}", _outcome(y.detach(), exact.y))
@@ -134,7 +134,7 @@ def _checkered(subject: Subject, *, kind: str, dtype: str, own: bool) -> Iterato
             layer = other_norms.make(subject, kind, shape).to(kept)
             with torch.no_grad():
                 layer.weight.fill_(1.0)
-                layer.bias.zero_()
+                other_norms.affine_of(layer).get("bias", torch.zeros(())).zero_()
             y = layer(x).detach().double()
         off = (y - signs.to(subject.device)).abs().max().item()
         yield Observation(f"y of {size:g}", off if math.isfinite(off) else BOUNDLESS, 1e-2)
