@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -953,6 +954,58 @@ class FirstCallDiffers(Faithful):
         y = super().forward(x)
         first, self.called = not self.called, True
         return y * (1 + 2**-22) if first else y
+
+
+# channel-counts: inputs that do not fit.
+
+
+@fault("channel-counts", "behaviour", "an input of fewer channels takes the first parameters and statistics")
+class FirstChannelsTaken(Composed):
+    def forward(self, x: Tensor) -> Tensor:
+        if 0 < x.shape[1] < self.num_features:
+            padded = F.pad(x, (0, 0) * (x.dim() - 2) + (0, self.num_features - x.shape[1]))
+            return super().forward(padded)[:, : x.shape[1]]
+        return super().forward(x)
+
+
+@fault("channel-counts", "behaviour", "a parameter of one value is spread over all channels")
+class OneForAll(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.num_features != 1 or x.shape[1] == 1:
+            return super().forward(x)
+        return F.batch_norm(x.flatten(1).unsqueeze(1), None, None, self.weight, self.bias, training=True).view_as(x)
+
+
+@fault("channel-counts", "behaviour", "an input of other channels is met by an assertion, not by an error")
+class AssertsChannels(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] not in {0, self.num_features}:
+            raise RuntimeError(f"C == {self.num_features} INTERNAL ASSERT FAILED, got {x.shape[1]}")
+        return super().forward(x)
+
+
+@fault("channel-counts", "behaviour", "the error does not say how many channels the input has")
+class NamelessError(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] not in {0, self.num_features}:
+            raise RuntimeError("wrong number of channels")
+        return super().forward(x)
+
+
+@fault("channel-counts", "behaviour", "an input of other channels is computed with a warning")
+class WarnsOfChannels(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] in {0, self.num_features}:
+            return super().forward(x)
+        warnings.warn(f"{x.shape[1]} channels do not match num_features", stacklevel=2)
+        return F.batch_norm(x, None, None, training=True)
+
+
+@fault("channel-counts", "behaviour", "every call warns", "behaviour/channel-counts and fitting")
+class AlwaysWarns(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        warnings.warn("this layer is slow", stacklevel=2)
+        return super().forward(x)
 
 
 # peak-memory, saved-tensors, memory-leaks: what is held.
