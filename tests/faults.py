@@ -1008,6 +1008,111 @@ class AlwaysWarns(Faithful):
         return super().forward(x)
 
 
+# overtaken: a backward pass after the layer has moved on.
+
+
+class _StaleNorm(torch.autograd.Function):
+    """Batch norm by given statistics, whose backward pass reads the layer as it is by then."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Any, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.layer = layer
+        mean, inverse, _ = layer.read()
+        ctx.save_for_backward(x)
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        return (x - mean.view(shape)) * (inverse * weight).view(shape) + bias.view(shape)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        mean, inverse, weight = ctx.layer.read()
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        unit = (x - mean.view(shape)) * inverse.view(shape)
+        return dy * (inverse * weight).view(shape), None, (dy * unit).sum(axes_of(x)), dy.sum(axes_of(x))
+
+
+class _ReadsLayerLater(Faithful):
+    """In evaluation, by `_StaleNorm`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.running_mean is None or self.weight is None or x.dtype.itemsize < 4:
+            return super().forward(x)
+        return _StaleNorm.apply(x, self, self.weight, self.bias)  # type: ignore[no-untyped-call, no-any-return]
+
+    def read(self) -> Any:
+        """The mean, the inverse deviation and the weight to compute with."""
+        raise NotImplementedError
+
+
+@fault(
+    "overtaken",
+    "numerics",
+    "the backward pass of evaluation reads the statistics as they are by then, whoever changed them",
+    "numerics/overtaken/batch_norm2d and eval",
+)
+class StatisticsReadLate(_ReadsLayerLater):
+    def read(self) -> Any:
+        return self.running_mean, (self.running_var + self.eps).rsqrt(), self.weight
+
+
+@fault(
+    "overtaken",
+    "numerics",
+    "the backward pass of evaluation reads the weight as it is by then",
+    "numerics/overtaken/batch_norm2d and eval",
+)
+class WeightReadLate(_ReadsLayerLater):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training and self.running_mean is not None:
+            self.kept = (self.running_mean.clone(), (self.running_var + self.eps).rsqrt())
+        return super().forward(x)
+
+    def read(self) -> Any:
+        return *self.kept, self.weight
+
+
+@fault(
+    "overtaken",
+    "numerics",
+    "a pass in training leaves its statistics on the layer, where the next one overwrites them",
+    "numerics/overtaken/batch_norm2d and train",
+)
+class StatisticsOnLayer(Faithful):
+    deviation: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if self.training:
+            own = x.detach().var(axes_of(x), keepdim=True)
+            self.deviation = own
+            if y.requires_grad:
+                y.register_hook(lambda dy: dy * (own / self.deviation).sqrt().to(dy.dtype))
+        return y
+
+
+@fault(
+    "overtaken",
+    "numerics",
+    "a second pass in training makes the backward pass of the first fail",
+    "numerics/overtaken/batch_norm2d and train",
+)
+class OnePassAtATime(Faithful):
+    passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        now = self.passes
+        y = super().forward(x)
+        if y.requires_grad and self.training:
+            y.register_hook(lambda dy: self.checked(dy, now))
+        return y
+
+    def checked(self, dy: Tensor, then: int) -> Tensor:
+        if then != self.passes:
+            raise RuntimeError("running_var has been modified by an inplace operation")
+        return dy
+
+
 # peak-memory, saved-tensors, memory-leaks: what is held.
 
 

@@ -11,6 +11,7 @@ from bnsuite.cases.checks.numerics import (
     large_batch,
     large_tensor,
     offsets,
+    overtaken,
     ranges,
     reference,
     running_statistics,
@@ -31,4 +32,5 @@ FAMILIES = (
     eval_backward,
     higher_order,
     forward_mode,
+    overtaken,
 )
