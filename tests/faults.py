@@ -930,6 +930,34 @@ class ExportsTraining(Faithful):
         return super().forward(x)
 
 
+def is_exporting() -> bool:
+    return bool(getattr(torch.compiler, "is_exporting", bool)())
+
+
+@fault("export", "behaviour", "exported, eps is 1e-5 whatever the layer's is", "behaviour/export and statistics/")
+class ExportsDefaultEpsilon(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if not is_exporting():
+            return super().forward(x)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum or 0.0
+        )
+
+
+@fault(
+    "export",
+    "behaviour",
+    "exported, statistics that are no buffers stay as they were",
+    "behaviour/export and statistics/",
+)
+class ExportsConstantStatistics(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if not is_exporting() or "running_mean" in self._buffers or not self.training:
+            return super().forward(x)
+        mean, var = self.running_mean.clone(), self.running_var.clone()
+        return F.batch_norm(x, mean, var, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
+
+
 @fault("determinism", "behaviour", "gradients differ from run to run")
 class GradientTrembles(_HookedGradient):
     calls = 0
