@@ -24,6 +24,7 @@ from bnsuite.cases.checks.material.arithmetic import (
     reference_step,
     state_of,
 )
+from bnsuite.cases.checks.material.layouts import lay
 from bnsuite.cases.checks.material.states import BUFFERS, STATISTICS
 from bnsuite.cases.checks.material.words import outcome_in_words
 
@@ -184,24 +185,29 @@ PLACES: dict[str, Callable[[Any, str, Any], None]] = {
 
 
 def _placed(
-    subject: Subject, *, way: exporters.Way, place: str, shape: tuple[int, ...], training: bool
+    subject: Subject, *, way: exporters.Way, place: str, shape: tuple[int, ...], training: bool, dtype: str = "float32"
 ) -> Iterator[Observation]:
-    """Exports a layer whose statistics are no buffers of its state: right, or refused, in several passes."""
+    """Exports a layer whose statistics are no buffers of its state: right, or refused, on inputs of several layouts."""
+    import torch
+
     layer: Any = randomize_state(subject.batch_norm(max(1, len(shape) - 2), shape[1], **OWN)).train(training)
+    layer = layer.to(getattr(torch, dtype))
     state = state_of(layer, **OWN)
     for name in BUFFERS:
         value = getattr(layer, name)
         delattr(layer, name)
         PLACES[place](layer, name, value)
     made: list[Any] = []
-    outcome = outcome_in_words(lambda: made.append(exporters.exported(way, layer, subject.randn(*shape))))
+    outcome = outcome_in_words(lambda: made.append(exporters.exported(way, layer, subject.randn(*shape, dtype=dtype))))
     word = outcome.word if outcome.word == "internal assertion" else "exported or refused"
     yield Observation("outcome", word, expected="exported or refused")
     if made and way is exporters.trace:  # which has run the layer once
         kept = {name: found for name in STATISTICS if (found := getattr(made[0], name, None)) is not None}
         state = replace(state, **{name: one.detach().clone() for name, one in kept.items()})
-    for number, program in enumerate(made * 3):
-        for one in _run(program, state, subject.randn(*shape, seed=number + 1), f"pass {number}"):
+    layouts = ("contiguous", "reversed", "channels-last" if len(shape) > 3 else "sliced")
+    for number, (layout, program) in enumerate(zip(layouts, made * 3, strict=False)):
+        x = lay(subject.randn(*shape, seed=number + 1, dtype=dtype), layout)
+        for one in _run(program, state, x, f"pass {number}"):
             if isinstance(one, LayerState):
                 state = one
             else:
@@ -212,7 +218,7 @@ PLACED_WAYS: dict[str, exporters.Way] = {
     **{name: exporters.WAYS[name] for name in ("script", "trace", "export", "export-saved", "export-decomposed")},
     "unflattened": unflattened,
 }
-#: The packages that have functions to switch programs: torchao, and torch itself before 2.10.
+#: The packages that have functions to switch programs: torchao, and torch itself in releases that still have them.
 PACKAGES = {"torchao": "torchao.quantization.pt2e", "torch.ao": "torch.ao.quantization"}
 SWITCHES: dict[str, Callable[..., None]] = {"function": by_function, "allowed": by_allowed_method}
 RULE = "a program switched after export computes as the layer in that mode with its eps and momentum, or refuses"
@@ -233,6 +239,7 @@ def cases() -> Iterator[BehaviourCase]:
                     training=training,
                 ),
                 rule=RULE,
+                rows=("S06",),
                 torch_only=way is unflattened,
             )
     for package, where in PACKAGES.items():
@@ -252,14 +259,30 @@ def cases() -> Iterator[BehaviourCase]:
                 torch_only=True,
                 needs=("torchao",) if package == "torchao" else (),
             )
-    for place, (name, way) in ((place, pair) for place in PLACES for pair in PLACED_WAYS.items()):
-        for training in (True, False):
-            yield case(
-                name=f"{name}/statistics/{place}/{_mode(training)}",
-                observe=partial(_placed, way=way, place=place, shape=exporters.SHAPES["2d"], training=training),
-                rule="a layer whose statistics are no buffers of its state is exported right, or refused",
-                quick=name == "export" and place == "not-persistent",
-            )
+    for place, name, shape, dtype, training in _placings():
+        plain = (shape, dtype) == ("2d", "float32")
+        yield case(
+            name=f"{name}/statistics/{place}/{_mode(training)}{'' if plain else f'/{shape}/{dtype}'}",
+            observe=partial(
+                _placed,
+                way=PLACED_WAYS[name],
+                place=place,
+                shape=exporters.SHAPES[shape],
+                training=training,
+                dtype=dtype,
+            ),
+            rule="a layer whose statistics are no buffers of its state is exported right, or refused",
+            quick=plain and name == "script" and place == "not-persistent",
+        )
+
+
+def _placings() -> Iterator[tuple[str, str, str, str, bool]]:
+    """Yields where statistics are, the exporter, the shape, the precision, and the mode."""
+    yield from product(PLACES, PLACED_WAYS, ("2d",), ("float32",), (True, False))
+    yield from product(
+        ("not-persistent", "attributes"), ("export",), ("1d-nc", "1d", "3d"), ("float32",), (True, False)
+    )
+    yield from product(("not-persistent", "attributes"), ("export",), ("2d",), ("float64", "bfloat16"), (True, False))
 
 
 SETTINGS = (
