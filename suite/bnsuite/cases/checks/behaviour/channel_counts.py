@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material.layouts import channels_last
-from bnsuite.cases.checks.material.words import Outcome, outcome_in_words
+from bnsuite.cases.checks.material.outcomes import Outcome, outcome_in_words
 
 if TYPE_CHECKING:
     import torch

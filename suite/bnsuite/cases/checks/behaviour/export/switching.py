@@ -25,8 +25,8 @@ from bnsuite.cases.checks.material.arithmetic import (
     state_of,
 )
 from bnsuite.cases.checks.material.layouts import lay
+from bnsuite.cases.checks.material.outcomes import outcome_in_words, word_of
 from bnsuite.cases.checks.material.states import BUFFERS, STATISTICS
-from bnsuite.cases.checks.material.words import outcome_in_words
 
 if TYPE_CHECKING:
     import torch
@@ -150,12 +150,7 @@ def _switched(switch: Switch, program: Any, mode: bool) -> str:
         raise
     except Exception as error:  # noqa: BLE001  # any refusal, but not of torch's own assertions
         gpu_errors.note(error)
-        failed = error
-
-        def again() -> None:
-            raise failed
-
-        return outcome_in_words(again).word
+        return word_of(error)
     return "followed"
 
 

@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from bnsuite.cases.checks.material.words import outcome_in_words
+from bnsuite.cases.checks.material.outcomes import outcome_in_words
 
 
 def test_a_call_that_returns_is_accepted_or_warned_of() -> None:
