@@ -934,7 +934,7 @@ def is_exporting() -> bool:
     return bool(getattr(torch.compiler, "is_exporting", bool)())
 
 
-@fault("export", "behaviour", "exported, eps is 1e-5 whatever the layer's is", "behaviour/export and statistics/")
+@fault("export", "behaviour", "exported, eps is 1e-5 whatever the layer's is", "export/export/statistics/ and train")
 class ExportsDefaultEpsilon(Faithful):
     def forward(self, x: Tensor) -> Tensor:
         if not is_exporting():
@@ -948,7 +948,7 @@ class ExportsDefaultEpsilon(Faithful):
     "export",
     "behaviour",
     "exported, statistics that are no buffers stay as they were",
-    "behaviour/export and statistics/",
+    "export/export/statistics/ and train",
 )
 class ExportsConstantStatistics(Faithful):
     def forward(self, x: Tensor) -> Tensor:
