@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -930,6 +931,34 @@ class ExportsTraining(Faithful):
         return super().forward(x)
 
 
+def is_exporting() -> bool:
+    return bool(getattr(torch.compiler, "is_exporting", bool)())
+
+
+@fault("export", "behaviour", "exported, eps is 1e-5 whatever the layer's is", "export/export/statistics/ and train")
+class ExportsDefaultEpsilon(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if not is_exporting():
+            return super().forward(x)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum or 0.0
+        )
+
+
+@fault(
+    "export",
+    "behaviour",
+    "exported, statistics that are no buffers stay as they were",
+    "export/export/statistics/ and train",
+)
+class ExportsConstantStatistics(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if not is_exporting() or "running_mean" in self._buffers or not self.training:
+            return super().forward(x)
+        mean, var = self.running_mean.clone(), self.running_var.clone()
+        return F.batch_norm(x, mean, var, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
+
+
 @fault("determinism", "behaviour", "gradients differ from run to run")
 class GradientTrembles(_HookedGradient):
     calls = 0
@@ -954,6 +983,163 @@ class FirstCallDiffers(Faithful):
         y = super().forward(x)
         first, self.called = not self.called, True
         return y * (1 + 2**-22) if first else y
+
+
+# channel-counts: inputs that do not fit.
+
+
+@fault("channel-counts", "behaviour", "an input of fewer channels takes the first parameters and statistics")
+class FirstChannelsTaken(Composed):
+    def forward(self, x: Tensor) -> Tensor:
+        if 0 < x.shape[1] < self.num_features:
+            padded = F.pad(x, (0, 0) * (x.dim() - 2) + (0, self.num_features - x.shape[1]))
+            return super().forward(padded)[:, : x.shape[1]]
+        return super().forward(x)
+
+
+@fault("channel-counts", "behaviour", "a parameter of one value is spread over all channels")
+class OneForAll(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.num_features != 1 or x.shape[1] == 1:
+            return super().forward(x)
+        return F.batch_norm(x.flatten(1).unsqueeze(1), None, None, self.weight, self.bias, training=True).view_as(x)
+
+
+@fault("channel-counts", "behaviour", "an input of other channels is met by an assertion, not by an error")
+class AssertsChannels(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] not in {0, self.num_features}:
+            raise RuntimeError(f"C == {self.num_features} INTERNAL ASSERT FAILED, got {x.shape[1]}")
+        return super().forward(x)
+
+
+@fault("channel-counts", "behaviour", "the error does not say how many channels the input has")
+class NamelessError(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] not in {0, self.num_features}:
+            raise RuntimeError("wrong number of channels")
+        return super().forward(x)
+
+
+@fault("channel-counts", "behaviour", "an input of other channels is computed with a warning")
+class WarnsOfChannels(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] in {0, self.num_features}:
+            return super().forward(x)
+        warnings.warn(f"{x.shape[1]} channels do not match num_features", stacklevel=2)
+        return F.batch_norm(x, None, None, training=True)
+
+
+@fault("channel-counts", "behaviour", "every call warns", "behaviour/channel-counts and fitting")
+class AlwaysWarns(Faithful):
+    def forward(self, x: Tensor) -> Tensor:
+        warnings.warn("this layer is slow", stacklevel=2)
+        return super().forward(x)
+
+
+# overtaken: a backward pass after the layer has moved on.
+
+
+class _StaleNorm(torch.autograd.Function):
+    """Batch norm by given statistics, whose backward pass reads the layer as it is by then."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Any, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.layer = layer
+        mean, inverse, _ = layer.read()
+        ctx.save_for_backward(x)
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        return (x - mean.view(shape)) * (inverse * weight).view(shape) + bias.view(shape)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        mean, inverse, weight = ctx.layer.read()
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        unit = (x - mean.view(shape)) * inverse.view(shape)
+        return dy * (inverse * weight).view(shape), None, (dy * unit).sum(axes_of(x)), dy.sum(axes_of(x))
+
+
+class _ReadsLayerLater(Faithful):
+    """In evaluation, by `_StaleNorm`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.running_mean is None or self.weight is None or x.dtype.itemsize < 4:
+            return super().forward(x)
+        return _StaleNorm.apply(x, self, self.weight, self.bias)  # type: ignore[no-untyped-call, no-any-return]
+
+    def read(self) -> Any:
+        """The mean, the inverse deviation and the weight to compute with."""
+        raise NotImplementedError
+
+
+@fault(
+    "overtaken",
+    "numerics",
+    "the backward pass of evaluation reads the statistics as they are by then, whoever changed them",
+    "numerics/overtaken/batch_norm2d and eval",
+)
+class StatisticsReadLate(_ReadsLayerLater):
+    def read(self) -> Any:
+        return self.running_mean, (self.running_var + self.eps).rsqrt(), self.weight
+
+
+@fault(
+    "overtaken",
+    "numerics",
+    "the backward pass of evaluation reads the weight as it is by then",
+    "numerics/overtaken/batch_norm2d and eval",
+)
+class WeightReadLate(_ReadsLayerLater):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training and self.running_mean is not None:
+            self.kept = (self.running_mean.clone(), (self.running_var + self.eps).rsqrt())
+        return super().forward(x)
+
+    def read(self) -> Any:
+        return *self.kept, self.weight
+
+
+@fault(
+    "overtaken",
+    "numerics",
+    "a pass in training leaves its statistics on the layer, where the next one overwrites them",
+    "numerics/overtaken/batch_norm2d and train",
+)
+class StatisticsOnLayer(Faithful):
+    deviation: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if self.training:
+            own = x.detach().var(axes_of(x), keepdim=True)
+            self.deviation = own
+            if y.requires_grad:
+                y.register_hook(lambda dy: dy * (own / self.deviation).sqrt().to(dy.dtype))
+        return y
+
+
+@fault(
+    "overtaken",
+    "numerics",
+    "a second pass in training makes the backward pass of the first fail",
+    "numerics/overtaken/batch_norm2d and train",
+)
+class OnePassAtATime(Faithful):
+    passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        now = self.passes
+        y = super().forward(x)
+        if y.requires_grad and self.training:
+            y.register_hook(lambda dy: self.checked(dy, now))
+        return y
+
+    def checked(self, dy: Tensor, then: int) -> Tensor:
+        if then != self.passes:
+            raise RuntimeError("running_var has been modified by an inplace operation")
+        return dy
 
 
 # peak-memory, saved-tensors, memory-leaks: what is held.

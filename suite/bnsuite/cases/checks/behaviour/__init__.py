@@ -5,6 +5,7 @@ from __future__ import annotations
 from bnsuite.cases.checks.behaviour import (
     arguments,
     autocast,
+    channel_counts,
     checkpoint,
     compile,  # noqa: A004  # the family is called so
     cuda_graphs,
@@ -29,6 +30,7 @@ from bnsuite.cases.checks.behaviour import (
 FAMILIES = (
     compile,
     sync_conversion,
+    channel_counts,
     checkpoint,
     state,
     toggles,

@@ -13,6 +13,7 @@ from bnsuite.cases.checks.numerics import (
     large_tensor,
     offsets,
     other_norms,
+    overtaken,
     ranges,
     reference,
     running_statistics,
@@ -35,4 +36,5 @@ FAMILIES = (
     forward_mode,
     other_norms,
     constant_slices,
+    overtaken,
 )

@@ -135,7 +135,7 @@ def _entries(cudnn: bool) -> Iterator[Entry]:
         yield f"{kind.name}/apart", partial(_apart, setting=setting), ALONE, ("N68",)
         for to in ("from training", "to training"):
             yield f"{kind.name}/{to.replace(' ', '-')}", partial(_switched, setting=setting, to=to), MODE, ROWS
-    yield "batch_norm2d/overtaken", partial(_overtaken, setting=Setting(cudnn=cudnn)), MODE, ()
+    yield "batch_norm2d/overtaken", partial(_overtaken, setting=Setting(cudnn=cudnn)), MODE, ("S03",)
     wide = Setting(kind=Kind("", 2, (4, 65, 5, 6)), cudnn=cudnn)
     for layout in ("channels-last", "reversed"):
         yield f"batch_norm2d/x={layout}", partial(_closed, setting=replace(wide, layout=layout)), CLOSED, ROWS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnsuite.cases.checks.behaviour.compile import chains, modes, networks
+from bnsuite.cases.checks.behaviour.compile import chains, modes, networks, overtaken
 from bnsuite.cases.checks.case import BehaviourCase
 
 
@@ -12,3 +12,4 @@ def cases() -> Iterator[BehaviourCase]:
     yield from networks.cases()
     yield from modes.cases()
     yield from chains.cases()
+    yield from overtaken.cases()

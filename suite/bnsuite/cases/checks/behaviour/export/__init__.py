@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnsuite.cases.checks.behaviour.export import modules, onnx
+from bnsuite.cases.checks.behaviour.export import modules, onnx, switching
 from bnsuite.cases.checks.case import BehaviourCase
 
 
 def cases() -> Iterator[BehaviourCase]:
     yield from modules.cases()
     yield from onnx.cases()
+    yield from switching.cases()
