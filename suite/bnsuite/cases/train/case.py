@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from bnsuite.cases.case import Case, Step
 from bnsuite.cases.networks import Network
+from bnsuite.cases.train.autocast import AutocastTraining
+from bnsuite.cases.train.loader import LoaderTraining
 from bnsuite.cases.train.optimizers import Optimizer
 from bnsuite.cases.train.training import Training
 
@@ -41,6 +43,8 @@ class TrainCase(Case):
     probed: bool = False
     #: It is trained by Keras's own model, loss and optimizer.
     keras: bool = False
+    #: The model runs under autocast in "bf16", or in "fp16" with a scaled loss.
+    autocast: str | None = None
     #: Packages it needs beyond those of its network: a twin has no purpose without the other.
     requires: tuple[str, ...] = ()
 
@@ -97,7 +101,7 @@ class TrainCase(Case):
 
     def timed_unit(self, step: Step) -> Step:
         assert isinstance(step, Training)
-        return step.next_batch
+        return step if self.workers else step.next_batch  # the start of workers is not part of every batch
 
     def smoke_step(self, step: Step) -> Step:
         assert isinstance(step, Training)
@@ -111,4 +115,8 @@ class TrainCase(Case):
             from bnsuite.cases.train.twin import KerasTraining
 
             return KerasTraining(self, device, seed)
+        if self.workers:
+            return LoaderTraining(self, device, seed)
+        if self.autocast:
+            return AutocastTraining(self, device, seed)
         return Training(self, device, seed)
