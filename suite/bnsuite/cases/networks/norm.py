@@ -43,7 +43,7 @@ class Norm:
         return kinds[self.kind]()
 
     def image(self, channels: int, dimensions: int = 2) -> nn.Module:
-        """The layer for activations (N, channels, ...) of 1 to 3 further dimensions; KeyError for a kind that is none."""
+        """The layer for activations (N, channels, ...) of 1 to 3 `dimensions` more; KeyError for another kind."""
         from torch import nn
 
         instance = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[dimensions]
