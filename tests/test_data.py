@@ -72,7 +72,7 @@ def test_digits_are_real_and_whole() -> None:
 
 @pytest.mark.parametrize(
     ("name", "shape", "digest"),
-    [("waveforms", (1, 64), "fff2fffada07e5dc"), ("volumes", (1, 8, 8, 8), "71020fd2dead01f6")],
+    [("waveforms", (1, 64), "02ec017151a775c6"), ("volumes", (1, 8, 8, 8), "85fcf0624cd847d5")],
 )
 def test_signals_are_the_same_bytes_everywhere(name: str, shape: tuple[int, ...], digest: str) -> None:
     """Six classes in equal parts, and every byte is the same whatever the release of NumPy."""

@@ -1,7 +1,8 @@
 """Synthetic waveforms and volumes: integers from PCG64's raw output, so that every release makes the same bytes.
 
 NumPy keeps the raw stream of a bit generator from release to release, unlike that of its distributions. A class is a
-pattern; each sample has a phase, a contrast, a brightness and noise of its own.
+pattern; each sample has a phase, a contrast, a brightness and noise of its own. All become brighter along their first
+axis, so that statistics which leave out a part of it are wrong.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ VOLUMES, SIDE = (768, 192), 8
 
 #: The periods of the patterns, in points or voxels.
 WAVEFORM_PERIODS, VOLUME_PERIODS = (8, 16), (4, 8)
+
+#: How much brighter the last point of a waveform, or the last layer of a volume, is than the first.
+SLOPE = 112
 
 SEED = 42
 
@@ -87,10 +91,13 @@ def volumes() -> Arrays:
 
 def _blurred(patterns: Array, dice: Dice) -> Array:
     """Returns patterns (N, ...) in [0, 64) as bytes (N, 1, ...), each with its contrast, brightness and noise."""
+    import numpy as np
+
     count, *sizes = patterns.shape
     each = (count, *(1 for _ in sizes))
-    contrast, brightness = dice.below(2, 5, *each), dice.below(0, 64, *each)
-    x = patterns * contrast // 2 + brightness + 32 + dice.noise(*patterns.shape)
+    contrast, brightness = dice.below(2, 4, *each), dice.below(0, 32, *each)
+    slope = (np.arange(sizes[0]) * SLOPE // sizes[0]).reshape(-1, *each[2:])
+    x = patterns * contrast // 2 + brightness + slope + 16 + dice.noise(*patterns.shape)
     return x.clip(0, 255).astype("u1")[:, None]
 
 

@@ -6,9 +6,7 @@ start and their end are part of the epoch. They share its cores: the time of an 
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -23,13 +21,11 @@ if TYPE_CHECKING:
     from bnsuite.cases.train.case import TrainCase
 
 #: Seconds without a batch after which a worker counts as hanging.
-BATCH_S = 60.0
+BATCH_S = 180.0
 #: Where workers put their batches.
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # it is named in a message
 #: The longest folder in which a worker can make a socket: Python adds 32 bytes, and 107 is the kernel's limit.
 SOCKET_FOLDER_BYTES = 75
-
-_PR_SET_PDEATHSIG = 1
 
 
 class LoaderError(RuntimeError):
@@ -81,8 +77,7 @@ class LoaderTraining(Training):
 
 
 def _begin(_: int) -> None:
-    """Has a worker end with the process that started it, and make its sockets where their names are short enough."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    """Has a worker make its sockets where their names are short enough; Python before 3.14 does not see to that."""
     if len(os.fsencode(tempfile.gettempdir())) > SOCKET_FOLDER_BYTES:
         tempfile.tempdir = "/tmp"  # noqa: S108  # what is made there has a random name and ends with the worker
 
@@ -97,7 +92,8 @@ def _explained() -> Iterator[None]:
         if not lines or "DataLoader" not in lines[0]:
             raise
         said = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1].strip()}"
-        raise LoaderError(f"{said.rstrip('. ')}; {_room()}") from error
+        room = "" if "timed out" in said else f"; {_room()}"
+        raise LoaderError(f"{said.rstrip('. ')}{room}") from error
 
 
 def _room() -> str:

@@ -15,7 +15,7 @@ from bnsuite.cases.train.optimizers import Adam
 from bnsuite.cases.train.workloads.basic import BN, NONE, cnn
 
 #: The validation loss that counts as learnt.
-TARGETS = {1: 1.0, 3: 0.7}
+TARGETS = {1: 1.1, 3: 0.7}
 
 SIGNALS = {1: "waveforms", 3: "volumes"}
 CLASSES = 6
