@@ -69,7 +69,7 @@ def verdict(name: str, layer: str, monkeypatch: pytest.MonkeyPatch, seeds: int) 
     [(WAVEFORMS, "LengthForgotten"), (WAVEFORMS, "VarianceOfFirst"), (VOLUMES, "VarianceOfFirst")],
 )
 def test_statistics_of_a_part_are_a_change(name: str, layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other training has convolutions of these dimensions. A variance that is too small learns faster, which counts."""
+    """No other training has these dimensions. A variance that is too small learns faster, which is a change as well."""
     assert verdict(name, layer, monkeypatch, 6) in {Verdict.REGRESSED, Verdict.IMPROVED}
 
 
