@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -145,3 +148,32 @@ def test_an_epoch_is_timed_whole_and_its_waiting_is_no_disturbance() -> None:
     with CoreShare(devices.get("cpu"), CASE.processes) as share:
         pass
     assert share.value is None
+
+
+IN_THE_MIDST = """
+import multiprocessing, sys
+from bnsuite.cases import catalogue
+
+def step(x, y):
+    print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+    sys.stdin.read()
+
+training = catalogue.case(sys.argv[1]).build("cpu", 0)
+training.step = step
+training()
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_process_that_is_killed() -> None:
+    """Nobody ends them: they look for their parent every five seconds."""
+    command = [sys.executable, "-c", IN_THE_MIDST, CASE.id]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        workers = [os.pidfd_open(int(pid)) for pid in process.stdout.readline().split()]
+        process.kill()
+    assert len(workers) == 2
+    for worker in workers:
+        ended, _, _ = select.select([worker], [], [], 120.0)
+        os.close(worker)
+        assert ended
