@@ -145,6 +145,7 @@ def test_an_epoch_is_timed_whole_and_its_waiting_is_no_disturbance() -> None:
     training = CASE.build("cpu", 0)
     assert CASE.timed_unit(training) is training
     assert CASE.processes == 3
+    assert "memory" not in CASE.gates  # as many batches wait in it as happen to be ready
     with CoreShare(devices.get("cpu"), CASE.processes) as share:
         pass
     assert share.value is None
