@@ -98,7 +98,8 @@ def _blurred(patterns: Array, dice: Dice) -> Array:
     contrast, brightness = dice.below(2, 4, *each), dice.below(0, 32, *each)
     slope = (np.arange(sizes[0]) * SLOPE // sizes[0]).reshape(-1, *each[2:])
     x = patterns * contrast // 2 + brightness + slope + 16 + dice.noise(*patterns.shape)
-    return x.clip(0, 255).astype("u1")[:, None]
+    drawn: Array = x.clip(0, 255).astype("u1")[:, None]
+    return drawn
 
 
 def _split(sample: Any, counts: tuple[int, int]) -> Arrays:

@@ -61,4 +61,4 @@ class Cnn(Network):
         if not self.channels_last:
             return model
         formats = {2: torch.channels_last, 3: torch.channels_last_3d}
-        return model.to(memory_format=formats[self.dimensions])  # type: ignore[call-overload,no-any-return]
+        return model.to(memory_format=formats[self.dimensions])
