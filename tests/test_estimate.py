@@ -84,7 +84,7 @@ def test_long_trainings_and_rare_cases_are_measured_less_on_a_gpu() -> None:
 def test_steps_are_those_of_the_data() -> None:
     """The sizes that a plan is made of are those of the data sets that are made without a download."""
     assert TRAINED_ON.keys() == SETS.keys()
-    for name in ("synthetic", "regression", "digits", "digits-held-out", "images-32"):
+    for name in ("synthetic", "regression", "digits", "digits-held-out", "images-32", "waveforms", "volumes"):
         assert len(make(name)[0]) == TRAINED_ON[name]
 
 

@@ -92,6 +92,37 @@ def test_the_cnn(norm: str, kind: type[nn.Module] | None) -> None:
         assert groups == ([1, 1, 1] if norm == "ln" else [2, 4, 8])
 
 
+@pytest.mark.parametrize(
+    ("name", "convolution", "norm"),
+    [
+        ("train/cnn1d/bn/data=waveforms", nn.Conv1d, nn.BatchNorm1d),
+        ("train/cnn3d/bn/data=volumes", nn.Conv3d, nn.BatchNorm3d),
+        ("train/cnn3d/bn/data=volumes/layout=channels-last", nn.Conv3d, nn.BatchNorm3d),
+    ],
+)
+def test_the_cnn_of_other_dimensions(name: str, convolution: type[nn.Module], norm: type[nn.Module]) -> None:
+    """The same blocks on waveforms and volumes; channels-last holds for what every norm gets and for its gradient."""
+    one = case(name)
+    assert [kind for kind in kinds(one) if kind in {convolution, norm}] == [convolution, norm] * 3
+    training = Training(one, "cpu", 0)
+    last = []
+    for layer in training.model.modules():
+        if isinstance(layer, nn.BatchNorm3d):
+            layer.register_full_backward_hook(
+                lambda _, dx, dy: last.append([x.is_contiguous(memory_format=torch.channels_last_3d) for x in dx + dy])
+            )
+    training.step(training.data.x_train[:4], training.data.y_train[:4])
+    assert last == ([[name.endswith("channels-last")] * 2] * 3 if norm is nn.BatchNorm3d else [])
+
+
+@pytest.mark.parametrize("norm", ["gn", "ln", "in"])
+def test_other_norms_have_every_dimension(norm: str) -> None:
+    """Though no training uses them yet."""
+    for dimensions in (1, 2, 3):
+        model = Cnn(norm=Norm(kind=norm), dimensions=dimensions).build()
+        assert model(torch.randn(2, 1, *[8] * dimensions)).shape == (2, 10)
+
+
 @pytest.mark.parametrize("norm", ["plain", "ln", "bn"])
 def test_the_recurrent_cell_is_an_lstm(norm: str) -> None:
     """Without norm it computes what nn.LSTM does, whose forget gate is given the bias of one."""
@@ -131,12 +162,13 @@ def test_torchvisions_pairs() -> None:
 
 
 def test_every_workload_of_the_articles_is_there() -> None:
-    """Fourteen workloads, and every one of images exists on digits, which need no download."""
+    """Fourteen workloads and four more, and every one of images exists on digits, which need no download."""
     workloads = {one.workload for one in CASES}
     assert workloads == {
         *("synthetic-mlp", "mnist-mlp", "mnist-mlp-keras", "mnist-mlp-sgd", "bad-init-regression", "placement"),
         *("batch-size", "dropout", "recurrent", "bn-parameters", "lr-sweep", "init-sweep", "cnn"),
         *("vgg11", "resnet18", "resnet50"),
+        *("cnn1d", "cnn3d", "autocast", "loader"),
     }
     on_images = {one.workload for one in CASES if one.data.startswith("mnist")}
     assert on_images <= {one.workload for one in CASES if one.data.startswith("digits")}

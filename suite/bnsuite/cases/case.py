@@ -41,6 +41,8 @@ class Case(ABC):
 
     #: Processes that run the step together, each on a core, or GPU, of its own; the timed one waits for the others.
     ranks: int = 1
+    #: Processes that the timed one starts on its own cores and waits for, such as those that load its data.
+    workers: int = 0
 
     #: The first part of the id.
     family: ClassVar[str]
@@ -91,6 +93,11 @@ class Case(ABC):
     def to_calibrate(self) -> tuple[str, ...]:
         """What a GPU is judged by only once it is calibrated: patterns of names of observations, or "ratio"."""
         return ()
+
+    @property
+    def processes(self) -> int:
+        """The processes that do a step together; the thread of one that is not alone waits for the others."""
+        return self.ranks + self.workers
 
     @property
     def execution(self) -> Execution:

@@ -134,8 +134,8 @@ class InterleavedCase:
             self._case.renew(self._whole, self._blocks)
         for _ in range(warm):
             step()
-        ranks = 1 if self._case is None else self._case.ranks
-        with at_work(self._telemetry), CoreShare(self._device, ranks) as share:
+        processes = 1 if self._case is None else self._case.processes
+        with at_work(self._telemetry), CoreShare(self._device, processes) as share:
             timed = self._device.time_rounds(step, rounds, iterations, self._flush, self._by, host_s=self.pace.host_s)
         samples_s = (timed.host_s if self._of_host else None) or timed.device_s
         clocked = [self._fault.clock(seconds) for seconds in samples_s]

@@ -99,7 +99,7 @@ class TimingSample:
     host_s: list[float] | None = None
     #: `samples_s` are the device's own time; None on a CPU.
     held: bool | None = None
-    #: Processor seconds of all threads over wall seconds, while the rounds ran; None for several ranks.
+    #: Processor seconds of all threads over wall seconds, while the rounds ran; None for several processes.
     cores_busy: float | None = None
 
 
@@ -109,13 +109,13 @@ class CoreShare:
     On a device that works on the thread's core the share is near 1; less means that something else had the core.
     """
 
-    def __init__(self, device: Device, ranks: int = 1) -> None:
-        self._alone = ranks == 1  # one of several ranks waits for the others, which are other processes
+    def __init__(self, device: Device, processes: int = 1) -> None:
+        self._alone = processes == 1  # one of several waits for the others
         self._measured = device.works_on_core and self._alone
         self._begin_s = self._begin_cpu_s = self._begin_all_s = 0.0
-        #: None on a device that does its work elsewhere, and of one of several ranks.
+        #: None on a device that does its work elsewhere, and of one of several processes.
         self.value: float | None = None
-        #: The number of cores that the process kept busy; None of one of several ranks.
+        #: The number of cores that the process kept busy; None of one of several processes.
         self.cores: float | None = None
 
     def __enter__(self) -> Self:
@@ -136,9 +136,9 @@ class CoreShare:
 class Conditions:
     """A context around the rounds of a run: the share of the core, and the device's telemetry."""
 
-    def __init__(self, device: Device, *, period_s: float | None = None, ranks: int = 1) -> None:
+    def __init__(self, device: Device, *, period_s: float | None = None, processes: int = 1) -> None:
         self._device, self._period_s = device, period_s
-        self._share = CoreShare(device, ranks)
+        self._share = CoreShare(device, processes)
         self._telemetry: Telemetry | None = None
         #: None on a device without sensors.
         self.gpu: GpuWatch | None = None
@@ -236,7 +236,7 @@ class TimedCase:
         self._timed: Rounds | None = None
         self._next = 0
         period_s = STEP_SAMPLING_S if case.rounds is None else EPOCH_SAMPLING_S
-        self.conditions = Conditions(device, period_s=period_s, ranks=case.ranks)
+        self.conditions = Conditions(device, period_s=period_s, processes=case.processes)
 
     def _plan(self, step: Step, policy: Policy) -> tuple[int, int]:
         case, device = self._case, self._device
@@ -300,7 +300,7 @@ class TimedRatio:
         #: Both sides by one clock: by the elapsed time, if one of them can't be held.
         self._by = ratio.timed_by if all(pace.held for pace in self._paces) else TimedBy.ELAPSED
         self.rounds, self.iterations = policy.plan(self._paces)
-        self.conditions = Conditions(device, period_s=STEP_SAMPLING_S, ranks=ratio.ranks)
+        self.conditions = Conditions(device, period_s=STEP_SAMPLING_S, processes=ratio.processes)
         self._round = 0
         self._samples_s: tuple[list[float], list[float]] = ([], [])
         self._host_s: tuple[list[float], list[float]] = ([], [])

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnsuite.cases.data import signals
 from bnsuite.cases.data.images import CLASSES, archives, default_folder, pictures
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ SETS: dict[str, Callable[[Path], Arrays]] = {
     "mnist-6k": partial(_pictures, "mnist", train=6_000, test=1_000),
     "fashion-6k": partial(_pictures, "fashion", train=6_000, test=1_000),
     "fashion-32": lambda folder: _as_colour(_pictures("fashion", folder, train=256, test=128)),
+    "waveforms": lambda _: signals.waveforms(),
+    "volumes": lambda _: signals.volumes(),
     "images-32": lambda _: _noise_images(32, 64, 64),
     "images-224": lambda _: _noise_images(224, 256, 64),
 }
@@ -138,6 +141,8 @@ TRAINED_ON = {
     "mnist-6k": 6_000,
     "fashion-6k": 6_000,
     "fashion-32": 256,
+    "waveforms": 1536,
+    "volumes": 768,
     "images-32": 64,
     "images-224": 256,
 }

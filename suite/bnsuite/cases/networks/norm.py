@@ -42,13 +42,14 @@ class Norm:
         }
         return kinds[self.kind]()
 
-    def image(self, channels: int) -> nn.Module:
-        """The layer for activations (N, channels, H, W); KeyError for a kind that is none."""
+    def image(self, channels: int, dimensions: int = 2) -> nn.Module:
+        """The layer for activations (N, channels, ...) of 1 to 3 `dimensions` more; KeyError for another kind."""
         from torch import nn
 
+        instance = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[dimensions]
         kinds: dict[str, Callable[[], nn.Module]] = {
-            "bn": lambda: batch_norm(2, channels, **self._batch_norm()),
-            "in": lambda: nn.InstanceNorm2d(channels, affine=True),
+            "bn": lambda: batch_norm(dimensions, channels, **self._batch_norm()),
+            "in": lambda: instance(channels, affine=True),
             "ln": lambda: nn.GroupNorm(1, channels),
             "gn": lambda: nn.GroupNorm(channels // GROUP_CHANNELS, channels),
         }

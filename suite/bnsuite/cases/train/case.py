@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 
 from bnsuite.cases.case import Case, Step
 from bnsuite.cases.networks import Network
+from bnsuite.cases.train.autocast import AutocastTraining
 from bnsuite.cases.train.epochs import Epochs
+from bnsuite.cases.train.loader import LoaderTraining
 from bnsuite.cases.train.optimizers import Optimizer
 from bnsuite.cases.train.training import Training
 
@@ -66,6 +68,8 @@ class TrainCase(TrainingCase):
     probed: bool = False
     #: It is trained by Keras's own model, loss and optimizer.
     keras: bool = False
+    #: The model runs under autocast in "bf16", or in "fp16" with a scaled loss.
+    autocast: str | None = None
     #: Packages it needs beyond those of its network: a twin has no purpose without the other.
     requires: tuple[str, ...] = ()
 
@@ -73,7 +77,10 @@ class TrainCase(TrainingCase):
 
     @property
     def gates(self) -> tuple[str, ...]:
-        return ("timing", "memory", "kernels", "convergence") if self.timed else ("convergence",)
+        if not self.timed:
+            return ("convergence",)
+        # Batches of worker processes wait in this one's memory, as many as happen to be ready.
+        return ("timing", *(() if self.workers else ("memory",)), "kernels", "convergence")
 
     @property
     def id(self) -> str:
@@ -119,6 +126,9 @@ class TrainCase(TrainingCase):
         assert isinstance(step, Training)
         return len(step.data.x_train)
 
+    def timed_unit(self, step: Step) -> Step:
+        return step if self.workers else super().timed_unit(step)  # the start of workers is not part of every batch
+
     def describe(self, images: Path | None = None) -> dict[str, Any]:
         return {**super().describe(images), "target": self.target}
 
@@ -127,4 +137,8 @@ class TrainCase(TrainingCase):
             from bnsuite.cases.train.twin import KerasTraining
 
             return KerasTraining(self, device, seed)
+        if self.workers:
+            return LoaderTraining(self, device, seed)
+        if self.autocast:
+            return AutocastTraining(self, device, seed)
         return Training(self, device, seed)

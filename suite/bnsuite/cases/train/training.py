@@ -62,15 +62,19 @@ class Training(Epochs):
 
     def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of an epoch; many are gathered at once, which is quicker than each by itself."""
-        import torch
-
         data, size = self.data, self._case.batch
-        samples = len(data.x_train)
-        order = torch.randperm(samples, generator=self._order) if self._case.shuffle else torch.arange(samples)
+        order = self._shuffled()
         self._start_epoch()
         for chosen in order.to(data.x_train.device).split(GATHERED * size):
             x, y = data.x_train.index_select(0, chosen), data.y_train.index_select(0, chosen)
             yield from zip(x.split(size), y.split(size), strict=True)
+
+    def _shuffled(self) -> torch.Tensor:
+        """The samples of an epoch, in their order."""
+        import torch
+
+        samples = len(self.data.x_train)
+        return torch.randperm(samples, generator=self._order) if self._case.shuffle else torch.arange(samples)
 
     def _start_epoch(self) -> None:
         self.model.train()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnsuite.cases.train.case import TrainCase
-from bnsuite.cases.train.workloads import basic, varied
+from bnsuite.cases.train.workloads import basic, beyond, varied
 
 __all__ = ["CASES"]
 
@@ -15,5 +15,8 @@ CASES: tuple[TrainCase, ...] = (
     *varied.recurrent(),
     *varied.bn_parameters(),
     *varied.sweeps(),
+    *beyond.dimensions(),
+    *beyond.autocast(),
+    *beyond.loader(),
     *basic.vision(),
 )
