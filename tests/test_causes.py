@@ -68,12 +68,13 @@ def test_a_single_layer_is_no_proof() -> None:
     "report",
     [
         RunReport(RUN, judgement([])),
+        RunReport(RUN, judgement([LayerChange(layer="batch norm", before="torch's own", now="mine.py:Norm")])),
         RunReport(RUN, judgement([TORCH, CPU], Verdict.PASS)),
         RunReport(RUN, judgement([TORCH, CPU], Verdict.INCONCLUSIVE)),
     ],
 )
 def test_without_a_change_nothing_is_said(report: Report) -> None:
-    """Nothing got worse or better, or nothing is known to differ."""
+    """Nothing got worse or better, or nothing is known to differ but what the command asked for."""
     assert causes.sentence(report) is None
 
 

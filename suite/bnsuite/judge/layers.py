@@ -17,7 +17,7 @@ Facts = Mapping[str, Any]
 
 #: A change that may have a cause.
 CHANGED = frozenset({Verdict.REGRESSED, Verdict.IMPROVED})
-TORCH, BATCH_NORM = "torch", "batch norm"
+TORCH, BATCH_NORM, FAULT = "torch", "batch norm", "injected fault"
 #: Packages that are no part of what is measured, and those that are chosen by the release of torch.
 _TOOLS = frozenset({"pytest", "pytest-benchmark", "nvidia-ml-py"})
 _WITH_TORCH = frozenset({"triton", "torchvision"})
@@ -168,8 +168,8 @@ def _image(a: Facts, b: Facts) -> LayerChange | None:
 
 #: The layers, in the order in which they are named.
 _LAYERS: tuple[Callable[[Facts, Facts], LayerChange | None], ...] = (
-    _value("injected fault", "fault"),
-    _value("batch norm", BATCH_NORM),
+    _value(FAULT, "fault"),
+    _value(BATCH_NORM, BATCH_NORM),
     _value(TORCH, f"packages.{TORCH}"),
     _build,
     _value("Python", "python", "implementation"),

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 
-from bnsuite.judge.layers import CHANGED, TORCH
+from bnsuite.judge.layers import BATCH_NORM, CHANGED, FAULT, TORCH
 from bnsuite.judge.verdict import LayerChange
 from bnsuite.report import commands, repeat, text
 from bnsuite.report.judged import ComparisonReport, Report
 
 #: Layers that are named with both values; of more the names alone.
 _MAX_VALUES = 2
+#: Layers that the command itself chose: where nothing else differs there is nothing to add.
+_CHOSEN = frozenset({BATCH_NORM, FAULT})
 
 
 def sentence(report: Report) -> str | None:
     """Returns the sentence for a report in which something got worse or better; None where nothing is known."""
     apart = report.judgement.layers
-    if not apart or not any(one.verdict in CHANGED for one in report.judgement.findings):
+    if {one.layer for one in apart} <= _CHOSEN or not any(one.verdict in CHANGED for one in report.judgement.findings):
         return None
     of_sides = isinstance(report, ComparisonReport)
     if len(apart) == 1:
