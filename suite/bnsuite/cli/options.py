@@ -120,15 +120,21 @@ cases = click.option(
     callback=_case_files,
     help="Measure the cases of this file as well; repeatable (also: $BNSUITE_CASES).",
 )
-workloads = click.option(
-    "--workload",
-    "workloads",
-    multiple=True,
-    metavar="FILE.py[:NAME]",
-    callback=_workloads,
-    help="Measure this module or step of your own, and without -k and --cases nothing else; repeatable (also: "
-    "$BNSUITE_WORKLOADS).",
-)
+
+
+def _workload_option(help_: str) -> Callable[[F], F]:
+    return click.option(
+        "--workload",
+        "workloads",
+        multiple=True,
+        metavar="FILE.py[:NAME]",
+        callback=_workloads,
+        help=f"{help_}; repeatable (also: ${WORKLOADS_VARIABLE}).",
+    )
+
+
+workloads = _workload_option("Measure this module or step of your own, and without -k and --cases nothing else")
+workloads_alone = _workload_option("Compare this module or step of your own in the place of built-in cases")
 
 
 def _device(help_: str) -> Callable[[F], F]:
