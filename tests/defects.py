@@ -78,7 +78,7 @@ def page() -> str:
 ({len(on_cpu)} by cases that run on a CPU as well, \
 {len(caught) - len(on_cpu)} on a GPU only); {len(DEFECTS) - len(caught)} have none, for the reason given.
 A case is claimed where its author says that it would show the symptom; 131 injected faults (`make faults`) test the
-families themselves, and 202 of layer, group, instance and RMS norm (`tests/norm_faults.py`).
+families themselves, and 200 of layer, group, instance and RMS norm (`tests/norm_faults.py`).
 They are made over shapes, layouts, precisions and modes, to catch what is not on the list as well.
 Made by `make defects` from `suite/bnsuite/cases/defects.csv` and the catalogue.
 

@@ -687,6 +687,7 @@ class ProgramScale(ExportedScale):
 @fault(
     "compiled, the output is a thousandth larger",
     "compile/aot_eager_decomp_partition/other-norms-2d and not large",
+    (GROUP, RMS),
     slow=True,
 )
 class CompiledScale(Faithful):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -40,7 +41,7 @@ NORMS = dict(_norms())
 FAST, SLOW = ("script", "script-saved", "trace"), ("export", "export-dynamic")
 
 
-def _under(subject: Subject, half: str) -> torch.autocast:
+def _under(subject: Subject, half: str) -> AbstractContextManager[object]:
     import torch
 
     return torch.autocast(torch.device(subject.device).type, dtype=getattr(torch, half))
@@ -54,7 +55,8 @@ class _Cast:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         self.y: torch.Tensor = self.layer(x)
-        return self.y.to(self.dtype)
+        cast: torch.Tensor = self.y.to(self.dtype)
+        return cast
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.layer, name)

@@ -63,19 +63,20 @@ class Norm:
         from torch import nn
 
         channels, rank = self.shape[1], len(self.shape)
+        eps = EPS if self.eps is None else self.eps
         statistics = {"momentum": self.momentum, "affine": self.affine, "track_running_stats": self.tracked}
         if self.kind == LAYER:
             extra = {} if self.bias else {"bias": False}
-            return nn.LayerNorm(self.shape[self.axis :], self.eps, elementwise_affine=self.affine, **extra)
+            return nn.LayerNorm(self.shape[self.axis :], eps, elementwise_affine=self.affine, **extra)
         if self.kind == RMS:
             return nn.RMSNorm(self.shape[self.axis :], self.eps, elementwise_affine=self.affine)
         if self.kind == GROUP:
-            return nn.GroupNorm(self.parts(channels), channels, eps=self.eps, affine=self.affine)
+            return nn.GroupNorm(self.parts(channels), channels, eps=eps, affine=self.affine)
         if self.kind == BATCH:
             assert subject is not None
-            return subject.batch_norm(max(1, rank - 2), channels, eps=self.eps, **statistics)
+            return subject.batch_norm(max(1, rank - 2), channels, eps=eps, **statistics)
         instance: Any = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}[rank]
-        made: nn.Module = instance(channels, eps=self.eps, **statistics)
+        made: nn.Module = instance(channels, eps=eps, **statistics)
         return made
 
     def module(self, subject: Subject) -> nn.Module:
@@ -205,7 +206,7 @@ def _rounded(seen: StepResult, x: torch.Tensor, layer: Any) -> StepResult:
     likes = {"y": x, "dx": x, **{f"d{name}": one for name, one in named.items()}}
     for name, like in (*likes.items(), *((name, getattr(layer, name, None)) for name in STATISTICS)):
         found = getattr(seen, name)
-        if found is not None:
+        if found is not None and like is not None:
             setattr(seen, name, found.to(like.dtype))
     return seen
 

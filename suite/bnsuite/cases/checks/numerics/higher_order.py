@@ -320,11 +320,11 @@ def cases() -> Iterator[NumericsCase]:
             group="higher-order", name=name, observe=observe, rule=RULES["orders"], torch_only=True, quick=False
         )
     for name, norm in _other_norms():
-        for what, observe in (("orders", _with_parameters), ("penalty", _other_penalty)):
+        for what, check in (("orders", _with_parameters), ("penalty", _other_penalty)):
             yield NumericsCase(
                 group="higher-order",
                 name=f"{what}/{name}" + ("/float32" if what == "penalty" else "/parameters"),
-                observe=partial(observe, norm=norm),
+                observe=partial(check, norm=norm),
                 rule=RULES[what],
                 rows=("N71",) if what == "orders" and norm.kind == other_norms.INSTANCE else (),
                 torch_only=True,
