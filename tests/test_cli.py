@@ -389,7 +389,7 @@ def test_an_unexpected_error_is_still_one_line(
 def test_a_value_may_be_the_name_of_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
     """Only the first word is looked at."""
     assert main(["--debug", "-k", "show", "--device", "gpu"]) == 2
-    assert capsys.readouterr().err.endswith("--device gpu: no such device; choose auto, cpu, cuda or cuda:N\n")
+    assert capsys.readouterr().err.endswith("cpu, cuda or cuda:N (`bnsuite run` also takes cuda:all)\n")
 
 
 def test_check_looks_only_at_the_variables_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:

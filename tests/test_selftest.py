@@ -451,6 +451,42 @@ def test_an_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no kind 'nightly'; choose from all, night, single" in capsys.readouterr().err
 
 
+def test_a_workload_of_ones_own_takes_the_place_of_the_built_in_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its trials are counted by themselves, and the report says how they are made again."""
+    from bnsuite.cli import main
+
+    file = ROOT / "examples" / "workloads" / "transformer.py"
+    requests: list[ComparisonRequest] = []
+
+    def compare(request: ComparisonRequest) -> ComparisonResult:
+        requests.append(request)
+        return judged(request.folder, Verdict.PASS)
+
+    monkeypatch.setattr(verdicts, "compared_quietly", compare)
+    given = ["selftest", "--out", str(tmp_path), "--device", "cpu", "--workload", str(file)]
+    assert main([*given, "--kind", "single,slower-3%"]) == 0
+    assert [(one.options[0].select, one.injected) for one in requests] == [
+        ("^workload/transformer/", {}),
+        ("^workload/transformer/", {"slower": 0.03}),
+    ]
+    assert all(side.workloads == (str(file),) for one in requests for side in one.options)
+    assert [(one.variant, one.where.workloads) for one in selftest.load(tmp_path)] == [
+        ("workload/transformer", (str(file),))
+    ] * 2
+    again = f"--device cpu --profile quick --threads 1 --workload {file} --out DIR"
+    assert (tmp_path / "selftest.md").read_text().splitlines()[-1] == (
+        f"    bnsuite selftest --trials 1 --kind single,slower-3% {again}"
+    )
+    capsys.readouterr()
+    assert main([*given, "--kind", "night"]) == 2
+    assert "--kind night: needs the built-in cases; with --workload, choose from single, slower-2%" in (
+        capsys.readouterr().err
+    )
+    assert len(requests) == 2
+
+
 # What is planted.
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from bnsuite.cli import config
 from bnsuite.launch.plan import case_files
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 CASES_VARIABLE, WORKLOADS_VARIABLE = "BNSUITE_CASES", "BNSUITE_WORKLOADS"
 #: What is measured where workloads are named and nothing else is.
@@ -47,12 +50,18 @@ cases = click.option(
     callback=_files(CASES_VARIABLE),
     help="Measure the cases of this file as well; repeatable (also: $BNSUITE_CASES).",
 )
-workloads = click.option(
-    "--workload",
-    "workloads",
-    multiple=True,
-    metavar="FILE.py[:NAME]",
-    callback=_files(WORKLOADS_VARIABLE),
-    help="Measure this module or step of your own, and without -k and --cases nothing else; repeatable (also: "
-    "$BNSUITE_WORKLOADS).",
-)
+
+
+def _workload_option(help_: str) -> Callable[[F], F]:
+    return click.option(
+        "--workload",
+        "workloads",
+        multiple=True,
+        metavar="FILE.py[:NAME]",
+        callback=_files(WORKLOADS_VARIABLE),
+        help=f"{help_}; repeatable (also: ${WORKLOADS_VARIABLE}).",
+    )
+
+
+workloads = _workload_option("Measure this module or step of your own, and without -k and --cases nothing else")
+workloads_alone = _workload_option("Compare this module or step of your own in the place of built-in cases")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnsuite.cli import config, options
+from bnsuite.cli import config, named_files, options
 from bnsuite.cli.output import lines, say, screen
-from bnsuite.experiments.trials import DEFAULT, KINDS
+from bnsuite.experiments.trials import DEFAULT, KINDS, WORKLOAD_DEFAULT, of_workloads
+from bnsuite.record.errors import InputError
 from bnsuite.record.folder import RESULTS, SELFTEST_REPORT, ResultsFolder
+
+if TYPE_CHECKING:
+    from bnsuite.record.schema import RunOptions
 
 #: Where trials go by default: one place, so that another self-test adds to what is there.
 FOLDER = "selftest"
@@ -46,15 +50,16 @@ def default_folder() -> Path:
     "--kind",
     "kinds",
     type=Kinds(),
-    default=DEFAULT,
     metavar="KIND[,KIND]",
-    help=f"all, or some of {', '.join(KINDS)} (default: {','.join(DEFAULT)}).",
+    help=f"all, or some of {', '.join(KINDS)} (default: {','.join(DEFAULT)}; with --workload: "
+    f"{','.join(WORKLOAD_DEFAULT)}).",
 )
 @click.option("--trials", type=options.WHOLE, default=1, metavar="N", help="Trials of each kind (default: 1).")
 @options.budget
 @click.option("--busy", is_flag=True, help="Let a process of ours work on another core all the while.")
 @options.device
 @options.profile
+@named_files.workloads_alone
 @click.option(
     "--out",
     type=options.PATH,
@@ -67,12 +72,13 @@ def default_folder() -> Path:
 @options.debug
 def command(
     *,
-    kinds: tuple[str, ...],
+    kinds: tuple[str, ...] | None,
     trials: int,
     budget: float | None,
     busy: bool,
     device: str,
     profile: str,
+    workloads: tuple[str, ...],
     out: Path | None,
     threads: int,
     timeout: float,
@@ -91,19 +97,43 @@ def command(
         threads=threads,
         timeout_s=timeout,
         implementation=None,
+        workloads=workloads,
         config=config.used(),
     )
+    names = _names(checked) if workloads else ()
+    chosen = _kinds(kinds, names)
     with ResultsFolder(out or default_folder()).claimed() as folder:
         request = SelftestRequest(
-            kinds=kinds,
+            kinds=chosen,
             trials=trials,
             options=checked,
             folder=folder,
             baselines=options.BASELINES,
             budget_s=budget,
             busy=busy,
+            workloads=names,
         )
         result = selftest(request, compared_quietly, lines())
         write_atomically(folder.path / SELFTEST_REPORT, markdown(result))
     say(terminal(result, screen("never")))
     return result.status
+
+
+def _names(checked: RunOptions) -> tuple[str, ...]:
+    """Returns the names of the workloads in ids, such as ``workload/resnet18``; InputError if a file can't be used."""
+    from bnsuite.launch.queries import catalogue
+
+    cases = catalogue(checked.profile, "^workload/", None, workloads=checked.workloads)
+    return tuple(dict.fromkeys("/".join(case.id.split("/")[:2]) for case in cases))
+
+
+def _kinds(given: tuple[str, ...] | None, workloads: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the kinds of trials to make; InputError for one that workloads don't have."""
+    if not workloads:
+        return given or DEFAULT
+    theirs = of_workloads(workloads)
+    if given == tuple(KINDS):
+        return tuple(theirs)
+    if wrong := next((kind for kind in given or () if kind not in theirs), None):
+        raise InputError(f"--kind {wrong}: needs the built-in cases; with --workload, choose from {', '.join(theirs)}")
+    return given or WORKLOAD_DEFAULT

@@ -6,7 +6,7 @@ import contextlib
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -15,7 +15,7 @@ from time import monotonic
 
 from bnsuite.experiments.ab import Compare, ComparisonRequest, ComparisonResult
 from bnsuite.experiments.events import Notify, TrialBegan, TrialDropped, TrialEnded
-from bnsuite.experiments.trials import KINDS, Plan, planned
+from bnsuite.experiments.trials import KINDS, Plan, of_workloads, planned
 from bnsuite.judge.blocks import values_by_case
 from bnsuite.judge.interleaved import METHOD
 from bnsuite.judge.selftest import (
@@ -62,6 +62,13 @@ class SelftestRequest:
     budget_s: float | None = None
     #: Whether a process of ours works on another core all the while.
     busy: bool = False
+    #: The names in ids of the workloads in `options`, which are compared in the place of the built-in cases.
+    workloads: tuple[str, ...] = ()
+
+    @property
+    def plans(self) -> Mapping[str, tuple[Plan, ...]]:
+        """The comparisons of each kind."""
+        return of_workloads(self.workloads) if self.workloads else KINDS
 
 
 @dataclass
@@ -81,7 +88,7 @@ class _State:
     def left(self, trials: int | None = None) -> list[tuple[str, Plan]]:
         """Returns the trials still to be made of so many of each kind, by default as many as were requested."""
         done = Counter((one.kind, one.variant) for one in self.ours() if _measured(one))
-        return planned(self.request.kinds, trials or self.request.trials, done)
+        return planned(self.request.kinds, trials or self.request.trials, done, self.request.plans)
 
     def counting(self) -> list[Trial]:
         """The trials that the exit status follows from: one that measured nothing counts until it is made up for."""
@@ -109,6 +116,7 @@ def selftest(request: SelftestRequest, compare: Compare, notify: Notify) -> Self
         profile=request.options.profile,
         threads=request.options.threads,
         busy=request.busy,
+        workloads=request.options.workloads,
     )
     state = _State(request, where, trials)
     records.repair(folder)
@@ -163,6 +171,7 @@ def _comparison(
         threads=given.threads,
         timeout_s=given.timeout_s,
         implementation=None,
+        workloads=given.workloads,
     )
     faulty = f"bnsuite.cases.faulty:{plan.faulty}" if plan.faulty else None
     return ComparisonRequest(
@@ -261,10 +270,11 @@ def _again(trials: Sequence[Trial]) -> Iterator[Repetition]:
     """Requests that make as many trials anew: one per place, and per kinds that there are as many of."""
     for where in dict.fromkeys(one.where for one in trials):
         done = Counter((one.kind, one.variant) for one in trials if one.where == where)
+        plans = of_workloads(dict.fromkeys(variant for _, variant in done)) if where.workloads else KINDS
         kinds: dict[int, list[str]] = {}
-        for kind in dict.fromkeys(kind for kind, _ in done if kind in KINDS):
+        for kind in dict.fromkeys(kind for kind, _ in done if kind in plans):
             whole = 1
-            while not planned((kind,), whole + 1, done):
+            while not planned((kind,), whole + 1, done, plans):
                 whole += 1
             kinds.setdefault(whole, []).append(kind)
         for count, some in kinds.items():

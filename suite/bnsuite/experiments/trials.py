@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 TINY = "op/batch_norm1d/fwd+bwd/f32/nc/64x128"
@@ -63,12 +63,38 @@ ROTATING = "single"
 DEFAULT = ("single", "slower-5%", "holds", "faults", "sound")
 
 
-def planned(names: Sequence[str], trials: int, done: Counter[tuple[str, str]]) -> list[tuple[str, Plan]]:
+#: The kinds that a workload of a user's own has, where none is named.
+WORKLOAD_DEFAULT = (ROTATING, "slower-5%", "holds")
+
+
+def of_workloads(names: Iterable[str]) -> dict[str, tuple[Plan, ...]]:
+    """Returns the comparisons of each kind for a user's own workloads, by their names in ids (``workload/NAME``)."""
+    selects = {name: f"^{name}/" for name in names}
+    return {
+        ROTATING: tuple(Plan(name, select) for name, select in selects.items()),
+        **{
+            kind: tuple(
+                Plan(name, select, injected=plan.injected, gate=plan.gate)
+                for name, select in selects.items()
+                for plan in plans[:1]
+            )
+            for kind, plans in KINDS.items()
+            if plans[0].injected
+        },
+    }
+
+
+def planned(
+    names: Sequence[str],
+    trials: int,
+    done: Counter[tuple[str, str]],
+    kinds: Mapping[str, tuple[Plan, ...]] = KINDS,
+) -> list[tuple[str, Plan]]:
     """Returns the trials still to be made of `trials` of each kind, in rounds, where `done` counts those made."""
     wanted: list[tuple[str, Plan]] = []
     for number in range(trials):
         for kind in names:
-            plans = KINDS[kind]
+            plans = kinds[kind]
             wanted += [(kind, plan) for plan in ([plans[number % len(plans)]] if kind == ROTATING else plans)]
     left = Counter(done)
     missing = []

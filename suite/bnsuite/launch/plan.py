@@ -112,7 +112,9 @@ def run_options(
     if device == devices.ALL:
         raise InputError(f"--device {device}: `bnsuite run` alone measures every GPU; choose {devices.NAMES}")
     if not devices.is_asked(device):
-        raise InputError(f"--device {device}: no such device; choose {devices.NAMES}")
+        raise InputError(
+            f"--device {device}: no such device; choose {devices.NAMES} (`bnsuite run` also takes {devices.ALL})"
+        )
     if select is not None:
         matcher(select)
     given = len(cores())

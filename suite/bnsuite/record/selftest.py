@@ -30,6 +30,8 @@ class Where(Value):
     threads: Annotated[int, Field(ge=1)]
     #: Whether a process of ours worked on another core all the while.
     busy: bool
+    #: The user's own workloads that were compared, as files and names; none for the built-in cases.
+    workloads: tuple[str, ...] = ()
 
 
 class Seen(Value):

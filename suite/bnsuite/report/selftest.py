@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from bnsuite.judge.selftest import Duty, End, Missing, Rate, Repetition, SelftestResult, counts
 from bnsuite.judge.statistics import share_interval
 from bnsuite.judge.verdict import ExitStatus
@@ -70,7 +72,8 @@ def _places(shown: SelftestResult) -> list[str]:
 def _place(where: Where) -> str:
     threads = units.count(where.threads, "thread")
     beside = ", beside a busy process" if where.busy else ""
-    return f"{where.machine} · {where.device} · {threads} · {where.profile} · torch {where.torch}{beside}"
+    own = " · " + ", ".join(where.workloads) if where.workloads else ""
+    return f"{where.machine} · {where.device} · {threads} · {where.profile} · torch {where.torch}{own}{beside}"
 
 
 def _rows(shown: SelftestResult) -> list[list[str]]:
@@ -145,4 +148,5 @@ def _command(one: Repetition) -> str:
     where = one.where
     words = [f"--trials {one.trials}", f"--kind {','.join(one.kinds)}", f"--device {where.device}"]
     words += [f"--profile {where.profile}", f"--threads {where.threads}"]
+    words += [f"--workload {shlex.quote(name)}" for name in where.workloads]
     return " ".join(["bnsuite selftest", *words, *(["--busy"] if where.busy else []), "--out DIR"])
