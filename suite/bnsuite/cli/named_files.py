@@ -52,7 +52,7 @@ cases = click.option(
 )
 
 
-def _workloads(help_: str) -> Callable[[F], F]:
+def _workload_option(help_: str) -> Callable[[F], F]:
     return click.option(
         "--workload",
         "workloads",
@@ -63,5 +63,5 @@ def _workloads(help_: str) -> Callable[[F], F]:
     )
 
 
-workloads = _workloads("Measure this module or step of your own, and without -k and --cases nothing else")
-workloads_alone = _workloads("Compare this module or step of your own in the place of built-in cases")
+workloads = _workload_option("Measure this module or step of your own, and without -k and --cases nothing else")
+workloads_alone = _workload_option("Compare this module or step of your own in the place of built-in cases")
