@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import JsonValue
 
 from bnsuite.judge.layers import between, since
 from bnsuite.judge.reason import text as because
@@ -13,6 +12,9 @@ from bnsuite.judge.verdict import Finding, LayerChange, Verdict
 from bnsuite.record.reference import LaunchValue, Reference, TimingReference
 from bnsuite.record.schema import Run
 from conftest import make_run, result
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 BASE = make_run(result("op/x"))
 
