@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +12,9 @@ from bnsuite.judge.verdict import Finding, LayerChange, Verdict
 from bnsuite.record.reference import LaunchValue, Reference, TimingReference
 from bnsuite.record.schema import Run
 from conftest import make_run, result
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 BASE = make_run(result("op/x"))
 
@@ -98,7 +101,7 @@ def test_an_injected_fault_is_a_layer() -> None:
 
 def test_the_release_is_that_of_the_cases_that_changed() -> None:
     """A file of baselines may have cases of several releases, accepted one by one."""
-    recorded = {"python": "3.11.7", "packages": {"torch": "2.14.1", "numpy": "2.2"}, "cuda": None, "cudnn": None}
+    recorded: dict[str, JsonValue] = {"python": "3.11.7", "packages": {"torch": "2.14.1", "numpy": "2.2"}}
     launches = ((LaunchValue(median_s=1.0, controls_s={"copy": 1.0}),),)
     stored = {
         name: TimingReference(id=name, version=1, profiles=("quick",), torch=torch, runs=launches)
