@@ -1,4 +1,4 @@
-"""Injects every fault of ``faults.py`` in place of torch's layer and prints which gate finds it: `make faults`.
+"""Injects every fault of `faults.py` and `norm_faults.py` and prints which gate finds it: `make faults`.
 
 Faults of numerics and behaviour are looked at by the cases meant for them, as `tests/test_faults.py` does; faults of
 time and memory are judged by whole runs of the real command, in the full profile.
@@ -16,6 +16,8 @@ import torch
 from tabulate import tabulate
 
 import faults
+import norm_faults
+import test_norm_faults
 from test_faults import catches, meant_for
 
 #: What says that a fault was seen.
@@ -38,6 +40,12 @@ def by_a_run(fault: faults.Fault) -> tuple[int, int]:
     return sum(one["verdict"] in FOUND for one in findings), len(findings)
 
 
+def of_other_norms(fault: norm_faults.NormFault) -> tuple[int, int]:
+    """Likewise, by the cases meant for a fault of another norm."""
+    cases = test_norm_faults.meant_for(fault)
+    return sum(test_norm_faults.catches(case, fault) for case in cases), len(cases)
+
+
 def main(names: list[str]) -> int:
     torch.set_num_threads(1)
     rows = []
@@ -47,6 +55,13 @@ def main(names: list[str]) -> int:
         found, of = by_checks(fault) if fault.gate in {"numerics", "behaviour"} else by_a_run(fault)
         rows.append([fault.name, fault.what, fault.family, fault.gate, f"{found} of {of}" if found else "not found"])
         print(f"{fault.name}: {rows[-1][-1]}", file=sys.stderr, flush=True)
+    for other in norm_faults.NORM_FAULTS:
+        if names and other.id not in names:
+            continue
+        found, of = of_other_norms(other)
+        case = test_norm_faults.meant_for(other)[0]
+        rows.append([other.id, other.what, case.group, case.family, f"{found} of {of}" if found else "not found"])
+        print(f"{other.id}: {rows[-1][-1]}", file=sys.stderr, flush=True)
     print(tabulate(rows, headers=("fault", "what is wrong", "family", "gate", "cases that find it"), tablefmt="github"))
     missed = sum(row[-1] == "not found" for row in rows)
     families = Counter(row[2] for row in rows)
