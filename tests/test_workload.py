@@ -355,15 +355,15 @@ def test_a_random_module_is_not_deterministic_by_a_seed_of_its_own(write: Write)
 
 
 @pytest.mark.slow
-def test_a_run_judges_a_workload_alone(bnsuite: Command, write: Write, tmp_path: Path) -> None:
+def test_a_run_judges_the_workloads_of_a_file_alone(bnsuite: Command, write: Write, tmp_path: Path) -> None:
     """A broken one beside it is FAILED in one line with file and name, and the others go on."""
-    path, broken = write(linear()), write(linear("print(1) or None"), "broken.py")
-    done = bnsuite(
-        "--device", "cpu", "--workload", str(path), "--workload", str(broken), "--out", "o", "--json", BNSUITE_CASES=""
-    )
+    path, broken, unread = write(linear()), write(linear("print(1) or None"), "broken.py"), write("def (", "unread.py")
+    config = write('device = "cpu"\nworkloads = ["mine.py", "broken.py", "unread.py"]\n', "bnsuite.toml")
+    done = bnsuite("--config", str(config), "--out", "o", "--json", BNSUITE_CASES="")
     assert done.status == 3, done.out + done.err
     findings = {(one["case"], one["gate"]): one for one in json.loads(done.out)["findings"]}
-    assert {case.split("/")[-2] for case, _ in findings} == {"mine", "broken"}
+    assert {case.split("/")[-2] for case, _ in findings} == {"mine", "broken", "unread"}
+    assert f"workload {unread}: can't be read: SyntaxError" in str(findings["workload/unread/step", "timing"])
     assert findings["numerics/workload/mine/float64", "numerics"]["verdict"] == "PASS"
     assert findings["workload/mine/step", "memory"]["verdict"] == "NO_BASELINE"
     assert findings["workload/broken/step", "timing"]["verdict"] == "FAILED"
@@ -371,4 +371,5 @@ def test_a_run_judges_a_workload_alone(bnsuite: Command, write: Write, tmp_path:
         findings["workload/broken/step", "timing"]
     )
     run = json.loads((tmp_path / "o" / "run.json").read_text())
-    assert run["options"]["workloads"] == [str(path), str(broken)]
+    assert run["options"]["workloads"] == [str(path), str(broken), str(unread)]
+    assert run["options"]["config"] == str(config)
