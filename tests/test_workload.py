@@ -19,8 +19,10 @@ from bnsuite.cases import CatalogueError, CheckNotApplicableError, Subject, all_
 from bnsuite.cases.workload import VARIABLE, cases_of, declared, material
 from bnsuite.cases.workload.declared import Kind
 from bnsuite.cases.workload.state import WorkloadError
+from bnsuite.judge.checks import _wrong
 from bnsuite.measure.devices import get
 from bnsuite.measure.timed_launch import time_case
+from bnsuite.record.schema import Observation
 from conftest import ROOT, Command
 from test_catalogue import ask
 
@@ -333,6 +335,19 @@ def test_a_wrong_gradient_is_found_by_float64(write: Write) -> None:
     body += "        return self.last(Wrong.apply(h) if h.dtype == torch.float32 else 2 * h)\n"
     seen = observed(write(FORM.format(body=WRONG + body)), "float64")
     assert {name for name, one in seen.items() if is_wrong(one)} == {"d(input 0)", "d(first)"}
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_outputs_are_held_to_what_was_accepted_from_both_sides(write: Write, factor: float) -> None:
+    """Inputs, outputs and gradients that became less are as wrong as those that became more."""
+    seen = observed(write(linear()), "outputs")
+    numbers = {what: one.value for what, one in seen.items() if not isinstance(one.value, str)}
+    wrong = {
+        what.removesuffix(", negated")
+        for what, value in numbers.items()
+        if _wrong(Observation(what=what, value=factor * value), value)
+    }
+    assert wrong == {"input 0 projected", "y projected", "norm of all gradients"}
 
 
 def test_a_leak_is_found(write: Write) -> None:
