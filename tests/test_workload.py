@@ -19,8 +19,10 @@ from bnsuite.cases import CatalogueError, CheckNotApplicableError, Subject, all_
 from bnsuite.cases.workload import VARIABLE, cases_of, declared, material
 from bnsuite.cases.workload.declared import Kind
 from bnsuite.cases.workload.state import WorkloadError
+from bnsuite.judge.checks import _wrong
 from bnsuite.measure.devices import get
 from bnsuite.measure.timed_launch import time_case
+from bnsuite.record.schema import Observation
 from conftest import ROOT, Command
 from test_catalogue import ask
 
@@ -335,6 +337,19 @@ def test_a_wrong_gradient_is_found_by_float64(write: Write) -> None:
     assert {name for name, one in seen.items() if is_wrong(one)} == {"d(input 0)", "d(first)"}
 
 
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_outputs_are_held_to_what_was_accepted_from_both_sides(write: Write, factor: float) -> None:
+    """Inputs, outputs and gradients that became less are as wrong as those that became more."""
+    seen = observed(write(linear()), "outputs")
+    numbers = {what: one.value for what, one in seen.items() if not isinstance(one.value, str)}
+    wrong = {
+        what.removesuffix(", negated")
+        for what, value in numbers.items()
+        if _wrong(Observation(what=what, value=factor * value), value)
+    }
+    assert wrong == {"input 0 projected", "y projected", "norm of all gradients"}
+
+
 def test_a_leak_is_found(write: Write) -> None:
     """A step that keeps its outputs grows by them."""
     body = "KEPT = []\ndef keep(y):\n    KEPT.append(y.detach().clone())\n    return y\n"
@@ -355,15 +370,15 @@ def test_a_random_module_is_not_deterministic_by_a_seed_of_its_own(write: Write)
 
 
 @pytest.mark.slow
-def test_a_run_judges_a_workload_alone(bnsuite: Command, write: Write, tmp_path: Path) -> None:
+def test_a_run_judges_the_workloads_of_a_file_alone(bnsuite: Command, write: Write, tmp_path: Path) -> None:
     """A broken one beside it is FAILED in one line with file and name, and the others go on."""
-    path, broken = write(linear()), write(linear("print(1) or None"), "broken.py")
-    done = bnsuite(
-        "--device", "cpu", "--workload", str(path), "--workload", str(broken), "--out", "o", "--json", BNSUITE_CASES=""
-    )
+    path, broken, unread = write(linear()), write(linear("print(1) or None"), "broken.py"), write("def (", "unread.py")
+    config = write('device = "cpu"\nworkloads = ["mine.py", "broken.py", "unread.py"]\n', "bnsuite.toml")
+    done = bnsuite("--config", str(config), "--out", "o", "--json", BNSUITE_CASES="")
     assert done.status == 3, done.out + done.err
     findings = {(one["case"], one["gate"]): one for one in json.loads(done.out)["findings"]}
-    assert {case.split("/")[-2] for case, _ in findings} == {"mine", "broken"}
+    assert {case.split("/")[-2] for case, _ in findings} == {"mine", "broken", "unread"}
+    assert f"workload {unread}: can't be read: SyntaxError" in str(findings["workload/unread/step", "timing"])
     assert findings["numerics/workload/mine/float64", "numerics"]["verdict"] == "PASS"
     assert findings["workload/mine/step", "memory"]["verdict"] == "NO_BASELINE"
     assert findings["workload/broken/step", "timing"]["verdict"] == "FAILED"
@@ -371,4 +386,5 @@ def test_a_run_judges_a_workload_alone(bnsuite: Command, write: Write, tmp_path:
         findings["workload/broken/step", "timing"]
     )
     run = json.loads((tmp_path / "o" / "run.json").read_text())
-    assert run["options"]["workloads"] == [str(path), str(broken)]
+    assert run["options"]["workloads"] == [str(path), str(broken), str(unread)]
+    assert run["options"]["config"] == str(config)

@@ -176,7 +176,13 @@ def outputs(subject: Subject, *, workload: Workload) -> Iterator[Observation]:
     yield from _projections("", [(name, one) for name, one in seen.items() if name.startswith("y")])
     slopes = [one.double().square().sum() for name, one in seen.items() if not name.startswith("y")]
     if slopes:
-        yield Observation("norm of all gradients", float(torch.stack(slopes).sum().sqrt()))
+        yield from _from_both_sides("norm of all gradients", float(torch.stack(slopes).sum().sqrt()))
+
+
+def _from_both_sides(name: str, value: float) -> Iterator[Observation]:
+    """Yields a number that must not become less either: what was accepted is judged by what is above it."""
+    yield Observation(name, value)
+    yield Observation(f"{name}, negated", -value)
 
 
 def _projections(prefix: str, named: list[tuple[str, torch.Tensor]]) -> Iterator[Observation]:
@@ -186,7 +192,7 @@ def _projections(prefix: str, named: list[tuple[str, torch.Tensor]]) -> Iterator
         yield Observation(place, f"{str(one.dtype).removeprefix('torch.')} {'x'.join(map(str, one.shape)) or 'scalar'}")
         lifted = one.detach().cpu().double()
         (weights,) = material.weights_like([lifted])
-        yield Observation(f"{place} projected", float((lifted * weights.abs()).sum()))
+        yield from _from_both_sides(f"{place} projected", float((lifted * weights.abs()).sum()))
 
 
 def _built(subject: Subject, workload: Workload, *, seed: int = 0) -> ModuleStep | FactoryStep | WorkloadTraining:
