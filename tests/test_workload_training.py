@@ -447,12 +447,14 @@ def test_a_run_holds_a_training_against_accepted_curves(bnsuite: Command, write:
 
 @pytest.mark.slow
 def test_a_comparison_holds_b_against_the_curves_of_a(bnsuite: Command, write: Write, tmp_path: Path) -> None:
-    """An interpreter in which the training learns a tenth as fast is REGRESSED by seed, whatever its times are."""
+    """An interpreter in which the training learns a hundredth as fast is REGRESSED by seed, whatever its times are."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "slow"], check=True)
     (packages,) = (tmp_path / "slow" / "lib").glob("*/site-packages")
     (packages / "ours.pth").write_text("\n".join(one for one in sys.path if one))
-    rate = "import sys\nRATE = 0.01 if sys.prefix.endswith('slow') else 0.1\n"
-    path = write(form(rate, optimizer="torch.optim.SGD(model.parameters(), lr=RATE)", epochs="3"), "net.py")
+    rate = "import sys\nRATES = (0.001, 0.0) if sys.prefix.endswith('slow') else (0.1, 0.9)\n"
+    path = write(
+        form(rate, optimizer="torch.optim.SGD(model.parameters(), *RATES)", epochs="4", target="1.0"), "net.py"
+    )
     both = "workload/net/training or workload/net/determinism"
     command = (
         "ab",
@@ -468,7 +470,6 @@ def test_a_comparison_holds_b_against_the_curves_of_a(bnsuite: Command, write: W
     done = bnsuite(*command, "--budget", "5m", "--out", "o", "--json", BNSUITE_CASES="")
     found = findings_of(done.out)
     assert found["workload/net/training", "convergence"]["verdict"] == "REGRESSED", done.out + done.err
-    assert found["workload/net/training", "convergence"]["reason"]["data"]["metrics"]["final training loss"] > 0
     assert found["behaviour/workload/net/determinism", "behaviour"]["verdict"] == "PASS"
     times = json.loads((tmp_path / "o" / "interleaved.json").read_text())
     timed = [one for one in times["cases"] if one["id"] == "workload/net/training"]  # none, if the budget was too short
