@@ -68,13 +68,15 @@ class Rehearsal:
         return self._log.read_text()
 
 
-#: The worker's own loop, with a file for its answers.
+#: The worker's own loop, with a file of its requests and one for its answers.
 WORKER = """
-import io, json, os, sys, tempfile
+import json, os, tempfile
 from bnsuite.measure import worker
-said = tempfile.TemporaryFile("w+")
+asked, said = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+asked.write(REQUESTS)
+asked.seek(0)
+os.dup2(asked.fileno(), 0)
 os.dup2(said.fileno(), 1)
-sys.stdin = io.StringIO(REQUESTS)
 worker.main()
 said.seek(0)
 [json.loads(line) for line in said]
