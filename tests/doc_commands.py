@@ -162,7 +162,7 @@ def _check_bnsuite(words: list[str], *, inline: bool = False, configured: bool =
         by_file = {key.param for key in KEYS.values() if verb in key.verbs} if configured else set()
         for param in command.params:
             _check_value(param, values.get(param.name or ""), context, by_file=param.name in by_file)
-        if verb == "bisect" and not isinstance(values.get("environments"), tuple):
+        if verb == "bisect" and not configured and not isinstance(values.get("environments"), tuple):
             for option in ("good", "bad"):
                 if not isinstance(values.get(option), str):
                     raise WrongCommandError(f"--{option} is missing")

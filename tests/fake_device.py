@@ -180,4 +180,5 @@ class FakeRatio:
     numerator: FakeCase
     denominator: FakeCase
     ranks: int = 1
+    processes: int = 1
     timed_by: TimedBy = TimedBy.DEVICE

@@ -151,12 +151,12 @@ def test_a_regression_keeps_its_status_where_nothing_can_be_written(
     """And the line about the folder is said all the same; without a regression it is status 2."""
     slow = make_run(result("op/a", timings=(timing(2e-3), timing(2.02e-3), timing(2e-3))), RUN.cases[1])
     accepted = from_run(RUN, "accepted", machine_key(RUN))
-    verdicts = judged(slow, judge(slow, accepted), "accepted", strict=False)
+    verdicts = judged(slow, judge(slow, accepted), accepted, strict=False)
     assert show_run(RunReport(slow, verdicts, folder=folder / "gone"), SHOW, written=True) == 1
     said = capsys.readouterr()
     assert "gone/findings.json: cannot be written: No such file or directory" in said.err
     assert said.out.rstrip().endswith("(exit status 1)")
-    verdicts = judged(RUN, judge(RUN, accepted), "accepted", strict=False)
+    verdicts = judged(RUN, judge(RUN, accepted), accepted, strict=False)
     assert show_run(RunReport(RUN, verdicts, folder=folder / "gone"), SHOW, written=True) == 2
     said = capsys.readouterr()
     assert "gone/findings.json: cannot be written" in said.err
@@ -413,7 +413,7 @@ def test_what_ends_a_run_has_its_status_and_costs_no_verdicts(folder: Path, caps
     """The environment may be gone after hours: what was measured before is judged and written."""
     accepted = from_run(RUN, "accepted", machine_key(RUN))
     ended = RUN.model_copy(update={"finished": False, "ended_by": "docker:x: is gone"})
-    verdicts = judged(ended, judge(ended, accepted), "accepted", strict=False)
+    verdicts = judged(ended, judge(ended, accepted), accepted, strict=False)
     error = NotMeasuredError("docker:x: is gone")
     assert show_run(RunReport(ended, verdicts, folder=folder / "run"), SHOW, written=True, error=error) == 3
     assert "(exit status 3)" in capsys.readouterr().out
