@@ -131,6 +131,7 @@ def test_it_reaches_a_process_and_a_container(tmp_path: Path, monkeypatch: pytes
 CASE = "behaviour/folding/conv_transpose2d/grouped"
 
 
+@pytest.mark.slow
 def test_a_run_judges_it_without_torch_s_pins(bnsuite: Command, tmp_path: Path) -> None:
     """A sound one is PASS; one that fails where torch's does is REGRESSED, and the run can be repeated."""
     (tmp_path / "mine.py").write_text(

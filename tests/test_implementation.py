@@ -380,6 +380,7 @@ def test_a_run_that_measures_nothing_is_not_fine(bnsuite: Command, tmp_path: Pat
     ]
 
 
+@pytest.mark.slow
 def test_the_option_and_the_diagnosis_are_recorded(bnsuite: Command, tmp_path: Path) -> None:
     """Checks outside of what is declared are SKIPPED, which is no failure; a timed case is as well."""
     (tmp_path / "limited.py").write_text(LIMITED)

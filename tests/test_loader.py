@@ -109,6 +109,7 @@ def test_a_worker_that_fails_is_named_in_one_line() -> None:
     assert "can't be read" in said
 
 
+@pytest.mark.slow
 def test_an_error_of_the_step_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not taken for one of a worker, and the workers end."""
     training = LoaderTraining(CASE, "cpu", 0)

@@ -221,6 +221,7 @@ SICK = DeviceRequest("cuda:99", "a CPU", "GPU-99")
 ONE_CHECK = "numerics/eval-backward/batch_norm1d/nc/dy=contiguous"
 
 
+@pytest.mark.slow
 def test_a_node_without_times_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no case is timed on one device there is no second pass, nobody is in trouble, and that is said."""
     monkeypatch.chdir(tmp_path)

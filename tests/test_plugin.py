@@ -7,12 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from conftest import ROOT
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def pytest_suite(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -79,6 +77,7 @@ def test_an_unusable_device_ends_at_once(tmp_path: Path) -> None:
     assert "--device gpu: no such device; choose auto, cpu, cuda or cuda:N" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_here_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too large for a CPU, or without its data: a skip with the reason, and the JSON of the rest is whole."""
     (tmp_path / "empty").mkdir()

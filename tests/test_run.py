@@ -79,7 +79,9 @@ def test_accept_then_check_passes_on_curves(bnsuite: Command, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ("raises", "RuntimeError: CUDA error: an illegal memory access was encountered"),
+        pytest.param(
+            "raises", "RuntimeError: CUDA error: an illegal memory access was encountered", marks=pytest.mark.slow
+        ),
         pytest.param("hangs", "no result after 15 s, the limit that --timeout sets", marks=pytest.mark.slow),
         ("dies", "the process was ended by SIGKILL"),
     ],

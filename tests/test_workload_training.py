@@ -337,6 +337,7 @@ def test_a_leak_is_found(write: Write) -> None:
     assert not [one for one in observed(fine, "memory-leaks").values() if is_wrong(one)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("persistent", [False, True])
 def test_the_processes_of_a_data_loader_are_no_side_effect(write: Write, *, persistent: bool) -> None:
     """They end with the training that is recorded; on a CPU they would share the core that is timed."""
@@ -348,6 +349,7 @@ def test_the_processes_of_a_data_loader_are_no_side_effect(write: Write, *, pers
         time_case(case_of(path), get("cpu"))
 
 
+@pytest.mark.slow
 def test_a_worker_times_and_records_a_training(write: Write) -> None:
     """Block by block its batches, as a curve its epochs; its memory and its operators are the same each time."""
     path = write(form(target="0.5"))

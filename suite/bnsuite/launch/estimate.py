@@ -39,8 +39,8 @@ class Allowances:
     sharing: float
 
 
-#: Means of each family on two shared virtual cores, busy with other work, with torch 2.14.1: those above 0.1 s, and those
-#: of large families that take less than others.
+#: Means of each family on two shared virtual cores, busy with other work, with torch 2.14.1: those above 0.1 s, and
+#: those of large families that take less than others.
 CHECKS_S = {
     "compile": 3.0,
     "data-parallel": 2.3,
