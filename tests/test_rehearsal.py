@@ -351,7 +351,7 @@ for case in all_cases():
     if case.family == "op":
         case = replace(case, shape=(2, 8, *[4] * (len(case.shape) - 2)))
     elif case.family == "train":
-        case = replace(case, batch=2, data="images-32")
+        case = replace(case, batch=2, data=case.data.replace("images-224", "images-32"))
     chosen[case.id] = case
 unequal = {}
 for case in chosen.values():
@@ -402,7 +402,7 @@ for side in small:
 def test_cudnns_benchmark_is_compared_with_its_own_choice(ask: Rehearsal) -> None:
     """A ratio of blocks of convolution and batch norm in halves: the flag is on in one of the two steps alone."""
     cases, flags, executions, left = ask(BENCHMARKED)
-    assert cases == 8
+    assert cases == 4
     assert flags == [False, True]
     assert executions == ["eager", "benchmarked"]
     assert not left
