@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -263,3 +266,19 @@ def test_nothing_is_read_where_there_is_no_file(put: Put, tmp_path: Path) -> Non
     """The search ends at the root, and a folder that has the name of a file is none."""
     (tmp_path / OWN).mkdir()
     assert config.find(tmp_path) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_closed_folder_has_no_file(put: Put) -> None:
+    """As the current folder of a container that belongs to somebody else."""
+    file = put(OWN, 'device = "cpu"')
+    file.parent.chmod(0o700)
+    script = f"""
+import os
+from pathlib import Path
+from bnsuite.cli import config
+os.setuid(65534)
+print(config.find(Path({str(file.parent)!r})))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("None\n", "")

@@ -6,6 +6,7 @@ verb, so that the command line and environment variables win over them.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -178,14 +179,23 @@ def read(path: Path) -> Config:
     return config
 
 
-def _read(path: Path) -> Config | None:
-    """Returns what a file says to bnsuite; None if it is not there, or is a pyproject.toml without a word to it."""
+def _content(path: Path) -> bytes | None:
+    """Returns the bytes of a file; None if it is not there, or in a folder that is closed to this user."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:
+        if isinstance(error, PermissionError) and not os.access(path.parent, os.X_OK):
+            return None
         raise InputError(f"{path}: cannot be read: {error.strerror}; `--config {NONE}` does without it") from None
+
+
+def _read(path: Path) -> Config | None:
+    """Returns what a file says to bnsuite; None if it is not there, or is a pyproject.toml without a word to it."""
+    content = _content(path)
+    if content is None:
+        return None
     shared = path.name == SHARED
     if shared and b"bnsuite" not in content:  # most are long, and none of our business
         return None
