@@ -90,6 +90,7 @@ def test_every_gate_judges(bnsuite: Command, tmp_path: Path) -> None:
     assert {one["verdict"] for (_, gate), one in findings(tmp_path / "wrong").items()} == {"REGRESSED"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_tells_what_it_has(start: StartCommand, tmp_path: Path) -> None:
     """Ctrl-C: the verdicts so far, exit status 3, and nothing left behind."""
     process = start("ab", ".", ".", "--device", "cpu", "-k", "faulty/fine", "--out", "o")

@@ -68,6 +68,7 @@ def test_a_worker_lists_and_measures_the_cases_of_a_file(mine: Path) -> None:
     assert len(curve["curve"]["train_loss"]) == 1
 
 
+@pytest.mark.slow
 def test_a_run_judges_the_cases_of_a_file(mine: Path, bnsuite: Command) -> None:
     """A run measures them beside the built-in ones; without a baseline they are NO_BASELINE."""
     done = bnsuite("--device", "cpu", "-k", f"{IDS[0]} or {IDS[1]}", "--out", "o", "--json", BNSUITE_CASES=str(mine))
@@ -78,6 +79,7 @@ def test_a_run_judges_the_cases_of_a_file(mine: Path, bnsuite: Command) -> None:
     assert findings[IDS[1], "memory"] == "NO_BASELINE"
 
 
+@pytest.mark.slow
 def test_plain_pytest_takes_files_of_cases(mine: Path, tmp_path: Path) -> None:
     """``--cases`` may be given several times; a file that can't be used is a usage error."""
     (tmp_path / "other.py").write_text("THEIRS = ()\n")

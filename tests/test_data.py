@@ -152,6 +152,7 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     assert missing["mnist-6k"].startswith(f"{damaged}: is damaged: its md5 is {hashlib.md5(b'damaged').hexdigest()}")  # noqa: S324  # the checksum that torchvision publishes
 
 
+@pytest.mark.slow
 def test_several_processes_may_stage_at_once(tmp_path: Path) -> None:
     """From one read-only source, without a trace in it: four processes, four equal files."""
     need_images("mnist")

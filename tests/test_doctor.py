@@ -141,6 +141,7 @@ def test_the_command_needs_no_root() -> None:
     assert "Permission denied" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_state_of_its_host(bnsuite: Command, tmp_path: Path) -> None:
     """Of the fast checks, beside the run; a later run in the same folder has its own."""
     check = "numerics/strides/batch_norm2d/train/x=sliced"

@@ -134,7 +134,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("fault", CHECKED, ids=lambda fault: fault.name)
+#: These are found in ten seconds each.
+SLOW = {"CompiledFlattened", "WeightTouched"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(one, id=one.name, marks=[pytest.mark.slow] if one.name in SLOW else []) for one in CHECKED],
+)
 def test_is_caught(fault: faults.Fault) -> None:
     """A case of the family meant for a fault finds it, and finds nothing wrong with the layer that it changes."""
     meant = meant_for(fault)

@@ -364,6 +364,7 @@ def test_the_option_needs_an_implementation() -> None:
     assert options.supports == {"dims": ("2",)}
 
 
+@pytest.mark.slow
 def test_a_run_that_measures_nothing_is_not_fine(bnsuite: Command, tmp_path: Path) -> None:
     """An implementation that refuses everything ends with status 3, and its run says by which exception."""
     (tmp_path / "limited.py").write_text(LIMITED)

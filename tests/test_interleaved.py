@@ -241,6 +241,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 def test_no_page_is_touched_for_the_first_time_while_something_is_timed() -> None:
     """Once the heap is filled; without that it happens again and again, by thousands where pages are small."""
     nbytes = catalogue.case("op/batch_norm2d/fwd+bwd/f32/nchw/16x64x56x56").nbytes or 0

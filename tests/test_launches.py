@@ -171,6 +171,7 @@ def other_interpreter(tmp_path: Path) -> str:
     return f"python:{tmp_path / 'venv'}"
 
 
+@pytest.mark.slow
 def test_a_run_in_another_interpreter_has_all_that_one_here_has(other_interpreter: str, tmp_path: Path) -> None:
     """Timings with controls and memory, observations and curves, and no JSON of pytest-benchmark."""
     run_everything(other_interpreter, tmp_path / "o")

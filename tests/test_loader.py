@@ -122,6 +122,7 @@ def test_an_error_of_the_step_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) 
         training()
 
 
+@pytest.mark.slow
 def test_a_long_temporary_folder_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker sends its batches through a socket, whose path the kernel limits to 107 bytes."""
     folder = tmp_path / ("x" * 100)

@@ -236,6 +236,7 @@ def test_a_node_without_times_is_finished(tmp_path: Path, monkeypatch: pytest.Mo
     assert "no case is timed on one device, so nothing is compared" in sentence(made.report)
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_measured_costs_the_others_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named with the reason, at status 3; the others are measured, and what an earlier command left is gone."""
     monkeypatch.chdir(tmp_path)

@@ -25,6 +25,7 @@ def pytest_suite(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_plain_pytest_benchmark(tmp_path: Path) -> None:
     """Options, -k and --benchmark-json as everywhere; the ids and the timer stand in the JSON."""
     out = tmp_path / "out.json"

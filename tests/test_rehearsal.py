@@ -496,6 +496,7 @@ def _outcomes(run: Run) -> list[Status]:
     return [outcome.status for one in run.cases for outcome in one.outcomes.values()]
 
 
+@pytest.mark.slow
 def test_a_sticky_error_costs_one_check(rehearse: Command, tmp_path: Path) -> None:
     """The process that met it is replaced: what was measured stays, the rest is measured. No rehearsal is accepted."""
     broken = tmp_path / "broken"

@@ -76,13 +76,12 @@ def test_accept_then_check_passes_on_curves(bnsuite: Command, tmp_path: Path) ->
     assert verdicts["convergence"]["summary"] == "curves equal to the last bit, 3 seeds"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        pytest.param(
-            "raises", "RuntimeError: CUDA error: an illegal memory access was encountered", marks=pytest.mark.slow
-        ),
-        pytest.param("hangs", "no result after 15 s, the limit that --timeout sets", marks=pytest.mark.slow),
+        ("raises", "RuntimeError: CUDA error: an illegal memory access was encountered"),
+        ("hangs", "no result after 15 s, the limit that --timeout sets"),
         ("dies", "the process was ended by SIGKILL"),
     ],
 )
@@ -249,6 +248,7 @@ def test_a_second_run_into_the_same_folder_leaves_no_old_verdicts(bnsuite: Comma
     assert not any((tmp_path / "o" / name).exists() for name in old[2:])
 
 
+@pytest.mark.slow
 def test_a_command_that_is_refused_leaves_an_earlier_one_as_it_was(bnsuite: Command, tmp_path: Path) -> None:
     """Whether the cases, the baselines or an environment can't be had: what was measured is there, and shown."""
     assert bnsuite("--device", "cpu", "-k", "faulty/fine", "--out", "o").status in {0, 3}
@@ -292,6 +292,7 @@ def test_a_missing_gpu_is_told_in_one_line(bnsuite: Command) -> None:
     assert "--device cpu" in done.err or "CUDA_VISIBLE_DEVICES" in done.err
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_here_is_skipped_with_the_reason(bnsuite: Command, tmp_path: Path) -> None:
     """No MNIST and no way to it: SKIPPED, status 0, and 3 with --strict; what needs a GPU is left out and counted.
 
@@ -350,6 +351,7 @@ def test_the_quick_checks_hold_on_this_torch(bnsuite: Command) -> None:
     assert "with a known deviation (pinned)" in done.out
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path) -> None:
     """It kills its process or hangs: FAILED with the reason; the others are looked at; status 3."""
     done = bnsuite("--device", "cpu", "-k", "behaviour/broken or numerics/eval-backward/batch_norm1d", "--out", "o")
@@ -363,6 +365,7 @@ def test_a_check_that_fails_costs_only_itself(bnsuite: Command, tmp_path: Path) 
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_an_implementation_is_judged_in_the_place_of_torchs(bnsuite: Command, tmp_path: Path) -> None:
     """A wrong eps is REGRESSED by name of rule; what it refuses is SKIPPED; its run is no baseline."""
     faults = str(ROOT / "tests" / "faults.py")

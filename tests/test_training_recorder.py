@@ -87,6 +87,7 @@ def test_divergence_is_recorded_and_never_raised() -> None:
     assert all(len(one.counts) == 3 for one in detail.histograms)
 
 
+@pytest.mark.slow
 def test_it_learns_and_batch_norm_helps() -> None:
     """The articles' finding, at three seeds: at ten times the learning rate the pair with BN ends lower."""
     with_bn = [record(case("train/synthetic-mlp/bn/lr=0.1"), CPU, seed)[0].val_loss[-1] for seed in range(3)]
