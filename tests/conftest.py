@@ -298,3 +298,14 @@ def make_run(*results: CaseResult, threads: int = 1, finished: bool = True, sele
         isolation=Isolation(variables={}, timed_cores=(1,)),
         cases=results,
     )
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch computes on one thread: curves were accepted so."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

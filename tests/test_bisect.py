@@ -32,6 +32,7 @@ from bnsuite.report.bisect import sentence
 from conftest import make_run, result
 from index_server import serving
 from test_package_index import index, wheel
+from wrong_torch import WRONG
 
 __all__ = ["index"]
 
@@ -497,22 +498,6 @@ def test_another_change_on_the_way_is_not_the_one(capsys: pytest.CaptureFixture[
     status, _ = ran({"2.5.0": other, "2.6.0": [*BAD, finding(Verdict.PASS, "op/b")]})
     assert status == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("torch 2.6.0 is the first bad one ")
-
-
-#: Makes the batch norm of whichever torch is imported later wrong, in the process that imports this.
-WRONG = """
-import builtins, sys
-real = builtins.__import__
-def imports(name, *rest, **more):
-    module = real(name, *rest, **more)
-    norm = sys.modules.get("torch.nn.modules.batchnorm")
-    if hasattr(norm, "SyncBatchNorm"):
-        builtins.__import__ = real
-        right = norm.F.batch_norm
-        norm.F.batch_norm = lambda *arguments, **named: right(*arguments, **named) * 1.01
-    return module
-builtins.__import__ = imports
-"""
 
 
 def fake_release(index: Path, version: str, code: str) -> None:

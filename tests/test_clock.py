@@ -53,7 +53,7 @@ def test_the_process_clock_has_the_time_of_all_threads() -> None:
 
 
 def test_threads_that_spin_cost_processor_time_until_they_are_ended() -> None:
-    """The fault that the gate of processor time has to find; without it no thread is started."""
+    """The fault that the gate of CPU time has to find; without it no thread is started."""
     assert NO_FAULT.spinning() is None
     before = set(threading.enumerate())
     begin_s = process_cpu_s() - time.thread_time()

@@ -12,11 +12,13 @@ from pathlib import Path
 import click
 import pytest
 
-from bnsuite.cli import config, options
+from bnsuite.cli import config, index_options, options
 from bnsuite.cli.command import VERB_GROUP, main
 from bnsuite.cli.config import KEYS, NONE, OWN, SHARED, TABLES
 from bnsuite.cli.options import MeasuringOptions
 from bnsuite.record import store
+from bnsuite.record.errors import InputError
+from bnsuite.record.package_index import PackageIndex
 from bnsuite.report import table
 from conftest import ROOT, make_run, result, timing
 
@@ -282,3 +284,13 @@ print(config.find(Path({str(file.parent)!r})))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("None\n", "")
+
+
+def test_an_index_of_a_file_is_no_error_where_no_release_is_compared(put: Put) -> None:
+    """An option that has no use is refused; the same default of a team is left unused."""
+    put(OWN, '[ab]\nindex-url = "https://index.example.org/simple"\n')
+    index = PackageIndex(url="https://index.example.org/simple")
+    with parsed("ab", ".", "docker:x:1"):
+        index_options.require_release(index, (".", "docker:x:1"))
+    with parsed("ab", ".", "docker:x:1", "--index-url", str(index.url)), pytest.raises(InputError, match="--index-url"):
+        index_options.require_release(index, (".", "docker:x:1"))

@@ -31,6 +31,7 @@ from bnsuite.launch.process.worker import RequestFailedError, Worker
 from bnsuite.launch.queries import ask_environment
 from bnsuite.record.errors import InputError
 from conftest import ROOT
+from wrong_torch import WRONG
 
 START = {"do": "start"}
 CATALOGUE = {"do": "catalogue", "profile": "quick"}
@@ -278,22 +279,6 @@ def test_a_workload_comes_along(base: str, worker: Any) -> None:
     there = worker(f"docker:{base}", workloads=(str(ROOT / "examples" / "workloads" / "transformer.py"),))
     ids = [one.id for one in there.ask(CATALOGUE, Catalogue, 60).cases]
     assert {"workload/transformer/forward", "workload/transformer/step"} <= set(ids)
-
-
-#: Makes the batch norm of the torch that is imported later wrong.
-WRONG = """
-import builtins, sys
-real = builtins.__import__
-def imports(name, *rest, **more):
-    module = real(name, *rest, **more)
-    norm = sys.modules.get("torch.nn.modules.batchnorm")
-    if hasattr(norm, "SyncBatchNorm"):
-        builtins.__import__ = real
-        right = norm.F.batch_norm
-        norm.F.batch_norm = lambda *arguments, **named: right(*arguments, **named) * 1.01
-    return module
-builtins.__import__ = imports
-"""
 
 
 def test_the_image_that_brought_a_change_is_found(client: Any, image: Any, tmp_path: Path) -> None:

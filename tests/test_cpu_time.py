@@ -1,4 +1,4 @@
-"""The gate of processor time: what a step costs beyond its wall time."""
+"""The gate of CPU time: what a step costs beyond its wall time."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ def noisy(cores: tuple[float, float], wall: float = 0.0, count: int = 4) -> list
     ],
 )
 def test_what_wall_time_explains_is_no_change(cores: tuple[float, float], wall: float, verdict: Verdict) -> None:
-    """Processor time is judged by its change beyond that of wall time, in either direction."""
+    """CPU time is judged by its change beyond that of wall time, in either direction."""
     found = compared(*noisy(cores, wall))
     assert found is not None
     assert found.verdict is verdict
 
 
 def test_a_doubling_is_told_in_numbers() -> None:
-    """The change of processor time per step, that of wall time, and the cores."""
+    """The change of CPU time per step, that of wall time, and the cores."""
     found = compared(*[pairs((1.0, 2.0))] * 4)
     assert found is not None
     assert found.change == pytest.approx(1.0)
@@ -113,7 +113,7 @@ def test_a_doubling_is_told_in_numbers() -> None:
 @pytest.mark.parametrize(
     "launches",
     [
-        [pairs((1.0, 1.05))] * 8,  # one thread: processor time is wall time
+        [pairs((1.0, 1.05))] * 8,  # one thread: CPU time is wall time
         [pairs((0.4, 0.9))] * 8,  # a thread that waits less
         [pairs((1.0, 2.0))] * 3,  # too few
         [pairs((1.0, 2.0), known=False)] * 8,  # measured by an earlier bnsuite, or in several ranks

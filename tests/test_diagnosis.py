@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
 import faults
 from bnsuite.cases import diagnosis, implementation
@@ -24,7 +22,10 @@ from bnsuite.record.schema import CaseResult, Observation, Outcome, Run, Status
 from bnsuite.report.diagnosis import lines, words
 from conftest import make_run, result
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+if TYPE_CHECKING:
+    import torch
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 #: What a report says of each fault that the diagnosis can name.
 SAID = {
@@ -206,14 +207,6 @@ class NoArguments(nn.BatchNorm2d):
     def __init__(self, channels):
         super().__init__(channels)
 """
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

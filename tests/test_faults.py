@@ -21,7 +21,7 @@ from bnsuite.record.select import matcher
 #: How far apart values without a limit may be, which a run compares with its baseline.
 DRIFT = 0.05
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 
 @contextlib.contextmanager
@@ -124,14 +124,6 @@ ROLES = {
 }
 RIGHT = ("Faithful", "Composed", "Synchronised", *(f"faithful_{role}" for role in functions.ROLES))
 CHECKED = [fault for fault in faults.FAULTS if fault.gate in {"numerics", "behaviour"}]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 #: These are found in ten seconds each.

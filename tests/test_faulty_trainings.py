@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from torch import Tensor
 
 import faults
 from bnsuite.cases import TrainCase, catalogue
@@ -22,6 +20,11 @@ from bnsuite.measure.training_recorder import record
 from bnsuite.record import baselines
 from bnsuite.record.schema import Curve
 from conftest import ROOT, make_run, result
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WAVEFORMS, VOLUMES = "train/cnn1d/bn/data=waveforms", "train/cnn3d/bn/data=volumes"
 
@@ -38,14 +41,6 @@ class VarianceOfFirst(faults.Composed):
 
     def var(self, z: Tensor, mean: Tensor, axes: list[int]) -> Tensor:
         return super().var(z[:, :, :1] if z.dim() == 5 else z, mean, axes)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def verdict(name: str, layer: str, monkeypatch: pytest.MonkeyPatch, seeds: int) -> Verdict:

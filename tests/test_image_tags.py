@@ -83,7 +83,7 @@ def repository(client: Any) -> Iterator[str]:
 
 
 def test_a_real_engine_lists_what_is_between(repository: str) -> None:
-    """However the ends are written; a tag that is not there, and another repository, are told in one line."""
+    """Names of the ends may be short or full; a missing tag and another repository are one-line errors."""
     two, one, three, four = (f"docker:{repository}:{tag}" for tag in ("2", "1", "3", "4"))
     assert between(two, four) == (two, one, three, four)
     assert between(one, three) == (one, three)

@@ -105,7 +105,7 @@ def test_a_block_on_a_gpu_is_held_and_has_the_time_of_the_host() -> None:
 
 
 def test_threads_that_spin_keep_more_cores_busy_than_the_step() -> None:
-    """Processor time is that of all threads, and not of the one that calls the step; a release ends them."""
+    """CPU time is that of all threads, and not of the one that calls the step; a release ends them."""
     before = set(threading.enumerate())
     case = ready(LAYER, CPU, 0, InjectedFault(spins=1))
     (spinning,) = set(threading.enumerate()) - before

@@ -56,7 +56,7 @@ def test_half_of_the_pairs_decide_a_launch() -> None:
 
 
 def launch(a_shares: list[float], b_shares: list[float], slow: float = 0.1) -> float | None:
-    """The value of a launch in which the pairs with a lack of processor time on B's side are slower by `slower`."""
+    """The value of a launch in which the pairs with a lack of CPU time on B's side are slower by `slower`."""
     count = len(a_shares)
     made = PairedLaunch(
         a_rounds_s=((1e-3,),) * count,

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.process import current_process
 from pathlib import Path
@@ -26,17 +25,11 @@ from bnsuite.cases.train.loader import LoaderError, LoaderTraining
 from bnsuite.measure import devices
 from bnsuite.measure.timed_case import CoreShare
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 found = catalogue.case("train/loader/bn/net=cnn/data=digits/workers=2")
 assert isinstance(found, TrainCase)
 CASE: TrainCase = found
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Faulty(Dataset[tuple[Tensor, ...]]):

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from bnsuite.cases.checks import CheckCase, CheckNotApplicableError, Observation, Subject, all_checks
 from bnsuite.record.select import matcher
 from norm_faults import NORM_FAULTS, NORMS, Composed, Faithful, NormFault, injected
 from test_faults import is_wrong
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+if TYPE_CHECKING:
+    import torch
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 Seen = dict[str, Observation] | str | None
 CHECKS = [case for case in all_checks() if not case.gpu_only]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def observed(case: CheckCase, made: type[Faithful] | None, norm: str) -> Seen:

@@ -148,7 +148,7 @@ def test_the_clock_of_a_ratio_shows_its_own_case_only(ratio: tuple[TimedRatio, F
 
 
 def test_the_share_of_a_core_is_measured_where_the_work_is_done_on_it() -> None:
-    """Elsewhere the processor time of the waiting thread means nothing."""
+    """Elsewhere the CPU time of the waiting thread means nothing."""
     with CoreShare(devices.get("cpu")) as on_core:
         sum(range(100_000))
     with CoreShare(FakeDevice()) as elsewhere:

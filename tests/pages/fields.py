@@ -118,8 +118,8 @@ FIELDS = {
     "PairedLaunch.a_rounds_s": "Seconds per step of A: the rounds of each block.",
     "PairedLaunch.b_rounds_s": "Seconds per step of B: the rounds of each block.",
     "PairedLaunch.a_first": "One value per pair: true if the block of A ran first.",
-    "PairedLaunch.a_shares": "The share of processor time in each block of A.",
-    "PairedLaunch.b_shares": "The share of processor time in each block of B.",
+    "PairedLaunch.a_shares": "The share of CPU time in each block of A.",
+    "PairedLaunch.b_shares": "The share of CPU time in each block of B.",
     "PairedLaunch.b_host_rounds_s": "Seconds that the host took to launch a step of B; empty on a CPU.",
     "PairedLaunch.iterations": "Steps per round.",
     # Bisection and self-test

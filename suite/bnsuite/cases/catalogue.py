@@ -26,7 +26,7 @@ GROUP = "bnsuite.cases"
 ID = re.compile(r"[\w.+=,-]+(/[\w.+=,-]+)+", re.ASCII)
 #: The source of the cases of this package, which tests describe.
 BUILT_IN = "bnsuite"
-#: The gates there are, and the kinds of case that may have one; none for any.
+#: The gates there are, and the kinds of case that may have one, the first for users to make; none for any.
 GATES: dict[str, tuple[type[Case], ...]] = {
     "timing": (),
     "memory": (),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from bnsuite.cli import config
 from bnsuite.record.errors import InputError
 from bnsuite.record.package_index import PackageIndex
 
@@ -62,7 +63,9 @@ def package_index(function: Callable[..., int]) -> Callable[..., int]:
 
 
 def require_release(index: PackageIndex | None, environments: Iterable[str]) -> None:
-    """Raise InputError if an index was named, and none of the environments comes from one."""
-    if index is not None and not any(one.startswith("torch==") for one in environments):
+    """Raise InputError if an index was named by an option, and none of the environments comes from one."""
+    context = click.get_current_context()
+    by_option = any(config.is_given(context, one) for one in ("index_url", "extra_index_url", "pre"))
+    if index is not None and by_option and not any(one.startswith("torch==") for one in environments):
         name = "--index-url" if index.url else "--extra-index-url" if index.extra_urls else "--pre"
         raise InputError(f"{name}: no environment is a release of torch; leave it out, or name torch==X.Y.Z")

@@ -77,7 +77,7 @@ def values_by_case(times: InterleavedTimes) -> tuple[Values, ...]:
 def _disturbed_pairs(launch: PairedLaunch) -> list[bool]:
     """Returns for each pair if something else had the core of either side.
 
-    Disturbances of a machine meet both sides alike. Where one side lacks processor time much more often than the other,
+    Disturbances of a machine meet both sides alike. Where one side lacks CPU time much more often than the other,
     it waits by its own doing, and all pairs count.
     """
     a, b = (

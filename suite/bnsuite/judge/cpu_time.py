@@ -1,9 +1,9 @@
-"""The gate of processor time: a step costs no more of it than wall time explains.
+"""The gate of CPU time: a step costs no more of it than wall time explains.
 
 A release may keep twice as many cores busy for steps that take as long, as where threads spin while they wait
-(pytorch/pytorch#177906). The number is the processor time of all threads per step. Its change beyond that of wall time,
+(pytorch/pytorch#177906). The number is the CPU time of all threads per step. Its change beyond that of wall time,
 in either direction, is judged: a step that is slower costs more, which the timing gate says, and one that shares its
-work among more cores is faster in return. A case that keeps a single core busy is not judged, since its processor time
+work among more cores is faster in return. A case that keeps a single core busy is not judged, since its CPU time
 is its wall time; nor is one on a GPU, whose host spins while it waits.
 """
 
@@ -27,7 +27,7 @@ GATE = "cpu-time"
 
 #: More cores than this are kept busy by more than one thread, on either side.
 MIN_CORES = 1.1
-#: The processor time that a step may cost beyond what wall time explains: between two environments by turns, and
+#: The CPU time that a step may cost beyond what wall time explains: between two environments by turns, and
 #: against a stored number, which was taken on another day. A doubling is 100 %.
 MARGIN, STORED_MARGIN = 0.25, 0.5
 #: The launches of a comparison that a verdict needs.
@@ -46,7 +46,7 @@ class Launch:
 
     @property
     def more(self) -> float:
-        """How much more processor time a step costs than its wall time, and chance, explain."""
+        """How much more CPU time a step costs than its wall time, and chance, explain."""
         return self.cpu - abs(self.wall) - self.spread
 
     @property
@@ -177,7 +177,7 @@ def _finding(
 
 
 def _per_step(result: CaseResult) -> dict[str, EvidenceValue]:
-    """Returns the processor seconds of a step, the median over launches."""
+    """Returns the CPU seconds of a step, the median over launches."""
     known = [median(one.samples_s) * one.cores_busy for one in result.undisturbed if one.cores_busy is not None]
     return {"cpu_s": median(known)} if known else {}
 

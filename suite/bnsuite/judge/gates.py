@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from bnsuite.judge import budget, checks, convergence, cpu_time, kernels, memory, timing
@@ -14,6 +13,7 @@ from bnsuite.record.reference import Reference
 from bnsuite.record.renames import is_retired
 from bnsuite.record.schema import Run
 from bnsuite.record.select import matcher
+from bnsuite.record.workloads import workload_of
 
 #: A new gate is a module beside this one that defines a `Gate`, its name here, and its name in the cases it judges.
 GATES: dict[str, Gate] = {
@@ -28,9 +28,6 @@ GATES: dict[str, Gate] = {
         convergence.CONVERGENCE_GATE,
     )
 }
-
-#: The ids of the cases of a workload of a user's, with its name.
-_WORKLOAD = re.compile(r"(?:numerics/|behaviour/)?workload/([^/]+)/")
 
 
 def judge(run: Run, reference: Reference, instead: Mapping[str, Judge] | None = None) -> list[Finding]:
@@ -61,7 +58,7 @@ def _missing(run: Run, reference: Reference) -> list[Finding]:
     if run.options.replaces:  # it is measured where it has a part, which is not everywhere
         return []
     has = {(result.id, gate) for result in run.cases for gate in result.outcomes}
-    workloads = {_workload(result.id) for result in run.cases}
+    workloads = {workload_of(result.id) for result in run.cases}
     selected = matcher(run.options.select) if run.options.select else lambda _: True
     return [
         Finding(
@@ -74,11 +71,5 @@ def _missing(run: Run, reference: Reference) -> list[Finding]:
         for one in gate.accepted(reference, run)
         if (one.id, gate.name) not in has and run.options.profile in one.profiles and selected(one.id)
         if not is_retired(one.id)
-        if _workload(one.id) is None or _workload(one.id) in workloads  # of a file that this run was not given
+        if workload_of(one.id) is None or workload_of(one.id) in workloads  # of a file that this run was not given
     ]
-
-
-def _workload(case: str) -> str | None:
-    """Returns the workload of a user's that a case belongs to, such as "model" in "numerics/workload/model/float64"."""
-    found = _WORKLOAD.match(case)
-    return found[1] if found else None

@@ -180,7 +180,7 @@ _LAYERS: tuple[Callable[[Facts, Facts], LayerChange | None], ...] = (
     _cpu,
     _value("cores", "cores_given"),
     _value("threads", "threads"),
-    _value("OpenMP runtime", f"builds.{_RUNTIME}"),
+    _value(_RUNTIME, f"builds.{_RUNTIME}"),
     _value("C library", "libc"),
     _value("system", "system"),
     _packages,

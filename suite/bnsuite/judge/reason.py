@@ -88,7 +88,7 @@ class ReasonCode(str, Enum):
     #: `seeds`, `of`, `reason`.
     BUDGET_ENDED_AFTER_SEEDS = "budget-ended-after-seeds"
 
-    # Processor time: `change` of it and of the `wall` time (relative), `cores` kept busy before and now, `limit`,
+    # CPU time: `change` of it and of the `wall` time (relative), `cores` kept busy before and now, `limit`,
     # `launches`.
     CPU_TIME_ABOVE = "cpu-time-above"
     CPU_TIME_BELOW = "cpu-time-below"

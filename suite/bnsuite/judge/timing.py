@@ -6,7 +6,7 @@ alone, background load on the memory bus made batch norm look up to 28 % slower,
 looked up to 39 % faster; the part that both agreed on stayed under 6 % (two shared virtual cores, 12 undisturbed and 6
 disturbed launches). Other cases and other background loads leave more, so that a regression must also be far beyond
 the drift of the controls (`DRIFT_FACTOR`). Controls are too short to show a core being shared; the launch's own
-processor time shows it.
+CPU time shows it.
 """
 
 from __future__ import annotations

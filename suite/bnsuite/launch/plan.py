@@ -81,13 +81,6 @@ def turn(case: PlannedCase, device: str) -> str:
     return family if device != "cpu" and family in LARGE else ""
 
 
-def workload(case: PlannedCase) -> str:
-    """Returns the name of the user's workload that a case is of; empty for any other."""
-    if case.kind == "check" and case.labels.get("family") == "workload":
-        return case.labels.get("aspect", "").partition("/")[0]
-    return case.labels.get("workload", "") if case.family == "workload" else ""
-
-
 def _seeds(plan: Plan) -> tuple[int, ...]:
     return tuple(range(plan.seeds))
 

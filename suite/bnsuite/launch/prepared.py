@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from bnsuite.launch.order import telling
-from bnsuite.launch.plan import GPU_CHECKERS, GPU_TRAINERS, gpu_workers, turn, workload
+from bnsuite.launch.plan import GPU_CHECKERS, GPU_TRAINERS, gpu_workers, turn
 from bnsuite.launch.process import isolation
 from bnsuite.launch.process.messages import (
     CheckAnswer,
@@ -30,6 +30,7 @@ from bnsuite.record.durations import launches_of, seeds_of
 from bnsuite.record.errors import InputError, NotMeasuredError
 from bnsuite.record.files import make_folder
 from bnsuite.record.schema import CHECK_GATES, PlannedCase, Run, Status
+from bnsuite.record.workloads import workload_of
 
 if TYPE_CHECKING:
     from bnsuite.launch.session import Session
@@ -157,7 +158,7 @@ class PreparedSession:
             if deadline is not None and monotonic() > deadline:
                 break
             request = {"do": "kernels", "case": name, "device": self.device}
-            of = workload(self._planned[name])
+            of = workload_of(name)
             try:
                 if of in silent:
                     raise NotMeasuredError(silent[of])
@@ -190,7 +191,7 @@ class PreparedSession:
                 limits_s[name] or self.options.timeout_s,
                 "the limit of this check" if limits_s[name] else TIMEOUT,
                 turn(self._planned[name], self.device),
-                workload(self._planned[name]),
+                workload_of(name) or "",
             )
             for name in order
         ]

@@ -26,7 +26,7 @@ class Rounds:
 
 
 def process_cpu_s() -> float:
-    """Processor seconds of all threads of this process so far; those of other processes, such as ranks, are not in it.
+    """CPU seconds of all threads of this process so far; those of other processes, such as ranks, are not in it.
 
     Linux adds up what it knew of threads on other cores at their last tick, up to 10 ms ago. Reading the clock of each
     thread first brings that up to date.

@@ -1,4 +1,4 @@
-"""Known faults injected into a measurement, to see if they are found: more time, memory or processor time."""
+"""Known faults injected into a measurement, to see if they are found: more time, memory or CPU time."""
 
 from __future__ import annotations
 

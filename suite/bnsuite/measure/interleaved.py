@@ -44,12 +44,12 @@ class TimedBlock(NamedTuple):
 
     #: Seconds per step, one value per round.
     samples_s: list[float]
-    #: Processor time over wall time; None on a device that works elsewhere.
+    #: CPU time over wall time; None on a device that works elsewhere.
     cpu_share: float | None
     #: Seconds that the host took to launch a step, per round, and if the samples are without them; None on a CPU.
     host_s: list[float] | None
     held: bool | None
-    #: Processor seconds of all threads over wall seconds; None for several ranks.
+    #: CPU seconds of all threads over wall seconds; None for several ranks.
     cores_busy: float | None
 
 

@@ -99,12 +99,12 @@ class TimingSample:
     host_s: list[float] | None = None
     #: `samples_s` are the device's own time; None on a CPU.
     held: bool | None = None
-    #: Processor seconds of all threads over wall seconds, while the rounds ran; None for several processes.
+    #: CPU seconds of all threads over wall seconds, while the rounds ran; None for several processes.
     cores_busy: float | None = None
 
 
 class CoreShare:
-    """A context that measures this thread's processor time over wall time, and that of all threads.
+    """A context that measures this thread's CPU time over wall time, and that of all threads.
 
     On a device that works on the thread's core the share is near 1; less means that something else had the core.
     """

@@ -17,7 +17,7 @@ from bnsuite.record.quantities import Number, Seconds
 from bnsuite.record.schema import Value, Versioned
 from bnsuite.record.store import parse
 
-#: Processor time over wall time; above 1 where several threads worked.
+#: CPU time over wall time; above 1 where several threads worked.
 CoreShare = Annotated[float, Field(ge=0)]
 
 #: Seconds a step, one value per round of a block.
@@ -28,7 +28,7 @@ class PairedLaunch(Value):
     """One case in one launch (one fresh process per side): the rounds of each block, in the order of the blocks.
 
     A pair is a block of A and a block of B, next to one another; `a_first` says which of the two ran first. The shares
-    are of processor time over wall time, per block; None on a GPU.
+    are of CPU time over wall time, per block; None on a GPU.
     """
 
     a_rounds_s: tuple[Rounds, ...] = Field(min_length=1)
@@ -52,7 +52,7 @@ class PairedLaunch(Value):
     #: Seconds that the host took to launch a step, by block and round as the times are; empty on a CPU.
     a_host_rounds_s: tuple[Rounds, ...] = ()
     b_host_rounds_s: tuple[Rounds, ...] = ()
-    #: Processor time of all threads over wall time, per block; empty where it is not known.
+    #: CPU time of all threads over wall time, per block; empty where it is not known.
     a_cores_busy: tuple[CoreShare, ...] = ()
     b_cores_busy: tuple[CoreShare, ...] = ()
     #: Seconds that the case took in the launch, on both sides and with all that belongs to it; None if not recorded.

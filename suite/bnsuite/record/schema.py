@@ -71,7 +71,7 @@ class Timing(Value):
     samples_s: tuple[Seconds, ...] = Field(min_length=1)
     iterations: Annotated[Whole, Field(ge=1)]
     controls_s: dict[str, Annotated[tuple[Seconds, ...], Field(min_length=1)]] = Field(min_length=1)
-    #: Processor time over wall time while the rounds ran; None on a GPU.
+    #: CPU time over wall time while the rounds ran; None on a GPU.
     cpu_share: Annotated[Number, Field(ge=0)] | None
     memory: Memory
     #: Whether this launch was made to confirm a regression that earlier ones showed.
@@ -81,8 +81,8 @@ class Timing(Value):
     gpu: GpuWatch | None = None
     host_s: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
     held: bool | None = None
-    #: Processor time of all threads over wall time while the rounds ran: the cores that were kept busy. None where it
-    #: is not known, and for several ranks. Times the time of a step, it is the processor time of a step.
+    #: CPU time of all threads over wall time while the rounds ran: the cores that were kept busy. None where it
+    #: is not known, and for several ranks. Times the time of a step, it is the CPU time of a step.
     cores_busy: Annotated[Number, Field(ge=0)] | None = None
 
     @property

@@ -128,7 +128,7 @@ class UserTraining(Epochs):
             self._processes.end_child()
 
     def _forward(self, batch: Any) -> tuple[torch.Tensor, Any, Any]:
-        """Returns the loss of a batch, and outputs and targets where they are told apart."""
+        """Returns the loss of a batch, its outputs and its targets; of ``loss(model, batch)`` the loss alone."""
         if self._device != "cpu":
             batch = _moved(batch, self._device)
         if self._parts.takes_model:

@@ -103,7 +103,7 @@ class SideSamples:
     #: The host's seconds to launch a step, by block and round, and if the blocks are without them; none on a CPU.
     host_blocks: list[tuple[float, ...]] = field(default_factory=list)
     held: bool | None = None
-    #: Processor time of all threads over wall time, per block; empty for several ranks.
+    #: CPU time of all threads over wall time, per block; empty for several ranks.
     cores_busy: list[float] = field(default_factory=list)
     memory: Memory = _NO_MEMORY
     gpu: GpuWatch | None = None

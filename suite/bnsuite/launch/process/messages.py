@@ -235,10 +235,10 @@ class MoveAnswer(Value):
 
 
 class BlockAnswer(Value):
-    """Answer to "time_block": seconds a step, a value a round, and processor time over wall time (None on a GPU).
+    """Answer to "time_block": seconds a step, a value a round, and CPU time over wall time (None on a GPU).
 
     On a GPU also the host's seconds to launch a step, and if the samples are without them. Of a single rank also the
-    processor time of all threads over wall time.
+    CPU time of all threads over wall time.
     """
 
     samples_s: tuple[Seconds, ...] = Field(min_length=1)

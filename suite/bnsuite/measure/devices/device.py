@@ -43,7 +43,7 @@ class Device(ABC):
 
     #: Seconds that a step runs before it is timed.
     warm_up_s: ClassVar[float]
-    #: The thread that calls a step also does its work: less processor time than wall time then means interference.
+    #: The thread that calls a step also does its work: less CPU time than wall time then means interference.
     works_on_core: ClassVar[bool]
     #: It has a queue that can be held back while it is filled, so that its time is taken without the host's.
     holds_queue: ClassVar[bool] = False

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material.layouts import channels_last
+from bnsuite.cases.checks.material.other_norms import BATCH, GROUP, INSTANCE, LAYER, RMS, instance_norm
 from bnsuite.cases.checks.material.outcomes import Outcome, outcome_in_words
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
@@ -24,12 +26,10 @@ if TYPE_CHECKING:
 #: and more than the norm's. No other size of these inputs is one of these numbers.
 COUNTS = ((12, 0), (12, 1), (12, 8), (12, 13), (12, 24), (2, 0), (2, 1), (2, 6), (2, 13), (1, 0), (1, 6))
 GROUPS = 2
-BATCH, INSTANCE, GROUP, LAYER, RMS = ("batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm")
 #: Sizes of an input beyond its samples and channels, by the norm's dimensions.
 EXTENTS: dict[str, tuple[int, ...]] = {"1d-nc": (), "1d": (3,), "2d": (3, 5), "3d": (3, 5, 3)}
 SAMPLES = 4
 DTYPES = ("float32", "bfloat16", "float64")
-STATISTICS = ("running_mean", "running_var")
 #: Dimensions that an input may have, as the documentation says; with one fewer it is a single sample.
 RANKS = {"1d": (2, 3), "2d": (3, 4), "3d": (4, 5)}
 
@@ -41,8 +41,7 @@ def _made(subject: Subject, kind: str, dimensions: str, channels: int, **argumen
     if kind == BATCH:
         return subject.batch_norm(int(dimensions[0]), channels, **arguments)
     if kind == INSTANCE:
-        instance: Any = {"1": nn.InstanceNorm1d, "2": nn.InstanceNorm2d, "3": nn.InstanceNorm3d}[dimensions[0]]
-        layer: nn.Module = instance(channels, **arguments)
+        layer: nn.Module = instance_norm(int(dimensions[0]), channels, **arguments)
     elif kind == GROUP:
         layer = nn.GroupNorm(GROUPS, channels, **arguments)
     else:

@@ -17,6 +17,7 @@ from bnsuite.cases.checks.material.arithmetic import (
     layer_step,
     randomize_state,
 )
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,6 @@ LAYER, GROUP, INSTANCE, RMS = KINDS = ("layer_norm", "group_norm", "instance_nor
 #: Those that subtract a mean.
 CENTRED = (LAYER, GROUP, INSTANCE)
 EPS = 1e-5
-STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,7 @@ class Norm:
         if self.kind == BATCH:
             assert subject is not None
             return subject.batch_norm(max(1, rank - 2), channels, eps=eps, **statistics)
-        instance: Any = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}[rank]
-        made: nn.Module = instance(channels, eps=eps, **statistics)
-        return made
+        return instance_norm(rank - 2, channels, eps=eps, **statistics)
 
     def module(self, subject: Subject) -> nn.Module:
         """Returns a new layer on the device, with uneven weights, biases and running statistics, in its mode."""
@@ -166,6 +164,15 @@ class Norm:
             one = getattr(seen, name)
             setattr(found, name, None if one is None else self.rows(one)[None])
         return flat(found)
+
+
+def instance_norm(dimensions: int, channels: int, **arguments: Any) -> nn.Module:
+    """Returns torch's instance norm for inputs (N, channels, ...) of 1 to 3 `dimensions` more, on the CPU."""
+    from torch import nn
+
+    kinds: dict[int, Any] = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+    made: nn.Module = kinds[dimensions](channels, **arguments)
+    return made
 
 
 def affine_of(layer: nn.Module) -> dict[str, torch.Tensor]:

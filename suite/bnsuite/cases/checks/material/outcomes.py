@@ -66,6 +66,16 @@ def word_of(error: Exception) -> Word:
     return "internal assertion" if ASSERTION.search(str(error)) else "refused"
 
 
+def is_taken(layer: Callable[[Any], Any], x: Any) -> bool:
+    """Calls, and returns True unless it is refused with a RuntimeError, as a pair of precisions may be."""
+    try:
+        layer(x)
+    except RuntimeError as error:
+        gpu_errors.note(error)
+        return False
+    return True
+
+
 def outcome_in_words(call: Callable[[], Any]) -> Outcome:
     """Calls, and returns what came of it; warnings of kinds that say nothing of the arguments do not count."""
     with warnings.catch_warnings(record=True) as caught:

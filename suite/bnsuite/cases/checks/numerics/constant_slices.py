@@ -20,18 +20,9 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases import gpu_errors
 from bnsuite.cases.checks.case import NumericsCase, Observation, Observe, Subject
 from bnsuite.cases.checks.material.layouts import strided
-from bnsuite.cases.checks.material.other_norms import (
-    BATCH,
-    GROUP,
-    INSTANCE,
-    LAYER,
-    RMS,
-    STATISTICS,
-    Norm,
-    affine_of,
-    step_of,
-)
+from bnsuite.cases.checks.material.other_norms import BATCH, GROUP, INSTANCE, LAYER, RMS, Norm, affine_of, step_of
 from bnsuite.cases.checks.material.outcomes import each_backend
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,9 @@ from bnsuite.cases import precision
 from bnsuite.cases.checks.case import CheckNotApplicableError, NumericsCase, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state
 from bnsuite.cases.checks.material.layouts import lay
+from bnsuite.cases.checks.material.other_norms import BATCH, INSTANCE, instance_norm
 from bnsuite.cases.checks.material.overtaken import EPS, FREE, MOMENTUM, WAYS, another_batch, due, judged, verdict
+from bnsuite.cases.checks.material.states import STATISTICS
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +28,6 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "2d": (4, CHANNELS, 3, 6),
     "3d": (3, CHANNELS, 2, 3, 4),
 }
-BATCH, INSTANCE = ("batch_norm", "instance_norm")
 DTYPES = ("float64", "float32", "bfloat16")
 
 
@@ -48,15 +49,13 @@ class _Layer:
 
     def module(self, subject: Subject, dtype: str) -> nn.Module:
         import torch
-        from torch import nn
 
         arguments: dict[str, Any] = {"affine": self.affine, "track_running_stats": True, "momentum": MOMENTUM}
         number = int(self.dimensions[0])
         if self.kind == BATCH:
             layer = subject.batch_norm(number, CHANNELS, **arguments)
         else:
-            instance: Any = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[number - 1]
-            layer = instance(CHANNELS, **arguments).to(subject.device)
+            layer = instance_norm(number, CHANNELS, **arguments).to(subject.device)
         return randomize_state(layer).to(getattr(torch, dtype)).train(self.training)
 
     def ways(self) -> Iterator[str]:
@@ -103,7 +102,7 @@ def _overtaken(subject: Subject, layer: _Layer, way: str, dtype: str) -> Iterato
 
 
 def _tensors(module: Any) -> dict[str, torch.Tensor]:
-    names = ("weight", "bias", "running_mean", "running_var")
+    names = ("weight", "bias", *STATISTICS)
     return {name: getattr(module, name) for name in names if getattr(module, name) is not None}
 
 

@@ -22,6 +22,7 @@ from bnsuite.cases.checks.material.arithmetic import (
     step_against_float64,
 )
 from bnsuite.cases.checks.material.layouts import part_of_larger
+from bnsuite.cases.checks.material.other_norms import instance_norm
 from bnsuite.cases.checks.material.settings import KINDS, Kind, Setting
 from bnsuite.cases.checks.material.states import BUFFERS, STATISTICS, buffer_snapshot
 
@@ -197,10 +198,8 @@ def _averaged(subject: Subject, *, buffers: bool) -> Iterator[Observation]:
 
 def _instance(subject: Subject, *, kind: Kind, momentum: float) -> Iterator[Observation]:
     """Instance norm tracks the mean over samples of each sample's mean and unbiased variance."""
-    from torch import nn
-
-    make = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[kind.dimensions]
-    layer = randomize_state(make(kind.shape[1], track_running_stats=True, momentum=momentum)).to(subject.device)
+    made = instance_norm(kind.dimensions, kind.shape[1], track_running_stats=True, momentum=momentum)
+    layer = randomize_state(made).to(subject.device)
     x = subject.randn(*kind.shape)
     results = []
     for dtype in (x.double().dtype, x.dtype):

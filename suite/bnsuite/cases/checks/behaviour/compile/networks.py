@@ -64,8 +64,9 @@ class Member:
         if self.kind in other_norms.KINDS:
             return other_norms.make(subject, self.kind, self.shape).train(self.training)
         if self.kind == "tracked_instance_norm":
-            instance: Any = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[dimensions - 1]
-            net: nn.Module = randomize_state(instance(channels, affine=True, track_running_stats=True))
+            net = randomize_state(
+                other_norms.instance_norm(dimensions, channels, affine=True, track_running_stats=True)
+            )
         elif self.kind == "sync_batch_norm":
             net = randomize_state(nn.SyncBatchNorm(channels, **self.options))
         else:

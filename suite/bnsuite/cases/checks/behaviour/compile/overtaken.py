@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bnsuite.cases.checks.behaviour.compile.backends import AOT, PARTS, need, reset
 from bnsuite.cases.checks.case import BehaviourCase, Observation, Subject
 from bnsuite.cases.checks.material.arithmetic import randomize_state
+from bnsuite.cases.checks.material.other_norms import instance_norm
 from bnsuite.cases.checks.material.overtaken import FREE, MOMENTUM, WAYS, another_batch, due, judged, verdict
 
 if TYPE_CHECKING:
@@ -19,13 +20,11 @@ DTYPE = "float32"
 
 
 def _layer(subject: Subject, kind: str, dimensions: int, *, training: bool) -> nn.Module:
-    from torch import nn
-
     arguments: dict[str, Any] = {"affine": True, "track_running_stats": True, "momentum": MOMENTUM}
     if kind == "batch_norm":
         layer = subject.batch_norm(dimensions, 5, **arguments)
     else:
-        layer = (nn.InstanceNorm1d, nn.InstanceNorm2d)[dimensions - 1](5, **arguments).to(subject.device)
+        layer = instance_norm(dimensions, 5, **arguments).to(subject.device)
     return randomize_state(layer).train(training)
 
 
